@@ -1,0 +1,151 @@
+"""What the user writes for a mapping run: TOML or command line, validated once, at the door."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.preprocessing import BANDS
+from pipeline.errors import SettingsError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CatalogSettings(_Strict):
+    """Where the items come from."""
+
+    url: str = Field(
+        "earth-search",
+        description="earth-search, a STAC API's URL, or a static catalogue: a folder or the "
+        "URL of its catalog.json",
+    )
+    collection: str = "sentinel-2-l2a"
+    max_cloud_cover: float = Field(95.0, ge=0, le=100, description="percent of a granule")
+
+
+class ReadingSettings(_Strict):
+    """How observations are read and masked."""
+
+    keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
+        None, description="scene classes that count as clear; default: as the checkpoint's card"
+    )
+    substitute: dict[str, str] = Field(
+        default_factory=dict, description="absent band → the band that stands for it"
+    )
+    strict: bool = Field(False, description="an unreadable raster fails the cell")
+
+    @field_validator("substitute")
+    @classmethod
+    def _known_bands(cls, value: dict[str, str]) -> dict[str, str]:
+        for band in (*value.keys(), *value.values()):
+            if band not in BANDS:
+                raise ValueError(f"{band!r} is no band; bands are {', '.join(BANDS)}")
+        chained = set(value) & set(value.values())
+        if chained:
+            raise ValueError(f"{', '.join(sorted(chained))} is both absent and a substitute")
+        return value
+
+
+class ClusterSettings(_Strict):
+    """Where the Dask work runs."""
+
+    kind: Literal["threads", "local", "address"] = "threads"
+    address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
+    workers: int | None = Field(None, ge=1, description="worker processes (local)")
+    threads: int | None = Field(None, ge=1, description="threads of a worker; default: the cores")
+    memory_limit: str = Field("3GB", description="of a worker process (local)")
+    cells_in_flight: int | None = Field(
+        None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
+    )
+
+    @model_validator(mode="after")
+    def _address_fits_kind(self) -> "ClusterSettings":
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError('an address goes with kind = "address", and only with it')
+        return self
+
+
+class MapSettings(_Strict):
+    """A mapping run: a region, a year and classes in words in; COGs out.
+
+    The twelve months are those from `first_month` of `year` on (calendar year by default);
+    the series is ordered January to December whatever month comes first.
+    """
+
+    region: str = Field(description="west,south,east,north; a vector file; or MGRS tile names")
+    year: int = Field(ge=2015, le=2100)
+    first_month: int = Field(1, ge=1, le=12)
+    out: str = Field(description="the run's folder, or s3://bucket/prefix")
+    vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
+    classes: str | None = Field(None, description="classes in words, separated by commas")
+    checkpoint: str = Field("sample", description="a shipped checkpoint's name or a folder")
+    cell_size: int = Field(2048, ge=64, le=10980, multiple_of=4, description="pixels of 10 m")
+    batch_size: int = Field(4096, ge=1, description="pixels encoded at once")
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
+    reading: ReadingSettings = Field(default_factory=ReadingSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+
+    @model_validator(mode="after")
+    def _one_source_of_classes(self) -> "MapSettings":
+        if (self.vocabulary is None) == (self.classes is None):
+            raise ValueError("give either vocabulary (a name or file) or classes (words), one of them")
+        return self
+
+
+def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSettings:
+    """The settings of a TOML file, with `overrides` (nested dict) laid over them.
+
+    Relative `region`, `out`, `checkpoint`, `vocabulary` and `catalog.url` paths of the file are
+    taken from the file's folder. Raises SettingsError.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(str(path), "there is no such file", "Give a run's TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), f"not valid TOML ({error})", "Mend the line named") from error
+    return make_settings(_merged(_anchored(raw, path.parent), overrides or {}), source=str(path))
+
+
+def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:
+    """Validated settings; raises SettingsError that names every field that is wrong."""
+    try:
+        return MapSettings.model_validate(raw)
+    except ValidationError as error:
+        problems = []
+        for entry in error.errors():
+            where = ".".join(str(part) for part in entry["loc"]) or "run"
+            problems.append(f"{where}: {entry['msg'].removeprefix('Value error, ')}")
+        raise SettingsError(
+            source, "; ".join(problems), "`timesen map --help` lists the settings"
+        ) from None
+
+
+def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Relative paths that exist beside the file are taken from there, not from where one stands."""
+
+    def anchor(value: Any) -> Any:
+        beside = isinstance(value, str) and not Path(value).is_absolute() and folder / value
+        return str(beside.absolute()) if beside and beside.exists() else value
+
+    anchored = dict(raw)
+    for key in ("region", "checkpoint", "vocabulary"):
+        if key in anchored:
+            anchored[key] = anchor(anchored[key])
+    out = anchored.get("out")
+    if isinstance(out, str) and "://" not in out:
+        anchored["out"] = str((folder / Path(out).expanduser()).absolute())
+    if isinstance(catalog := anchored.get("catalog"), dict) and "url" in catalog:
+        anchored["catalog"] = {**catalog, "url": anchor(catalog["url"])}
+    return anchored
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if nested else value
+    return result

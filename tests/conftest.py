@@ -1,0 +1,17 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; skips where it is absent."""
+    folder = Path(os.environ.get("TIMESEN_TEST_DATA", _DEFAULT))
+    if not (folder / "PROVENANCE.md").is_file():
+        pytest.skip(f"no real data at {folder}: set TIMESEN_TEST_DATA to their folder")
+    return folder
