@@ -1,0 +1,47 @@
+# The two commands of the README: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint types bench clean help
+
+help:            ## list what make can do
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than 3.11: install Python 3.11 or later, or say make PYTHON=…"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing timesen into $(VENV) (once, about 2 GB, one or two minutes) …"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing what the tests need …"
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run  ## map the sample archive; ends by saying where the map is
+	$(BIN)/timesen demo
+
+test: $(VENV)/.dev  ## the test suite (without the tests marked slow)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
+	$(BIN)/python -m tests.benchmarks.bench_cell
+
+clean:           ## remove the environment and the demo
+	rm -rf $(VENV) demo build *.egg-info
