@@ -1,0 +1,115 @@
+"""What a checkpoint expects of its input: band order, gap filling, mask, normalisation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+"""The ten bands of 10 and 20 m that the encoder can take, in Sentinel-2's order."""
+
+_SCENE_CLASSES = range(1, 12)  # SCL; 0 is nodata and can never be kept
+_MONTHS = (1, 4, 12)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How observations become the encoder's input, as the checkpoint was trained.
+
+    `bands` is the order in which a series is delivered. `low`, `high` (reflectance × 10000, one
+    value a band) and `add` are those of `normalise`. `gap_fill`: a month without any clear
+    observation takes the median over all the year's clear observations of that band and pixel.
+    `scl_keep`: the Sentinel-2 scene classes that count as clear. `months`: steps of a series.
+    Raises CheckpointError where these contradict each other.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    bands: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    add: float
+    gap_fill: Literal["annual-median"]
+    scl_keep: tuple[int, ...]
+    months: int = 12
+
+    def __post_init__(self) -> None:
+        if problem := self._contradiction():
+            raise CheckpointError("preprocessing", problem, "Correct the checkpoint's card")
+
+    def _contradiction(self) -> str | None:
+        unknown = [band for band in self.bands if band not in BANDS]
+        if unknown:
+            return f"unknown band {', '.join(unknown)}; bands are {', '.join(BANDS)}"
+        if not self.bands or len(set(self.bands)) < len(self.bands):
+            return "bands must be one or more, each once"
+        for name, values in (("low", self.low), ("high", self.high)):
+            if len(values) != len(self.bands):
+                return f"{name} holds {len(values)} values for {len(self.bands)} bands"
+        if not all(map(math.isfinite, (*self.low, *self.high, self.add))):
+            return "low, high and add must be finite numbers"
+        if min(self.high) <= 0:
+            return "high must be above 0"
+        if self.gap_fill != "annual-median":
+            return f'gap_fill is {self.gap_fill!r}; only "annual-median" is known'
+        if not self.scl_keep or any(scene not in _SCENE_CLASSES for scene in self.scl_keep):
+            return "scl_keep must name scene classes of 1 to 11"
+        if self.months not in _MONTHS:
+            return f"months is {self.months}; a series has 12, 4 or 1"
+        return None
+
+    def positions_in(self, bands: Sequence[str]) -> tuple[int, ...]:
+        """Where each of this checkpoint's bands stands in `bands`.
+
+        `series[..., list(preprocessing.positions_in(bands))]` is in the checkpoint's order.
+        Raises CheckpointError that names the bands that `bands` lacks.
+        """
+        absent = [band for band in self.bands if band not in bands]
+        if absent:
+            raise CheckpointError(
+                f"bands {', '.join(bands)}",
+                f"the checkpoint also needs {', '.join(absent)}",
+                "Give a band that stands for it, or use a checkpoint without it",
+            )
+        return tuple(list(bands).index(band) for band in self.bands)
+
+    def normalise(self, series: "np.ndarray | torch.Tensor") -> "torch.Tensor":
+        """Reflectance to the encoder's input: (x + add − low) / high, clipped to [0, 1].
+
+        `series` is uint16 (…, month, band), reflectance × 10000 without offset, bands in the
+        order of `bands`; the result is float32 of the same shape, on the device of `series`.
+        Source: the TimeSenCLIP authors' code (arXiv 2508.11919). Raises CheckpointError for
+        another number of bands.
+        """
+        import torch  # here, so that reading a run's settings does not take torch's import time
+
+        if series.shape[-1] != len(self.bands):
+            raise CheckpointError(
+                f"a series of {series.shape[-1]} bands",
+                f"the checkpoint takes {len(self.bands)}: {', '.join(self.bands)}",
+                "Deliver exactly these bands, in this order",
+            )
+        values = torch.as_tensor(series).to(torch.float32, copy=True)
+        shift = torch.tensor([self.add - low for low in self.low], device=values.device)
+        high = torch.tensor(self.high, device=values.device)
+        return values.add_(shift).div_(high).clamp_(0.0, 1.0)
+
+
+AUTHORS = Preprocessing(
+    bands=BANDS,
+    low=(67.0, 122.0, 93.27, 158.5, 160.77, 174.27, 162.27, 149.0, 84.5, 66.27),
+    high=(
+        *(2089.0, 2598.45, 3214.5, 3620.45, 4033.61),
+        *(4613.0, 4825.45, 4945.72, 5140.84, 4414.45),
+    ),
+    add=1.0,
+    gap_fill="annual-median",
+    scl_keep=tuple(range(1, 9)),
+)
+"""The TimeSenCLIP authors' preprocessing (arXiv 2508.11919 and their public code)."""
