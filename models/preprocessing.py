@@ -95,7 +95,10 @@ class Preprocessing:
                 f"the checkpoint takes {len(self.bands)}: {', '.join(self.bands)}",
                 "Deliver exactly these bands, in this order",
             )
-        values = torch.as_tensor(series).to(torch.float32, copy=True)
+        if isinstance(series, torch.Tensor):
+            values = series.to(torch.float32, copy=True)
+        else:  # astype copies, so read-only and reversed arrays are as good as any
+            values = torch.from_numpy(series.astype("float32", order="C"))
         shift = torch.tensor([self.add - low for low in self.low], device=values.device)
         high = torch.tensor(self.high, device=values.device)
         return values.add_(shift).div_(high).clamp_(0.0, 1.0)
