@@ -113,8 +113,7 @@ class ClipTextTower:
             raise UserError(f"text tower clip:{place}", "there is no such folder", _KINDS)
         else:
             self._tokenizer, self._model = _clip_of_hub(place, revision)
-            commit = getattr(self._model.config, "_commit_hash", None)
-            self.revision = commit or _weights_hash(self._model)
+            self.revision = _commit_in_cache(place, revision) or _weights_hash(self._model)
         self.name = f"clip:{place}"
         self.dim: int = self._model.config.projection_dim
 
@@ -196,6 +195,13 @@ def _clip_of_hub(hub_id: str, revision: str | None) -> tuple[Any, Any]:
         ) from error
 
 
+def _commit_in_cache(hub_id: str, revision: str | None) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub_id, "config.json", revision=revision)  # …/COMMIT/config.json
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
 def _load_clip(place: str, spec: str, **choice: Any) -> tuple[Any, Any]:
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -205,6 +211,9 @@ def _load_clip(place: str, spec: str, **choice: Any) -> tuple[Any, Any]:
             place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
         )
     model, loading = loaded
+    # Where the tokenizer's files are absent, transformers makes one that knows no word.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise UserError(spec, "its tokenizer knows no words", "Add vocab.json and merges.txt")
     absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
     if absent:
         raise UserError(
