@@ -4,14 +4,17 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import OutputError, OutputUnwritable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def public_url(href: str) -> str:
@@ -23,12 +26,18 @@ def public_url(href: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
+def public_text(text: str) -> str:
+    """The text with `public_url` applied to every URL in it."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: public_url(url[0]), text)
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder (`root` is a path) or an object store's prefix (`root` is `s3://bucket/prefix`).
 
     Keys are relative, with "/". A write is seen whole or not at all: in a folder the file is
     written beside its place, flushed to disk and renamed; on object storage it is one put.
+    Credentials, region and `AWS_ENDPOINT_URL` come from the environment, as AWS's tools take them.
     """
 
     root: str
@@ -36,6 +45,10 @@ class Store:
     def __post_init__(self) -> None:
         if not self.is_remote:
             object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
+        elif not self.root.startswith("s3://"):
+            raise OutputError(
+                public_url(self.root), "not a place to write to", "Give a folder or s3://bucket/…"
+            )
 
     @property
     def is_remote(self) -> bool:
@@ -46,7 +59,8 @@ class Store:
     def _remote(self) -> Any:
         import fsspec
 
-        return fsspec.filesystem(self.root.split("://", 1)[0], skip_instance_cache=False)
+        # What others write must be seen at once, so no listing is remembered.
+        return fsspec.filesystem("s3", use_listings_cache=False)
 
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root}
@@ -61,48 +75,83 @@ class Store:
     def exists(self, key: str) -> bool:
         """Whether a file of this key is there."""
         if self.is_remote:
-            self._remote.invalidate_cache()
-            return bool(self._remote.exists(self.path(key)))
+            with self._explained(key):
+                return bool(self._remote.isfile(self.path(key)))
         return Path(self.path(key)).is_file()
+
+    def is_file(self) -> bool:
+        """Whether the root itself is a file, so that no folder can be there."""
+        return not self.is_remote and Path(self.root).is_file()
 
     def read(self, key: str) -> bytes:
         """The bytes of a key; raises FileNotFoundError where there is none."""
         if self.is_remote:
-            return bytes(self._remote.cat_file(self.path(key)))
+            with self._explained(key):
+                return bytes(self._remote.cat_file(self.path(key)))
         return Path(self.path(key)).read_bytes()
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(key, bytes) of each key, in order; keys that vanish meanwhile are left out.
+
+        From object storage many are under way at once.
+        """
+        wanted = list(keys)
+        for start in range(0, len(wanted), 512):
+            part = wanted[start : start + 512]
+            if self.is_remote:
+                with self._explained(part[0]):
+                    found = self._fetch(part)
+            else:
+                found = {}
+                for key in part:
+                    try:
+                        found[key] = self.read(key)
+                    except FileNotFoundError:
+                        continue
+            yield from ((key, found[key]) for key in part if key in found)
+
+    def _fetch(self, keys: list[str]) -> dict[str, bytes]:
+        base = self._bare("")
+        answers = self._remote.cat([self.path(key) for key in keys], on_error="return")
+        if isinstance(answers, bytes):  # fsspec answers a list of one with its bytes alone
+            return {keys[0]: answers}
+        found = {}
+        for name, answer in answers.items():
+            if isinstance(answer, bytes):
+                found[str(name).removeprefix(base)] = answer
+            elif not isinstance(answer, FileNotFoundError):
+                raise answer
+        return found
 
     def write(self, key: str, content: bytes) -> None:
         """Put the bytes under the key, whole or not at all.
 
         Raises OutputUnwritable where the storage refuses (full, read-only, no permission).
         """
-        try:
-            if self.is_remote:
-                self._remote.pipe_file(self.path(key), content)
-            else:
-                _write_file(Path(self.path(key)), content)
-        except (OSError, PermissionError) as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            hint = "free some space" if error.errno == errno.ENOSPC else "check it can be written"
-            raise OutputUnwritable(
-                f"{public_url(self.path(key))}: {reason}. What was made before is kept; "
-                f"{hint} and start again to go on."
-            ) from error
+        with self._explained(key):
+            try:
+                if self.is_remote:
+                    self._remote.pipe_file(self.path(key), content)
+                else:
+                    _write_file(Path(self.path(key)), content)
+            except FileNotFoundError as error:
+                missing = "bucket" if self.is_remote else "folder"
+                raise OSError(f"the {missing} does not exist") from error
 
     def remove(self, key: str) -> None:
         """Remove a key; nothing happens where there is none."""
-        if self.is_remote:
-            if self.exists(key):
+        with self._explained(key):
+            if not self.is_remote:
+                Path(self.path(key)).unlink(missing_ok=True)
+            elif self.exists(key):
                 self._remote.rm_file(self.path(key))
-        else:
-            Path(self.path(key)).unlink(missing_ok=True)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys under a prefix (a folder of the store), sorted; temporary files are left out."""
         if self.is_remote:
-            self._remote.invalidate_cache()
-            base = self.root.split("://", 1)[1].rstrip("/") + "/"
-            found = [str(name).removeprefix(base) for name in self._remote.find(self.path(prefix))]
+            with self._explained(prefix):
+                names = self._remote.find(self.path(prefix))
+            found = [str(name).removeprefix(self._bare("")) for name in names]
         else:
             root = Path(self.root)
             found = [
@@ -111,6 +160,55 @@ class Store:
                 if file.is_file()
             ]
         yield from sorted(key for key in found if not key.rpartition("/")[2].startswith(".part-"))
+
+    def gdal_path(self, key: str) -> str:
+        """The name under which GDAL opens a key: the path, or `/vsis3/bucket/…`."""
+        return f"/vsis3/{self._bare(key)}" if self.is_remote else self.path(key)
+
+    def gdal_options(self) -> dict[str, str]:
+        """GDAL's configuration for `gdal_path`: the endpoint that AWS_ENDPOINT_URL names.
+
+        To be given to `rasterio.Env`; GDAL reads keys and region from the environment itself.
+        """
+        options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if self.is_remote else {}
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if self.is_remote and endpoint:
+            parts = urlsplit(endpoint)
+            options |= {
+                "AWS_S3_ENDPOINT": parts.netloc,
+                "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            }
+        return options
+
+    def _bare(self, key: str) -> str:
+        """Bucket, prefix and key without the scheme."""
+        return f"{self.root[5:].rstrip('/')}/{key}"
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Failures of the storage as OutputUnwritable; FileNotFoundError of a read stays."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not _is_aws(error):
+                raise
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and not self.is_remote else str(error)
+            hint = (
+                "free some space" if number in _FULL else "check that it can be reached and written"
+            )
+            raise OutputUnwritable(
+                f"{public_url(self.path(key))}: {public_text(reason)}. What was made before is "
+                f"kept; {hint} and start again to go on."
+            ) from error
+
+
+def _is_aws(error: Exception) -> bool:
+    """Whether the error is one of botocore's (no credentials, no connection, refused)."""
+    return any(kind.__module__.startswith("botocore") for kind in type(error).__mro__)
 
 
 def _write_file(path: Path, content: bytes) -> None:

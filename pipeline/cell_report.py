@@ -1,0 +1,91 @@
+"""What is known of a finished cell: the numbers that its STAC item carries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+PREFIX = "timesen:"
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """A finished cell in numbers.
+
+    `pixels` counts pixels of 10 m by class value, `nodata` those without a class, which never
+    had a clear observation or do not belong to the cell; `mean_confidence` is in percent, None
+    where no pixel has a class; `seconds` is time by stage; `observations` counts acquisitions
+    read; each of `faults` says which raster was left out and why.
+    """
+
+    cell: str
+    pixels: Mapping[int, int]
+    nodata: int
+    mean_confidence: float | None
+    seconds: Mapping[str, float]
+    observations: int
+    faults: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def left_out(self) -> int:
+        """Rasters that could not be read and were left out."""
+        return len(self.faults)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **asdict(self),
+            "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
+            "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
+            "faults": [dict(fault) for fault in self.faults],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "CellReport":
+        """The report of `to_dict`'s values."""
+        return cls(
+            cell=raw["cell"],
+            pixels={int(value): count for value, count in raw["pixels"].items()},
+            nodata=raw["nodata"],
+            mean_confidence=raw["mean_confidence"],
+            seconds=dict(raw["seconds"]),
+            observations=raw["observations"],
+            faults=tuple(raw["faults"]),
+        )
+
+    def to_properties(self) -> dict[str, Any]:
+        """The properties of a STAC item that hold the report."""
+        return {f"{PREFIX}{key}": value for key, value in self.to_dict().items()}
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> "CellReport":
+        """The report that a cell's STAC item holds."""
+        properties = item["properties"]
+        return cls.from_dict({key: properties[f"{PREFIX}{key}"] for key in _KEYS})
+
+
+_KEYS = tuple(CellReport.__dataclass_fields__)
+
+
+def tally(
+    classes: np.ndarray, confidence: np.ndarray, nodata_class: int, nodata_confidence: int
+) -> tuple[dict[int, int], int, float | None]:
+    """Pixels by class value, pixels without a class, and the mean confidence in percent.
+
+    `classes` uint8/uint16 and `confidence` uint8, both (y, x).
+    """
+    counts = np.bincount(classes.ravel())
+    pixels = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v != nodata_class}
+    valid = confidence[confidence != nodata_confidence]
+    mean = round(float(valid.mean(dtype=np.float64)), 2) if valid.size else None
+    return pixels, int(classes.size - sum(pixels.values())), mean
+
+
+def total_seconds(reports: Sequence[CellReport]) -> dict[str, float]:
+    """Time by stage over all cells, in seconds."""
+    totals: dict[str, float] = {}
+    for report in reports:
+        for stage, spent in report.seconds.items():
+            totals[stage] = totals.get(stage, 0.0) + spent
+    return totals

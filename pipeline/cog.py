@@ -1,0 +1,128 @@
+"""Arrays → Cloud-Optimized GeoTIFFs, made in memory and put into a store whole."""
+
+from collections.abc import Mapping
+from typing import Literal
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy as gdal_copy
+
+from pipeline.storage import Store
+
+BLOCK = 512
+"""Rows and columns of a COG's internal tiles; overviews go down to one of them."""
+
+Overview = Literal["mode", "nearest", "average"]
+
+
+def write_cog(
+    store: Store,
+    key: str,
+    array: np.ndarray,
+    transform: Affine,
+    epsg: int,
+    nodata: int,
+    *,
+    description: str,
+    colours: Mapping[int, str] | None = None,
+    categories: Mapping[int, str] | None = None,
+    overview: Overview = "nearest",
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write a single-band COG and give its bytes.
+
+    `array` is uint8 or uint16 (y, x) on the grid `transform` of EPSG:`epsg`. `colours` (value →
+    "#rrggbb") become a colour table, which TIFF has for uint8 only; `categories` (value → name)
+    go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too. Overviews leave
+    nodata out. The same input gives the same bytes. Raises OutputUnwritable.
+    """
+    content = cog_bytes(
+        array,
+        transform,
+        epsg,
+        nodata,
+        description=description,
+        colours=colours,
+        overview=overview,
+        tags=tags,
+    )
+    if categories:
+        store.write(f"{key}.aux.xml", categories_xml(categories).encode())
+    store.write(key, content)
+    return content
+
+
+def cog_bytes(
+    array: np.ndarray,
+    transform: Affine,
+    epsg: int,
+    nodata: int,
+    *,
+    description: str,
+    colours: Mapping[int, str] | None = None,
+    overview: Overview = "nearest",
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of the COG that `write_cog` writes."""
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim != 2:
+        raise ValueError(f"a raster is uint8 or uint16 (y, x), not {array.dtype} {array.shape}")
+    rows, columns = array.shape
+    # Neighbouring class values are not near in meaning: differences only help measurements.
+    predictor = "NO" if overview == "mode" else "STANDARD"
+    with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile() as plain, MemoryFile() as cog:
+        with plain.open(
+            driver="GTiff",
+            width=columns,
+            height=rows,
+            count=1,
+            dtype=array.dtype.name,
+            crs=f"EPSG:{epsg}",
+            transform=transform,
+            nodata=nodata,
+        ) as raster:
+            raster.write(array, 1)
+            raster.set_band_description(1, description)
+            raster.update_tags(**dict(sorted((tags or {}).items())))
+            if colours and array.dtype == np.uint8:
+                raster.write_colormap(1, _colour_table(colours, nodata))
+        gdal_copy(
+            plain.name,
+            cog.name,
+            driver="COG",
+            BLOCKSIZE=BLOCK,
+            COMPRESS="DEFLATE",
+            LEVEL=9,
+            PREDICTOR=predictor,
+            OVERVIEW_RESAMPLING=overview.upper(),
+            OVERVIEW_PREDICTOR=predictor,
+            BIGTIFF="NO",
+        )
+        return bytes(cog.read())
+
+
+def categories_xml(categories: Mapping[int, str]) -> str:
+    """GDAL's sidecar (PAM) that names the values 0 … max of a single band."""
+    return f'<PAMDataset>\n  <PAMRasterBand band="1">\n{category_names(categories)}  \
+</PAMRasterBand>\n</PAMDataset>\n'
+
+
+def category_names(categories: Mapping[int, str]) -> str:
+    """GDAL's `<CategoryNames>` element: one name a value from 0 to the largest, in order."""
+    names = (escape(categories.get(value, "")) for value in range(max(categories) + 1))
+    lines = "".join(f"      <Category>{name}</Category>\n" for name in names)
+    return f"    <CategoryNames>\n{lines}    </CategoryNames>\n"
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue (0 … 255) of "#rrggbb"."""
+    return (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16))
+
+
+def _colour_table(colours: Mapping[int, str], nodata: int) -> dict[int, tuple[int, int, int, int]]:
+    table = {value: (0, 0, 0, 0) for value in range(256)}
+    table |= {value: (*rgb(colour), 255) for value, colour in colours.items()}
+    table[nodata] = (0, 0, 0, 0)
+    return table

@@ -1,0 +1,32 @@
+"""Where everything lies in a run's folder: the keys, in one place."""
+
+RUN = "run.json"
+COLLECTION = "collection.json"
+CLASS_MOSAIC = "class.vrt"
+CONFIDENCE_MOSAIC = "confidence.vrt"
+CLASS_STYLE = "class.qml"
+CONFIDENCE_STYLE = "confidence.qml"
+PREVIEW = "preview.png"
+REPORT = "report.html"
+CELLS = "cells"
+FAILURES = "failures"
+MOSAIC_PARTS = "mosaic"
+
+CLASS = "class.tif"
+CONFIDENCE = "confidence.tif"
+ITEM = "item.json"
+
+
+def cell_key(tile: str, cell: str, name: str) -> str:
+    """The key of a cell's file: `cells/31UFS/31UFS-02-03/class.tif`."""
+    return f"{CELLS}/{tile}/{cell}/{name}"
+
+
+def failure_key(cell: str) -> str:
+    """The key of what is known of a cell that failed."""
+    return f"{FAILURES}/{cell}.json"
+
+
+def mosaic_part_key(raster: str, part: str) -> str:
+    """The key of a part of a mosaic of several zones: `mosaic/class-epsg32631.vrt`."""
+    return f"{MOSAIC_PARTS}/{raster}-{part}.vrt"

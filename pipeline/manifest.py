@@ -1,0 +1,132 @@
+"""What a run is: its settings, and the fingerprint by which its results are recognised."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import rasterio
+
+from pipeline.storage import public_text
+
+_PACKAGES = ("timesen", "torch", "stackstac", "rasterio", "numpy", "dask", "xarray")
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """A run's `run.json`.
+
+    `parts` is everything that its results depend on, `fingerprint` their hash; `settings` are
+    those that the user wrote (`pipeline.settings.MapSettings` as JSON values, URLs without
+    secrets); `versions` name the software that opened the run.
+    """
+
+    fingerprint: str
+    parts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    created: str
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        """First and last second of the twelve months, UTC."""
+        year, month = int(self.settings["year"]), int(self.settings.get("first_month", 1))
+        start = datetime(year, month, 1, tzinfo=UTC)
+        return start, datetime(year + 1, month, 1, tzinfo=UTC) - timedelta(seconds=1)
+
+    @property
+    def years(self) -> str:
+        """The period's years in words: "2021" or "2021–2022"."""
+        start, end = self.period
+        return str(start.year) if start.year == end.year else f"{start.year}–{end.year}"
+
+    @property
+    def attribution(self) -> str:
+        """The notice that the Sentinel data's terms ask for."""
+        return (
+            f"Contains modified Copernicus Sentinel data {self.years} "
+            f"processed with timesen {self.versions['timesen']}"
+        )
+
+    @property
+    def substitutes(self) -> Mapping[str, str]:
+        """Absent band → the band that stands for it, as the user said."""
+        substitutes: Mapping[str, str] = self.settings.get("reading", {}).get("substitute", {})
+        return substitutes
+
+    def to_json(self) -> bytes:
+        """The bytes of `run.json`."""
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "RunManifest":
+        """The manifest of `run.json`'s bytes; raises ValueError where they are none."""
+        try:
+            return cls(**json.loads(content))
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+def new_manifest(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+    """The manifest of a run that begins now."""
+    return RunManifest(
+        fingerprint=fingerprint(parts),
+        parts=json.loads(_canonical(parts)),
+        settings=_without_secrets(dict(settings)),
+        versions=software_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over the parts as canonical JSON: keys in order, no spaces."""
+    return hashlib.sha256(_canonical(parts)).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two runs' parts: "reading.strict: False → True"."""
+    before = dict(_leaves(old))
+    after = dict(_leaves(json.loads(_canonical(new))))
+    return [
+        f"{name}: {_shown(before.get(name))} → {_shown(after.get(name))}"
+        for name in (*before, *(name for name in after if name not in before))
+        if before.get(name) != after.get(name)
+    ]
+
+
+def software_versions() -> dict[str, str]:
+    """Version of timesen and of what its results rest on."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return versions | {"gdal": rasterio.__gdal_version__, "python": platform.python_version()}
+
+
+def _canonical(parts: Mapping[str, Any]) -> bytes:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and (value or name):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return public_text(value) if isinstance(value, str) else value

@@ -1,0 +1,157 @@
+"""The run as one layer: VRTs over the cells' rasters, written from their items alone."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from affine import Affine
+from pyproj import CRS, Transformer
+
+from models.vocabulary import Vocabulary
+from pipeline.footprint import joint_bbox
+from pipeline.layout import CLASS_MOSAIC, CONFIDENCE_MOSAIC, mosaic_part_key
+from pipeline.manifest import RunManifest
+from pipeline.storage import Store
+from pipeline.vrt import Band, Frame, Source, mosaic_vrt, warped_vrt
+
+PIXEL = 10.0
+"""Pixel size of a mosaic in metres."""
+
+
+@dataclass(frozen=True)
+class _Zone:
+    """The cells of one CRS: their rasters' frames, in it, and the frame around them all."""
+
+    crs: CRS
+    cells: tuple[tuple[str, Frame], ...]
+    frame: Frame
+
+
+def write_mosaics(
+    store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> None:
+    """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items.
+
+    In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
+    (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m. No raster is
+    opened, paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+    """
+    if not items:
+        return
+    crs = mosaic_crs(items)
+    colours = {entry.value: entry.colour for entry in vocabulary.classes}
+    names = {entry.value: entry.name for entry in vocabulary.classes}
+    if vocabulary.dtype.name != "uint8":
+        colours = {}
+    bands = {
+        CLASS_MOSAIC: ("class", Band(vocabulary.dtype.name, 0, "class", colours, names)),
+        CONFIDENCE_MOSAIC: ("confidence", Band("uint8", 255, "confidence in percent", {}, {})),
+    }
+    for key, (asset, band) in bands.items():
+        zones = _zones(items, asset)
+        tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
+        if len(zones) == 1:
+            zone = zones[0]
+            sources = [Source(name, frame) for name, frame in zone.cells]
+            store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+            continue
+        parts = []
+        for zone in zones:
+            inner = mosaic_part_key(asset, f"epsg{zone.crs.to_epsg()}")
+            outer = mosaic_part_key(asset, f"epsg{zone.crs.to_epsg()}-warped")
+            sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
+            store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+            frame = _warped_frame(zone, crs)
+            name = inner.rpartition("/")[2]
+            store.write(outer, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
+            parts.append(Source(outer, frame))
+        whole = _around([part.frame for part in parts])
+        store.write(key, mosaic_vrt(crs, whole, band, [*_seams(parts), *parts], tags))
+
+
+def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
+    """The CRS of the mosaic of some cells.
+
+    One UTM zone: that zone. Several: an equal-area one, so that areas measured in the mosaic are
+    right: ETRS89-LAEA (EPSG:3035) where all lies in Europe (25° W – 45° E, 32° – 72° N), else a
+    Lambert azimuthal one centred on the region (to whole degrees), or, for a region of more than
+    120° of longitude or 100° of latitude, EASE-Grid 2.0 (EPSG:6933).
+    """
+    codes = {str(item["properties"]["proj:code"]) for item in items}
+    if len(codes) == 1:
+        return CRS.from_user_input(codes.pop())
+    west, south, east, north = joint_bbox([item["bbox"] for item in items])
+    width = (east - west) % 360 or 360.0
+    if west <= east and west >= -25 and east <= 45 and south >= 32 and north <= 72:
+        return CRS.from_epsg(3035)
+    if width > 120 or north - south > 100:
+        return CRS.from_epsg(6933)
+    lon = round((west + width / 2 + 180) % 360 - 180)
+    return CRS.from_proj4(
+        f"+proj=laea +lat_0={round((south + north) / 2)} +lon_0={lon} +datum=WGS84 +units=m"
+    )
+
+
+def _zones(items: Sequence[Mapping[str, Any]], asset: str) -> list[_Zone]:
+    cells: dict[str, list[tuple[str, Frame]]] = defaultdict(list)
+    for item in items:
+        properties = item["properties"]
+        rows, columns = properties["proj:shape"]
+        frame = Frame(Affine(*properties["proj:transform"][:6]), rows, columns)
+        name = item["assets"][asset]["href"].removeprefix("./")
+        cells[properties["proj:code"]].append(
+            (f"cells/{properties['timesen:tile']}/{item['id']}/{name}", frame)
+        )
+    return [
+        _Zone(CRS.from_user_input(code), tuple(found), _around([frame for _, frame in found]))
+        for code, found in sorted(cells.items())
+    ]
+
+
+def _around(frames: Sequence[Frame]) -> Frame:
+    """The frame around some, of the same pixel grid."""
+    edges = [frame.bounds for frame in frames]
+    return _frame(
+        min(e[0] for e in edges),
+        min(e[1] for e in edges),
+        max(e[2] for e in edges),
+        max(e[3] for e in edges),
+    )
+
+
+def _warped_frame(zone: _Zone, crs: CRS) -> Frame:
+    """The frame around a zone's mosaic in another CRS, on whole multiples of the pixel."""
+    transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
+    bounds = transformer.transform_bounds(*zone.frame.bounds, densify_pts=64)
+    left, bottom = (math.floor(edge / PIXEL) * PIXEL for edge in bounds[:2])
+    right, top = (math.ceil(edge / PIXEL) * PIXEL for edge in bounds[2:])
+    return _frame(left, bottom, right, top)
+
+
+def _seams(parts: Sequence[Source]) -> list[Source]:
+    """What lies beneath the seams of warped zones: each one's edge, drawn out by a pixel.
+
+    Of two pixels that meet at a zone's border each may just miss the other's grid, which would
+    leave dots without a class along it; there the neighbouring pixel stands in.
+    """
+    seams = []
+    for first, second in combinations(parts, 2):
+        one, two = first.frame.bounds, second.frame.bounds
+        left, bottom = max(one[0], two[0]), max(one[1], two[1])
+        right, top = min(one[2], two[2]), min(one[3], two[3])
+        if left >= right or bottom >= top:
+            continue
+        east, north = (two[0] + two[2]) - (one[0] + one[2]), (two[1] + two[3]) - (one[1] + one[3])
+        sideways = abs(east) >= abs(north)
+        shift = (1 if east > 0 else -1, 0) if sideways else (0, -1 if north > 0 else 1)
+        part = _frame(left, bottom, right, top)
+        seams.append(Source(first.path, first.frame, part, shift))
+    return seams
+
+
+def _frame(left: float, bottom: float, right: float, top: float) -> Frame:
+    rows, columns = round((top - bottom) / PIXEL), round((right - left) / PIXEL)
+    return Frame(Affine(PIXEL, 0, left, 0, -PIXEL, top), rows, columns)

@@ -1,0 +1,233 @@
+"""A run's folder as its ledger: opening it, committing cells, and what is done or failed."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from models.vocabulary import Vocabulary
+from pipeline.cell_report import PREFIX, CellReport, tally
+from pipeline.cog import write_cog
+from pipeline.errors import OutputError
+from pipeline.grid import Cell
+from pipeline.layout import (
+    CELLS,
+    CLASS,
+    COLLECTION,
+    CONFIDENCE,
+    FAILURES,
+    ITEM,
+    RUN,
+    cell_key,
+    failure_key,
+)
+from pipeline.manifest import RunManifest, differences, fingerprint, new_manifest
+from pipeline.stac_output import cell_item, collection
+from pipeline.storage import Store, public_text, public_url
+
+__all__ = [
+    "NODATA_CLASS",
+    "NODATA_CONFIDENCE",
+    "CellReport",
+    "Failure",
+    "RunManifest",
+    "commit_cell",
+    "failed_cells",
+    "fingerprint",
+    "finished_cells",
+    "finished_items",
+    "open_run",
+    "read_run",
+    "record_failure",
+    "write_collection",
+]
+
+NODATA_CLASS = 0
+NODATA_CONFIDENCE = 255
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that failed: `kind` is the error's class, `error` its message without secrets."""
+
+    cell: str
+    tile: str
+    kind: str
+    error: str
+    when: str
+
+
+def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+    """Begin the run in an empty folder, or go on with the run that is there.
+
+    `parts` is everything that the results depend on (JSON values), `settings` what the user
+    wrote. Raises OutputError where the folder holds a run of other parts (saying which differ),
+    something else than a run, or is a file; OutputUnwritable where it takes no file.
+    """
+    given = public_url(store.root)
+    if store.is_file():
+        raise OutputError(given, "this is a file, not a folder", "Name a new or an empty folder")
+    run = read_run(store) if store.exists(RUN) else None
+    if run is None:
+        strange = next(iter(store.keys()), None)
+        if strange is not None:
+            raise OutputError(
+                given,
+                f"the folder is not empty and holds no run of timesen (for one, {strange})",
+                "Name a new or an empty folder",
+            )
+        run = new_manifest(parts, settings)
+        store.write(RUN, run.to_json())
+    elif run.fingerprint != fingerprint(parts):
+        what = "; ".join(differences(run.parts, parts)) or "what its fingerprint is made of"
+        raise OutputError(
+            given,
+            f"it holds another run, whose results would differ ({what})",
+            "Name another folder, or set these back to go on with the run that is there",
+        )
+    else:
+        store.write(RUN, store.read(RUN))  # a folder that takes no file is found out now
+    return run
+
+
+def read_run(store: Store) -> RunManifest:
+    """The run that a folder holds; raises OutputError where there is none."""
+    given = public_url(store.path(RUN))
+    try:
+        return RunManifest.from_json(store.read(RUN))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OutputError(
+            public_url(store.root), "there is no run here (no run.json)", "Name a run's folder"
+        ) from error
+    except ValueError as error:
+        raise OutputError(
+            given, f"this is no run of timesen ({error})", "Name another folder"
+        ) from error
+
+
+def commit_cell(
+    store: Store,
+    run: RunManifest,
+    cell: Cell,
+    classes: np.ndarray,
+    confidence: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    seconds: Mapping[str, float],
+    observations: int,
+    faults: Sequence[Mapping[str, str]] = (),
+) -> CellReport:
+    """Write a cell's rasters, then the item that makes it finished; gives its report.
+
+    `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
+    percent, 255 = nodata; both of the cell's shape. `seconds` is time by stage so far; the stage
+    "write" is measured here. An earlier failure of the cell is forgotten. Raises OutputUnwritable.
+    """
+    began = time.perf_counter()
+    tile = cell.tile.name
+    tags = {
+        "TIFFTAG_SOFTWARE": f"timesen {run.versions['timesen']}",
+        "TIFFTAG_COPYRIGHT": run.attribution.replace("–", "-"),  # TIFF has ASCII only
+        "TIMESEN_FINGERPRINT": run.fingerprint,
+        "TIMESEN_CELL": cell.id,
+        "TIMESEN_PERIOD": "/".join(moment.strftime("%Y-%m-%d") for moment in run.period),
+    }
+    confidence_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, CONFIDENCE),
+        confidence,
+        cell.transform,
+        cell.epsg,
+        NODATA_CONFIDENCE,
+        description="confidence in percent",
+        overview="average",
+        tags=tags,
+    )
+    class_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, CLASS),
+        classes.astype(vocabulary.dtype, copy=False),
+        cell.transform,
+        cell.epsg,
+        NODATA_CLASS,
+        description=f"class: {vocabulary.title}",
+        colours={entry.value: entry.colour for entry in vocabulary.classes},
+        categories={entry.value: entry.name for entry in vocabulary.classes},
+        overview="mode",
+        tags=tags,
+    )
+    pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
+    report = CellReport(
+        cell=cell.id,
+        pixels=pixels,
+        nodata=nodata,
+        mean_confidence=mean,
+        seconds={**seconds, "write": time.perf_counter() - began},
+        observations=observations,
+        faults=tuple({k: public_text(str(v)) for k, v in fault.items()} for fault in faults),
+    )
+    item = cell_item(run, cell, vocabulary, report, class_bytes, confidence_bytes)
+    store.write(cell_key(tile, cell.id, ITEM), _json(item))
+    store.remove(failure_key(cell.id))
+    return report
+
+
+def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
+    """The STAC items of the cells that are done, in the order of their ids."""
+    return sorted(_committed(store, run_fingerprint), key=lambda item: str(item["id"]))
+
+
+def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
+    """The report of each cell that is done: its item is there and carries the fingerprint."""
+    items = finished_items(store, run_fingerprint)
+    return {str(item["id"]): CellReport.from_item(item) for item in items}
+
+
+def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
+    """Remember that a cell failed and why; it is tried again when the run is started again."""
+    failure = Failure(
+        cell=cell.id,
+        tile=cell.tile.name,
+        kind=type(error).__name__,
+        error=public_text(str(error)),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    store.write(failure_key(cell.id), _json(asdict(failure)))
+
+
+def failed_cells(store: Store) -> dict[str, Failure]:
+    """The cells that failed and were not finished since, by id."""
+    failures = [
+        Failure(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
+    ]
+    return {
+        failure.cell: failure
+        for failure in failures
+        if not store.exists(cell_key(failure.tile, failure.cell, ITEM))
+    }
+
+
+def write_collection(
+    store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> None:
+    """Write the STAC collection of the finished cells, `collection.json`."""
+    store.write(COLLECTION, _json(collection(run, items, vocabulary)))
+
+
+def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
+    keys = (key for key in store.keys(CELLS) if key.endswith(f"/{ITEM}"))
+    for _, content in store.read_many(keys):
+        try:
+            item = json.loads(content)
+        except ValueError:
+            continue  # not ours, or damaged by another: the cell is made again
+        if item.get("properties", {}).get(f"{PREFIX}fingerprint") == run_fingerprint:
+            yield item
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,225 @@
+"""The STAC items and the collection that describe a run's product."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.vocabulary import Vocabulary
+from pipeline.cell_report import PREFIX, CellReport
+from pipeline.footprint import footprint, joint_bbox
+from pipeline.grid import Cell
+from pipeline.layout import CLASS, CONFIDENCE
+from pipeline.manifest import RunManifest
+
+STAC_VERSION = "1.1.0"
+EXTENSIONS = {
+    name: f"https://stac-extensions.github.io/{name}/{number}/schema.json"
+    for name, number in {
+        "projection": "v2.0.0",
+        "raster": "v1.1.0",
+        "classification": "v2.0.0",
+        "processing": "v1.1.0",
+        "file": "v2.1.0",
+    }.items()
+}
+_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+_TERMS = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+
+
+def cell_item(
+    run: RunManifest,
+    cell: Cell,
+    vocabulary: Vocabulary,
+    report: CellReport,
+    class_bytes: bytes,
+    confidence_bytes: bytes,
+) -> dict[str, Any]:
+    """The STAC item (1.1.0) of a finished cell, with its two rasters as assets beside it.
+
+    The fingerprint it carries as `timesen:fingerprint` makes it the cell's commit.
+    """
+    start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
+    geometry, bbox = footprint(cell.bounds, cell.epsg)
+    substitutes = {f"{PREFIX}substitute": dict(run.substitutes)} if run.substitutes else {}
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS.values()),
+        "id": cell.id,
+        "collection": collection_id(run),
+        "geometry": geometry,
+        "bbox": bbox,
+        "properties": {
+            "title": f"{vocabulary.title}, {run.years}, cell {cell.id}",
+            "datetime": None,
+            "start_datetime": start,
+            "end_datetime": end,
+            "constellation": "sentinel-2",
+            "instruments": ["msi"],
+            "gsd": 10,
+            "proj:code": f"EPSG:{cell.epsg}",
+            "proj:shape": list(cell.shape),
+            "proj:transform": list(cell.transform)[:6],
+            "proj:bbox": [float(edge) for edge in cell.bounds],
+            "processing:software": dict(run.versions),
+            "processing:lineage": lineage(run, vocabulary),
+            f"{PREFIX}fingerprint": run.fingerprint,
+            f"{PREFIX}tile": cell.tile.name,
+            f"{PREFIX}attribution": run.attribution,
+            **substitutes,
+            **report.to_properties(),
+        },
+        "assets": {
+            "class": {
+                "href": f"./{CLASS}",
+                **_class_asset(vocabulary, report),
+                **_file_fields(class_bytes),
+            },
+            "confidence": {
+                "href": f"./{CONFIDENCE}",
+                **_confidence_asset(),
+                **_file_fields(confidence_bytes),
+            },
+        },
+        "links": [
+            {"rel": name, "href": "../../../collection.json", "type": "application/json"}
+            for name in ("root", "parent", "collection")
+        ],
+    }
+
+
+def collection(
+    run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """The STAC collection (1.1.0) of the run's finished cells, given their items."""
+    start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
+    codes = sorted({str(item["properties"]["proj:code"]) for item in items})
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS.values()),
+        "id": collection_id(run),
+        "title": f"{vocabulary.title}, {run.years}",
+        "description": f"{lineage(run, vocabulary)} {run.attribution}.",
+        "keywords": ["Sentinel-2", "land cover", "zero-shot", vocabulary.name],
+        "license": "other",
+        "providers": [
+            {
+                "name": "European Union, Copernicus Sentinel-2",
+                "roles": ["licensor", "producer"],
+                "url": "https://sentinels.copernicus.eu",
+            },
+            {
+                "name": "The user of timesen who ran this",
+                "roles": ["processor", "host"],
+                "processing:software": dict(run.versions),
+                "processing:lineage": lineage(run, vocabulary),
+            },
+        ],
+        "extent": {
+            "spatial": {"bbox": [joint_bbox([item["bbox"] for item in items])]},
+            "temporal": {"interval": [[start, end]]},
+        },
+        "summaries": {
+            "proj:code": codes,
+            "gsd": [10],
+            "processing:software": [dict(run.versions)],
+            "classification:classes": _classes(vocabulary, None),
+            f"{PREFIX}fingerprint": [run.fingerprint],
+        },
+        "item_assets": {
+            "class": _class_asset(vocabulary, None),
+            "confidence": _confidence_asset(),
+        },
+        "links": [
+            {"rel": "root", "href": "./collection.json", "type": "application/json"},
+            {"rel": "license", "href": _TERMS, "title": "Terms of the Sentinel data"},
+            *(
+                {
+                    "rel": "item",
+                    "href": f"./cells/{item['properties'][f'{PREFIX}tile']}/{item['id']}/item.json",
+                    "type": "application/geo+json",
+                    "title": str(item["id"]),
+                }
+                for item in items
+            ),
+        ],
+    }
+
+
+def collection_id(run: RunManifest) -> str:
+    """A name for the run's collection: year and the fingerprint's beginning."""
+    return f"timesen-{run.settings['year']}-{run.fingerprint[:12]}"
+
+
+def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
+    """How the map was made, in words."""
+    start, end = run.period
+    stands = "".join(
+        f" {band} is absent from the source and {other} stands for it."
+        for band, other in run.substitutes.items()
+    )
+    return (
+        f"Monthly medians of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
+        f"{end:%Y-%m-%d}, embedded a pixel at a time by a TimeSenCLIP encoder (checkpoint "
+        f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
+        f"text embedding among the {len(vocabulary.classes)} of “{vocabulary.title}”.{stands}"
+    )
+
+
+def _class_asset(vocabulary: Vocabulary, report: CellReport | None) -> dict[str, Any]:
+    band = {"name": "class", "data_type": vocabulary.dtype.name, "nodata": 0}
+    return {
+        "title": "Class",
+        "type": _COG,
+        "roles": ["data"],
+        "bands": [{**band, "description": vocabulary.title}],
+        "raster:bands": [_raster_band(vocabulary.dtype.name, 0)],
+        "classification:classes": _classes(vocabulary, report),
+    }
+
+
+def _confidence_asset() -> dict[str, Any]:
+    band = {"name": "confidence", "data_type": "uint8", "nodata": 255, "unit": "%"}
+    return {
+        "title": "Confidence",
+        "description": "Softmax over the classes of the scaled cosine, of the class given",
+        "type": _COG,
+        "roles": ["data"],
+        "bands": [band],
+        "raster:bands": [{**_raster_band("uint8", 255), "unit": "%"}],
+    }
+
+
+def _raster_band(dtype: str, nodata: int) -> dict[str, Any]:
+    return {"data_type": dtype, "nodata": nodata, "spatial_resolution": 10, "sampling": "area"}
+
+
+def _classes(vocabulary: Vocabulary, report: CellReport | None) -> list[dict[str, Any]]:
+    total = sum(report.pixels.values()) if report else 0
+    classes: list[dict[str, Any]] = [
+        {"value": 0, "name": "nodata", "title": "No data", "nodata": True}
+    ]
+    for entry in vocabulary.classes:
+        described = {
+            "value": entry.value,
+            "name": re.sub(r"[^0-9A-Za-z_]+", "-", entry.name).strip("-") or f"class-{entry.value}",
+            "title": entry.name,
+            "color_hint": entry.colour.lstrip("#").upper(),
+        }
+        if entry.code:
+            described["description"] = f"code {entry.code}"
+        if report:
+            count = report.pixels.get(entry.value, 0)
+            described |= {"count": count, "percentage": round(100 * count / max(total, 1), 4)}
+        classes.append(described)
+    return classes
+
+
+def _file_fields(content: bytes) -> dict[str, Any]:
+    # A multihash (extension "file"): 0x12 is SHA-256, 0x20 its 32 bytes.
+    return {
+        "file:size": len(content),
+        "file:checksum": f"1220{hashlib.sha256(content).hexdigest()}",
+    }
