@@ -73,7 +73,7 @@ def test_learned_scale_starts_at_the_temperature_and_stays_within_limits() -> No
     for wild, held in ((9.0, 4.6052), (-3.0, 0.0)):
         loss.log_scale.data.fill_(wild)
         loss(*sides).backward()
-        assert float(loss.log_scale) == pytest.approx(held)
+        assert loss.log_scale.item() == pytest.approx(held)
         assert loss.log_scale.grad is not None
         assert float(loss.log_scale.grad) != 0  # not stuck at the limit
         loss.log_scale.grad = None
