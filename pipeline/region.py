@@ -1,0 +1,131 @@
+"""What the user points at → one valid (multi)polygon in EPSG:4326."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import shapely
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import RegionError
+from pipeline.mgrs_tiles import NORTH, SOUTH, parse_tile, polygons_of, wrapped
+from pipeline.region_file import read_polygons
+
+_TILE_NAMES = re.compile(r"T?\d{1,2}[A-Za-z]{3}(\s*,\s*T?\d{1,2}[A-Za-z]{3})*", re.IGNORECASE)
+_FORMS = "Give west,south,east,north in degrees, a vector file, or MGRS tile names"
+
+
+@dataclass(frozen=True)
+class Region:
+    """The ground to map: a valid (Multi)Polygon in EPSG:4326, within ±180°, and where it is from.
+
+    A region that crosses the antimeridian is cut there.
+    """
+
+    geometry: BaseGeometry
+    source: str
+
+    def within(self, west: float, south: float, east: float, north: float) -> "Region":
+        """The part in a box of degrees that may pass ±180° (its longitudes then do too).
+
+        It may be empty.
+        """
+        parts = [
+            translate(
+                shapely.intersection(
+                    self.geometry, shapely.box(west - shift, south, east - shift, north)
+                ),
+                shift,
+            )
+            for shift in (-360.0, 0.0, 360.0)
+            if west - shift < 180.0 and east - shift > -180.0
+        ]
+        return Region(polygons_of(shapely.union_all(parts)), self.source)
+
+
+def read_region(spec: str) -> Region:
+    """The region of a bbox, a vector file or MGRS tile names.
+
+    `spec` is "west,south,east,north" (degrees; west > east crosses the antimeridian), the path of
+    a GeoJSON, GeoPackage or GeoParquet file (its polygons are united and reprojected), or tile
+    names such as "31UFS,31UGS" (what these tiles own). Raises RegionError.
+    """
+    spec = spec.strip()
+    if not spec:
+        raise RegionError("region", "nothing is given", _FORMS)
+    if _TILE_NAMES.fullmatch(spec):
+        tiles = [parse_tile(name) for name in spec.split(",")]
+        geometry = shapely.union_all([tile.owned for tile in tiles])
+    elif _looks_like_numbers(spec):
+        geometry = _bbox(spec)
+    elif Path(spec).expanduser().is_file():
+        geometry = read_polygons(Path(spec).expanduser())
+    else:
+        raise RegionError(spec, "no such file, and neither a bbox nor tile names", _FORMS)
+    return Region(_checked(geometry, spec), spec)
+
+
+def _looks_like_numbers(spec: str) -> bool:
+    return "," in spec and not re.search(r"[A-Za-z_/\\]{2}", spec)
+
+
+def _bbox(spec: str) -> BaseGeometry:
+    try:
+        west, south, east, north = (float(part) for part in spec.split(","))
+    except ValueError:
+        raise RegionError(
+            spec, "a bbox is four numbers", "Write west,south,east,north in degrees"
+        ) from None
+    _require_degrees((min(west, east), min(south, north), max(west, east), max(south, north)), spec)
+    if south == north or west == east:
+        raise RegionError(spec, "the bbox is empty: it has no width or no height", "Widen it")
+    if south > north:
+        raise RegionError(
+            spec,
+            f"south ({south:g}) is above north ({north:g})",
+            f"Write west,south,east,north; perhaps {west:g},{north:g},{east:g},{south:g}",
+        )
+    return wrapped(shapely.box(west, south, east + 360.0 if west > east else east, north))
+
+
+def _checked(geometry: BaseGeometry, source: str) -> BaseGeometry:
+    """The geometry, once it is known to be usable; raises RegionError."""
+    if geometry.is_empty or geometry.area == 0:
+        raise RegionError(source, "the region is empty: it covers no area", "Give a polygon")
+    bounds = geometry.bounds
+    _require_degrees(bounds, source)
+    if bounds[1] < SOUTH or bounds[3] > NORTH:
+        raise RegionError(
+            source,
+            f"it reaches from {bounds[1]:g}° to {bounds[3]:g}° of latitude, and Sentinel-2's tiles "
+            f"end at {SOUTH:g}° and {NORTH:g}°",
+            "Clip it to these latitudes",
+        )
+    return geometry
+
+
+def _require_degrees(bounds: tuple[float, float, float, float], source: str) -> None:
+    west, south, east, north = bounds
+    if not all(abs(value) < float("inf") for value in bounds):
+        raise RegionError(source, "its coordinates are not finite numbers", "Correct them")
+    if max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 90:
+        return
+    found = f"its coordinates ({west:g} to {east:g}, {south:g} to {north:g}) are outside ±180, ±90"
+    if max(abs(west), abs(east)) <= 90 and max(abs(south), abs(north)) <= 180:
+        raise RegionError(
+            source,
+            f"{found}; latitude and longitude seem to be swapped",
+            f"Give longitude first: {south:g},{west:g},{north:g},{east:g}",
+        )
+    if max(map(abs, bounds)) > 360:
+        raise RegionError(
+            source,
+            f"{found}; they seem to be metres",
+            "Give degrees of WGS 84, or a file that states its CRS",
+        )
+    raise RegionError(
+        source,
+        found,
+        "Give degrees; cut a region at the antimeridian, or give a bbox with west > east",
+    )
