@@ -57,17 +57,21 @@ def read_region(spec: str) -> Region:
     if _TILE_NAMES.fullmatch(spec):
         tiles = [parse_tile(name) for name in spec.split(",")]
         geometry = shapely.union_all([tile.owned for tile in tiles])
-    elif _looks_like_numbers(spec):
-        geometry = _bbox(spec)
     elif Path(spec).expanduser().is_file():
         geometry = read_polygons(Path(spec).expanduser())
+    elif _begins_with_a_number(spec):
+        geometry = _bbox(spec)
     else:
         raise RegionError(spec, "no such file, and neither a bbox nor tile names", _FORMS)
     return Region(_checked(geometry, spec), spec)
 
 
-def _looks_like_numbers(spec: str) -> bool:
-    return "," in spec and not re.search(r"[A-Za-z_/\\]{2}", spec)
+def _begins_with_a_number(spec: str) -> bool:
+    try:
+        float(spec.partition(",")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _bbox(spec: str) -> BaseGeometry:
