@@ -1,5 +1,6 @@
 """What the user points at → one valid (multi)polygon in EPSG:4326."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def _bbox(spec: str) -> BaseGeometry:
         raise RegionError(
             spec, "a bbox is four numbers", "Write west,south,east,north in degrees"
         ) from None
+    if not all(map(math.isfinite, (west, south, east, north))):
+        raise RegionError(spec, "its coordinates are not finite numbers", "Correct them")
     _require_degrees((min(west, east), min(south, north), max(west, east), max(south, north)), spec)
     if south == north or west == east:
         raise RegionError(spec, "the bbox is empty: it has no width or no height", "Widen it")
@@ -111,8 +114,6 @@ def _checked(geometry: BaseGeometry, source: str) -> BaseGeometry:
 
 def _require_degrees(bounds: tuple[float, float, float, float], source: str) -> None:
     west, south, east, north = bounds
-    if not all(abs(value) < float("inf") for value in bounds):
-        raise RegionError(source, "its coordinates are not finite numbers", "Correct them")
     if max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 90:
         return
     found = f"its coordinates ({west:g} to {east:g}, {south:g} to {north:g}) are outside ±180, ±90"

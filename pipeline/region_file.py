@@ -38,6 +38,8 @@ def read_polygons(path: Path) -> BaseGeometry:
             str(path), "the file states no CRS", "Set it, for instance with ogr2ogr -a_srs"
         )
     for geometry in geometries:
+        if not np.isfinite(geometry.bounds).all():
+            raise RegionError(str(path), "its coordinates are not finite numbers", "Correct them")
         if not geometry.is_valid:
             raise RegionError(
                 str(path),
