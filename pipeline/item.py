@@ -36,18 +36,17 @@ class Asset:
     def bounds(self) -> tuple[float, float, float, float]:
         """Extent (min x, min y, max x, max y) in metres of `epsg`."""
         rows, columns = self.shape
-        left, top = self.transform * (0, 0)
-        right, bottom = self.transform * (columns, rows)
-        return (left, bottom, right, top)
+        left, top, step = self.transform.c, self.transform.f, self.transform
+        return (left, top + step.e * rows, left + step.a * columns, top)
 
 
 @dataclass(frozen=True)
 class Item:
     """One granule: the part of an acquisition that lies in one MGRS tile.
 
-    `tile` is the MGRS code without a leading "T"; `acquisition` names the overpass (platform,
-    orbit, day), so that split granules and reprocessed duplicates of one overpass share it;
-    `assets` has the keys B02 … B12 (those that the item offers) and SCL.
+    `tile` is the name that `mgrs_tiles.parse_tile` gives the item's MGRS code; `acquisition`
+    names the overpass (platform, orbit, day), so that split granules and reprocessed duplicates
+    of one overpass share it; `assets` has the keys B02 … B12 (those that the item offers) and SCL.
     """
 
     id: str
@@ -61,3 +60,4 @@ class Item:
     epsg: int
     footprint: Any | None  # shapely geometry, EPSG:4326
     assets: Mapping[str, Asset]
+    datastrip: str = ""  # its sensing start, YYYYMMDDTHHMMSS, which tells split granules apart
