@@ -1,0 +1,26 @@
+"""`python -m pipeline.sample FOLDER`: write the sample archive."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.sample.archive import SEED, SIZE, write_archive
+
+
+def main() -> None:
+    """Write the archive that the command line asks for, and say where it is."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--year", type=int, default=2021)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--size", type=float, default=SIZE, help="side of the area in metres")
+    parser.add_argument("--a-month", type=int, default=3, help="overpasses of an orbit a month")
+    given = parser.parse_args()
+    archive = write_archive(
+        given.folder, year=given.year, seed=given.seed, size=given.size, a_month=given.a_month
+    )
+    print(f"{len(archive.items)} items of {', '.join(archive.tiles)}: {archive.catalog}")
+    print(f"region {archive.region}, year {archive.year}; truth: {archive.truth}")
+
+
+if __name__ == "__main__":
+    main()

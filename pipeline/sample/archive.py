@@ -1,0 +1,313 @@
+"""Writing the sample archive: a static STAC catalogue of COGs, and the truth beside it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.mgrs_tiles import Tile, tile_at, to_utm
+from pipeline.sample.classes import sample_classes
+from pipeline.sample.landscape import PLANE, Landscape, Pixels, make_landscape
+from pipeline.sample.phenology import Parcels, draw_parcels, draw_season
+from pipeline.sample.raster import write_raster
+from pipeline.sample.scene import Scene, draw_conditions, make_scene
+from pipeline.sample.stac import (
+    BAND_ASSETS,
+    COLLECTION,
+    Granule,
+    Raster,
+    make_catalog,
+    make_collection,
+    make_item,
+)
+from pipeline.sample.weather import FOG_MONTH, Overpass, make_sky, overpasses
+
+SEED = 20210
+SIZE = 4800.0
+_LARGEST = 30_000.0  # metres: farther out, other tiles would begin
+_TILE_PIXELS = 10980
+_ALIGN = 20  # metres: crops begin and end on pixels of 20 m
+_DUPLICATES = 3
+_OLD, _NEW = "03.01", "05.00"
+
+
+@dataclass(frozen=True)
+class SampleArchive:
+    """A sample archive on disk.
+
+    `bbox` (west, south, east, north; degrees) is the area that its rasters cover wholly; `gap`
+    is the month (1 … 12) in which a part of it is never clear.
+    """
+
+    folder: Path
+    year: int
+    bbox: tuple[float, float, float, float]
+    tiles: tuple[str, ...]
+    items: tuple[str, ...]
+    gap: int = FOG_MONTH
+
+    @property
+    def catalog(self) -> Path:
+        """The root catalogue's file."""
+        return self.folder / "catalog.json"
+
+    @property
+    def truth(self) -> Path:
+        """The folder of truth rasters, one a tile (uint8, class values 1 … 12)."""
+        return self.folder / "truth"
+
+    @property
+    def region(self) -> str:
+        """The area as a run's settings take it: "west,south,east,north"."""
+        return ",".join(f"{edge:.5f}" for edge in self.bbox)
+
+
+def write_archive(
+    folder: Path,
+    *,
+    year: int = 2021,
+    seed: int = SEED,
+    size: float = SIZE,
+    a_month: int = 3,
+    threads: int | None = None,
+) -> SampleArchive:
+    """Write the archive of a square of `size` metres and a calendar year into `folder`.
+
+    `a_month`: overpasses of each of the two orbits a month, up to 6. The same arguments give the
+    same archive, byte by byte, whatever `threads`. What `folder` held of an earlier archive is
+    replaced. Raises ValueError for a size that is not above 0 or above 30 km.
+    """
+    if not 0 < size <= _LARGEST:
+        raise ValueError(f"an archive of {size} m: its side is above 0 and up to {_LARGEST:.0f} m")
+    folder = Path(folder)
+    for old in (COLLECTION, "truth"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    (folder / "truth").mkdir(parents=True)
+    bbox = _area(size)
+    landscape = make_landscape(seed)
+    season = draw_season(np.random.default_rng([seed, 5]))
+    parcels = draw_parcels(landscape.land, np.random.default_rng([seed, 4]), season)
+    crops = [_Crop.of(tile, bbox) for tile in _tiles(bbox)]
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        seen = list(pool.map(lambda crop: crop.pixels_of(landscape), crops))
+        for crop, pixels in zip(crops, seen, strict=True):
+            name = folder / "truth" / f"{crop.tile.name}.tif"
+            write_raster(name, pixels.truth, crop.transform(10), crop.tile.epsg)
+        passes = overpasses(year, a_month, seed)
+        oddities = _Oddities.choose(passes, seed)
+
+        def write(overpass: Overpass) -> list[tuple[str, str]]:
+            return list(_write_overpass(folder, overpass, oddities, crops, seen, parcels, size))
+
+        items = sorted(item for written in pool.map(write, passes) for item in written)
+    _write_json(folder / "truth" / "classes.json", _legend())
+    _write_json(folder / COLLECTION / "collection.json", make_collection(year, bbox, items))
+    _write_json(folder / "region.geojson", _feature(shapely.box(*bbox)))
+    _write_json(folder / "catalog.json", make_catalog())
+    names = tuple(sorted(crop.tile.name for crop in crops))
+    return SampleArchive(folder, year, bbox, names, tuple(name for name, _path in items))
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """The part of a tile's granules that the archive holds: metres of the tile's zone."""
+
+    tile: Tile
+    left: int
+    bottom: int
+    right: int
+    top: int
+
+    @classmethod
+    def of(cls, tile: Tile, bbox: tuple[float, float, float, float]) -> "_Crop":
+        outline = shapely.get_coordinates(shapely.segmentize(shapely.box(*bbox), 0.005))
+        x, y = to_utm(tile.epsg).transform(outline[:, 0], outline[:, 1])
+        ulx, uly = tile.grid_origin
+        reach = _TILE_PIXELS * 10
+        edges = (x.min() - ulx, uly - y.max(), x.max() - ulx, uly - y.min())  # from the corner
+        west, north, east, south = (min(max(edge, 0), reach) for edge in edges)
+        return cls(
+            tile,
+            ulx + int(west // _ALIGN) * _ALIGN,
+            uly + int(-south // _ALIGN) * _ALIGN,
+            ulx - int(-east // _ALIGN) * _ALIGN,
+            uly - int(north // _ALIGN) * _ALIGN,
+        )
+
+    def transform(self, resolution: int) -> tuple[float, float, float, float, float, float]:
+        """Affine coefficients for pixels of `resolution` metres."""
+        return (resolution, 0.0, self.left, 0.0, -resolution, self.top)
+
+    def pixels_of(self, landscape: Landscape) -> Pixels:
+        """The landscape as this crop's 10 m pixels see it."""
+        xs = np.arange(self.left + 5, self.right, 10)
+        return landscape.pixels(self.tile.epsg, xs, np.arange(self.top - 5, self.bottom, -10))
+
+    def footprint(self, overpass: Overpass, top: int, bottom: int) -> BaseGeometry:
+        """What of the rows between two northings the swath holds, in EPSG:4326."""
+        rectangle = shapely.segmentize(shapely.box(self.left, bottom, self.right, top), 1000)
+        x, y = self._to_plane.transform(*shapely.get_coordinates(rectangle).T)
+        seen = shapely.intersection(
+            shapely.Polygon(np.column_stack([x, y])),
+            shapely.Polygon(overpass.swath(_LARGEST)),
+        )
+        outward = Transformer.from_crs(PLANE, 4326, always_xy=True)
+        lonlat = shapely.transform(
+            seen, lambda xy: np.column_stack(outward.transform(xy[:, 0], xy[:, 1]))
+        )
+        return shapely.set_precision(lonlat, 1e-7)
+
+    @cached_property
+    def _to_plane(self) -> Transformer:
+        return Transformer.from_crs(self.tile.epsg, PLANE, always_xy=True)
+
+
+@dataclass(frozen=True)
+class _Oddities:
+    """Overpasses that an archive has some of: reprocessed, split, snowy; by their moment."""
+
+    baselines: dict[Any, str]
+    duplicated: frozenset[Any]
+    split: Any
+    snowy: Any
+
+    @classmethod
+    def choose(cls, passes: list[Overpass], seed: int) -> "_Oddities":
+        rng = np.random.default_rng([seed, 6])
+        baselines = {p.moment: _NEW if rng.uniform() < 0.55 else _OLD for p in passes}
+        fair = [p for p in passes if p.cloud_cover < 0.4 and baselines[p.moment] == _NEW]
+        later = [p for p in fair if 4 <= p.moment.month <= 10] or fair
+        picked = rng.permutation(len(later))[: _DUPLICATES + 1]
+        chosen = [later[k].moment for k in picked]
+        winter = [p.moment for p in passes if p.moment.month in (1, 2) and p.cloud_cover < 0.5]
+        return cls(
+            baselines,
+            frozenset(chosen[1:]),
+            chosen[0] if chosen else None,
+            winter[len(winter) // 2] if winter else None,
+        )
+
+
+def _write_overpass(
+    folder: Path,
+    overpass: Overpass,
+    oddities: _Oddities,
+    crops: list[_Crop],
+    seen: list[Pixels],
+    parcels: Parcels,
+    size: float,
+) -> Iterator[tuple[str, str]]:
+    """Write an overpass's granules; gives (id, path of the item)."""
+    moment = overpass.moment
+    sky = make_sky(overpass, size * 0.56)
+    conditions = draw_conditions(overpass, moment == oddities.snowy)
+    baseline = oddities.baselines[moment]
+    generated = moment + timedelta(days=500 if baseline == _NEW else 0, hours=4.7)
+    for crop, pixels in zip(crops, seen, strict=True):
+        scene = make_scene(pixels, parcels, overpass, sky, conditions)
+        if not scene.scl.any():
+            continue
+        granule = Granule(overpass, crop.tile, 0, baseline, generated)
+        if moment in oddities.duplicated:
+            older = replace(granule, baseline=_OLD, generated=moment + timedelta(hours=4.7))
+            yield from _write_granule(folder, older, crop, _hazier(scene), 0)
+            granule = replace(granule, sequence=1)
+        if moment == oddities.split:
+            middle = len(scene.scl) // 2 * 2
+            upper, lower = _rows(scene, 0, middle + 4), _rows(scene, middle, len(scene.ten[0]))
+            yield from _write_granule(folder, granule, crop, upper, 0, middle + 4)
+            second = replace(granule, sequence=1, generated=generated + timedelta(minutes=3))
+            yield from _write_granule(folder, second, crop, lower, middle)
+            continue
+        yield from _write_granule(folder, granule, crop, scene, 0)
+
+
+def _write_granule(
+    folder: Path, granule: Granule, crop: _Crop, scene: Scene, first: int, last: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """Write an item and its rasters; rows `first` to `last` (10 m) are what it holds."""
+    if not scene.scl.any():
+        return
+    place = folder / COLLECTION / granule.folder
+    place.mkdir(parents=True)
+    names, rasters = list(BAND_ASSETS), {}
+    for k, array in enumerate((*scene.ten, *scene.twenty, scene.scl)):
+        name = names[k] if k < len(names) else "scl"
+        resolution = 10 if k < len(scene.ten) else 20
+        stored = array if name == "scl" else array + (array > 0) * np.uint16(granule.offset)
+        file = f"{BAND_ASSETS[name][0] if name != 'scl' else 'SCL'}.tif"
+        length = write_raster(place / file, stored, crop.transform(resolution), crop.tile.epsg)
+        rasters[name] = Raster(file, crop.transform(resolution), array.shape, length)
+    bottom = crop.bottom if last is None else crop.top - last * 10
+    footprint = crop.footprint(granule.overpass, crop.top - first * 10, bottom)
+    _write_json(place / f"{granule.id}.json", make_item(granule, footprint, rasters, scene.scl))
+    yield granule.id, f"{granule.folder}/{granule.id}.json"
+
+
+def _hazier(scene: Scene) -> Scene:
+    """The same acquisition as an older processor left it: brighter by an eighth, and by 0.02."""
+
+    def brighter(array: np.ndarray) -> np.ndarray:
+        return np.where(array > 0, array + array // 64 * 8 + 200, 0).astype(np.uint16)
+
+    return replace(scene, ten=brighter(scene.ten), twenty=brighter(scene.twenty))
+
+
+def _rows(scene: Scene, first: int, last: int) -> Scene:
+    """The scene with nothing outside rows `first` to `last` of 10 m (even numbers)."""
+
+    def cut(array: np.ndarray, start: int, stop: int) -> np.ndarray:
+        rows = np.arange(array.shape[-2])[:, None]
+        return np.where((rows >= start) & (rows < stop), array, 0).astype(array.dtype)
+
+    coarse = (first // 2, last // 2)
+    return Scene(cut(scene.ten, first, last), cut(scene.twenty, *coarse), cut(scene.scl, *coarse))
+
+
+def _area(size: float) -> tuple[float, float, float, float]:
+    """A square about the centre as west, south, east, north (degrees, 5 decimals)."""
+    outward = Transformer.from_crs(PLANE, 4326, always_xy=True)
+    (west, east), _ = outward.transform([-size / 2, size / 2], [0, 0])
+    _, (south, north) = outward.transform([0, 0], [-size / 2, size / 2])
+    return (round(west, 5), round(south, 5), round(east, 5), round(north, 5))
+
+
+def _tiles(bbox: tuple[float, float, float, float]) -> list[Tile]:
+    west, south, east, north = bbox
+    return sorted({tile_at(lon, lat) for lon in (west, east) for lat in (south, north)})
+
+
+def _legend() -> list[dict[str, Any]]:
+    return [
+        {"value": entry.value, "name": entry.name, "code": entry.code, "colour": entry.colour}
+        for entry in sample_classes()
+    ]
+
+
+def _feature(geometry: BaseGeometry) -> dict[str, Any]:
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "properties": {"name": "sample area"},
+                "geometry": shapely.geometry.mapping(geometry),
+            }
+        ],
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

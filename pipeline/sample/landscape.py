@@ -1,0 +1,152 @@
+"""A made landscape: which parcel lies at a place on the ground, and how much of it in a pixel.
+
+Fields of 1 to 10 ha in blocks, each block laid out in its own direction; hedges and roads along
+the blocks' borders; woods, heath, a lake, a river with wetland and meadows along it, villages and
+a quarry. It is one function of the ground, drawn on a fine grid in an equal-area plane; beyond
+its own 5.6 km it goes on mirrored, so that an archive can be of any size.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numba import njit
+from pyproj import Transformer
+from scipy.ndimage import gaussian_filter
+
+from pipeline.sample.ground import EXTENT, FINE, draw_ground
+
+CENTRE = (6.0, 49.61364)
+"""Longitude and latitude where zone 31 meets zone 32 and two 100 km rows of tiles meet."""
+
+PLANE = f"+proj=laea +lon_0={CENTRE[0]} +lat_0={CENTRE[1]} +datum=WGS84 +units=m"
+"""The equal-area plane that the landscape is drawn in; its origin is `CENTRE`."""
+
+PARTS = 4
+"""The most parcels that a pixel is a mixture of."""
+
+_COARSE = 10.0  # metres of the texture's grid
+_REACH = 7.5  # metres from a pixel's centre that its light comes from, along either axis
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Parcels on a fine grid, first row in the north.
+
+    `parcel` int32 (row, column) numbers them; `land` int (parcel,) is their class.
+    """
+
+    parcel: np.ndarray
+    land: np.ndarray
+    texture: np.ndarray  # float32 (row, column) at 10 m: factor of brightness within parcels
+
+    def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The parcel at places of the plane, in metres: int32 of their shape."""
+        n = len(self.parcel)
+        return self.parcel[_mirrored(-y, FINE, n), _mirrored(x, FINE, n)]
+
+    def pixels(self, epsg: int, xs: np.ndarray, ys: np.ndarray) -> "Pixels":
+        """What pixels with centres at columns `xs` and rows `ys` (metres, EPSG:`epsg`) hold."""
+        x, y = plane_of(epsg, xs, ys)
+        parts, weights = _mixtures(self.parcel, x, y, FINE, _REACH)
+        n = len(self.texture)
+        texture = self.texture[_mirrored(-y, _COARSE, n), _mirrored(x, _COARSE, n)]
+        return Pixels(parts, weights, texture, x, y, self.land)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The landscape as pixels of one grid see it.
+
+    `parts` int32 and `weights` float32 (row, column, 4): parcels by falling share, sum 1;
+    `texture` float32 (row, column); `x`, `y` the centres in the plane, metres.
+    """
+
+    parts: np.ndarray
+    weights: np.ndarray
+    texture: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    land: np.ndarray
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """Class value 1 … 12 of the parcel with the largest share: uint8 (row, column)."""
+        return (self.land[self.parts[:, :, 0]] + 1).astype(np.uint8)
+
+
+def plane_of(epsg: int, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the plane under a grid's columns `xs` and rows `ys`: two (row, column), metres."""
+    grid = np.meshgrid(xs, ys)
+    x, y = Transformer.from_crs(f"EPSG:{epsg}", PLANE, always_xy=True).transform(*grid)
+    return x, y
+
+
+def make_landscape(seed: int) -> Landscape:
+    """Draw a landscape; the same seed gives the same one."""
+    rng = np.random.default_rng([seed, 1])
+    parcel, land = draw_ground(rng)
+    n = int(EXTENT / _COARSE)
+    fine = gaussian_filter(rng.standard_normal((n, n)), 1.0, mode="mirror")
+    broad = gaussian_filter(rng.standard_normal((n, n)), 6, mode="mirror")
+    texture = 1 + 0.008 * fine / fine.std() + 0.04 * broad / broad.std()
+    return Landscape(parcel, land, texture.astype(np.float32))
+
+
+def _mirrored(along: np.ndarray, step: float, count: int) -> np.ndarray:
+    """The row or column of a grid, centred on the origin, that places along an axis fall in."""
+    index = np.floor(along / step).astype(np.int64) + count // 2
+    folded = np.mod(index, 2 * count)
+    return np.where(folded < count, folded, 2 * count - 1 - folded)
+
+
+@njit(nogil=True, cache=True)
+def _fold(along: float, step: float, count: int) -> int:
+    """As `_mirrored`, for one place."""
+    folded = (int(np.floor(along / step)) + count // 2) % (2 * count)
+    return folded if folded < count else 2 * count - 1 - folded
+
+
+@njit(nogil=True, cache=True)
+def _mixtures(
+    parcel: np.ndarray, x: np.ndarray, y: np.ndarray, step: float, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The parcels in each pixel by falling share, and the shares.
+
+    A pixel gathers light from a little more than its square (the instrument's point spread):
+    6 × 6 samples, those nearer the centre weighing more, as a triangle does.
+    """
+    rows, columns = x.shape
+    parts = np.zeros((rows, columns, PARTS), np.int32)
+    shares = np.zeros((rows, columns, PARTS), np.float32)
+    seen = np.empty(36, np.int32)
+    share = np.empty(36, np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            kinds = 0
+            for a in range(6):
+                dy = (a - 2.5) / 3 * reach
+                row = _fold(-(y[i, j] + dy), step, len(parcel))
+                for b in range(6):
+                    dx = (b - 2.5) / 3 * reach
+                    here = parcel[row, _fold(x[i, j] + dx, step, len(parcel))]
+                    weight = (1 - abs(a - 2.5) / 3) * (1 - abs(b - 2.5) / 3)
+                    k = 0
+                    while k < kinds and seen[k] != here:
+                        k += 1
+                    if k == kinds:
+                        seen[k], share[k] = here, 0.0
+                        kinds += 1
+                    share[k] += weight
+            total = np.float32(0.0)
+            for part in range(min(PARTS, kinds)):
+                best = part
+                for k in range(part + 1, kinds):
+                    if share[k] > share[best]:
+                        best = k
+                seen[part], seen[best] = seen[best], seen[part]
+                share[part], share[best] = share[best], share[part]
+                parts[i, j, part], shares[i, j, part] = seen[part], share[part]
+                total += share[part]
+            shares[i, j] /= total
+    return parts, shares
