@@ -122,7 +122,7 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def _colour_table(colours: Mapping[int, str], nodata: int) -> dict[int, tuple[int, int, int, int]]:
-    table = {value: (0, 0, 0, 0) for value in range(256)}
+    table = dict.fromkeys(range(256), (0, 0, 0, 0))
     table |= {value: (*rgb(colour), 255) for value, colour in colours.items()}
     table[nodata] = (0, 0, 0, 0)
     return table

@@ -20,14 +20,8 @@ def footprint(
     antimeridian becomes two polygons and its bbox runs from west to east (RFC 7946).
     """
     left, bottom, right, top = bounds
-    ring = np.array(
-        [
-            (x, y)
-            for x, y in box(left, bottom, right, top)
-            .exterior.segmentize(max(right - left, top - bottom) / points)
-            .coords
-        ]
-    )
+    outline = box(left, bottom, right, top).exterior
+    ring = np.array(outline.segmentize(max(right - left, top - bottom) / points).coords)
     lon, lat = _to_degrees(epsg).transform(ring[:, 0], ring[:, 1])
     lon = np.where(np.asarray(lon) - lon[0] > 180, lon - 360, lon)
     lon = np.where(lon - lon[0] < -180, lon + 360, lon)
@@ -39,7 +33,11 @@ def footprint(
         affinity.translate(polygon.intersection(box(edge - 180, -90, edge + 180, 90)), -edge)
         for edge in (-360, 0, 360)
     ]
-    coordinates = [mapping(orient(piece))["coordinates"] for piece in pieces if piece.area]
+    coordinates = [
+        mapping(orient(piece))["coordinates"]
+        for piece in pieces
+        if isinstance(piece, Polygon) and piece.area
+    ]
     bbox = [_wrapped(west), south, _wrapped(east), north]
     return {"type": "MultiPolygon", "coordinates": coordinates}, bbox
 
@@ -49,10 +47,16 @@ def joint_bbox(boxes: Sequence[Sequence[float]]) -> list[float]:
     if not boxes:
         return [-180.0, -90.0, 180.0, 90.0]
     south, north = min(b[1] for b in boxes), max(b[3] for b in boxes)
-    spans = sorted((b[0] % 360, b[0] % 360 + (b[2] - b[0]) % 360) for b in boxes)
+    spans: list[tuple[float, float]] = []
+    for west, _, east, _ in boxes:
+        start, width = west % 360, (east - west) % 360 or (360.0 if east != west else 0.0)
+        spans.append((start, min(start + width, 360)))
+        if start + width > 360:
+            spans.append((0.0, start + width - 360))
+    spans.sort()
     # The widest stretch of longitude that no box covers is what the joint box leaves out.
     gap, west, reach = -1.0, spans[0][0], spans[0][1]
-    for index, (start, end) in enumerate(spans[1:] + [(spans[0][0] + 360, spans[0][1] + 360)]):
+    for start, end in [*spans[1:], (spans[0][0] + 360, spans[0][1] + 360)]:
         if start - reach > gap:
             gap, west, east = start - reach, start, reach
         reach = max(reach, end)

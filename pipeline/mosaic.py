@@ -9,6 +9,8 @@ from typing import Any
 
 from affine import Affine
 from pyproj import CRS, Transformer
+from pyproj.crs import ProjectedCRS
+from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 
 from models.vocabulary import Vocabulary
 from pipeline.footprint import joint_bbox
@@ -76,23 +78,24 @@ def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
     """The CRS of the mosaic of some cells.
 
     One UTM zone: that zone. Several: an equal-area one, so that areas measured in the mosaic are
-    right: ETRS89-LAEA (EPSG:3035) where all lies in Europe (25° W – 45° E, 32° – 72° N), else a
-    Lambert azimuthal one centred on the region (to whole degrees), or, for a region of more than
-    120° of longitude or 100° of latitude, EASE-Grid 2.0 (EPSG:6933).
+    right: Lambert's azimuthal one centred on the region (to whole degrees), north up; for more
+    than 12° of longitude of Europe (25° W – 45° E, 32° – 72° N) its standard, EPSG:3035; for more
+    than 120° of longitude or 100° of latitude EASE-Grid 2.0, EPSG:6933.
     """
     codes = {str(item["properties"]["proj:code"]) for item in items}
     if len(codes) == 1:
         return CRS.from_user_input(codes.pop())
     west, south, east, north = joint_bbox([item["bbox"] for item in items])
     width = (east - west) % 360 or 360.0
-    if west <= east and west >= -25 and east <= 45 and south >= 32 and north <= 72:
-        return CRS.from_epsg(3035)
     if width > 120 or north - south > 100:
         return CRS.from_epsg(6933)
+    if width > 12 and -25 <= west <= east <= 45 and south >= 32 and north <= 72:
+        return CRS.from_epsg(3035)
     lon = round((west + width / 2 + 180) % 360 - 180)
-    return CRS.from_proj4(
-        f"+proj=laea +lat_0={round((south + north) / 2)} +lon_0={lon} +datum=WGS84 +units=m"
-    )
+    lat = round((south + north) / 2)
+    conversion = LambertAzimuthalEqualAreaConversion(lat, lon)
+    name = f"LAEA at {abs(lat)}{'NS'[lat < 0]} {abs(lon)}{'EW'[lon < 0]}"
+    return ProjectedCRS(conversion, name=name, geodetic_crs="EPSG:4326")
 
 
 def _zones(items: Sequence[Mapping[str, Any]], asset: str) -> list[_Zone]:
@@ -132,7 +135,7 @@ def _warped_frame(zone: _Zone, crs: CRS) -> Frame:
 
 
 def _seams(parts: Sequence[Source]) -> list[Source]:
-    """What lies beneath the seams of warped zones: each one's edge, drawn out by a pixel.
+    """What lies beneath the seams of warped zones: their edges, drawn out by a pixel.
 
     Of two pixels that meet at a zone's border each may just miss the other's grid, which would
     leave dots without a class along it; there the neighbouring pixel stands in.
@@ -145,10 +148,11 @@ def _seams(parts: Sequence[Source]) -> list[Source]:
         if left >= right or bottom >= top:
             continue
         east, north = (two[0] + two[2]) - (one[0] + one[2]), (two[1] + two[3]) - (one[1] + one[3])
-        sideways = abs(east) >= abs(north)
-        shift = (1 if east > 0 else -1, 0) if sideways else (0, -1 if north > 0 else 1)
+        columns, rows = (1 if east > 0 else -1, 0), (0, -1 if north > 0 else 1)
+        shift = columns if abs(east) >= abs(north) else rows
         part = _frame(left, bottom, right, top)
         seams.append(Source(first.path, first.frame, part, shift))
+        seams.append(Source(second.path, second.frame, part, (-shift[0], -shift[1])))
     return seams
 
 

@@ -17,6 +17,7 @@ from pipeline.grid import Cell
 from pipeline.layout import (
     CELLS,
     CLASS,
+    CLASS_STYLE,
     COLLECTION,
     CONFIDENCE,
     FAILURES,
@@ -28,6 +29,7 @@ from pipeline.layout import (
 from pipeline.manifest import RunManifest, differences, fingerprint, new_manifest
 from pipeline.stac_output import cell_item, collection
 from pipeline.storage import Store, public_text, public_url
+from pipeline.styles import class_style
 
 __all__ = [
     "NODATA_CLASS",
@@ -160,6 +162,8 @@ def commit_cell(
         overview="mode",
         tags=tags,
     )
+    # QGIS takes names and colours from here when someone opens the cell alone.
+    store.write(cell_key(tile, cell.id, CLASS_STYLE), class_style(vocabulary).encode())
     pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
     report = CellReport(
         cell=cell.id,

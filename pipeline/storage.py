@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import OutputError, OutputUnwritable
 
+_AT_ONCE = 16
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -75,8 +77,11 @@ class Store:
     def exists(self, key: str) -> bool:
         """Whether a file of this key is there."""
         if self.is_remote:
-            with self._explained(key):
-                return bool(self._remote.isfile(self.path(key)))
+            try:  # fsspec's own `isfile` takes every failure for "no"
+                with self._explained(key):
+                    return bool(self._remote.info(self.path(key))["type"] == "file")
+            except FileNotFoundError:
+                return False
         return Path(self.path(key)).is_file()
 
     def is_file(self) -> bool:
@@ -93,35 +98,19 @@ class Store:
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(key, bytes) of each key, in order; keys that vanish meanwhile are left out.
 
-        From object storage many are under way at once.
+        From object storage several are under way at once.
         """
         wanted = list(keys)
-        for start in range(0, len(wanted), 512):
-            part = wanted[start : start + 512]
-            if self.is_remote:
-                with self._explained(part[0]):
-                    found = self._fetch(part)
-            else:
-                found = {}
-                for key in part:
-                    try:
-                        found[key] = self.read(key)
-                    except FileNotFoundError:
-                        continue
-            yield from ((key, found[key]) for key in part if key in found)
+        with ThreadPoolExecutor(_AT_ONCE if self.is_remote else 1) as pool:
+            for key, content in zip(wanted, pool.map(self._read_if_there, wanted), strict=True):
+                if content is not None:
+                    yield key, content
 
-    def _fetch(self, keys: list[str]) -> dict[str, bytes]:
-        base = self._bare("")
-        answers = self._remote.cat([self.path(key) for key in keys], on_error="return")
-        if isinstance(answers, bytes):  # fsspec answers a list of one with its bytes alone
-            return {keys[0]: answers}
-        found = {}
-        for name, answer in answers.items():
-            if isinstance(answer, bytes):
-                found[str(name).removeprefix(base)] = answer
-            elif not isinstance(answer, FileNotFoundError):
-                raise answer
-        return found
+    def _read_if_there(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
 
     def write(self, key: str, content: bytes) -> None:
         """Put the bytes under the key, whole or not at all.

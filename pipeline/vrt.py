@@ -23,9 +23,9 @@ class Frame:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Extent (min x, min y, max x, max y)."""
-        left, top = self.transform * (0, 0)
-        right, bottom = self.transform * (self.columns, self.rows)
-        return (left, bottom, right, top)
+        left, top = self.transform.c, self.transform.f
+        right = left + self.transform.a * self.columns
+        return (left, top + self.transform.e * self.rows, right, top)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _band(band: Band) -> str:
     ]
     if band.colours:
         entries = []
-        for value in range(256):
+        for value in range(max(band.colours) + 1):
             red, green, blue = rgb(band.colours.get(value, "#000000"))
             alpha = 255 if value in band.colours else 0
             entries.append(f'      <Entry c1="{red}" c2="{green}" c3="{blue}" c4="{alpha}"/>\n')
@@ -166,8 +166,8 @@ def _source(frame: Frame, band: Band, source: Source) -> str:
 
 def _offset(frame: Frame, part: Frame) -> tuple[int, int]:
     """Columns and rows from a frame's corner to that of another on the same grid."""
-    columns, rows = ~frame.transform * part.bounds[::3]
-    return round(columns), round(rows)
+    grid, other = frame.transform, part.transform
+    return round((other.c - grid.c) / grid.a), round((other.f - grid.f) / grid.e)
 
 
 def _rectangle(offset: tuple[int, int], part: Frame) -> str:

@@ -1,0 +1,73 @@
+"""Styles by which QGIS shows the mosaics: it loads `class.qml` by itself beside `class.vrt`."""
+
+from xml.sax.saxutils import quoteattr
+
+from models.vocabulary import Vocabulary
+from pipeline.layout import CLASS_STYLE, CONFIDENCE_STYLE
+from pipeline.storage import Store
+
+CONFIDENCE_RAMP = (
+    (0, "#440154"),
+    (25, "#3b528b"),
+    (50, "#21918c"),
+    (75, "#5ec962"),
+    (100, "#fde725"),
+)
+"""Percent → colour: viridis (Smith and van der Walt 2015), read by the colour-blind too."""
+
+
+def write_styles(store: Store, vocabulary: Vocabulary) -> None:
+    """Write `class.qml` (names and colours) and `confidence.qml` (a ramp over 0 … 100 %)."""
+    store.write(CLASS_STYLE, class_style(vocabulary).encode())
+    store.write(CONFIDENCE_STYLE, confidence_style().encode())
+
+
+def class_style(vocabulary: Vocabulary) -> str:
+    """QGIS's layer style with a palette of the vocabulary's classes."""
+    entries = "".join(
+        f'        <paletteEntry value="{entry.value}" color="{entry.colour}" alpha="255" '
+        f"label={quoteattr(entry.name)}/>\n"
+        for entry in vocabulary.classes
+    )
+    return _style(
+        '    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" '
+        'nodataColor="">\n'
+        "      <rasterTransparency/>\n"
+        f"      <colorPalette>\n{entries}      </colorPalette>\n"
+        "    </rasterrenderer>\n"
+    )
+
+
+def confidence_style() -> str:
+    """QGIS's layer style with `CONFIDENCE_RAMP` over the confidence."""
+    items = "".join(
+        f'            <item value="{percent}" color="{colour}" alpha="255" label="{percent} %"/>\n'
+        for percent, colour in CONFIDENCE_RAMP
+    )
+    return _style(
+        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
+        'classificationMin="0" classificationMax="100" nodataColor="">\n'
+        "      <rasterTransparency/>\n"
+        "      <rastershader>\n"
+        '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
+        'minimumValue="0" maximumValue="100" labelPrecision="0">\n'
+        f"{items}"
+        "        </colorrampshader>\n"
+        "      </rastershader>\n"
+        "    </rasterrenderer>\n"
+    )
+
+
+def _style(renderer: str) -> str:
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22.0" styleCategories="AllStyleCategories">\n'
+        "  <pipe>\n"
+        f"{renderer}"
+        '    <brightnesscontrast brightness="0" contrast="0" gamma="1"/>\n'
+        '    <huesaturation saturation="0" grayscaleMode="0" colorizeOn="0"/>\n'
+        '    <rasterresampler maxOversampling="2"/>\n'
+        "  </pipe>\n"
+        "  <blendMode>0</blendMode>\n"
+        "</qgis>\n"
+    )

@@ -1,0 +1,82 @@
+"""A real run's folder for the product's tests: cells on the real grid, classes by coordinates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyproj import Transformer
+
+from models.vocabulary import Vocabulary, vocabulary_from_words
+from pipeline.grid import Cell, cells_of, owned_pixels, tiles_of
+from pipeline.product import RunManifest, commit_cell, finished_items, open_run
+from pipeline.region import read_region
+from pipeline.settings import make_settings
+from pipeline.storage import Store
+
+VOCABULARY = vocabulary_from_words("wheat field, maize field, leafy forest, Lake & pond, town")
+ONE_ZONE = "5.30,49.75,5.42,49.80"
+TWO_ZONES = "5.96,49.75,6.04,49.79"
+FAULT = {
+    "item": "S2A_31UFR_1",
+    "asset": "B08",
+    "reason": "https://u:p@host/B08.tif?sig=secret cut",
+}
+
+
+@dataclass(frozen=True)
+class MadeRun:
+    store: Store
+    run: RunManifest
+    cells: tuple[Cell, ...]
+    vocabulary: Vocabulary
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return finished_items(self.store, self.run.fingerprint)
+
+
+def classes_at(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """The class value of a place: patches of some 300 m, 1 … 5."""
+    return ((np.floor(lon * 240) + 3 * np.floor(lat * 360)) % 5 + 1).astype(np.uint8)
+
+
+def cell_rasters(cell: Cell, region: str) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and confidence of a cell, nodata where it does not own the place."""
+    columns, rows = np.meshgrid(np.arange(cell.width) + 0.5, np.arange(cell.height) + 0.5)
+    left, _, _, top = cell.bounds
+    x, y = left + 10 * columns, top - 10 * rows
+    lon, lat = Transformer.from_crs(cell.epsg, 4326, always_xy=True).transform(x, y)
+    owned = owned_pixels(cell, read_region(region))
+    classes = np.where(owned, classes_at(lon, lat), 0).astype(np.uint8)
+    wave = 60 + 30 * np.sin(np.asarray(lon) * 800)
+    return classes, np.where(owned, wave, 255).astype(np.uint8)
+
+
+def begin(root: str, region: str, **settings: Any) -> tuple[Store, RunManifest]:
+    store = Store(root)
+    given = make_settings(
+        {"region": region, "year": 2021, "out": root, "vocabulary": "lucas", **settings}
+    )
+    dumped = given.model_dump(mode="json")
+    return store, open_run(store, {"year": 2021, "checkpoint": "abc"}, dumped)
+
+
+def make_run(root: str, region: str = ONE_ZONE, cell_size: int = 512, **settings: Any) -> MadeRun:
+    """Open a run and commit every cell of a region."""
+    store, run = begin(root, region, **settings)
+    aoi = read_region(region)
+    cells = tuple(cell for tile in tiles_of(aoi) for cell in cells_of(tile, aoi, cell_size))
+    for cell in cells:
+        classes, confidence = cell_rasters(cell, region)
+        commit_cell(
+            store,
+            run,
+            cell,
+            classes,
+            confidence,
+            VOCABULARY,
+            seconds={"read": 1.5, "composite": 0.4, "encode": 20.0},
+            observations=30,
+            faults=[FAULT],
+        )
+    return MadeRun(store, run, cells, VOCABULARY)
