@@ -1,0 +1,224 @@
+"""One cell, whole: the Dask tasks that lead from its items to its committed files.
+
+A month without observations is filled by the median of all the year's dates, so a task reads
+one band's whole year in one source block rather than one month of every band. That is about
+130 MB at 60 dates, whatever the cell's size; each source block is decoded once; and bands of
+20 m are composited at 20 m. Tasks are plain functions from arrays to arrays, so that workers with
+and without a GPU can share a cell.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import dask
+import distributed
+import numpy as np
+import torch
+from dask.delayed import Delayed, delayed
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.errors import CheckpointError
+from pipeline.cell_report import CellReport
+from pipeline.classify import classify
+from pipeline.cube import Block, band_resolution, block_windows, substituted
+from pipeline.embed import SeriesBlock, device_at_hand, embed_block
+from pipeline.grid import Cell, owned_pixels
+from pipeline.item import Item
+from pipeline.observe import BandSeries, ClearMask, read_clear, read_series
+from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
+from pipeline.reader import Fault, ReaderSettings
+from pipeline.run import Run
+
+SOURCE_BLOCK = 1024
+"""Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
+
+# One block is encoded at a time in a process: a batch already uses all of its threads.
+_ENCODING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """The classes of a block: class value uint8/uint16 and confidence uint8, both (y, x).
+
+    `seconds` is the time of encoding and classifying; `read` what is known of the series it was
+    made of, by band and place (bands of 20 m are shared by several blocks).
+    """
+
+    block: Block
+    classes: np.ndarray
+    confidence: np.ndarray
+    seconds: Mapping[str, float]
+    read: Mapping[str, "SeriesNotes"]
+
+
+@dataclass(frozen=True)
+class SeriesNotes:
+    """What remains of a `BandSeries` when its pixels are encoded."""
+
+    faults: tuple[Fault, ...]
+    read_seconds: float
+    composite_seconds: float
+
+
+def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
+    """The lazy work of a cell; computing it commits the cell and gives its CellReport.
+
+    `items` are those of the cell's tile, by time. With `gpu`, encoding is kept for workers that
+    offer the resource "GPU".
+    """
+    bands = run.card.preprocessing.bands
+    chosen = tuple(substituted(items, run.settings.reading.substitute))
+    shared_items = delayed(chosen, traverse=False)
+    shared_run = delayed(run, traverse=False)
+    settings = ReaderSettings(strict=run.settings.reading.strict)
+    clear = delayed(read_clear)(shared_items, cell, run.keep_scl, settings)
+    owned = delayed(owned_pixels)(cell, run.region)
+
+    def series(band: str, block: Block) -> Delayed:
+        name = f"series-{band}"
+        return delayed(read_series, name=name)(shared_items, band, cell, block, clear, settings)
+
+    coarse = {
+        block: {b: series(b, block) for b in bands if band_resolution(chosen, b) > 10}
+        for block in block_windows(cell, 2 * SOURCE_BLOCK)
+    }
+    maps = []
+    for block in block_windows(cell, SOURCE_BLOCK):
+        around, at_20m = next((b, parts) for b, parts in coarse.items() if _contains(b, block))
+        parts = [at_20m.get(band, None) or series(band, block) for band in bands]
+        places = [around if band in at_20m else block for band in bands]
+        with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
+            maps.append(delayed(map_block)(block, parts, places, owned, shared_run))
+    return delayed(commit)(cell, shared_run, len(items), clear, maps)
+
+
+def map_block(
+    block: Block,
+    parts: Sequence[BandSeries],
+    places: Sequence[Block],
+    owned: np.ndarray,
+    run: Run,
+) -> BlockMap:
+    """Encode and classify a block's pixels.
+
+    `parts` are the series of the checkpoint's bands, in its order, each of the part of the cell
+    that `places` says; `owned` is bool (y, x) of the whole cell.
+    """
+    checkpoint = _checkpoint(run.checkpoint, run.checkpoint_fingerprint)
+    series = SeriesBlock(
+        tuple(_cut(part, place, block) for part, place in zip(parts, places, strict=True)),
+        (block.height, block.width),
+    )
+    classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
+    values = np.array([entry.value for entry in run.vocabulary.classes], run.vocabulary.dtype)
+    classifying = 0.0
+    with _ENCODING:
+        began = time.perf_counter()
+        torch.set_num_threads(_threads())
+        text = torch.from_numpy(run.text).to(device_at_hand())
+        wanted = owned[block.slices()]
+        for rows, columns, embeddings in embed_block(
+            series, wanted, checkpoint, run.settings.batch_size
+        ):
+            encoded = time.perf_counter()
+            index, percent = classify(embeddings, text, run.card.logit_scale)
+            classes[rows, columns] = values[index]
+            confidence[rows, columns] = percent
+            classifying += time.perf_counter() - encoded
+        encoding = time.perf_counter() - began - classifying
+    return BlockMap(
+        block,
+        classes,
+        confidence,
+        {"encode": encoding, "classify": classifying},
+        {f"{b}": _notes(p) for b, p in _named(run.card.preprocessing.bands, places, parts)},
+    )
+
+
+def commit(
+    cell: Cell, run: Run, acquisitions: int, clear: ClearMask, maps: Sequence[BlockMap]
+) -> CellReport:
+    """Put the blocks together and write the cell's files; its item comes last."""
+    classes = np.full(cell.shape, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
+    notes: dict[str, SeriesNotes] = {}
+    for part in maps:
+        classes[part.block.slices()] = part.classes
+        confidence[part.block.slices()] = part.confidence
+        notes |= part.read
+    faults = [*clear.faults, *(fault for note in notes.values() for fault in note.faults)]
+    seconds = {
+        "read": clear.read_seconds + sum(note.read_seconds for note in notes.values()),
+        "composite": sum(note.composite_seconds for note in notes.values()),
+        "encode": sum(part.seconds["encode"] for part in maps),
+        "classify": sum(part.seconds["classify"] for part in maps),
+    }
+    return commit_cell(
+        run.store,
+        run.manifest,
+        cell,
+        classes,
+        confidence,
+        run.vocabulary,
+        seconds=seconds,
+        observations=acquisitions,
+        faults=_unique(faults),
+    )
+
+
+@lru_cache(maxsize=2)
+def _checkpoint(path: str, fingerprint: str) -> Checkpoint:
+    """The checkpoint in this process; it must still be the one that the run began with."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.fingerprint != fingerprint:
+        raise CheckpointError(
+            path,
+            "it is not the checkpoint that the run began with",
+            "Put that one back, or map into another folder",
+        )
+    return checkpoint
+
+
+def _threads() -> int:
+    """The threads that this process may use: its Dask worker's, else torch's own choice."""
+    try:
+        return int(distributed.get_worker().state.nthreads)
+    except ValueError:
+        return torch.get_num_threads()
+
+
+def _contains(outer: Block, inner: Block) -> bool:
+    return (
+        outer.row <= inner.row < outer.row + outer.height
+        and outer.column <= inner.column < outer.column + outer.width
+    )
+
+
+def _cut(part: BandSeries, place: Block, block: Block) -> np.ndarray:
+    """The part of a series that belongs to `block`; the series covers `place`."""
+    n = part.resolution // 10
+    row, column = (block.row - place.row) // n, (block.column - place.column) // n
+    return part.series[:, row : row + block.height // n, column : column + block.width // n]
+
+
+def _named(
+    bands: Sequence[str], places: Sequence[Block], parts: Sequence[BandSeries]
+) -> Iterable[tuple[str, BandSeries]]:
+    for band, place, part in zip(bands, places, parts, strict=True):
+        yield f"{band} at {place.row}, {place.column}", part
+
+
+def _notes(part: BandSeries) -> SeriesNotes:
+    return SeriesNotes(part.faults, part.read_seconds, part.composite_seconds)
+
+
+def _unique(faults: Iterable[Fault]) -> list[dict[str, str]]:
+    """A raster that failed in several blocks is one fault."""
+    return [
+        {"asset": fault.asset, "band": fault.band, "reason": fault.reason}
+        for fault in dict.fromkeys(faults)
+    ]

@@ -1,0 +1,129 @@
+"""The real Belgian patch of ../shared/data as a static archive, each month one acquisition."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import xarray as xr
+from affine import Affine
+from pyproj import Transformer
+
+TILE = "31UFS"
+EPSG = 32631
+ASSETS = {
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge1",
+    "B06": "rededge2",
+    "B07": "rededge3",
+    "B08": "nir",
+    "B11": "swir16",
+    "B12": "swir22",
+}  # the patch has no B8A
+NO_OBSERVATION = 65535
+
+
+def read_patch(shared: Path) -> xr.Dataset:
+    """The patch: uint16 (t, y, x) a band, reflectance × 10000, 65535 = no observation."""
+    return xr.load_dataset(shared / "real" / "belgium_2021_patch.nc")
+
+
+def read_cropland(shared: Path) -> xr.DataArray:
+    """WorldCereal's cropland classification of the patch, (y, x), 1 = cropland."""
+    layers = xr.load_dataset(shared / "real" / "belgium_2021_worldcereal_cropland.nc")
+    (variable,) = layers.data_vars
+    return layers[variable].sel(bands="classification")
+
+
+def patch_transform(patch: xr.Dataset) -> Affine:
+    return Affine(10, 0, float(patch.x[0]) - 5, 0, -10, float(patch.y[0]) + 5)
+
+
+def patch_bbox(patch: xr.Dataset) -> tuple[float, float, float, float]:
+    """West, south, east, north (degrees) that hold every pixel of the patch."""
+    transform = patch_transform(patch)
+    rows, columns = patch.sizes["y"], patch.sizes["x"]
+    xs, ys = zip(*(transform * (c, r) for c in (0, columns) for r in (0, rows)), strict=True)
+    lon, lat = Transformer.from_crs(EPSG, 4326, always_xy=True).transform(xs, ys)
+    return min(lon), min(lat), max(lon), max(lat)
+
+
+def write_belgian_archive(shared: Path, folder: Path) -> Path:
+    """Write COGs and STAC as a public catalogue would hold them; gives the archive's folder."""
+    patch = read_patch(shared)
+    transform, shape = patch_transform(patch), (patch.sizes["y"], patch.sizes["x"])
+    west, south, east, north = patch_bbox(patch)
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    links = []
+    for index, start in enumerate(patch.t.values):
+        day = np.datetime64(start, "D") + 14
+        stamp = str(day).replace("-", "")
+        item_id = f"S2A_{TILE}_{stamp}_0_L2A"
+        layers = {band: patch[f"S2-L2A-{band}"].values[index] for band in ASSETS}
+        seen = np.logical_and.reduce([layer != NO_OBSERVATION for layer in layers.values()])
+        assets = {}
+        rasters = {ASSETS[b]: np.where(seen, layer, 0) for b, layer in layers.items()}
+        rasters["scl"] = np.where(seen, 4, 0).astype(np.uint8)
+        for name, raster in rasters.items():
+            path = folder / item_id / f"{name}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with rasterio.open(
+                path, "w", driver="COG", height=shape[0], width=shape[1], count=1,
+                dtype=raster.dtype, crs=EPSG, transform=transform, nodata=0,
+            ) as file:  # fmt: skip
+                file.write(raster, 1)
+            assets[name] = {
+                "href": f"./{name}.tif",
+                "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+                "roles": ["data"],
+                "proj:shape": list(shape),
+                "proj:transform": list(transform)[:6],
+            }
+        item = {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "stac_extensions": [],
+            "id": item_id,
+            "collection": "sentinel-2-l2a",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "bbox": [west, south, east, north],
+            "properties": {
+                "datetime": f"{day}T10:46:00Z",
+                "platform": "sentinel-2a",
+                "constellation": "sentinel-2",
+                "proj:code": f"EPSG:{EPSG}",
+                "grid:code": f"MGRS-{TILE}",
+                "eo:cloud_cover": round(100 * float((~seen).mean()), 2),
+                "s2:processing_baseline": "03.01",
+                "s2:generation_time": f"{day}T18:00:00Z",
+                "sat:relative_orbit": 51,
+            },
+            "assets": assets,
+            "links": [{"rel": "collection", "href": "../collection.json"}],
+        }
+        (folder / item_id / "item.json").write_text(json.dumps(item))
+        links.append({"rel": "item", "href": f"./{item_id}/item.json"})
+    collection = {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "id": "sentinel-2-l2a",
+        "description": "Monthly composites of one km² in Belgium, each as one acquisition",
+        "license": "proprietary",
+        "extent": {
+            "spatial": {"bbox": [[west, south, east, north]]},
+            "temporal": {"interval": [["2020-11-01T00:00:00Z", "2021-10-31T23:59:59Z"]]},
+        },
+        "links": links,
+    }
+    (folder / "collection.json").write_text(json.dumps(collection))
+    catalog = {
+        "type": "Catalog",
+        "stac_version": "1.0.0",
+        "id": "belgian-patch",
+        "description": "One real square kilometre",
+        "links": [{"rel": "child", "href": "./collection.json"}],
+    }
+    (folder / "catalog.json").write_text(json.dumps(catalog))
+    return folder
