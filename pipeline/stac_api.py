@@ -1,0 +1,140 @@
+"""Items of a STAC API, month by month."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import shapely
+from pystac_client import Client, ConformanceClasses
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+
+from pipeline.documents import TIMEOUT, failure_reason, retries, unavailable
+from pipeline.errors import CatalogError
+from pipeline.region import Region
+from pipeline.static_catalog import absolute
+from pipeline.storage import public_url
+
+_Answer = TypeVar("_Answer")
+_PAGE = 200  # items an answer
+_SLICES_AT_ONCE = 4
+_OUTLINE = 500  # vertices of a region that servers take in a request
+_LOOK_AT = 500  # items from which the years of a catalogue are told
+
+
+@dataclass(frozen=True)
+class StacApi:
+    """A STAC API at `location`, asked for one collection; clouds up to `max_cloud_cover` percent.
+
+    The server narrows by cloud cover where it says that it can (Query or Filter extension).
+    """
+
+    location: str
+    collection: str
+    max_cloud_cover: float
+
+    def candidates(
+        self, region: Region, period: tuple[datetime, datetime]
+    ) -> Iterator[dict[str, Any]]:
+        """Items of the period that may reach into the region, with absolute hrefs.
+
+        Raises CatalogError for an unknown collection, CatalogUnavailable where it fails.
+        """
+        client = self._client()
+        self._require_collection(client)
+        search = {**self._asked(client), "intersects": _outline(region)}
+
+        def month(slice_: tuple[datetime, datetime]) -> list[dict[str, Any]]:
+            return self._answered(
+                lambda: list(client.search(**search, datetime=slice_).items_as_dicts())
+            )
+
+        seen: set[str] = set()
+        with ThreadPoolExecutor(_SLICES_AT_ONCE) as threads:
+            for items in threads.map(month, _months(*period)):
+                for item in items:
+                    if item["id"] not in seen:
+                        seen.add(item["id"])
+                        yield absolute(item, _self_link(item, self.location))
+
+    def of_any_time(self, region: Region) -> Iterator[dict[str, Any]]:
+        """Some hundred items of the region, whatever their time and clouds."""
+        client = self._client()
+        search = client.search(
+            collections=[self.collection],
+            intersects=_outline(region),
+            limit=_PAGE,
+            max_items=_LOOK_AT,
+        )
+        yield from self._answered(lambda: list(search.items_as_dicts()))
+
+    def _client(self) -> Client:
+        io = StacApiIO(timeout=TIMEOUT, max_retries=retries())
+        return self._answered(lambda: Client.open(self.location, stac_io=io))
+
+    def _asked(self, client: Client) -> dict[str, Any]:
+        asked: dict[str, Any] = {"collections": [self.collection], "limit": _PAGE}
+        if self.max_cloud_cover >= 100:
+            return asked
+        if client.conforms_to(ConformanceClasses.QUERY):
+            asked["query"] = {"eo:cloud_cover": {"lte": self.max_cloud_cover}}
+        elif client.conforms_to(ConformanceClasses.FILTER):
+            asked["filter"] = {
+                "op": "<=", "args": [{"property": "eo:cloud_cover"}, self.max_cloud_cover],
+            }  # fmt: skip
+        return asked
+
+    def _require_collection(self, client: Client) -> None:
+        if not client.conforms_to(ConformanceClasses.COLLECTIONS):
+            return
+        names = self._answered(lambda: [c.id for c in client.get_collections()])
+        if self.collection not in names:
+            raise CatalogError(
+                f"collection {self.collection!r}",
+                f"{public_url(self.location)} has no such collection, but "
+                + ", ".join(sorted(names)[:20]),
+                "Name one of these under [catalog]",
+            )
+
+    def _answered(self, ask: Callable[[], _Answer]) -> _Answer:
+        try:
+            return ask()
+        except APIError as error:
+            reason = f"status {error.status_code}" if error.status_code else failure_reason(error)
+            raise unavailable(self.location, reason) from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CatalogError(
+                public_url(self.location),
+                f"its answers are not those of a STAC API ({type(error).__name__})",
+                "Check the address; it is that of the API's landing page",
+            ) from error
+
+
+def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The period in slices of a month; an API's intervals include their end, ours do not."""
+    starts = [start]
+    while (later := (starts[-1].replace(day=1) + timedelta(days=32)).replace(day=1)) < end:
+        starts.append(later)
+    ends = [*starts[1:], end]
+    return [(first, last - timedelta(seconds=1)) for first, last in zip(starts, ends, strict=True)]
+
+
+def _outline(region: Region) -> dict[str, Any]:
+    """The region, or a simpler one around it, as a request can carry it."""
+    geometry = region.geometry
+    tolerance = 0.01
+    while shapely.get_num_coordinates(geometry) > _OUTLINE and tolerance < 1.0:
+        geometry = region.geometry.buffer(tolerance).simplify(tolerance)
+        tolerance *= 2
+    if shapely.get_num_coordinates(geometry) > _OUTLINE:
+        geometry = region.geometry.convex_hull
+    world = shapely.box(-180.0, -90.0, 180.0, 90.0)
+    outline: dict[str, Any] = shapely.geometry.mapping(geometry.intersection(world))
+    return outline
+
+
+def _self_link(item: dict[str, Any], otherwise: str) -> str:
+    links = item.get("links") or []
+    return next((str(link["href"]) for link in links if link.get("rel") == "self"), otherwise)
