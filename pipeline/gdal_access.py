@@ -1,5 +1,6 @@
 """How GDAL is told to reach a raster, and what its failures mean in words of our own."""
 
+import logging
 import os
 import re
 from typing import Any
@@ -59,3 +60,17 @@ def reason(error: BaseException) -> str:
         if re.search(pattern, text):
             return words
     return f"cannot be read ({type(error).__name__})"
+
+
+class _WithoutQueries(logging.Filter):
+    """Takes query strings, which may be signatures, out of what rasterio logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "?" in message:
+            record.msg, record.args = re.sub(r"\?[^\s'\"`,]+", "?…", message), ()
+        return True
+
+
+for _module in ("_base", "_env", "_err", "_io", "_vsiopener", "_warp", "env", "session"):
+    logging.getLogger(f"rasterio.{_module}").addFilter(_WithoutQueries())

@@ -177,7 +177,10 @@ def _read_window(raster: DatasetReader, spec: RasterSpec, window: Window) -> np.
     if raster.crs is None:
         raise _Unreadable("has no coordinate reference system")
     nodata = _nodata(raster)
-    target = spec.transform * Affine.translation(window.col_off, window.row_off)
+    step_x, step_y = spec.transform.a, spec.transform.e
+    left = spec.transform.c + window.col_off * step_x
+    top = spec.transform.f + window.row_off * step_y
+    target = Affine(step_x, 0, left, 0, step_y, top)
     shape = (round(window.height), round(window.width))
     placement = _placement(raster, spec, target)
     if placement is None:
