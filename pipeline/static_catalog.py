@@ -87,7 +87,7 @@ class StaticCatalog:
 
 
 def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
-    """The item with the hrefs of its assets made absolute, and a self link where it was found.
+    """The item with the hrefs of its assets made absolute, as its links: itself, collection.
 
     Raises CatalogError for what is no item.
     """
@@ -98,7 +98,9 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
         for key, asset in (item.get("assets") or {}).items()
         if asset and asset.get("href")
     }
-    return {**item, "assets": assets, "links": [{"rel": "self", "href": location}]}
+    links = [{"rel": "self", "href": location}]
+    links += [{"rel": "collection", "href": h} for h in _links((location, item), "collection")]
+    return {**item, "assets": assets, "links": links}
 
 
 def _links(place: Place, relation: str) -> list[str]:

@@ -54,7 +54,10 @@ def earth_search_item(
         "collection": "sentinel-2-l2a",
         "geometry": mapping(where.owned),
         "bbox": list(where.owned.bounds),
-        "links": [{"rel": "self", "href": f"https://example.com/items/{name}"}],
+        "links": [
+            {"rel": "self", "href": f"https://example.com/items/{name}"},
+            {"rel": "collection", "href": "https://example.com/collection"},
+        ],
         "properties": {
             "datetime": f"{date}T10:35:57.000000Z",
             "platform": "sentinel-2a",

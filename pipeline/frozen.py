@@ -1,0 +1,143 @@
+"""The items of a run, frozen as GeoParquet in its folder, so that it can be repeated exactly."""
+
+import io
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from shapely.geometry import mapping
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
+
+from pipeline.errors import OutputError
+from pipeline.item import Item
+from pipeline.normalise import footprint, normalise, resolve_duplicates, tile_of
+from pipeline.published_assets import band_keys
+from pipeline.storage import Store, public_url
+
+ITEMS = "items.parquet"
+
+
+def save_items(store: Store, items: Sequence[dict[str, Any]]) -> None:
+    """Freeze published items as stac-geoparquet, `items.parquet` in the run's folder.
+
+    Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
+    and acquisition. Hrefs lose user names, passwords and query strings, which may be signatures.
+    Raises CatalogError for an item of no tile, OutputUnwritable where the storage refuses.
+    """
+    table = parse_stac_items_to_arrow([_kept(item) for item in items]).read_all()
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / ITEMS
+        to_parquet(table, part)
+        store.write(ITEMS, part.read_bytes())
+
+
+def load_items(store: Store) -> list[Item]:
+    """The frozen items in normal form, duplicates resolved, sorted by time and id.
+
+    Raises OutputError where the folder's file is absent or damaged.
+    """
+    return resolve_duplicates(normalise(item) for item in read_published(store))
+
+
+def read_published(store: Store) -> list[dict[str, Any]]:
+    """The frozen items as STAC items; raises OutputError where the file is absent or damaged."""
+    try:
+        table = pq.read_table(io.BytesIO(store.read(ITEMS)))
+        return [_without_nulls(item) for item in stac_table_to_items(table)]
+    except FileNotFoundError:
+        problem = "the run's folder has no frozen items"
+    except (pa.ArrowException, KeyError, ValueError):
+        problem = "the frozen items are damaged"
+    raise OutputError(
+        public_url(store.path(ITEMS)), problem, "Remove it and start again; items are searched anew"
+    )
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values]
+
+
+# The fields that the pipeline reads and the one type that each has, since catalogues write 10 and
+# 10.0 and a column of a table has one type.
+_PROPERTIES: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("datetime", "start_datetime", "end_datetime", "platform"), str),
+    **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), str),
+    **dict.fromkeys(("s2:processing_baseline", "s2:generation_time", "s2:product_uri"), str),
+    **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), str),
+    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id", "processing:datetime"), str),
+    **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), int),
+    "eo:cloud_cover": float,
+    "earthsearch:boa_offset_applied": bool,
+}
+_GRID: dict[str, Callable[[Any], Any]] = {
+    "proj:code": str,
+    "proj:epsg": int,
+    "proj:bbox": _numbers,
+    "proj:transform": _numbers,
+    "proj:shape": lambda values: [int(value) for value in values],
+}
+_RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
+    ("offset", "scale", "spatial_resolution"), float
+)
+_ASSET: dict[str, Callable[[Any], Any]] = {
+    "href": public_url,
+    "type": str,
+    "gsd": float,
+    "file:size": int,
+    **{f"raster:{name}": kind for name, kind in _RASTER.items()},
+}
+
+
+def _kept(item: dict[str, Any]) -> dict[str, Any]:
+    ground = footprint(item)
+    bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
+    keys = sorted(band_keys(item["assets"]).values())
+    links = {
+        link["rel"]: {"rel": link["rel"], "href": public_url(str(link["href"]))}
+        for link in item.get("links") or []
+        if link.get("rel") in ("self", "collection") and link.get("href")
+    }
+    properties = _typed(item["properties"], {**_PROPERTIES, **_GRID})
+    return {
+        "type": "Feature",
+        "stac_version": str(item.get("stac_version") or "1.0.0"),
+        "stac_extensions": [str(name) for name in item.get("stac_extensions") or []],
+        "id": str(item["id"]),
+        # STAC allows the field only beside the link.
+        "collection": item.get("collection") if "collection" in links else None,
+        # The table cannot hold items without geometry; an empty one says the same.
+        "geometry": mapping(ground) if ground is not None else _NOWHERE,
+        "bbox": _numbers(bounds),
+        "properties": {"datetime": None, **properties},
+        "links": list(links.values()),
+        "assets": {key: _kept_asset(item["assets"][key]) for key in keys},
+    }
+
+
+_NOWHERE = {"type": "Polygon", "coordinates": []}
+
+
+def _kept_asset(asset: Mapping[str, Any]) -> dict[str, Any]:
+    kept = _typed(asset, {**_ASSET, **_GRID})
+    first = {name: ((asset.get(name) or [None])[0] or {}) for name in ("raster:bands", "bands")}
+    old = _typed(first["raster:bands"], _RASTER)
+    new = _typed(first["bands"], {f"raster:{name}": kind for name, kind in _RASTER.items()})
+    return {**kept, **({"raster:bands": [old]} if old else {}), **({"bands": [new]} if new else {})}
+
+
+def _typed(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    return {
+        name: kind(fields[name]) for name, kind in kinds.items() if fields.get(name) is not None
+    }
+
+
+def _without_nulls(fields: Any) -> Any:
+    """A row as an item again: the table has every field for every row, null where it had none."""
+    if isinstance(fields, dict):
+        return {key: _without_nulls(value) for key, value in fields.items() if value is not None}
+    if isinstance(fields, list):
+        return [_without_nulls(value) for value in fields]
+    return fields
