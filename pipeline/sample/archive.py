@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.mgrs_tiles import Tile, tile_at, to_utm
+from pipeline.mgrs_tiles import Tile, tile_at
 from pipeline.sample.classes import sample_classes
-from pipeline.sample.landscape import PLANE, Landscape, Pixels, make_landscape
+from pipeline.sample.crop import Crop
+from pipeline.sample.landscape import Pixels, from_plane, make_landscape
 from pipeline.sample.phenology import Parcels, draw_parcels, draw_season
 from pipeline.sample.raster import write_raster
 from pipeline.sample.scene import Scene, draw_conditions, make_scene
@@ -34,11 +33,9 @@ from pipeline.sample.stac import (
 from pipeline.sample.weather import FOG_MONTH, Overpass, make_sky, overpasses
 
 SEED = 20210
-SIZE = 4800.0
+SIZE = 4000.0
 _LARGEST = 30_000.0  # metres: farther out, other tiles would begin
-_TILE_PIXELS = 10980
-_ALIGN = 20  # metres: crops begin and end on pixels of 20 m
-_DUPLICATES = 3
+_DUPLICATES = 2
 _OLD, _NEW = "03.01", "05.00"
 
 
@@ -98,7 +95,7 @@ def write_archive(
     landscape = make_landscape(seed)
     season = draw_season(np.random.default_rng([seed, 5]))
     parcels = draw_parcels(landscape.land, np.random.default_rng([seed, 4]), season)
-    crops = [_Crop.of(tile, bbox) for tile in _tiles(bbox)]
+    crops = [Crop.of(tile, bbox) for tile in _tiles(bbox)]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         seen = list(pool.map(lambda crop: crop.pixels_of(landscape), crops))
         for crop, pixels in zip(crops, seen, strict=True):
@@ -117,60 +114,6 @@ def write_archive(
     _write_json(folder / "catalog.json", make_catalog())
     names = tuple(sorted(crop.tile.name for crop in crops))
     return SampleArchive(folder, year, bbox, names, tuple(name for name, _path in items))
-
-
-@dataclass(frozen=True)
-class _Crop:
-    """The part of a tile's granules that the archive holds: metres of the tile's zone."""
-
-    tile: Tile
-    left: int
-    bottom: int
-    right: int
-    top: int
-
-    @classmethod
-    def of(cls, tile: Tile, bbox: tuple[float, float, float, float]) -> "_Crop":
-        outline = shapely.get_coordinates(shapely.segmentize(shapely.box(*bbox), 0.005))
-        x, y = to_utm(tile.epsg).transform(outline[:, 0], outline[:, 1])
-        ulx, uly = tile.grid_origin
-        reach = _TILE_PIXELS * 10
-        edges = (x.min() - ulx, uly - y.max(), x.max() - ulx, uly - y.min())  # from the corner
-        west, north, east, south = (min(max(edge, 0), reach) for edge in edges)
-        return cls(
-            tile,
-            ulx + int(west // _ALIGN) * _ALIGN,
-            uly + int(-south // _ALIGN) * _ALIGN,
-            ulx - int(-east // _ALIGN) * _ALIGN,
-            uly - int(north // _ALIGN) * _ALIGN,
-        )
-
-    def transform(self, resolution: int) -> tuple[float, float, float, float, float, float]:
-        """Affine coefficients for pixels of `resolution` metres."""
-        return (resolution, 0.0, self.left, 0.0, -resolution, self.top)
-
-    def pixels_of(self, landscape: Landscape) -> Pixels:
-        """The landscape as this crop's 10 m pixels see it."""
-        xs = np.arange(self.left + 5, self.right, 10)
-        return landscape.pixels(self.tile.epsg, xs, np.arange(self.top - 5, self.bottom, -10))
-
-    def footprint(self, overpass: Overpass, top: int, bottom: int) -> BaseGeometry:
-        """What of the rows between two northings the swath holds, in EPSG:4326."""
-        rectangle = shapely.segmentize(shapely.box(self.left, bottom, self.right, top), 1000)
-        x, y = self._to_plane.transform(*shapely.get_coordinates(rectangle).T)
-        seen = shapely.intersection(
-            shapely.Polygon(np.column_stack([x, y])),
-            shapely.Polygon(overpass.swath(_LARGEST)),
-        )
-        outward = Transformer.from_crs(PLANE, 4326, always_xy=True)
-        lonlat = shapely.transform(
-            seen, lambda xy: np.column_stack(outward.transform(xy[:, 0], xy[:, 1]))
-        )
-        return shapely.set_precision(lonlat, 1e-7)
-
-    @cached_property
-    def _to_plane(self) -> Transformer:
-        return Transformer.from_crs(self.tile.epsg, PLANE, always_xy=True)
 
 
 @dataclass(frozen=True)
@@ -203,7 +146,7 @@ def _write_overpass(
     folder: Path,
     overpass: Overpass,
     oddities: _Oddities,
-    crops: list[_Crop],
+    crops: list[Crop],
     seen: list[Pixels],
     parcels: Parcels,
     size: float,
@@ -234,7 +177,7 @@ def _write_overpass(
 
 
 def _write_granule(
-    folder: Path, granule: Granule, crop: _Crop, scene: Scene, first: int, last: int | None = None
+    folder: Path, granule: Granule, crop: Crop, scene: Scene, first: int, last: int | None = None
 ) -> Iterator[tuple[str, str]]:
     """Write an item and its rasters; rows `first` to `last` (10 m) are what it holds."""
     if not scene.scl.any():
@@ -277,7 +220,7 @@ def _rows(scene: Scene, first: int, last: int) -> Scene:
 
 def _area(size: float) -> tuple[float, float, float, float]:
     """A square about the centre as west, south, east, north (degrees, 5 decimals)."""
-    outward = Transformer.from_crs(PLANE, 4326, always_xy=True)
+    outward = from_plane()
     (west, east), _ = outward.transform([-size / 2, size / 2], [0, 0])
     _, (south, north) = outward.transform([0, 0], [-size / 2, size / 2])
     return (round(west, 5), round(south, 5), round(east, 5), round(north, 5))

@@ -7,7 +7,7 @@ its own 5.6 km it goes on mirrored, so that an archive can be of any size.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numba import njit
@@ -78,10 +78,23 @@ class Pixels:
 def plane_of(epsg: int, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the plane under a grid's columns `xs` and rows `ys`: two (row, column), metres."""
     grid = np.meshgrid(xs, ys)
-    x, y = Transformer.from_crs(f"EPSG:{epsg}", PLANE, always_xy=True).transform(*grid)
+    x, y = to_plane(epsg).transform(*grid)
     return x, y
 
 
+@cache
+def to_plane(epsg: int) -> Transformer:
+    """Coordinates of a CRS (x or longitude first) → metres of the plane."""
+    return Transformer.from_crs(epsg, PLANE, always_xy=True)
+
+
+@cache
+def from_plane() -> Transformer:
+    """Metres of the plane → longitude, latitude (WGS 84, degrees)."""
+    return Transformer.from_crs(PLANE, 4326, always_xy=True)
+
+
+@lru_cache(maxsize=2)
 def make_landscape(seed: int) -> Landscape:
     """Draw a landscape; the same seed gives the same one."""
     rng = np.random.default_rng([seed, 1])
@@ -89,7 +102,7 @@ def make_landscape(seed: int) -> Landscape:
     n = int(EXTENT / _COARSE)
     fine = gaussian_filter(rng.standard_normal((n, n)), 1.0, mode="mirror")
     broad = gaussian_filter(rng.standard_normal((n, n)), 6, mode="mirror")
-    texture = 1 + 0.008 * fine / fine.std() + 0.04 * broad / broad.std()
+    texture = 1 + 0.005 * fine / fine.std() + 0.04 * broad / broad.std()
     return Landscape(parcel, land, texture.astype(np.float32))
 
 

@@ -16,7 +16,7 @@ STEP = 8
 """Digital numbers come in steps: the instrument counts in 12 bits, about 4; twice that keeps the
 archive small."""
 
-_NOISE = 5.0  # spread of a measurement, reflectance × 10000, beside 0.2 % of its value
+_NOISE = 4.0  # spread of a measurement, reflectance × 10000, beside 0.1 % of its value
 _THIN, _MEDIUM, _HIGH, _SHADOWED = 0.07, 0.28, 0.5, 0.62  # where the scene classification turns
 _B03, _B04, _B08, _B11 = 1, 2, 6, 8
 
@@ -169,7 +169,7 @@ def _measured(
 @njit(nogil=True, cache=True)
 def _counted(value: np.float32, seed: int, place: int) -> int:
     """A noisy measurement in steps of the instrument, never nodata."""
-    noisy = value + (_NOISE + 0.002 * min(value, 4000.0)) * _normal(seed, place)
+    noisy = value + (_NOISE + 0.001 * value) * _normal(seed, place)
     return int(min(max(round(noisy / STEP) * STEP, STEP), 16000))
 
 

@@ -19,7 +19,7 @@ FOG_MONTH = 12
 FOG = (-1000.0, -300.0, 900.0)
 """Centre (x, y) and radius in metres of the plane of that fog."""
 
-_CLOUDINESS = (0.66, 0.60, 0.52, 0.46, 0.44, 0.42, 0.38, 0.40, 0.44, 0.54, 0.66, 0.70)
+_CLOUDINESS = (0.60, 0.56, 0.50, 0.46, 0.44, 0.42, 0.38, 0.38, 0.42, 0.50, 0.60, 0.62)
 _Pass = tuple[str, datetime, int]  # platform, moment, absolute orbit
 
 
