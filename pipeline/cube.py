@@ -123,7 +123,7 @@ def observations(
     array = (
         _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults)
         if items
-        else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype)
+        else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype=dtype)
     )
     height, width = array.shape[2:]
     left, _, _, top = bounds
