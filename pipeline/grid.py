@@ -27,8 +27,8 @@ from pipeline.mgrs_tiles import (
 from pipeline.region import Region
 
 __all__ = [
-    "PIXEL", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile", "tile_at", "tile_key",
-    "tiles_of",
+    "PIXEL", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile", "region_near", "tile_at",
+    "tile_key", "tiles_of",
 ]  # fmt: skip
 
 PIXEL = 10  # metres
@@ -109,8 +109,7 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     first_row = (top - tile.northing - SQUARE) // PIXEL
     first_column = (tile.easting - left) // PIXEL
     side = SQUARE // PIXEL
-    square = Cell(tile, 0, 0, first_row, first_column, side, side)
-    near = region.within(*_padded(square.lonlat_bounds))
+    near = region_near(tile, region)
     cells = []
     for row in range(first_row // cell_size, (first_row + side - 1) // cell_size + 1):
         for column in range(first_column // cell_size, (first_column + side - 1) // cell_size + 1):
@@ -121,6 +120,12 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
             if trimmed:
                 cells.append(trimmed)
     return tuple(cells)
+
+
+def region_near(tile: Tile, region: Region) -> Region:
+    """The part of a region around a tile: all that its cells need to know of a larger one."""
+    square = (tile.easting, tile.northing, tile.easting + SQUARE, tile.northing + SQUARE)
+    return region.within(*_padded(_lonlat_bounds(square, tile.epsg)))
 
 
 def owned_pixels(cell: Cell, region: Region) -> np.ndarray:

@@ -1,0 +1,136 @@
+"""What a run will take: bytes, memory and hours, from sizes that are known and rates that are not.
+
+The rates are rough and said to be so; the encoder's is measured where the plan is made.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.checkpoint import Checkpoint
+from pipeline.embed import device_at_hand, embed_pixels
+from pipeline.grid import PIXEL, Cell
+from pipeline.item import SCL, Asset, Item
+from pipeline.settings import MapSettings
+
+# Bytes of a compressed pixel where the catalogue states no file size. A 10 m band of a full
+# granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.
+_BAND_BYTES = 1.6
+_SCL_BYTES = 0.1
+# Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a confidence raster
+# to about two thirds, and overviews add a third.
+_OUTPUT_BYTES = 1.33
+
+_SOURCE_BLOCK = 1024  # pixels a side
+_BASE_MEMORY = 700e6  # bytes of a worker process that has torch, GDAL and Dask loaded
+_PROBE = 128  # pixels encoded to measure the rate
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast the parts of a run go, slowest and fastest: reading differs most.
+
+    `values` are decoded, masked and composited a second and core: 10 to 20 million (24 dates × 11
+    rasters of 1024² took 3 s on 2 cores). `network` is bytes a second for a whole run over http(s)
+    or s3: 10 to 100 MB/s.
+    """
+
+    values: tuple[float, float] = (10e6, 20e6)
+    network: tuple[float, float] = (10e6, 100e6)
+
+
+TYPICAL = Rates()
+
+
+def reading_bytes(assets: Iterable[Asset], area: float, *, scl: bool = False) -> float:
+    """Bytes of rasters that lie in `area` (m²) of ground that they cover whole."""
+    total = 0.0
+    for asset in assets:
+        rows, columns = asset.shape
+        pixels = area / asset.resolution**2
+        rate = _SCL_BYTES if scl else _BAND_BYTES
+        total += pixels * (asset.size / (rows * columns) if asset.size else rate)
+    return total
+
+
+def item_bytes(item: Item, bands: Sequence[str], area: float) -> float:
+    """Bytes of an item's bands and SCL in `area` (m²) of ground."""
+    wanted = [item.assets[band] for band in bands if band in item.assets]
+    scl = [item.assets[SCL]] if SCL in item.assets else []
+    return reading_bytes(wanted, area) + reading_bytes(scl, area, scl=True)
+
+
+def item_values(item: Item, bands: Sequence[str], area: float) -> float:
+    """Values of an item's bands and SCL in `area` (m²) of ground, at their own resolution."""
+    wanted = [item.assets[band] for band in (*bands, SCL) if band in item.assets]
+    return sum(area / asset.resolution**2 for asset in wanted)
+
+
+def output_bytes(pixels: int) -> float:
+    """Bytes of a product of so many pixels."""
+    return pixels * _OUTPUT_BYTES
+
+
+def worker_threads(settings: MapSettings) -> int:
+    """Threads of a worker: the settings', else the cores of this machine."""
+    return settings.cluster.threads or len(os.sched_getaffinity(0))
+
+
+def worker_memory(
+    cell: Cell, dates: int, bands: Sequence[Asset], checkpoint: Checkpoint, settings: MapSettings
+) -> float:
+    """Bytes that a worker needs at its peak for one cell with observations of `dates` dates.
+
+    A thread holds one band of a source block at all dates, and as much again while it is sorted;
+    the cell holds its mask (20 m, all dates) and the series of all bands; a batch being encoded
+    holds its activations.
+    """
+    pixels = cell.height * cell.width
+    block = min(pixels, _SOURCE_BLOCK**2)
+    task = 2 * dates * block * 2
+    series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
+    mask = dates * pixels / 4
+    shape = checkpoint.card.architecture
+    batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
+    return _BASE_MEMORY + worker_threads(settings) * task + series + mask + batch
+
+
+def measured_encode_rate(checkpoint: Checkpoint) -> float:
+    """Pixels a second that this machine encodes, on its GPU where it has one (takes a moment)."""
+    preprocessing = checkpoint.card.preprocessing
+    shape = (_PROBE, preprocessing.months, len(preprocessing.bands))
+    series = np.full(shape, 1000, np.uint16)
+    device = device_at_hand()
+    embed_pixels(series[:16], checkpoint, device)
+    start = time.perf_counter()
+    embed_pixels(series, checkpoint, device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return float(_PROBE / (time.perf_counter() - start))
+
+
+def duration(
+    pixels: int,
+    values: float,
+    remote_bytes: float,
+    encode_rate: float,
+    settings: MapSettings,
+    rates: Rates,
+) -> tuple[float, float]:
+    """Seconds from fastest to slowest for a cluster of workers like this machine.
+
+    Fastest: encoding and reading overlap wholly, each at its best; slowest: one after the other.
+    """
+    workers = settings.cluster.workers or 1
+    cores = worker_threads(settings) * workers
+    # Local worker processes share this machine; elsewhere each is taken to be one like it.
+    encode = pixels / encode_rate / (workers if settings.cluster.kind == "address" else 1)
+    slow, fast = (
+        values / (rate * cores) + remote_bytes / network
+        for rate, network in zip(rates.values, rates.network, strict=True)
+    )
+    return max(encode, fast), encode * 1.3 + slow
