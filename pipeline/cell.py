@@ -88,7 +88,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     maps = []
     for block in block_windows(cell, SOURCE_BLOCK):
         around, at_20m = next((b, parts) for b, parts in coarse.items() if _contains(b, block))
-        parts = [at_20m.get(band, None) or series(band, block) for band in bands]
+        parts = [at_20m[b] if b in at_20m else series(b, block) for b in bands]
         places = [around if band in at_20m else block for band in bands]
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
             maps.append(delayed(map_block)(block, parts, places, owned, shared_run))

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.sample_fixtures import http_server, sample_archive
+
+__all__ = ["http_server", "sample_archive", "shared_data"]
+
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
