@@ -18,7 +18,7 @@ from shapely.geometry import shape
 def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     """A server on a free port; gives its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -97,7 +97,8 @@ class _Api(BaseHTTPRequestHandler):
                         {"rel": "self", "href": base},
                         {"rel": "root", "href": base},
                         {"rel": "data", "href": f"{base}/collections"},
-                        {"rel": "search", "href": f"{base}/search", "method": "POST"},
+                        {"rel": "search", "href": f"{base}/search", "method": "POST",
+                         "type": "application/geo+json"},
                     ],
                 }
             )  # fmt: skip
