@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
 from pipeline.composite import clear_counts, clear_pixels, monthly_medians
 from pipeline.cube import (
@@ -80,7 +81,7 @@ def read_clear(
         settings=settings,
         faults=faults,
     )
-    scl = stack.data.compute(scheduler="synchronous")[:, 0]
+    scl = _one_band(stack)
     clear = clear_pixels(scl, keep)
     month = np.array([month_of(item) for item in items], np.int8)
     acquisition = acquisition_numbers(items)
@@ -127,7 +128,7 @@ def read_series(
         settings=settings,
         faults=faults,
     )
-    values = stack.data.compute(scheduler="synchronous")[:, 0]
+    values = _one_band(stack)
     read = time.perf_counter()
     series = monthly_medians(values, mask[chosen], clear.month[chosen], clear.acquisition[chosen])
     return BandSeries(
@@ -139,3 +140,13 @@ def read_series(
         composite_seconds=time.perf_counter() - read,
         read_bytes=values.nbytes,
     )
+
+
+def _one_band(stack: xr.DataArray) -> np.ndarray:
+    """Compute, within this thread, observations of one band: (t, y, x).
+
+    They are one chunk, which is taken as it is: an array's own `compute` would copy it.
+    """
+    (chunk,) = stack.data.to_delayed().ravel()
+    values: np.ndarray = chunk.compute(scheduler="synchronous")
+    return values[:, 0]
