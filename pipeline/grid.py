@@ -134,10 +134,10 @@ def owned_pixels(cell: Cell, region: Region) -> np.ndarray:
     A pixel counts by its centre: within the tile's square, within the strip of its UTM zone, and
     in the region. Every place thus belongs to one tile's pixels only.
     """
-    owned = _in_strip(cell)
     area = _projected(region.within(*_padded(cell.lonlat_bounds)).geometry, cell.epsg, _CHORD)
     if area.is_empty:
         return np.zeros(cell.shape, bool)
+    owned = _in_strip(cell)
     if not area.covers(shapely.box(*cell.bounds)):
         inside = rasterize(
             [(area, 1)], out_shape=cell.shape, transform=cell.transform, fill=0, dtype=np.uint8
