@@ -8,10 +8,11 @@ from rich.table import Table
 from models.vocabulary import load_vocabulary
 from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
 from pipeline.sample.agreement import Agreement, agreement
-from pipeline.sample.archive import ensure_archive
+from pipeline.sample.archive import write_archive
 from pipeline.settings import make_settings
 
 VOCABULARY = "sample-landscape"
+YEAR = 2021
 
 
 def run_demo(folder: Path, console: Console) -> int:
@@ -20,24 +21,26 @@ def run_demo(folder: Path, console: Console) -> int:
     Gives the exit code: 0 where every cell was mapped.
     """
     # Imported here: Prefect takes seconds to import, in which a user would see nothing.
-    from flows.map_region import run_map
+    from flows.run_map import run_map
 
     console.print("[bold]1/2[/] The sample archive: a made-up landscape in four Sentinel-2 tiles …")
-    archive = ensure_archive(folder / "archive")
+    archive = folder / "archive"
+    if not (archive / "catalog.json").exists():  # written last
+        write_archive(archive, year=YEAR)
     settings = make_settings(
         {
-            "region": ",".join(str(degrees) for degrees in archive.bbox),
-            "year": archive.year,
+            "region": str(archive / "region.geojson"),
+            "year": YEAR,
             "vocabulary": VOCABULARY,
             "checkpoint": "sample",
-            "catalog": {"url": str(archive.folder)},
+            "catalog": {"url": str(archive)},
             "out": str(folder / "map"),
         },
         source="demo",
     )
     console.print("[bold]2/2[/] The map: 12 classes asked for in words …")
     code = run_map(settings, console)
-    result = agreement(folder / "map", archive.folder, load_vocabulary(VOCABULARY))
+    result = agreement(folder / "map", archive, load_vocabulary(VOCABULARY))
     console.print(_table(result))
     console.print(_where(folder / "map"), soft_wrap=True)
     return code

@@ -10,7 +10,7 @@ and without a GPU can share a cell.
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import dask
@@ -25,7 +25,7 @@ from pipeline.cell_report import CellReport
 from pipeline.classify import classify
 from pipeline.cube import Block, band_resolution, block_windows, substituted
 from pipeline.embed import SeriesBlock, device_at_hand, embed_block
-from pipeline.grid import Cell, owned_pixels
+from pipeline.grid import Cell, owned_pixels, region_near
 from pipeline.item import Item
 from pipeline.observe import BandSeries, ClearMask, read_clear, read_series
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
@@ -72,6 +72,8 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     bands = run.card.preprocessing.bands
     chosen = tuple(substituted(items, run.settings.reading.substitute))
     shared_items = delayed(chosen, traverse=False)
+    # A continent's outline is left out of what travels to the workers.
+    run = replace(run, region=region_near(cell.tile, run.region))
     shared_run = delayed(run, traverse=False)
     settings = ReaderSettings(strict=run.settings.reading.strict)
     clear = delayed(read_clear)(shared_items, cell, run.keep_scl, settings)

@@ -35,7 +35,7 @@ class SeriesBlock:
         """
         valid = np.ones(self.shape, bool)
         for band in self.bands:
-            valid &= _repeated((band > 0).all(axis=0), self.shape)
+            valid &= _repeated(np.all(band > 0, axis=0), self.shape)
         return valid
 
     def pixels(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ from pipeline.grid import Cell
 from pipeline.item import Item
 from pipeline.layout import FAILURES, RUN
 from pipeline.manifest import RunManifest, fingerprint
-from pipeline.mgrs_tiles import tile_key
 from pipeline.normalise import normalise, require_bands, resolve_duplicates
 from pipeline.plan import Plan, make_plan
 from pipeline.product import finished_cells, open_run, read_run
@@ -67,7 +66,7 @@ class PreparedRun:
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:
         """The items of a cell's tile, by time."""
-        return tuple(item for item in self.items if tile_key(item.tile) == cell.tile.key)
+        return tuple(item for item in self.items if item.tile == cell.tile.name)
 
     def unfinished(self) -> tuple[Cell, ...]:
         """The cells that are still to be done."""

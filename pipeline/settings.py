@@ -84,9 +84,9 @@ class MapSettings(_Strict):
     checkpoint: str = Field("sample", description="a shipped checkpoint's name or a folder")
     cell_size: int = Field(2048, ge=64, le=10980, multiple_of=4, description="pixels of 10 m")
     batch_size: int = Field(4096, ge=1, description="pixels encoded at once")
-    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
-    reading: ReadingSettings = Field(default_factory=ReadingSettings)
-    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
+    catalog: CatalogSettings = CatalogSettings()
+    reading: ReadingSettings = ReadingSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @model_validator(mode="after")
     def _one_source_of_classes(self) -> "MapSettings":
