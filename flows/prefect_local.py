@@ -150,7 +150,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(descriptor: int) -> None:
-    """Serve until the standard input closes, which it does when the parent ends, however it ends."""
+    """Serve until the standard input closes: the parent has ended, in whatever way."""
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -1,0 +1,117 @@
+"""The command `timesen`: plan, map, status, demo. Each does no more than call its function."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.options import INTERRUPTED, explained, takes_settings
+
+if TYPE_CHECKING:
+    from pipeline.settings import MapSettings
+
+# What a command needs is imported in it: Dask, Prefect and torch take seconds to import.
+
+app = typer.Typer(
+    help="Land-cover and ecosystem maps from a year of Sentinel-2, by asking for classes in words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command of this process, and end it."""
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # else threads that are in the middle of a cell would be waited for
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments; gives its exit code."""
+    try:
+        app(list(arguments), prog_name="timesen")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+@app.command()
+@explained
+@takes_settings
+def plan(settings: "MapSettings") -> int:
+    """Show what a run would read, compute and write, how long and how much; run nothing.
+
+    Its tiles and cells are written to the run's folder, for a GIS, and its items are frozen
+    there: `timesen map` then maps exactly what was planned.
+    """
+    from pipeline.plan import CELLS, TILES
+    from pipeline.run import prepare_run
+
+    prepared = prepare_run(settings)
+    store = prepared.run.store
+    print(prepared.plan.summary())
+    print(f"To look at in a GIS: {store.path(TILES)} and {store.path(CELLS)}")
+    return 0
+
+
+@app.command(name="map")
+@explained
+@takes_settings
+def map_(settings: "MapSettings") -> int:
+    """Map a region. Stopped and started again, it goes on where it stopped."""
+    from rich.console import Console
+
+    from flows.run_map import run_map
+    from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+    from pipeline.storage import Store
+
+    code = run_map(settings, Console())
+    store = Store(settings.out)
+    print(f"Map      {store.gdal_path(CLASS_MOSAIC)}")
+    print(f"Preview  {store.path(PREVIEW)}")
+    print(f"Report   {store.path(REPORT)}")
+    return code
+
+
+@app.command()
+@explained
+def status(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or s3:// URL.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> int:
+    """Show which cells of a run are done, which failed and why, and how many are left."""
+    from rich.console import Console
+
+    from flows.status import read_status
+
+    found = read_status(run_folder)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        found.show(Console())
+    return 0
+
+
+@app.command()
+@explained
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where to put it.")] = Path("demo"),
+) -> int:
+    """Map a made-up landscape that comes with timesen, offline, in a few minutes."""
+    from rich.console import Console
+
+    from flows.demo import run_demo
+
+    return run_demo(folder, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Where Dask runs: threads of this process, processes of this machine, or a scheduler's address."""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
+from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
+
+from models.errors import UserError, WorldError
+from pipeline.manifest import software_versions
+from pipeline.run import Run
+from pipeline.settings import ClusterSettings
+
+_CONNECT_SECONDS = 15
+_WORKERS_SECONDS = 60
+_CLOSE_SECONDS = 10
+# No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
+_PRIVATE: dict[str, Any] = {
+    "dashboard_address": "127.0.0.1:0",
+    "worker_dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": logging.ERROR,
+}
+_MOST_THREADS = 4  # of a worker process: more share one encoder, one interpreter and one memory
+
+
+class ClusterError(UserError):
+    """A cluster that cannot run what it is asked to."""
+
+
+class ClusterUnavailable(WorldError):
+    """A scheduler that does not answer, or has no workers."""
+
+
+@contextlib.contextmanager
+def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
+    """A Dask client for the length of the block.
+
+    - `threads`: one worker in this process, of `threads` threads (default: the cores).
+    - `local`: `workers` processes of `threads` threads and `memory_limit` each; by default up to
+      4 threads a worker, and as many workers as cores and the machine's memory allow.
+    - `address`: a scheduler that runs already, which is left running.
+
+    Raises ClusterError where a size is none or the scheduler's workers hold other software than
+    this process, ClusterUnavailable where a scheduler does not answer or stays without workers.
+    """
+    opened = {"threads": _threads, "local": _processes, "address": _address}[settings.kind]
+    with _quiet(), opened(settings) as client:
+        yield client
+
+
+def worker_count(client: Client) -> int:
+    """How many workers the cluster has now."""
+    return len(_workers(client))
+
+
+def has_gpu_workers(client: Client) -> bool:
+    """Whether a worker offers the resource "GPU"."""
+    return any(worker["resources"].get("GPU") for worker in _workers(client).values())
+
+
+def cells_in_flight(settings: ClusterSettings, client: Client) -> int:
+    """How many cells to keep submitted: the user's number, else 2 and one more a worker."""
+    return settings.cells_in_flight or 2 + worker_count(client)
+
+
+def require_shared_files(client: Client, run: Run) -> None:
+    """Check that every worker sees the run's folder and its checkpoint; raises ClusterError."""
+    manifest, store, checkpoint = run.manifest, run.store, run.checkpoint
+
+    def missing() -> str | None:
+        from models.checkpoint import load_checkpoint
+        from pipeline.product import read_run
+
+        try:
+            if read_run(store).fingerprint != manifest.fingerprint:
+                return f"finds another run in {store.root}"
+            load_checkpoint(checkpoint)
+        except Exception as error:
+            return f"cannot open the run's files: {error}"
+        return None
+
+    for worker, problem in _everywhere(client, missing).items():
+        if problem:
+            raise ClusterError(
+                f"worker {worker}",
+                f"it {problem}".rstrip("."),
+                "Put the run's folder and the checkpoint where all workers see them under the "
+                "same path, or into s3://",
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's own log, of connections made and closed, kept to errors."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _threads(settings: ClusterSettings) -> Iterator[Client]:
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=settings.threads or CPU_COUNT,
+            processes=False,
+            memory_limit=None,
+            **_PRIVATE,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _processes(settings: ClusterSettings) -> Iterator[Client]:
+    workers, threads = local_sizes(settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="timesen-workers-") as spill,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=_bytes(settings.memory_limit),
+            local_directory=spill,
+            **_PRIVATE,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _address(settings: ClusterSettings) -> Iterator[Client]:
+    assert settings.address is not None  # ClusterSettings holds that it goes with this kind
+    try:
+        client = Client(settings.address, timeout=_CONNECT_SECONDS)
+    except ValueError as error:
+        raise ClusterError(
+            settings.address, f"no scheduler's address ({error})", "Write tcp://host:8786"
+        ) from None
+    except OSError:
+        raise ClusterUnavailable(
+            f"The Dask scheduler at {settings.address} does not answer. Start it "
+            "(`dask scheduler`), or let the run have its own workers with --cluster local."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+        except TimeoutError:
+            raise ClusterUnavailable(
+                f"The Dask scheduler at {settings.address} had no workers for "
+                f"{_WORKERS_SECONDS} s. Start some (`dask worker {settings.address}`)."
+            ) from None
+        _require_same_software(client, settings.address)
+        yield client
+
+
+def local_sizes(
+    settings: ClusterSettings, cores: int = CPU_COUNT, memory: int = MEMORY_LIMIT
+) -> tuple[int, int]:
+    """Workers and threads a worker of a `local` cluster; `memory` is the machine's, in bytes."""
+    if settings.workers:
+        return settings.workers, settings.threads or max(1, cores // settings.workers)
+    threads = settings.threads or min(cores, _MOST_THREADS)
+    fitting = int(memory // _bytes(settings.memory_limit))
+    return max(1, min(cores // threads, fitting)), threads
+
+
+def _bytes(limit: str) -> int:
+    try:
+        size = int(parse_bytes(limit))
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise ClusterError(f"memory_limit {limit}", "this is no amount of memory", 'Write "3GB"')
+    return size
+
+
+def _workers(client: Client) -> Mapping[str, Any]:
+    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers
+
+
+def _require_same_software(client: Client, address: str) -> None:
+    ours = _comparable(software_versions())
+
+    # Sent by value, since it is a nested function: it runs where timesen is not installed too.
+    def versions() -> dict[str, str] | str:
+        try:
+            from pipeline.manifest import software_versions
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return software_versions()
+
+    for place, theirs in _everywhere(client, versions, scheduler=True).items():
+        if isinstance(theirs, str):
+            problem = f"{place} cannot import timesen ({theirs})"
+        elif different := _differences(ours, _comparable(theirs)):
+            problem = f"{place} has other software: {different}"
+        else:
+            continue
+        raise ClusterError(
+            f"the scheduler at {address}",
+            problem,
+            "Run scheduler and workers in an environment with the same versions as this one",
+        )
+
+
+def _everywhere(
+    client: Client, function: Callable[[], Any], scheduler: bool = False
+) -> dict[str, Any]:
+    """What a function without arguments gives on each worker, and on the scheduler if asked."""
+    given = {f"the worker {name}": found for name, found in client.run(function).items()}
+    if scheduler:
+        given = {"the scheduler": client.run_on_scheduler(function)} | given
+    return given
+
+
+def _comparable(versions: Mapping[str, str]) -> dict[str, str]:
+    """Versions without what may differ: the build of torch (CPU, CUDA), Python's patch level."""
+    public = {name: version.split("+")[0] for name, version in versions.items()}
+    return public | {"python": public["python"].rpartition(".")[0]}
+
+
+def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{name} {theirs.get(name)} instead of {version}"
+        for name, version in ours.items()
+        if theirs.get(name) != version
+    )

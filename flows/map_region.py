@@ -1,0 +1,210 @@
+"""The mapping flow: plan, one Prefect task a tile, publish."""
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import TypeVar, cast
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled, State
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
+from prefect.utilities.annotations import quote
+
+from flows.cells import CellQueue
+from flows.cluster import cells_in_flight, open_cluster, require_shared_files
+from flows.progress import CellCount, RunProgress, tell
+from models.errors import UserError, WorldError
+from pipeline.grid import Cell
+from pipeline.publish import publish
+from pipeline.report import Summary, summary_markdown
+from pipeline.run import PreparedRun, prepare_run
+from pipeline.settings import MapSettings
+
+_RETRY_SECONDS = 5
+_WATCH_SECONDS = 0.25
+_ARTIFACT_SECONDS = 2
+_CELLS_A_TILE = 8  # a tile at the region's edge; a whole one has 36 cells of the default size
+
+T = TypeVar("T")
+_prepared: ContextVar[PreparedRun | None] = ContextVar("_prepared", default=None)
+
+
+class CellsFailed(WorldError):
+    """Cells that failed, in a run that went on without them; `errors` are why."""
+
+    def __init__(self, message: str, errors: Sequence[BaseException] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
+
+
+@flow(
+    name="map-region",
+    flow_run_name="{settings.year} {settings.region} → {settings.out}",
+    persist_result=False,
+)
+def map_region(settings: MapSettings) -> Summary:
+    """Map a region and publish the map; started again, it goes on where it stopped.
+
+    Raises CellsFailed once everything else is mapped and published; UserError for settings that
+    cannot be run; WorldError where catalogue, storage or cluster fail as a whole.
+    """
+    tell(RunProgress("planning"))
+    prepared = _prepared.get()
+    if prepared is None or prepared.run.settings != settings:
+        prepared = prepare(settings)
+    _map_cells(prepared)
+    tell(RunProgress("publishing"))
+    summary: Summary = publish_run(_opaque(prepared))
+    _publish_artifacts(summary)
+    if summary.failures:
+        raise CellsFailed(_failure_message(summary))
+    return summary
+
+
+@contextlib.contextmanager
+def prepared_beforehand(prepared: PreparedRun) -> Iterator[None]:
+    """Let flows in this block whose settings are those of `prepared` begin from it."""
+    token = _prepared.set(prepared)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def prepare(settings: MapSettings) -> PreparedRun:
+    """Check the settings, freeze the items, plan the cells and open the run's folder."""
+    prepared = prepare_run(settings)
+    get_run_logger().info(prepared.plan.summary())
+    return prepared
+
+
+def _may_pass(_task: Task, _run: TaskRun, state: State) -> bool:
+    """Whether some cell of a tile failed for a reason that may be gone a moment later."""
+    failed = state.result(raise_on_failure=False)
+    errors = failed.errors if isinstance(failed, CellsFailed) else ()
+    return any(not isinstance(error, UserError) for error in errors)
+
+
+@task(
+    name="tile",
+    task_run_name="tile {name}",
+    retries=1,
+    retry_delay_seconds=_RETRY_SECONDS,
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def map_tile(name: str, cells: Sequence[Cell], queue: CellQueue) -> State | None:
+    """Map a tile's cells; a retry maps only those that are not done. Raises CellsFailed."""
+    errors = queue.map(cells)
+    if queue.stopped:
+        return Cancelled(message=f"the run was stopped: {queue.reason}")
+    if errors:
+        message = f"{len(errors)} of {len(cells)} cells of tile {name} failed, such as: {errors[0]}"
+        raise CellsFailed(message, errors)
+    return None
+
+
+@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish_run(prepared: PreparedRun) -> Summary:
+    """Write collection, mosaic, styles, preview and report from the cells that are done."""
+    return publish(prepared)
+
+
+def _map_cells(prepared: PreparedRun) -> None:
+    unfinished = prepared.unfinished()
+    left = {cell.id for cell in unfinished}
+    count = CellCount(prepared.cells, [cell for cell in prepared.cells if cell.id not in left])
+    logger = get_run_logger()
+    logger.info("%s of %s cells to map", len(unfinished), len(prepared.cells))
+    if not unfinished:
+        return
+    tell(count.progress("mapping"))
+    cluster = prepared.run.settings.cluster
+    with open_cluster(cluster) as client:
+        if cluster.kind == "address":
+            require_shared_files(client, prepared.run)
+        in_flight = cells_in_flight(cluster, client)
+        queue = CellQueue(client, prepared, count, in_flight)
+        # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
+        tiles_at_once = 2 + in_flight // _CELLS_A_TILE
+        runner: ThreadPoolTaskRunner[State | None] = ThreadPoolTaskRunner(max_workers=tiles_at_once)
+        with runner:
+            try:
+                tiles = [
+                    runner.submit(
+                        map_tile, {"name": name, "cells": _opaque(cells), "queue": _opaque(queue)}
+                    )
+                    for name, cells in _by_tile(unfinished).items()
+                ]
+                _watch(tiles, count)
+            except BaseException as error:
+                queue.stop(error)
+                raise
+        if queue.reason is not None:
+            raise queue.reason
+
+
+def _opaque(parameter: T) -> T:
+    """A parameter that Prefect hands on as it is, without looking for futures all through it."""
+    return cast(T, quote(parameter))
+
+
+def _by_tile(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    tiles: defaultdict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        tiles[cell.tile.name].append(cell)
+    return dict(tiles)
+
+
+def _watch(tiles: Sequence[PrefectFuture], count: CellCount) -> None:
+    """Tell how far the run is until all its tiles have ended."""
+    ended = threading.Semaphore(0)
+    for tile in tiles:
+        tile.add_done_callback(lambda _: ended.release())
+    artifact = create_progress_artifact(0.0, key="map-progress", description="cells, by pixels")
+    assert isinstance(artifact, UUID)  # a coroutine only in a flow that is one
+    logger, told, published = get_run_logger(), count.progress("mapping"), time.monotonic()
+    left = len(tiles)
+    while left:
+        left -= ended.acquire(timeout=_WATCH_SECONDS)
+        progress = count.progress("mapping")
+        tell(progress)
+        due = not left or time.monotonic() - published >= _ARTIFACT_SECONDS
+        if due and (progress.done, progress.failed) != (told.done, told.failed):
+            logger.info(str(progress))
+            update_progress_artifact(artifact, progress=100 * progress.share)
+            told, published = progress, time.monotonic()
+
+
+def _publish_artifacts(summary: Summary) -> None:
+    create_markdown_artifact(summary_markdown(summary), key="map-report")
+    if summary.failures:
+        table = [
+            {"cell": failure.cell, "error": failure.kind, "why": failure.error}
+            for failure in summary.failures
+        ]
+        create_table_artifact(table, key="failed-cells", description="cells that failed, and why")
+
+
+def _failure_message(summary: Summary) -> str:
+    first = summary.failures[0]
+    return (
+        f"{len(summary.failures)} of {summary.planned} cells failed, such as {first.cell} "
+        f"({first.error}). The map shows the others; start again to try these once more."
+    )

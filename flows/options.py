@@ -1,0 +1,204 @@
+"""The settings of a run as options of a command, and errors as its exit codes."""
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from models.errors import TimesenError, UserError
+from pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pipeline.settings import MapSettings
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
+
+Command = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class _Option:
+    """An option: the setting that it sets (dotted), its type, help and panel."""
+
+    setting: str
+    type: Any
+    help: str
+    panel: str
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        name = {"catalog.url": "catalog", "cluster.kind": "cluster"}.get(self.setting, self.setting)
+        return "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+_WHAT, _FROM, _HOW = "What to map", "Where from", "How to run"
+_OPTIONS = (
+    _Option("region", str, "west,south,east,north; a vector file; or MGRS tiles.", _WHAT),
+    _Option("year", int, "The year.", _WHAT),
+    _Option("first_month", int, "The month that the twelve begin with.", _WHAT, "1…12"),
+    _Option("vocabulary", str, "Classes: a shipped vocabulary's name or a TOML file.", _WHAT),
+    _Option("classes", str, 'Classes in words: "wheat field, forest, lake".', _WHAT, "WORDS"),
+    _Option("checkpoint", str, "The encoder: a shipped name or a folder.", _WHAT),
+    _Option("out", str, "The run's folder, or s3://bucket/prefix.", _WHAT),
+    _Option("catalog.url", str, "earth-search, a STAC API's URL, a static catalogue.", _FROM),
+    _Option("catalog.collection", str, "The collection's id.", _FROM, "ID"),
+    _Option("catalog.max_cloud_cover", float, "Leave out cloudier granules.", _FROM, "PERCENT"),
+    _Option("reading.keep_scl", str, "Scene classes that count as clear.", _FROM, "4,5,6,…"),
+    _Option("reading.substitute", list[str], "A band for an absent one.", _FROM, "B8A=B08"),
+    _Option("reading.strict", bool, "A raster that can't be read fails its cell.", _FROM),
+    _Option("cell_size", int, "Pixels a side of a cell.", _HOW),
+    _Option("batch_size", int, "Pixels encoded at once.", _HOW),
+    _Option("cluster.kind", str, "threads, local, or a scheduler's address.", _HOW, "tcp://…"),
+    _Option("cluster.workers", int, "Worker processes (local).", _HOW),
+    _Option("cluster.threads", int, "Threads of a worker.", _HOW),
+    _Option("cluster.memory_limit", str, "Memory of a worker (local).", _HOW, "3GB"),
+    _Option("cluster.cells_in_flight", int, "Cells submitted at once.", _HOW),
+)
+_PATHS = ("region", "vocabulary", "checkpoint", "catalog.url")
+
+
+def takes_settings(command: "Callable[[MapSettings], int]") -> Command:
+    """A command that takes a run's TOML file, or its settings as options, or both.
+
+    Options go before what the file says.
+    """
+
+    @functools.wraps(command)
+    def with_options(recipe: Path | None, **given: Any) -> int:
+        from pipeline.settings import make_settings, read_settings
+
+        overrides = _overrides({o.setting: given[_name(o)] for o in _OPTIONS})
+        if recipe is not None:
+            return command(read_settings(recipe, overrides))
+        return command(make_settings(overrides, source="the command line"))
+
+    argument = typer.Argument(metavar="RUN.toml", help="The run's settings.", show_default=False)
+    return _with_signature(
+        with_options,
+        [
+            _parameter("recipe", Annotated[Path | None, argument]),
+            *(_parameter(_name(option), _annotation(option)) for option in _OPTIONS),
+        ],
+    )
+
+
+def explained(command: Command) -> Command:
+    """A command whose errors are told in a paragraph, and give its exit code.
+
+    1: a failure of the world, or cells that failed; 2: a mistake in what was given; 130:
+    interrupted. Adds the option --debug, which shows tracebacks.
+    """
+
+    @functools.wraps(command)
+    def answering(debug: bool, **given: Any) -> None:
+        try:
+            code = command(**given)
+        except KeyboardInterrupt:
+            _say("Stopped. Finished cells are kept; the same command goes on from there.")
+            code = INTERRUPTED
+        except TimesenError as error:
+            if debug:
+                traceback.print_exc()
+            _say(f"Error: {error}")
+            code = 2 if isinstance(error, UserError) else 1
+        raise typer.Exit(code)
+
+    option = typer.Option("--debug", help="Show the traceback of an error.")
+    return _with_signature(
+        answering,
+        [
+            *inspect.signature(command, eval_str=True).parameters.values(),
+            _parameter("debug", Annotated[bool, option], default=False),
+        ],
+    )
+
+
+def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of the options that were given; paths from where one stands."""
+    settings: dict[str, Any] = {}
+    for setting, value in given.items():
+        if value is None:
+            continue
+        if setting in _PATHS and Path(value).expanduser().exists():
+            value = str(Path(value).expanduser().absolute())
+        section, _, name = setting.rpartition(".")
+        (settings.setdefault(section, {}) if section else settings)[name] = _READ.get(
+            setting, lambda text: text
+        )(value)
+    cluster = settings.get("cluster", {})
+    if "://" in cluster.get("kind", ""):
+        cluster |= {"kind": "address", "address": cluster["kind"]}
+    elif "kind" in cluster:
+        cluster["address"] = None
+    for one, other in (("classes", "vocabulary"), ("vocabulary", "classes")):
+        if one in settings and other not in settings:
+            settings[other] = None
+    return settings
+
+
+def _scl(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise SettingsError(
+            f"--keep-scl {text}", "these are no numbers of scene classes", "Write 4,5,6"
+        ) from None
+
+
+def _substitutes(texts: list[str]) -> dict[str, str]:
+    pairs = [text.split("=") for text in texts]
+    if any(len(pair) != 2 for pair in pairs):
+        raise SettingsError(
+            f"--substitute {' '.join(texts)}",
+            "this does not say which band stands for which",
+            "Write B8A=B08: B8A is absent, B08 stands for it",
+        )
+    return dict(pairs)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "reading.keep_scl": _scl,
+    "reading.substitute": _substitutes,
+}
+
+
+def _name(option: _Option) -> str:
+    return option.setting.replace(".", "_")
+
+
+def _annotation(option: _Option) -> Any:
+    flag = f"{option.flag}/--no-{option.flag[2:]}" if option.type is bool else option.flag
+    declared = typer.Option(
+        flag,
+        help=option.help,
+        rich_help_panel=option.panel,
+        metavar=option.metavar,
+        show_default=False,
+    )
+    return Annotated[option.type | None, declared]
+
+
+def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _with_signature(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> Command:
+    """The function with these parameters in place of its own, as the command line sees it."""
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    function.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    del function.__wrapped__  # type: ignore[attr-defined]
+    return function
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,34 @@
+"""A mapping run from the command line: the flow with its Prefect server, shown on a console."""
+
+import os
+
+from rich.console import Console
+
+from flows.prefect_local import prefect_server
+from flows.progress import RunProgress, shown_on, tell
+from pipeline.settings import MapSettings
+
+
+def run_map(settings: MapSettings, console: Console) -> int:
+    """Run the flow `map-region` and show how far it is; gives the exit code.
+
+    0 where the map is whole, 1 where cells failed, which is then said. Raises UserError and
+    WorldError where the run as a whole cannot go on.
+    """
+    # What Prefect logs goes to its server; on the console, only we speak.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server() as wait_for_server, shown_on(console):
+        tell(RunProgress("starting"))
+        from flows.map_region import CellsFailed, map_region, prepared_beforehand
+        from pipeline.run import prepare_run
+
+        tell(RunProgress("planning"))
+        prepared = prepare_run(settings)  # mistakes show before the server is up
+        wait_for_server()
+        try:
+            with prepared_beforehand(prepared):
+                map_region(settings)
+        except CellsFailed as error:
+            console.print(str(error), style="red", markup=False, soft_wrap=True)
+            return 1
+    return 0
