@@ -1,0 +1,107 @@
+"""The whole flow over real Sentinel-2: one square kilometre in Belgium."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rich.console import Console
+
+from flows.run_map import run_map
+from models.checkpoint import load_checkpoint
+from models.text import load_text_tower
+from models.vocabulary import embed_vocabulary, load_vocabulary
+from pipeline.errors import CatalogError
+from pipeline.settings import MapSettings, make_settings
+from tests.belgium import (
+    EPSG,
+    NO_OBSERVATION,
+    patch_bbox,
+    patch_transform,
+    read_patch,
+    write_belgian_archive,
+)
+
+
+@pytest.fixture(scope="module")
+def archive(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_belgian_archive(shared_data, tmp_path_factory.mktemp("belgium"))
+
+
+def belgian_settings(shared: Path, archive: Path, out: Path, **changes: Any) -> MapSettings:
+    bbox = ",".join(str(degrees) for degrees in patch_bbox(read_patch(shared)))
+    return make_settings(
+        {
+            "region": bbox,
+            "year": 2020,
+            "first_month": 11,
+            "vocabulary": "cropland",
+            "checkpoint": "sample",
+            "catalog": {"url": str(archive)},
+            "reading": {"substitute": {"B8A": "B08"}},
+            "out": str(out),
+        }
+        | changes
+    )
+
+
+def test_an_absent_band_is_a_clear_error(shared_data: Path, archive: Path, tmp_path: Path) -> None:
+    settings = belgian_settings(shared_data, archive, tmp_path / "run", reading={})
+    with pytest.raises(CatalogError, match=r"band B8A: .*substitute = \{ B8A = \"B08\" \}"):
+        run_map(settings, Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_map_is_complete_and_pixel_for_pixel(
+    shared_data: Path, archive: Path, tmp_path: Path
+) -> None:
+    settings = belgian_settings(shared_data, archive, tmp_path / "run")
+    assert run_map(settings, Console(quiet=True)) == 0
+    patch = read_patch(shared_data)
+    with rasterio.open(tmp_path / "run" / "class.vrt") as raster:
+        assert raster.crs.to_epsg() == EPSG
+        left, top = patch_transform(patch).c, patch_transform(patch).f
+        column = (left - raster.transform.c) / 10
+        row = (raster.transform.f - top) / 10
+        assert row.is_integer()
+        assert column.is_integer()
+        rows, columns = patch.sizes["y"], patch.sizes["x"]
+        whole = raster.read(1)
+    window = slice(int(row), int(row) + rows), slice(int(column), int(column) + columns)
+    mapped = whole[window]
+
+    # The series by hand: the twelve months in calendar order, absent ones filled by the median.
+    checkpoint = load_checkpoint("sample")
+    bands = checkpoint.card.preprocessing.bands
+    layers = {band: f"S2-L2A-{'B08' if band == 'B8A' else band}" for band in bands}
+    series = np.stack([patch[layers[band]].values for band in bands], axis=-1).astype(float)
+    missing = (series == NO_OBSERVATION).any(axis=-1)
+    series[missing] = np.nan
+    filled = np.where(missing[..., None], np.rint(np.nanmedian(series, axis=0)), series)
+    by_calendar = filled[np.argsort(patch["t.month"].values)]
+    pixels = by_calendar.reshape(12, -1, len(bands)).transpose(1, 0, 2).astype(np.uint16)
+    vocabulary = load_vocabulary("cropland")
+    text = embed_vocabulary(vocabulary, load_text_tower(checkpoint.card.text_tower))
+    with torch.inference_mode():
+        embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
+    cosine = embeddings @ torch.from_numpy(text).T
+    values = np.array([entry.value for entry in vocabulary.classes])
+    expected = values[cosine.argmax(dim=1).numpy()].reshape(rows, columns)
+    margin = (cosine[:, 0] - cosine[:, 1]).abs().reshape(rows, columns).numpy()
+
+    seen = ~missing.all(axis=0)
+    assert np.array_equal(mapped > 0, seen)
+    sure = seen & (margin > 1e-5)  # else float32's rounding may decide
+    assert sure.mean() > 0.95
+    assert np.array_equal(mapped[sure], expected[sure])
+    outside = whole.copy()
+    outside[window] = 0
+    assert not outside.any(), "nothing is mapped where there is no observation"
+
+    (item,) = (tmp_path / "run").glob("cells/*/*/item.json")
+    properties = json.loads(item.read_text())["properties"]
+    assert "B08" in json.dumps(properties)
+    assert "B8A" in json.dumps(properties)
