@@ -105,10 +105,9 @@ class _Ground:
         ragged = height + 0.12 * self._noise(45)
         wood, edge = ragged > 0.95, (ragged > 0.80) & (ragged <= 0.95)
         heath = (ragged < -1.28) & (self._noise(300) > -0.9)
-        compartment, gap = self._partition(150)
+        compartment, _gap = self._partition(150)
         needles = self._noise(500)
         self._stands(wood, compartment, lambda at: CONIFEROUS if needles[at] > 0.0 else BROADLEAVED)
-        self._put(wood & (gap < 2.6), self._new(GRASSLAND))  # rides
         self._stands(edge & (self._noise(160) > 0.1), compartment, lambda _at: SHRUBLAND)
         self._stands(heath, compartment, lambda _at: SHRUBLAND)
         self._wooded = wood

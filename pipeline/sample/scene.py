@@ -16,7 +16,7 @@ STEP = 8
 """Digital numbers come in steps: the instrument counts in 12 bits, about 4; twice that keeps the
 archive small."""
 
-_NOISE = 4.0  # spread of a measurement, reflectance × 10000, beside 0.1 % of its value
+_NOISE, _SPREAD = 4.0, 0.001
 _THIN, _MEDIUM, _HIGH, _SHADOWED = 0.07, 0.28, 0.5, 0.62  # where the scene classification turns
 _B03, _B04, _B08, _B11 = 1, 2, 6, 8
 
@@ -33,6 +33,11 @@ class Scene:
     ten: np.ndarray
     twenty: np.ndarray
     scl: np.ndarray
+
+
+def measurement_spread(value: np.ndarray) -> np.ndarray:
+    """Standard deviation of a measurement of `value`, both in reflectance × 10000."""
+    return _NOISE + _SPREAD * value
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def _measured(
 @njit(nogil=True, cache=True)
 def _counted(value: np.float32, seed: int, place: int) -> int:
     """A noisy measurement in steps of the instrument, never nodata."""
-    noisy = value + (_NOISE + 0.001 * value) * _normal(seed, place)
+    noisy = value + (_NOISE + _SPREAD * value) * _normal(seed, place)
     return int(min(max(round(noisy / STEP) * STEP, STEP), 16000))
 
 

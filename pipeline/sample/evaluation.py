@@ -1,0 +1,124 @@
+"""How often embeddings of made pixels come nearest to the right words, and how sure that is."""
+
+import numpy as np
+
+from models.text import TextTower
+from models.vocabulary import (
+    embed_vocabulary,
+    load_vocabulary,
+    vocabulary_from_words,
+)
+from pipeline.sample.classes import (
+    BARE,
+    BROADLEAVED,
+    BUILT_UP,
+    CLASS_COUNT,
+    CONIFEROUS,
+    CROPS,
+    GRASSLAND,
+    MAIZE,
+    SHRUBLAND,
+    VOCABULARY,
+    WATER,
+    WETLAND,
+    WHEAT,
+)
+from pipeline.sample.descriptions import descriptions
+
+_ABSENT = -1
+_OF_LUCAS = ((BUILT_UP,), CROPS, (BROADLEAVED, CONIFEROUS), (SHRUBLAND,), (GRASSLAND,), (BARE,),
+             (WATER,), (WETLAND,))  # fmt: skip
+_OF_WORLDCOVER = ((BROADLEAVED, CONIFEROUS), (SHRUBLAND,), (GRASSLAND,), CROPS, (BUILT_UP,),
+                  (BARE,), (), (WATER,), (WETLAND,))  # fmt: skip
+_OF_CROPLAND = (CROPS, tuple(k for k in range(CLASS_COUNT) if k not in CROPS))
+_WORDS = "wheat field, maize field, forest, lake"
+_OF_WORDS = ((WHEAT,), (MAIZE,), (BROADLEAVED, CONIFEROUS), (WATER,))
+
+
+def evaluate(
+    embeddings: np.ndarray, land: np.ndarray, tower: TextTower, logit_scale: float
+) -> dict[str, float]:
+    """Shares (0 … 1) of pixels whose nearest class is the right one, by vocabulary.
+
+    `embeddings` float32 (n, dim), `land` the class indices (n,). Of classes in free words, only
+    pixels of those classes count. With wordings that training left out, each round takes one of
+    every class. The calibration error is that of the twelve classes' confidences (Guo et al.
+    2017), ten bins.
+    """
+    twelve = embed_vocabulary(load_vocabulary(VOCABULARY), tower)
+    predicted, confidence = _predicted(embeddings, twelve, logit_scale)
+    hits = predicted == land
+    by_class = [float(hits[land == k].mean()) for k in range(CLASS_COUNT)]
+    metrics = {
+        "accuracy, 12 classes, names": hits.mean(),
+        "mean class accuracy, 12 classes, names": np.mean(by_class),
+        "lowest class accuracy, 12 classes, names": min(by_class),
+        "accuracy, 12 classes, held-out wordings": _held_out(embeddings, land, tower),
+        "mean confidence, 12 classes": confidence.mean(),
+        "calibration error, 12 classes": _calibration_error(confidence, hits),
+    }
+    for title, vocabulary, members in (
+        ("lucas-land-cover", load_vocabulary("lucas-land-cover"), _OF_LUCAS),
+        ("esa-worldcover", load_vocabulary("esa-worldcover"), _OF_WORLDCOVER),
+        ("cropland", load_vocabulary("cropland"), _OF_CROPLAND),
+        (_WORDS, vocabulary_from_words(_WORDS), _OF_WORDS),
+    ):
+        right = _grouped(members)[land]
+        known = right != _ABSENT
+        found, _ = _predicted(embeddings[known], embed_vocabulary(vocabulary, tower), logit_scale)
+        metrics[f"accuracy, {title}"] = (found == right[known]).mean()
+    return {name: round(float(value), 4) for name, value in metrics.items()}
+
+
+def calibrated_scale(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> float:
+    """The logit scale under which the twelve classes' confidences are likeliest.
+
+    Temperature scaling (Guo et al. 2017) over a grid from 2 to 100.
+    """
+    cosine = embeddings @ embed_vocabulary(load_vocabulary(VOCABULARY), tower).T
+    scales = np.geomspace(2, 100, 80)
+    own = np.arange(len(land))
+    losses = [-np.log(_softmax(scale * cosine)[own, land]).mean() for scale in scales]
+    return round(float(scales[int(np.argmin(losses))]), 1)
+
+
+def _predicted(
+    embeddings: np.ndarray, text: np.ndarray, logit_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    probability = _softmax(logit_scale * (embeddings @ text.T))
+    return probability.argmax(axis=1), probability.max(axis=1)
+
+
+def _held_out(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> float:
+    words: list[list[str]] = [[] for _ in range(CLASS_COUNT)]
+    for entry in descriptions():
+        if entry.is_held_out and not entry.is_general:
+            words[entry.classes[0]].append(entry.wording)
+    shares = []
+    for wordings in zip(*words, strict=False):
+        text = embed_vocabulary(vocabulary_from_words(",".join(wordings)), tower)
+        shares.append(((embeddings @ text.T).argmax(axis=1) == land).mean())
+    return float(np.mean(shares))
+
+
+def _grouped(members: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """The vocabulary's class of each of the twelve, −1 for none."""
+    group = np.full(CLASS_COUNT, _ABSENT)
+    for index, classes in enumerate(members):
+        group[list(classes)] = index
+    return group
+
+
+def _calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    return float(
+        sum(
+            abs(confidence[bins == k].mean() - hits[bins == k].mean()) * (bins == k).mean()
+            for k in np.unique(bins)
+        )
+    )
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
