@@ -170,7 +170,8 @@ def _write_overpass(
             middle = len(scene.scl) // 2 * 2
             upper, lower = _rows(scene, 0, middle + 4), _rows(scene, middle, len(scene.ten[0]))
             yield from _write_granule(folder, granule, crop, upper, 0, middle + 4)
-            second = replace(granule, sequence=1, generated=generated + timedelta(minutes=3))
+            later = generated + timedelta(minutes=3)
+            second = replace(granule, sequence=1, generated=later, strip=1)
             yield from _write_granule(folder, second, crop, lower, middle)
             continue
         yield from _write_granule(folder, granule, crop, scene, 0)

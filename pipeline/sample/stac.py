@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,8 @@ class Granule:
     """What names one item: an overpass, a tile, and how and when it was processed.
 
     `sequence` counts the products of one tile, satellite and day, as Earth Search does;
-    `baseline` such as "05.00"; `offset` is what a digital number is too high by (0 or 1000).
+    `baseline` such as "05.00"; `strip` is the datastrip's place in the datatake, which differs
+    between the two halves of a split granule; `offset` is what a digital number is too high by.
     """
 
     overpass: Overpass
@@ -59,6 +60,7 @@ class Granule:
     sequence: int
     baseline: str
     generated: datetime
+    strip: int = 0
 
     @property
     def offset(self) -> int:
@@ -94,6 +96,7 @@ def make_item(
     """The STAC item of a granule; `rasters` by asset name, `footprint` in EPSG:4326."""
     overpass, tile = granule.overpass, granule.tile
     sensed, made = _stamp(overpass.moment), _stamp(granule.generated)
+    strip = _stamp(overpass.moment + timedelta(seconds=4 + 17 * granule.strip))
     satellite, orbit = f"S2{overpass.platform}", f"R{overpass.orbit.number:03d}"
     baseline, number = granule.baseline, granule.baseline.replace(".", "")
     zone, band, square = _parts(tile)
@@ -127,7 +130,7 @@ def make_item(
         "s2:generation_time": _iso(granule.generated),
         "s2:datatake_id": f"G{satellite}_{sensed}_{overpass.absolute_orbit:06d}_N{baseline}",
         "s2:datatake_type": "INS-NOBS",
-        "s2:datastrip_id": f"{satellite}_OPER_MSI_L2A_DS_S2RP_{made}_S{sensed}_N{baseline}",
+        "s2:datastrip_id": f"{satellite}_OPER_MSI_L2A_DS_S2RP_{made}_S{strip}_N{baseline}",
         "s2:nodata_pixel_percentage": round(float(100 * counts[0] / scl.size), 6),
         **{name: round(float(counts[k] * share), 6) for name, k in _SCENE_SHARES.items()},
         "earthsearch:boa_offset_applied": False,
