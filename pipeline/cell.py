@@ -10,11 +10,11 @@ and without a GPU can share a cell.
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import dask
-import distributed
 import numpy as np
 import torch
 from dask.delayed import Delayed, delayed
@@ -35,8 +35,8 @@ from pipeline.run import Run
 SOURCE_BLOCK = 1024
 """Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
 
-# One block is encoded at a time in a process: a batch already uses all of its threads.
-_ENCODING = threading.Lock()
+# A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
+_GPU_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,12 @@ def map_block(
     confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
     values = np.array([entry.value for entry in run.vocabulary.classes], run.vocabulary.dtype)
     classifying = 0.0
-    with _ENCODING:
+    device = device_at_hand()
+    with _GPU_TURN if device.type == "cuda" else nullcontext():
         began = time.perf_counter()
-        torch.set_num_threads(_threads())
-        text = torch.from_numpy(run.text).to(device_at_hand())
+        # Dask's threads share the cores already; torch's own would wait for one another.
+        torch.set_num_threads(1)
+        text = torch.from_numpy(run.text).to(device)
         wanted = owned[block.slices()]
         for rows, columns, embeddings in embed_block(
             series, wanted, checkpoint, run.settings.batch_size
@@ -183,14 +185,6 @@ def _checkpoint(path: str, fingerprint: str) -> Checkpoint:
             "Put that one back, or map into another folder",
         )
     return checkpoint
-
-
-def _threads() -> int:
-    """The threads that this process may use: its Dask worker's, else torch's own choice."""
-    try:
-        return int(distributed.get_worker().state.nthreads)
-    except ValueError:
-        return torch.get_num_threads()
 
 
 def _contains(outer: Block, inner: Block) -> bool:

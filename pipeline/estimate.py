@@ -103,13 +103,15 @@ def worker_memory(
 def measured_encode_rate(checkpoint: Checkpoint) -> float:
     """Pixels a second that this machine encodes, on its GPU where it has one (about a second).
 
-    The fastest of several batches counts: the first ones of a process are slow, and so is one
-    that shares the machine.
+    On the CPU each core encodes its own pixels, as workers do. The fastest of several batches
+    counts: the first ones of a process are slow, and so is one that shares its core.
     """
     preprocessing = checkpoint.card.preprocessing
     shape = (_PROBE, preprocessing.months, len(preprocessing.bands))
     series = np.full(shape, 1000, np.uint16)
     device = device_at_hand()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     fastest = float("inf")
     end = time.perf_counter() + _PROBE_SECONDS
     while fastest == float("inf") or time.perf_counter() < end:
@@ -118,7 +120,9 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         fastest = min(fastest, time.perf_counter() - start)
-    return _PROBE / fastest
+    torch.set_num_threads(threads)
+    cores = 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
+    return cores * _PROBE / fastest
 
 
 def duration(

@@ -1,10 +1,19 @@
 """What the user writes for a mapping run: TOML or command line, validated once, at the door."""
 
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from models.preprocessing import BANDS
 from pipeline.errors import SettingsError
@@ -76,22 +85,40 @@ class MapSettings(_Strict):
     """
 
     region: str = Field(description="west,south,east,north; a vector file; or MGRS tile names")
-    year: int = Field(ge=2015, le=2100)
+    year: Annotated[int, WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "last"}]})] = (
+        Field(
+            ge=2015, le=2100, description='"last": the year before this one, for runs on a schedule'
+        )
+    )
     first_month: int = Field(1, ge=1, le=12)
-    out: str = Field(description="the run's folder, or s3://bucket/prefix")
+    out: str = Field(
+        description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
+    )
     vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
     classes: str | None = Field(None, description="classes in words, separated by commas")
     checkpoint: str = Field("sample", description="a shipped checkpoint's name or a folder")
     cell_size: int = Field(2048, ge=64, le=10980, multiple_of=4, description="pixels of 10 m")
-    batch_size: int = Field(4096, ge=1, description="pixels encoded at once")
+    batch_size: int = Field(512, ge=1, description="pixels encoded at once")
     catalog: CatalogSettings = CatalogSettings()
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved_year(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "year" not in raw:
+            return raw
+        year = datetime.now(UTC).year - 1 if raw["year"] == "last" else raw["year"]
+        out = raw.get("out")
+        named = {"out": out.replace("{year}", str(year))} if isinstance(out, str) else {}
+        return raw | {"year": year} | named
+
     @model_validator(mode="after")
     def _one_source_of_classes(self) -> "MapSettings":
         if (self.vocabulary is None) == (self.classes is None):
-            raise ValueError("give either vocabulary (a name or file) or classes (words), one of them")
+            raise ValueError(
+                "give either vocabulary (a name or file) or classes (words), one of them"
+            )
         return self
 
 
@@ -106,7 +133,9 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSet
     except FileNotFoundError as error:
         raise SettingsError(str(path), "there is no such file", "Give a run's TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), f"not valid TOML ({error})", "Mend the line named") from error
+        raise SettingsError(
+            str(path), f"not valid TOML ({error})", "Mend the line named"
+        ) from error
     return make_settings(_merged(_anchored(raw, path.parent), overrides or {}), source=str(path))
 
 
