@@ -230,8 +230,3 @@ def _tinted(spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tilt = np.linspace(-1, 1, bands)
     log = normal[:, :1] + 0.35 * normal[:, 1:2] * tilt + 0.2 * normal[:, 2:]
     return np.exp(spread[:, None] * log)
-
-
-def draw_land(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Classes of n pieces of land, all as likely: int (n,)."""
-    return rng.integers(0, CLASS_COUNT, n)

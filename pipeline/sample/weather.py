@@ -4,7 +4,7 @@ Two relative orbits, as in Sentinel-2's real plan: each is passed every ten days
 satellites, five days apart (Drusch et al. 2012); it descends at about 13° from south at this
 latitude and the edge of its 290 km swath crosses the area. Cloud cover is mostly little or
 nearly all of the sky (a beta distribution) and follows the year as over western Central Europe
-(Wilson & Jetz 2016): cloudiest from November to February.
+(Wilson & Jetz 2016), cloudiest from November to February, with skies a little clearer than there.
 """
 
 from collections.abc import Iterator
