@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
@@ -19,6 +19,7 @@ from pipeline.settings import ClusterSettings
 _CONNECT_SECONDS = 15
 _WORKERS_SECONDS = 60
 _CLOSE_SECONDS = 10
+_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 # No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
 _PRIVATE: dict[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
@@ -26,6 +27,8 @@ _PRIVATE: dict[str, Any] = {
     "scheduler_kwargs": {"dashboard": False},
     "silence_logs": logging.ERROR,
 }
+# Ctrl-C reaches all processes of a terminal; only the run's own is to answer it.
+_LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 _MOST_THREADS = 4  # of a worker process: more share one encoder, one interpreter and one memory
 
 
@@ -88,7 +91,7 @@ def require_shared_files(client: Client, run: Run) -> None:
     for worker, problem in _everywhere(client, missing).items():
         if problem:
             raise ClusterError(
-                f"worker {worker}",
+                worker,
                 f"it {problem}".rstrip("."),
                 "Put the run's folder and the checkpoint where all workers see them under the "
                 "same path, or into s3://",
@@ -119,21 +122,25 @@ def _threads(settings: ClusterSettings) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield client
+        try:
+            yield client
+        except BaseException:  # a thread cannot be stopped: leave it behind, do not wait for it
+            for worker in cluster.workers.values():
+                cluster.sync(worker.close, executor_wait=False)
+            raise
 
 
 @contextlib.contextmanager
 def _processes(settings: ClusterSettings) -> Iterator[Client]:
     workers, threads = local_sizes(settings)
     with (
-        tempfile.TemporaryDirectory(prefix="timesen-workers-") as spill,
         LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
             processes=True,
             host="127.0.0.1",
             memory_limit=_bytes(settings.memory_limit),
-            local_directory=spill,
+            preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
             **_PRIVATE,
         ) as cluster,
         Client(cluster) as client,
@@ -183,8 +190,10 @@ def _bytes(limit: str) -> int:
         size = int(parse_bytes(limit))
     except ValueError:
         size = 0
-    if size <= 0:
-        raise ClusterError(f"memory_limit {limit}", "this is no amount of memory", 'Write "3GB"')
+    if size < _LEAST_MEMORY:
+        raise ClusterError(
+            f"memory_limit {limit!r}", "no worker could run in this", 'Write an amount as "3GB"'
+        )
     return size
 
 

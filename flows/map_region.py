@@ -85,7 +85,7 @@ def prepared_beforehand(prepared: PreparedRun) -> Iterator[None]:
         _prepared.reset(token)
 
 
-@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
 def prepare(settings: MapSettings) -> PreparedRun:
     """Check the settings, freeze the items, plan the cells and open the run's folder."""
     prepared = prepare_run(settings)
@@ -120,7 +120,7 @@ def map_tile(name: str, cells: Sequence[Cell], queue: CellQueue) -> State | None
     return None
 
 
-@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
 def publish_run(prepared: PreparedRun) -> Summary:
     """Write collection, mosaic, styles, preview and report from the cells that are done."""
     return publish(prepared)

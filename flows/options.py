@@ -42,7 +42,7 @@ class _Option:
 _WHAT, _FROM, _HOW = "What to map", "Where from", "How to run"
 _OPTIONS = (
     _Option("region", str, "west,south,east,north; a vector file; or MGRS tiles.", _WHAT),
-    _Option("year", int, "The year.", _WHAT),
+    _Option("year", str, 'The year; "last": the one before this.', _WHAT, "YEAR"),
     _Option("first_month", int, "The month that the twelve begin with.", _WHAT, "1…12"),
     _Option("vocabulary", str, "Classes: a shipped vocabulary's name or a TOML file.", _WHAT),
     _Option("classes", str, 'Classes in words: "wheat field, forest, lake".', _WHAT, "WORDS"),

@@ -1,0 +1,244 @@
+"""The flow on the user's own Prefect server, on a temporary one, and as a scheduled deployment."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Scheduled
+
+from flows.cli import run
+from flows.prefect_local import PrefectUnavailable, prefect_server
+from pipeline.sample.archive import SampleArchive
+from tests.flows.conftest import REPOSITORY, Shell, connected
+
+Options = Callable[..., list[str]]
+
+
+@pytest.fixture
+def client(users_server: str) -> Iterator[SyncPrefectClient]:
+    with connected(users_server), get_client(sync_client=True) as opened:
+        yield opened
+
+
+def run_of(client: SyncPrefectClient, out: Path) -> FlowRun:
+    (found,) = [
+        flow_run
+        for flow_run in client.read_flow_runs()
+        if flow_run.parameters["settings"]["out"] == str(out)
+    ]
+    return found
+
+
+def artifacts(client: SyncPrefectClient, flow_run: FlowRun) -> dict[str | None, Any]:
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
+    return {
+        artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=of_run)
+    }
+
+
+def task_states(client: SyncPrefectClient, flow_run: FlowRun) -> dict[str, str | None]:
+    """States of the run's tasks by name, once the server has recorded them all as ended."""
+    until = time.monotonic() + 20
+    while True:
+        of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
+        found = client.read_task_runs(flow_run_filter=of_run)
+        states = {task.name: task.state_name for task in found}
+        over = all(task.state is not None and task.state.is_final() for task in found)
+        if (over and states) or time.monotonic() > until:
+            return states
+        time.sleep(0.2)
+
+
+def test_on_the_users_server(
+    client: SyncPrefectClient, whole_run: Path, sample_archive: SampleArchive
+) -> None:
+    flow_run = run_of(client, whole_run)
+    assert flow_run.state_name == "Completed"
+    assert flow_run.name == f"2021 {sample_archive.region} → {whole_run}"
+    states = task_states(client, flow_run)
+    assert {name: states[name] for name in states if name.startswith("tile")} == {
+        f"tile {tile}": "Completed" for tile in sample_archive.tiles
+    }
+    found = artifacts(client, flow_run)
+    assert found["map-progress"] == 100
+    assert "| class | hectares | share |" in found["map-report"]
+    assert "failed-cells" not in found
+
+
+def test_a_cell_that_fails_stops_no_other(
+    tmp_path: Path,
+    planned: Path,
+    sample_archive: SampleArchive,
+    options: Options,
+    client: SyncPrefectClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "strict"
+    shutil.copytree(sample_archive.folder, archive)
+    broken = next(archive.rglob("*32UKV_20210617*/B04.tif"))
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+
+    assert run(["map", *options(out, "--strict", archive=archive)]) == 1
+    said = capsys.readouterr()
+    assert "cells failed, such as 32UKV-" in said.out
+    assert "Traceback" not in said.out + said.err
+    assert str(out / "report.html") in said.out
+
+    cells = {path.parent.name for path in out.glob("cells/*/*/item.json")}
+    failures = {path.stem: json.loads(path.read_text()) for path in out.glob("failures/*.json")}
+    whole = {path.parent.name for path in planned.parent.glob("*/cells/*/*/item.json")}
+    assert failures
+    assert all(failure["kind"] == "ReadingError" for failure in failures.values())
+    assert all(cell.startswith("32UKV") for cell in failures)
+    assert not cells & failures.keys()
+    assert {cell[:5] for cell in cells} >= set(sample_archive.tiles) - {"32UKV"}, whole
+
+    flow_run = run_of(client, out)
+    assert flow_run.state_name == "Failed"
+    states = task_states(client, flow_run)
+    assert states["tile 32UKV"] == "Failed"
+    assert states["tile 31UGQ"] == states["publish"] == "Completed"
+    found = artifacts(client, flow_run)
+    assert {row["cell"] for row in json.loads(found["failed-cells"])} == set(failures)
+    assert "| failed cell | why |" in found["map-report"]
+
+    assert run(["status", str(out), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["done"], len(status["failed"]), status["left"]) == (len(cells), len(failures), 0)
+
+    assert run(["status", str(out)]) == 0
+    assert f"{len(failures)} failed" in capsys.readouterr().out
+
+
+def test_a_disk_that_takes_nothing_more_ends_the_run(
+    planned: Path, options: Options, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (planned / "cells").write_text("a file where a folder is to be")
+    assert run(["map", *options(planned)]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("Error: ")
+    assert "start again to go on" in said.err
+    assert "Traceback" not in said.out + said.err
+    flow_run = run_of(client, planned)
+    assert flow_run.state_name == "Failed"
+    assert "publish" not in task_states(client, flow_run)
+
+
+def test_a_server_that_does_not_answer() -> None:
+    with (
+        connected("http://somebody:secret@127.0.0.1:9/api?key=secret"),
+        prefect_server() as wait,
+        pytest.raises(PrefectUnavailable, match=r"http://127\.0\.0\.1:9/api does not answer"),
+    ):
+        wait()
+
+
+def test_a_temporary_server_leaves_nothing(
+    planned: Path, shell: Shell, options: Options, whole_run: Path
+) -> None:
+    """Offline too: nothing but this machine can be reached."""
+    process = shell.timesen(
+        "map",
+        *options(planned, "--cluster", "local", "--workers", "1", "--threads", "2"),
+        http_proxy="http://127.0.0.1:9",
+        https_proxy="http://127.0.0.1:9",
+        no_proxy="127.0.0.1,localhost",
+    )
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    assert "publishing" in out
+    shell.require_nothing_left()
+    assert {path.name for path in shell.home.iterdir()} <= {"matplotlib", ".cache", ".config"}
+    assert not [path for path in Path("/tmp").glob("timesen-prefect-*") if _is_newer(path, planned)]
+    assert {p.name: p.read_bytes() for p in planned.rglob("class.tif")} == {
+        p.name: p.read_bytes() for p in whole_run.rglob("class.tif")
+    }
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    try:
+        return path.stat().st_mtime > other.stat().st_ctime
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_worker_picks_up_a_scheduled_run(
+    planned: Path,
+    shell: Shell,
+    client: SyncPrefectClient,
+    users_server: str,
+    sample_archive: SampleArchive,
+    tiny_checkpoint: Path,
+) -> None:
+    prefect = (sys.executable, "-m", "prefect")
+    for command in (
+        ("work-pool", "create", "timesen", "--type", "process"),
+        ("--no-prompt", "deploy", "--all", "--prefect-file", f"{REPOSITORY}/infra/prefect.yaml"),
+    ):
+        process = shell.start(*prefect, *command, PREFECT_API_URL=users_server, DO_NOT_TRACK="1")
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, out + errors
+
+    deployment = client.read_deployment_by_name("map-region/yearly")
+    of_deployment = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+    )
+    until = time.monotonic() + 30
+    while not (yearly := client.read_flow_runs(flow_run_filter=of_deployment)):
+        assert time.monotonic() < until, "the schedule has led to no run"
+        time.sleep(0.3)
+    for scheduled in yearly:
+        assert scheduled.auto_scheduled
+        assert scheduled.expected_start_time is not None
+        assert f"{scheduled.expected_start_time:%m-%d %H:%M}" == "01-15 03:00"
+
+    settings = {
+        "region": sample_archive.region,
+        "year": sample_archive.year,
+        "vocabulary": "sample-landscape",
+        "checkpoint": str(tiny_checkpoint),
+        "catalog": {"url": str(sample_archive.folder)},
+        "cell_size": 64,
+        "out": str(planned),
+    }
+    due = datetime.now(UTC) + timedelta(seconds=2)
+    flow_run = client.create_flow_run_from_deployment(
+        deployment.id, parameters={"settings": settings}, state=Scheduled(scheduled_time=due)
+    )
+    worker = shell.start(
+        *(
+            *prefect,
+            "worker",
+            "start",
+            "--pool",
+            "timesen",
+            "--run-once",
+            "--prefetch-seconds",
+            "60",
+        ),
+        PREFECT_API_URL=users_server,
+        DO_NOT_TRACK="1",
+    )
+    _, log = worker.communicate(timeout=180)
+    shell.require_nothing_left()
+    ended = client.read_flow_run(flow_run.id)
+    assert ended.state_name == "Completed", log
+    assert artifacts(client, ended)["map-progress"] == 100
+    assert (planned / "report.html").exists()
