@@ -66,7 +66,7 @@ def _where(run: Path) -> str:
         f"Map      {run / CLASS_MOSAIC}\n"
         f"Preview  {run / PREVIEW}\n"
         f"Report   {run / REPORT}\n"
-        "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours and "
-        "class names load with it. The sample checkpoint and landscape are for demonstration: "
+        "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
+        "and class names load with it. The sample checkpoint and landscape are for demonstration: "
         "they say nothing of real land."
     )

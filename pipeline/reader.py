@@ -162,7 +162,7 @@ def remove_offset(values: np.ndarray, offset: int) -> np.ndarray:
     return moved * (values != 0)
 
 
-class _Unreadable(Exception):  # noqa: N818
+class _Unreadable(Exception):
     """A raster that opens, but is not what is asked for."""
 
 

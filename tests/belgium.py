@@ -31,10 +31,18 @@ def read_patch(shared: Path) -> xr.Dataset:
 
 
 def read_cropland(shared: Path) -> xr.DataArray:
-    """WorldCereal's cropland classification of the patch, (y, x), 1 = cropland."""
+    """Where WorldCereal's layer of the patch says cropland: bool (y, x).
+
+    By its two probabilities: its class value is 0 for cropland there and 1 for all else, which
+    is the other way round than one would read it.
+    """
     layers = xr.load_dataset(shared / "real" / "belgium_2021_worldcereal_cropland.nc")
     (variable,) = layers.data_vars
-    return layers[variable].sel(bands="classification")
+    layer = layers[variable]
+    cropland = layer.sel(bands="probability_cropland") >= layer.sel(bands="probability_other")
+    if not ((layer.sel(bands="classification") == 0) == cropland).all():
+        raise ValueError("the layer's classes do not go with its probabilities")
+    return cropland.drop_vars("bands")
 
 
 def patch_transform(patch: xr.Dataset) -> Affine:
@@ -45,7 +53,9 @@ def patch_bbox(patch: xr.Dataset) -> tuple[float, float, float, float]:
     """West, south, east, north (degrees) that hold every pixel of the patch."""
     transform = patch_transform(patch)
     rows, columns = patch.sizes["y"], patch.sizes["x"]
-    xs, ys = zip(*(transform * (c, r) for c in (0, columns) for r in (0, rows)), strict=True)
+    left, top = transform.c, transform.f
+    right, bottom = left + 10 * columns, top - 10 * rows
+    xs, ys = [left, left, right, right], [top, bottom, top, bottom]
     lon, lat = Transformer.from_crs(EPSG, 4326, always_xy=True).transform(xs, ys)
     return min(lon), min(lat), max(lon), max(lat)
 

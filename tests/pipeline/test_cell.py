@@ -1,4 +1,4 @@
-"""One cell, whole, against the plain way: rasterio, loops and numpy's median, one pixel at a time."""
+"""One cell, whole, against the plain way: rasterio, loops and numpy, one pixel at a time."""
 
 import warnings
 from collections.abc import Callable
