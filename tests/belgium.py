@@ -33,16 +33,18 @@ def read_patch(shared: Path) -> xr.Dataset:
 def read_cropland(shared: Path) -> xr.DataArray:
     """Where WorldCereal's layer of the patch says cropland: bool (y, x).
 
-    By its two probabilities: its class value is 0 for cropland there and 1 for all else, which
-    is the other way round than one would read it.
+    Its class value is 0 for cropland and 1 for all else, the other way round than one would read
+    it; its two probabilities (whole percent, equal for a few pixels) tell.
     """
     layers = xr.load_dataset(shared / "real" / "belgium_2021_worldcereal_cropland.nc")
     (variable,) = layers.data_vars
-    layer = layers[variable]
-    cropland = layer.sel(bands="probability_cropland") >= layer.sel(bands="probability_other")
-    if not ((layer.sel(bands="classification") == 0) == cropland).all():
+    layer = {str(name): layers[variable].sel(bands=name, drop=True) for name in layers.bands.values}
+    cropland = layer["classification"] == 0
+    likelier = layer["probability_cropland"] > layer["probability_other"]
+    undecided = layer["probability_cropland"] == layer["probability_other"]
+    if not (undecided | (likelier == cropland)).all():
         raise ValueError("the layer's classes do not go with its probabilities")
-    return cropland.drop_vars("bands")
+    return cropland
 
 
 def patch_transform(patch: xr.Dataset) -> Affine:

@@ -67,9 +67,8 @@ def table(ours: np.ndarray, theirs: np.ndarray, checkpoint: str) -> str:
 One square kilometre in Belgium (EPSG:32631), November 2020 to October 2021: real Sentinel-2 monthly
 composites, two months of which are missing, read as a static archive and mapped by the whole flow
 with the vocabulary `cropland` and the checkpoint `{checkpoint}`. B8A is absent there; B08 stands
-for it. Compared with WorldCereal's cropland layer of the same pixels, which is itself a map: a
-pixel is cropland there where `probability_cropland` is not below `probability_other` (its class is
-0 there).
+for it. Compared with WorldCereal's cropland layer of the same pixels, which is itself a map. (Its
+class value is 0 for cropland, as its `probability_cropland` tells.)
 
 | | WorldCereal: cropland | WorldCereal: other |
 |---|---:|---:|
