@@ -80,8 +80,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     owned = delayed(owned_pixels)(cell, run.region)
 
     def series(band: str, block: Block) -> Delayed:
-        name = f"series-{band}"
-        return delayed(read_series, name=name)(shared_items, band, cell, block, clear, settings)
+        return delayed(read_series)(shared_items, band, cell, block, clear, settings)
 
     coarse = {
         block: {b: series(b, block) for b in bands if band_resolution(chosen, b) > 10}
@@ -93,16 +92,13 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         parts = [at_20m[b] if b in at_20m else series(b, block) for b in bands]
         places = [around if band in at_20m else block for band in bands]
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
-            maps.append(delayed(map_block)(block, parts, places, owned, shared_run))
-    return delayed(commit)(cell, shared_run, len(items), clear, maps)
+            # Each part an argument of its own: a list of them would all be annotated, too.
+            maps.append(delayed(map_block)(block, places, owned, shared_run, *parts))
+    return delayed(commit)(cell, shared_run, len(items), clear, *maps)
 
 
 def map_block(
-    block: Block,
-    parts: Sequence[BandSeries],
-    places: Sequence[Block],
-    owned: np.ndarray,
-    run: Run,
+    block: Block, places: Sequence[Block], owned: np.ndarray, run: Run, *parts: BandSeries
 ) -> BlockMap:
     """Encode and classify a block's pixels.
 
@@ -144,7 +140,7 @@ def map_block(
 
 
 def commit(
-    cell: Cell, run: Run, acquisitions: int, clear: ClearMask, maps: Sequence[BlockMap]
+    cell: Cell, run: Run, acquisitions: int, clear: ClearMask, *maps: BlockMap
 ) -> CellReport:
     """Put the blocks together and write the cell's files; its item comes last."""
     classes = np.full(cell.shape, NODATA_CLASS, run.vocabulary.dtype)

@@ -1,5 +1,6 @@
 """One cell, whole, against the plain way: rasterio, loops and numpy, one pixel at a time."""
 
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from distributed import Client, LocalCluster, Scheduler
 
 from models.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from models.encoder import Encoder, EncoderConfig
@@ -219,3 +221,36 @@ def test_a_cell_without_items_is_nodata(prepare: Callable[..., PreparedRun]) -> 
     report = cell_graph(cell, (), prepared.run).compute(scheduler="threads")
     assert report.nodata == cell.height * cell.width
     assert not report.pixels
+
+
+ON_ANY_WORKER = {"tuple", "owned_pixels", "read_clear", "read_series", "commit"}
+
+
+def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Callable[..., PreparedRun]) -> None:
+    prepared = prepare()
+    cell = prepared.cells[0]
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=True)
+        future = client.compute(graph)
+
+        def restricted(dask_scheduler: Scheduler) -> dict[str, set[str]]:
+            return {
+                str(key): set(state.resource_restrictions or {})
+                for key, state in dask_scheduler.tasks.items()
+            }
+
+        while not (tasks := client.run_on_scheduler(restricted)):
+            time.sleep(0.05)
+        future.cancel()
+    encoding = {key for key in tasks if key.startswith("map_block")}
+    # What encoding is handed ready-made (the run's settings) may be told to wait with it.
+    others = {key for key in tasks if not key.startswith(("map_block", "Run-"))}
+    assert {key.rsplit("-", 5)[0] for key in others} == ON_ANY_WORKER
+    assert all(tasks[key] == {"GPU"} for key in encoding)
+    assert encoding
+    assert all(tasks[key] == set() for key in others)
