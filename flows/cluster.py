@@ -19,7 +19,6 @@ from pipeline.settings import ClusterSettings
 _CONNECT_SECONDS = 15
 _WORKERS_SECONDS = 60
 _CLOSE_SECONDS = 10
-_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 # No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
 _PRIVATE: dict[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
@@ -49,8 +48,8 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
       4 threads a worker, and as many workers as cores and the machine's memory allow.
     - `address`: a scheduler that runs already, which is left running.
 
-    Raises ClusterError where a size is none or the scheduler's workers hold other software than
-    this process, ClusterUnavailable where a scheduler does not answer or stays without workers.
+    Raises ClusterError where an address is none or its workers hold other software than this
+    process, ClusterUnavailable where a scheduler does not answer or stays without workers.
     """
     opened = {"threads": _threads, "local": _processes, "address": _address}[settings.kind]
     with _quiet(), opened(settings) as client:
@@ -139,7 +138,7 @@ def _processes(settings: ClusterSettings) -> Iterator[Client]:
             threads_per_worker=threads,
             processes=True,
             host="127.0.0.1",
-            memory_limit=_bytes(settings.memory_limit),
+            memory_limit=parse_bytes(settings.memory_limit),
             preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
             **_PRIVATE,
         ) as cluster,
@@ -181,20 +180,8 @@ def local_sizes(
     if settings.workers:
         return settings.workers, settings.threads or max(1, cores // settings.workers)
     threads = settings.threads or min(cores, _MOST_THREADS)
-    fitting = int(memory // _bytes(settings.memory_limit))
+    fitting = int(memory // parse_bytes(settings.memory_limit))
     return max(1, min(cores // threads, fitting)), threads
-
-
-def _bytes(limit: str) -> int:
-    try:
-        size = int(parse_bytes(limit))
-    except ValueError:
-        size = 0
-    if size < _LEAST_MEMORY:
-        raise ClusterError(
-            f"memory_limit {limit!r}", "no worker could run in this", 'Write an amount as "3GB"'
-        )
-    return size
 
 
 def _workers(client: Client) -> Mapping[str, Any]:

@@ -127,7 +127,7 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     for setting, value in given.items():
         if value is None:
             continue
-        if setting in _PATHS and Path(value).expanduser().exists():
+        if setting in _PATHS and value and Path(value).expanduser().exists():
             value = str(Path(value).expanduser().absolute())
         section, _, name = setting.rpartition(".")
         (settings.setdefault(section, {}) if section else settings)[name] = _READ.get(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dask.utils import parse_bytes
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +18,8 @@ from pydantic import (
 
 from models.preprocessing import BANDS
 from pipeline.errors import SettingsError
+
+_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 
 
 class _Strict(BaseModel):
@@ -69,6 +72,17 @@ class ClusterSettings(_Strict):
     cells_in_flight: int | None = Field(
         None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
     )
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _enough_memory(cls, value: str) -> str:
+        try:
+            enough = parse_bytes(value) >= _LEAST_MEMORY
+        except ValueError:
+            enough = False
+        if not enough:
+            raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
+        return value
 
     @model_validator(mode="after")
     def _address_fits_kind(self) -> "ClusterSettings":
@@ -157,7 +171,9 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths that exist beside the file are taken from there, not from where one stands."""
 
     def anchor(value: Any) -> Any:
-        beside = isinstance(value, str) and not Path(value).is_absolute() and folder / value
+        beside = (
+            isinstance(value, str) and value and not Path(value).is_absolute() and folder / value
+        )
         return str(beside.absolute()) if beside and beside.exists() else value
 
     anchored = dict(raw)

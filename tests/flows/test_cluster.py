@@ -52,13 +52,6 @@ def test_sizes_of_local_workers(
     assert local_sizes(ClusterSettings(kind="local", **settings), cores, memory) == sizes
 
 
-@pytest.mark.parametrize("limit", ["a lot", "0GB", "-1GB", "", "3"])
-def test_a_memory_limit_that_is_none(limit: str) -> None:
-    settings = ClusterSettings(kind="local", memory_limit=limit)
-    with pytest.raises(ClusterError, match="no worker could run in this"), open_cluster(settings):
-        pass
-
-
 def test_threads_of_this_process() -> None:
     settings = ClusterSettings(threads=3)
     with open_cluster(settings) as client:
@@ -131,7 +124,7 @@ def test_a_scheduler_that_runs_already(
         assert has_gpu_workers(client)
         require_shared_files(client, prepared.run)
         elsewhere = replace(prepared.run, checkpoint="/nowhere/checkpoint")
-        with pytest.raises(ClusterError, match="the worker tcp.* cannot open .*/nowhere/checkp"):
+        with pytest.raises(ClusterError, match=r"the worker tcp\S+: it cannot open"):
             require_shared_files(client, elsewhere)
         errors = map_some(client, prepared, 2)
         assert errors == []

@@ -1,0 +1,188 @@
+"""What a user may get wrong, at the command line: exit code 2 and one paragraph, no traceback."""
+
+import json
+import re
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+from pipeline.sample.archive import SampleArchive
+
+Options = Callable[..., list[str]]
+Say = Callable[[list[str]], tuple[int, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run the command and give its exit code and what it says of an error, in one paragraph."""
+
+    def ran(arguments: list[str]) -> tuple[int, str]:
+        code = run(arguments)
+        told = capsys.readouterr()
+        assert "Traceback" not in told.out + told.err
+        if code:
+            assert told.err.startswith("Error: ")
+            assert told.err.count("\n") == 1
+        return code, told.err
+
+    return ran
+
+
+def changed(arguments: list[str], **changes: str | None) -> list[str]:
+    """The options with some of another value, or left out."""
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    given |= {f"--{name.replace('_', '-')}": value for name, value in changes.items()}  # type: ignore[misc]
+    return [part for flag, value in given.items() if value is not None for part in (flag, value)]
+
+
+SELF_CROSSING = [[5.99, 49.60], [6.01, 49.62], [6.01, 49.60], [5.99, 49.62], [5.99, 49.60]]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"region": ""}, "region: nothing is given"),
+        ({"region": "5.99,49.60"}, "5.99,49.60"),
+        ({"region": "nowhere.geojson"}, "nowhere.geojson"),
+        ({"region": "5.99,49.60,5.99,49.60"}, "empty|no area|north"),
+        ({"region": "49.60,95.0,49.62,96.0"}, "95|90|swapped"),
+        ({"region": "-200,10,-190,11"}, "200|180"),
+        ({"region": "99XYZ"}, "99XYZ"),
+        ({"region": "-70.0,-10.0,-69.9,-9.9"}, "no item"),
+        ({"year": "2019"}, "2019"),
+        ({"year": "1900"}, "year"),
+        ({"year": "then"}, "year: .*integer"),
+        ({"year": None}, "year: Field required"),
+        ({"vocabulary": "nonsense"}, "nonsense"),
+        ({"vocabulary": None, "classes": "forest"}, "one class|two|at least"),
+        ({"vocabulary": None, "classes": "forest, lake, forest"}, "forest"),
+        ({"classes": "forest, lake"}, "either vocabulary .* or classes"),
+        ({"vocabulary": None}, "either vocabulary .* or classes"),
+        ({"checkpoint": "nowhere"}, "nowhere"),
+        ({"catalog": "not-a-catalogue"}, "not-a-catalogue"),
+        ({"cell_size": "10"}, "cell_size"),
+        ({"first_month": "13"}, "first_month"),
+        ({"keep_scl": "cloud"}, "--keep-scl cloud"),
+        ({"keep_scl": "99"}, "keep_scl"),
+        ({"substitute": "B8A"}, "--substitute B8A"),
+        ({"substitute": "B99=B08"}, "'B99' is no band"),
+        ({"substitute": "B8A=B09"}, "'B09' is no band"),
+        ({"cluster": "moon"}, "cluster.kind"),
+        ({"cluster": "local", "memory_limit": "some"}, "cluster.memory_limit: .*'some'"),
+        ({"cluster": "local", "memory_limit": "3"}, "cluster.memory_limit: .*'3'"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_an_option(
+    tmp_path: Path, options: Options, say: Say, change: dict[str, str], problem: str
+) -> None:
+    out = tmp_path / "run"
+    code, said = say(["plan", *changed(options(out), **change)])
+    assert code == 2, said
+    assert re.search(problem, said), said
+
+
+@pytest.mark.parametrize(
+    ("geometry", "problem"),
+    [
+        ({"type": "Polygon", "coordinates": []}, "empty|no geometry"),
+        ({"type": "Polygon", "coordinates": [SELF_CROSSING]}, "6(\\.0*)?[, ]+49\\.61|crosses"),
+        ({"type": "Point", "coordinates": [6.0, 49.6]}, "Point|polygon"),
+    ],
+    ids=["empty", "self-crossing", "point"],
+)
+def test_a_region_that_is_none(
+    tmp_path: Path, options: Options, say: Say, geometry: dict[str, object], problem: str
+) -> None:
+    region = tmp_path / "region.geojson"
+    region.write_text(json.dumps(geometry))
+    code, said = say(["plan", *changed(options(tmp_path / "run"), region=str(region))])
+    assert code == 2
+    assert re.search(problem, said), said
+    assert "region.geojson" in said
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "card.json"])
+def test_a_damaged_checkpoint(
+    tmp_path: Path, options: Options, say: Say, tiny_checkpoint: Path, missing: str
+) -> None:
+    damaged = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, damaged)
+    file = damaged / missing
+    file.write_bytes(file.read_bytes()[:-100])
+    code, said = say(["plan", *changed(options(tmp_path / "run"), checkpoint=str(damaged))])
+    assert code == 2
+    assert str(file) in said
+
+
+def test_an_output_that_is_something_else(tmp_path: Path, options: Options, say: Say) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "holiday.jpg").write_text("not a run")
+    for out, problem in ((file, "a file"), (folder, "holiday.jpg")):
+        code, said = say(["plan", *options(out)])
+        assert code == 2
+        assert problem in said
+    assert (folder / "holiday.jpg").read_text() == "not a run"
+
+
+def test_a_catalogue_that_does_not_answer(tmp_path: Path, options: Options, say: Say) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = f"http://127.0.0.1:{probe.getsockname()[1]}/catalog.json?key=secret"
+    code, said = say(["plan", *changed(options(tmp_path / "run"), catalog=closed)])
+    assert code == 1
+    assert "127.0.0.1" in said
+    assert "secret" not in said
+
+
+def test_an_absent_band(
+    tmp_path: Path, options: Options, say: Say, sample_archive: SampleArchive
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(sample_archive.folder, archive)
+    for item in archive.rglob("*_L2A.json"):
+        content = json.loads(item.read_text())
+        del content["assets"]["nir08"]
+        item.write_text(json.dumps(content))
+    given = changed(options(tmp_path / "run"), catalog=str(archive))
+    code, said = say(["plan", *given])
+    assert code == 2
+    assert "B8A" in said
+    assert say(["plan", *given, "--substitute", "B8A=B08"]) == (0, "")
+
+
+def test_a_recipe(tmp_path: Path, say: Say) -> None:
+    recipe = tmp_path / "run.toml"
+    code, said = say(["map", str(recipe)])
+    assert (code, "there is no such file" in said) == (2, True)
+    recipe.write_text("region = ")
+    code, said = say(["map", str(recipe)])
+    assert (code, "not valid TOML" in said) == (2, True)
+    recipe.write_text('regoin = "31UFS"\nyear = 2021\nout = "map"\nclasses = "a, b"\n')
+    code, said = say(["map", str(recipe)])
+    assert code == 2
+    assert "regoin" in said
+
+
+def test_a_status_of_nothing(tmp_path: Path, say: Say) -> None:
+    code, said = say(["status", str(tmp_path)])
+    assert code == 2
+    assert "no run here" in said
+
+
+def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["map", "--regoin", "31UFS"]) == 2
+    assert "--regoin" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", str(tmp_path), "--debug"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "Error: " in said
