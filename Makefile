@@ -15,7 +15,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing timesen into $(VENV) (once, about 2 GB, one or two minutes) …"
+	@echo "Installing timesen into $(VENV) (once, about 2.5 GB, a few minutes) …"
 	$(PIP) --editable .
 	@touch $@
 
