@@ -11,49 +11,46 @@ import pyarrow.parquet as pq
 from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
-from pipeline.errors import OutputError
+from pipeline.errors import CatalogError, OutputError
 from pipeline.item import Item
+from pipeline.layout import ITEMS
 from pipeline.normalise import footprint, normalise, resolve_duplicates, tile_of
 from pipeline.published_assets import band_keys
-from pipeline.storage import Store, public_url
-
-ITEMS = "items.parquet"
+from pipeline.storage import public_url
 
 
-def save_items(store: Store, items: Sequence[dict[str, Any]]) -> None:
-    """Freeze published items as stac-geoparquet, `items.parquet` in the run's folder.
+def freeze(items: Sequence[dict[str, Any]]) -> bytes:
+    """Published items as a stac-geoparquet file.
 
     Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
-    and acquisition. Hrefs lose user names, passwords and query strings, which may be signatures.
-    Raises CatalogError for an item of no tile, OutputUnwritable where the storage refuses.
+    and acquisition. Raises CatalogError for an item of no tile, and for one whose rasters are
+    addressed with a password or a query: those are secrets, or expire while the run lasts, and
+    are not written.
     """
     table = parse_stac_items_to_arrow([_kept(item) for item in items]).read_all()
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / ITEMS
         to_parquet(table, part)
-        store.write(ITEMS, part.read_bytes())
+        return part.read_bytes()
 
 
-def load_items(store: Store) -> list[Item]:
-    """The frozen items in normal form, duplicates resolved, sorted by time and id.
+def thaw(content: bytes, given: str) -> list[Item]:
+    """The items of a frozen file in normal form, duplicates resolved, sorted by time and id.
 
-    Raises OutputError where the folder's file is absent or damaged.
+    `given` names the file in an error. Raises OutputError where it is damaged.
     """
-    return resolve_duplicates(normalise(item) for item in read_published(store))
+    return resolve_duplicates(normalise(item) for item in thaw_published(content, given))
 
 
-def read_published(store: Store) -> list[dict[str, Any]]:
-    """The frozen items as STAC items; raises OutputError where the file is absent or damaged."""
+def thaw_published(content: bytes, given: str) -> list[dict[str, Any]]:
+    """The items of a frozen file as STAC items; raises OutputError where it is damaged."""
     try:
-        table = pq.read_table(io.BytesIO(store.read(ITEMS)))
+        table = pq.read_table(io.BytesIO(content))
         return [_without_nulls(item) for item in stac_table_to_items(table)]
-    except FileNotFoundError:
-        problem = "the run's folder has no frozen items"
     except (pa.ArrowException, KeyError, ValueError):
-        problem = "the frozen items are damaged"
-    raise OutputError(
-        public_url(store.path(ITEMS)), problem, "Remove it and start again; items are searched anew"
-    )
+        raise OutputError(
+            given, "the frozen items are damaged", "Put the run's own file back"
+        ) from None
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:
@@ -83,7 +80,7 @@ _RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
     ("offset", "scale", "spatial_resolution"), float
 )
 _ASSET: dict[str, Callable[[Any], Any]] = {
-    "href": public_url,
+    "href": str,
     "type": str,
     "gsd": float,
     "file:size": int,
@@ -113,14 +110,21 @@ def _kept(item: dict[str, Any]) -> dict[str, Any]:
         "bbox": _numbers(bounds),
         "properties": {"datetime": None, **properties},
         "links": list(links.values()),
-        "assets": {key: _kept_asset(item["assets"][key]) for key in keys},
+        "assets": {key: _kept_asset(item["assets"][key], item["id"]) for key in keys},
     }
 
 
 _NOWHERE = {"type": "Polygon", "coordinates": []}
 
 
-def _kept_asset(asset: Mapping[str, Any]) -> dict[str, Any]:
+def _kept_asset(asset: Mapping[str, Any], item: str) -> dict[str, Any]:
+    href = str(asset["href"])
+    if public_url(href) != href:
+        raise CatalogError(
+            f"item {item}: {public_url(href)}",
+            "its address holds a password or a signature, which is not written to the run's folder",
+            "Give a catalogue of plain addresses; keys to open them come from the environment",
+        )
     kept = _typed(asset, {**_ASSET, **_GRID})
     first = {name: ((asset.get(name) or [None])[0] or {}) for name in ("raster:bands", "bands")}
     old = _typed(first["raster:bands"], _RASTER)

@@ -20,9 +20,9 @@ _PACKAGES = ("timesen", "torch", "stackstac", "rasterio", "numpy", "dask", "xarr
 class RunManifest:
     """A run's `run.json`.
 
-    `parts` is everything that its results depend on, `fingerprint` their hash; `settings` are
-    those that the user wrote (`pipeline.settings.MapSettings` as JSON values, URLs without
-    secrets); `versions` name the software that opened the run.
+    `parts` is everything that its results depend on, the frozen items among them, `fingerprint`
+    their hash; `settings` are those that the user wrote (`pipeline.settings.MapSettings` as JSON
+    values, URLs without secrets); `versions` name the software that opened the run.
     """
 
     fingerprint: str
@@ -54,8 +54,8 @@ class RunManifest:
 
     @property
     def substitutes(self) -> Mapping[str, str]:
-        """Absent band → the band that stands for it, as the user said."""
-        substitutes: Mapping[str, str] = self.settings.get("reading", {}).get("substitute", {})
+        """Band that some item lacks → the band that stands for it, as the user said."""
+        substitutes: Mapping[str, str] = self.parts.get("substituted", {})
         return substitutes
 
     def to_json(self) -> bytes:

@@ -12,6 +12,7 @@ from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
 from models.checkpoint import Checkpoint
+from pipeline import layout
 from pipeline.errors import OutputError, RegionError
 from pipeline.estimate import (
     TYPICAL,
@@ -20,6 +21,7 @@ from pipeline.estimate import (
     item_bytes,
     item_values,
     measured_encode_rate,
+    memory_warning,
     output_bytes,
     worker_memory,
 )
@@ -38,9 +40,9 @@ from pipeline.region import Region
 from pipeline.settings import MapSettings
 from pipeline.storage import Store, public_url
 
-CELLS = "plan/cells.geojson"
-TILES = "plan/tiles.geojson"
-PLAN = "plan/plan.json"
+CELLS = f"{layout.PLAN}cells.geojson"
+TILES = f"{layout.PLAN}tiles.geojson"
+PLAN = f"{layout.PLAN}plan.json"
 
 _ELLIPSOID = Geod(ellps="WGS84")
 _SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges lie that loosely
@@ -55,6 +57,7 @@ class Plan:
     seconds: tuple[float, float]
     encode_rate: float
     worker_memory: float
+    memory_warning: str | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -73,8 +76,10 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the run: ground and months without observations."""
-        found = []
+        """What the user should know before the run: scarce memory, and ground and months without
+        observations.
+        """
+        found = [self.memory_warning] if self.memory_warning else []
         uncovered = sum(tile.uncovered for tile in self.tiles)
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
@@ -166,12 +171,14 @@ def make_plan(
     dates = max(cell.items for tile in tiles for cell in tile.cells)
     example = next(iter(items), None)
     assets = [example.assets[band] for band in bands if band in example.assets] if example else []
+    memory = worker_memory(largest.cell, dates, assets, checkpoint, settings)
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels),
         seconds=duration(pixels, values, remote, rate, settings, rates),
         encode_rate=rate,
-        worker_memory=worker_memory(largest.cell, dates, assets, checkpoint, settings),
+        worker_memory=memory,
+        memory_warning=memory_warning(memory, settings),
     )
 
 

@@ -22,6 +22,7 @@ from pipeline.layout import (
     CONFIDENCE,
     FAILURES,
     ITEM,
+    PLANNED,
     RUN,
     cell_key,
     failure_key,
@@ -42,9 +43,11 @@ __all__ = [
     "fingerprint",
     "finished_cells",
     "finished_items",
+    "held_run",
     "open_run",
     "read_run",
     "record_failure",
+    "require_replaceable",
     "write_collection",
 ]
 
@@ -63,36 +66,54 @@ class Failure:
     when: str
 
 
-def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
-    """Begin the run in an empty folder, or go on with the run that is there.
+def held_run(store: Store) -> RunManifest | None:
+    """The run that a folder holds already; None where a run may begin in it.
 
-    `parts` is everything that the results depend on (JSON values), `settings` what the user
-    wrote. Raises OutputError where the folder holds a run of other parts (saying which differ),
-    something else than a run, or is a file; OutputUnwritable where it takes no file.
+    Raises OutputError where the folder holds something else, or is a file.
     """
     given = public_url(store.root)
     if store.is_file():
         raise OutputError(given, "this is a file, not a folder", "Name a new or an empty folder")
-    run = read_run(store) if store.exists(RUN) else None
-    if run is None:
-        strange = next(iter(store.keys()), None)
-        if strange is not None:
-            raise OutputError(
-                given,
-                f"the folder is not empty and holds no run of timesen (for one, {strange})",
-                "Name a new or an empty folder",
-            )
-        run = new_manifest(parts, settings)
-        store.write(RUN, run.to_json())
-    elif run.fingerprint != fingerprint(parts):
-        what = "; ".join(differences(run.parts, parts)) or "what its fingerprint is made of"
+    if store.exists(RUN):
+        return read_run(store)
+    # What is written before `run.json` may be there of a run that was ended while it was planned.
+    strange = next((key for key in store.keys("") if not key.startswith(PLANNED)), None)
+    if strange is not None:
         raise OutputError(
             given,
+            f"the folder is not empty and holds no run of timesen (for one, {strange})",
+            "Name a new or an empty folder",
+        )
+    return None
+
+
+def require_replaceable(store: Store, held: RunManifest, what_differs: Sequence[str]) -> None:
+    """Raise OutputError, saying what differs, where cells of the run that is there are begun."""
+    if next(store.keys(CELLS), None) is not None:
+        what = "; ".join(what_differs) or "what its fingerprint is made of"
+        raise OutputError(
+            public_url(store.root),
             f"it holds another run, whose results would differ ({what})",
             "Name another folder, or set these back to go on with the run that is there",
         )
-    else:
-        store.write(RUN, store.read(RUN))  # a folder that takes no file is found out now
+
+
+def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+    """Begin the run in an empty folder, or go on with the run that is there.
+
+    `parts` is everything that the results depend on (JSON values), `settings` what the user
+    wrote. A run of other parts that has only been planned is replaced. Raises OutputError where
+    cells of one are begun (saying which parts differ), where the folder holds something else than
+    a run, or is a file; OutputUnwritable where it takes no file.
+    """
+    run = held_run(store)
+    if run is None or run.fingerprint != fingerprint(parts):
+        if run is not None:
+            require_replaceable(store, run, differences(run.parts, parts))
+        for key in store.keys(FAILURES):
+            store.remove(key)
+        run = new_manifest(parts, settings)
+    store.write(RUN, run.to_json())  # also when going on: that a folder takes no file shows now
     return run
 
 
@@ -127,10 +148,17 @@ def commit_cell(
 
     `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
     percent, 255 = nodata; both of the cell's shape. `seconds` is time by stage so far; the stage
-    "write" is measured here. An earlier failure of the cell is forgotten. Raises OutputUnwritable.
+    "write" is measured here. An earlier failure of the cell is forgotten. Raises OutputUnwritable,
+    and OutputError where the folder is no longer this run's.
     """
     began = time.perf_counter()
     tile = cell.tile.name
+    if read_run(store).fingerprint != run.fingerprint:
+        raise OutputError(
+            public_url(store.root),
+            "another run began in this folder meanwhile",
+            "Give every run a folder of its own",
+        )
     tags = {
         "TIFFTAG_SOFTWARE": f"timesen {run.versions['timesen']}",
         "TIFFTAG_COPYRIGHT": run.attribution.replace("–", "-"),  # TIFF has ASCII only

@@ -1,8 +1,10 @@
 """A run made ready: settings → region, checkpoint, words, frozen items, cells, open folder."""
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -15,20 +17,18 @@ from models.errors import CheckpointError
 from models.text import load_text_tower
 from models.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, vocabulary_from_words
 from pipeline.catalog import search
-from pipeline.frozen import ITEMS, load_items, save_items
+from pipeline.errors import OutputError
+from pipeline.frozen import freeze, thaw
 from pipeline.grid import Cell
 from pipeline.item import Item
-from pipeline.layout import FAILURES, RUN
-from pipeline.manifest import RunManifest, fingerprint
-from pipeline.normalise import normalise, require_bands, resolve_duplicates
+from pipeline.layout import ITEMS, TEXT, VOCABULARY
+from pipeline.manifest import RunManifest, differences
+from pipeline.normalise import require_bands
 from pipeline.plan import Plan, make_plan
-from pipeline.product import finished_cells, open_run, read_run
+from pipeline.product import finished_cells, held_run, open_run, require_replaceable
 from pipeline.region import Region, read_region
 from pipeline.settings import MapSettings
 from pipeline.storage import Store, public_url
-
-TEXT = "text.safetensors"
-VOCABULARY = "vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,14 @@ class PreparedRun:
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:
         """The items of a cell's tile, by time."""
-        return tuple(item for item in self.items if item.tile == cell.tile.name)
+        return self._by_tile.get(cell.tile.name, ())
+
+    @cached_property
+    def _by_tile(self) -> dict[str, tuple[Item, ...]]:
+        found: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in self.items:
+            found[item.tile].append(item)
+        return {tile: tuple(items) for tile, items in found.items()}
 
     def unfinished(self) -> tuple[Cell, ...]:
         """The cells that are still to be done."""
@@ -78,7 +85,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     """Check everything that can be checked before hours of computing, and open the run's folder.
 
     A folder that holds this run already is gone on with, from its own frozen items; one that
-    holds another is refused once a cell of it is finished. Raises a UserError for whatever the
+    holds another is refused once a cell of it is begun. Raises a UserError for whatever the
     user must mend, WorldError where catalogue or storage fail.
     """
     store = Store(settings.out)
@@ -86,20 +93,23 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     checkpoint = load_checkpoint(settings.checkpoint)
     card = checkpoint.card
     vocabulary = _vocabulary(settings)
-    parts = _parts(settings, region, checkpoint, vocabulary)
-    resumed = _holds(store, parts)
-    text = _text_embeddings(store, resumed, card, vocabulary)
-    published = None if resumed else search(region, settings)
-    items = load_items(store) if published is None else [normalise(item) for item in published]
-    items = resolve_duplicates(items)
+    asked = _asked(settings, region, checkpoint, vocabulary)
+    frozen = _frozen(store, asked)
+    text = _text_embeddings(store, frozen is not None, card, vocabulary)
+    content = frozen or freeze(search(region, settings))
+    items = thaw(content, public_url(store.path(ITEMS)))
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     plan = make_plan(settings, region, items, checkpoint)
-    manifest = open_run(store, parts, settings.model_dump(mode="json"))
-    if published is not None:
+    if frozen is None:
         store.write(VOCABULARY, vocabulary.model_dump_json(indent=2).encode() + b"\n")
         store.write(TEXT, save_tensors({"text": text}))
+        store.write(ITEMS, content)
         plan.write(store)
-        save_items(store, published)  # last: with it, the run can go on without the catalogue
+    parts = asked | {
+        "items": _digest(content),
+        "substituted": _substituted(items, settings.reading.substitute),
+    }
+    manifest = open_run(store, parts, settings.model_dump(mode="json"))
     run = Run(
         settings=settings,
         store=store,
@@ -121,16 +131,16 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
     return load_vocabulary(settings.vocabulary)
 
 
-def _parts(
+def _asked(
     settings: MapSettings, region: Region, checkpoint: Checkpoint, vocabulary: Vocabulary
 ) -> dict[str, Any]:
-    """Everything that the run's results depend on."""
-    words = vocabulary.model_dump_json().encode()
+    """What the run's results depend on, as far as it is known before the items are."""
+    bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
     return {
         "timesen": version("timesen"),
         "checkpoint": f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}",
-        "vocabulary": f"{vocabulary.name} {hashlib.sha256(words).hexdigest()[:12]}",
-        "region": f"{region.source} {hashlib.sha256(region.geometry.wkb).hexdigest()[:12]}",
+        "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",
+        "region": f"{bounds} {_digest(region.geometry.wkb)}",
         "year": settings.year,
         "first_month": settings.first_month,
         "cell_size": settings.cell_size,
@@ -140,20 +150,43 @@ def _parts(
     }
 
 
-def _holds(store: Store, parts: Mapping[str, Any]) -> bool:
-    """Whether the folder holds this run, planned to the end.
+def _frozen(store: Store, asked: Mapping[str, Any]) -> bytes | None:
+    """The frozen items of the run that the folder holds; None where it has to be planned.
 
-    A run of other parts of which no cell is finished yet is cleared away: nothing is lost by it.
+    Raises OutputError where cells of another run are begun there, or where the items are not
+    those that finished cells were made of.
     """
-    if store.is_file() or not store.exists(RUN):
-        return False
-    manifest = read_run(store)
-    if manifest.fingerprint == fingerprint(parts):
-        return store.exists(ITEMS)
-    if not finished_cells(store, manifest.fingerprint):
-        for key in (ITEMS, TEXT, VOCABULARY, *store.keys("plan"), *store.keys(FAILURES), RUN):
-            store.remove(key)
-    return False
+    held = held_run(store)
+    if held is None:
+        return None
+    differing = differences({k: v for k, v in held.parts.items() if k in asked}, asked)
+    if differing:
+        require_replaceable(store, held, differing)
+        return None
+    content = store.read(ITEMS) if store.exists(ITEMS) else b""
+    if _digest(content) == held.parts.get("items"):
+        return content
+    if finished_cells(store, held.fingerprint):
+        raise OutputError(
+            public_url(store.path(ITEMS)),
+            f"the frozen items are {'changed' if content else 'gone'}, and finished cells were "
+            "made of those that were here",
+            "Put the run's own file back, or map into another folder",
+        )
+    return None
+
+
+def _substituted(items: Sequence[Item], substitute: Mapping[str, str]) -> dict[str, str]:
+    """Those of the user's substitutes that an item needs."""
+    return {
+        band: other
+        for band, other in substitute.items()
+        if any(band not in item.assets for item in items)
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _text_embeddings(store: Store, resumed: bool, card: Card, vocabulary: Vocabulary) -> np.ndarray:

@@ -157,7 +157,7 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
     """How the map was made, in words."""
     start, end = run.period
     stands = "".join(
-        f" {band} is absent from the source and {other} stands for it."
+        f" Where {band} is absent from the source, {other} stands for it."
         for band, other in run.substitutes.items()
     )
     return (

@@ -76,24 +76,25 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether a file of this key is there."""
-        if self.is_remote:
+        with self._explained(key):
+            if not self.is_remote:
+                return Path(self.path(key)).is_file()
             try:  # fsspec's own `isfile` takes every failure for "no"
-                with self._explained(key):
-                    return bool(self._remote.info(self.path(key))["type"] == "file")
+                return bool(self._remote.info(self.path(key))["type"] == "file")
             except FileNotFoundError:
                 return False
-        return Path(self.path(key)).is_file()
 
     def is_file(self) -> bool:
         """Whether the root itself is a file, so that no folder can be there."""
-        return not self.is_remote and Path(self.root).is_file()
+        with self._explained(""):
+            return not self.is_remote and Path(self.root).is_file()
 
     def read(self, key: str) -> bytes:
         """The bytes of a key; raises FileNotFoundError where there is none."""
-        if self.is_remote:
-            with self._explained(key):
+        with self._explained(key):
+            if self.is_remote:
                 return bytes(self._remote.cat_file(self.path(key)))
-        return Path(self.path(key)).read_bytes()
+            return Path(self.path(key)).read_bytes()
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(key, bytes) of each key, in order; keys that vanish meanwhile are left out.
@@ -126,6 +127,8 @@ class Store:
             except FileNotFoundError as error:
                 missing = "bucket" if self.is_remote else "folder"
                 raise OSError(f"the {missing} does not exist") from error
+            except NotADirectoryError as error:
+                raise OSError(str(error.strerror)) from error
 
     def remove(self, key: str) -> None:
         """Remove a key; nothing happens where there is none."""
@@ -137,17 +140,17 @@ class Store:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys under a prefix (a folder of the store), sorted; temporary files are left out."""
-        if self.is_remote:
-            with self._explained(prefix):
+        with self._explained(prefix):
+            if self.is_remote:
                 names = self._remote.find(self.path(prefix))
-            found = [str(name).removeprefix(self._bare("")) for name in names]
-        else:
-            root = Path(self.root)
-            found = [
-                PurePosixPath(file.relative_to(root)).as_posix()
-                for file in (root / prefix).rglob("*")
-                if file.is_file()
-            ]
+                found = [str(name).removeprefix(self._bare("")) for name in names]
+            else:
+                root = Path(self.root)
+                found = [
+                    PurePosixPath(file.relative_to(root)).as_posix()
+                    for file in (root / prefix).rglob("*")
+                    if file.is_file()
+                ]
         yield from sorted(key for key in found if not key.rpartition("/")[2].startswith(".part-"))
 
     def gdal_path(self, key: str) -> str:
@@ -176,10 +179,10 @@ class Store:
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
-        """Failures of the storage as OutputUnwritable; FileNotFoundError of a read stays."""
+        """Failures of the storage as OutputUnwritable; that nothing is there stays as it is."""
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise
         except Exception as error:
             if not isinstance(error, OSError) and not _is_aws(error):
@@ -209,6 +212,16 @@ def _write_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """What was renamed into a folder lasts through a loss of power once the folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -66,7 +66,7 @@ def test_a_run_goes_on_after_being_killed_at_any_moment(
 
     # while it is planned
     process = shell.timesen(*command)
-    end_when(shell, process, signal.SIGKILL, lambda: (out / "run.json").exists())
+    end_when(shell, process, signal.SIGKILL, lambda: (out / "items.parquet").exists())
     assert process.returncode == -signal.SIGKILL
     assert not items(out)
 

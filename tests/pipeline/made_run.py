@@ -58,7 +58,11 @@ def begin(root: str, region: str, **settings: Any) -> tuple[Store, RunManifest]:
         {"region": region, "year": 2021, "out": root, "vocabulary": "lucas", **settings}
     )
     dumped = given.model_dump(mode="json")
-    return store, open_run(store, {"year": 2021, "checkpoint": "abc"}, dumped)
+    substitute = settings.get("reading", {}).get("substitute", {})
+    parts = {"year": 2021, "checkpoint": "abc"} | (
+        {"substituted": substitute} if substitute else {}
+    )
+    return store, open_run(store, parts, dumped)
 
 
 def make_run(root: str, region: str = ONE_ZONE, cell_size: int = 512, **settings: Any) -> MadeRun:

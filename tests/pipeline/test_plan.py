@@ -16,7 +16,7 @@ from models.preprocessing import AUTHORS
 from pipeline.catalog import search
 from pipeline.errors import OutputError, RegionError
 from pipeline.estimate import item_bytes
-from pipeline.frozen import load_items, save_items
+from pipeline.frozen import freeze, thaw
 from pipeline.grid import cells_of, owned_pixels, tiles_of
 from pipeline.item import Item
 from pipeline.normalise import normalise, require_bands
@@ -195,8 +195,7 @@ def test_from_the_sample_archive_to_a_plan(
     region = read_region(str(sample_archive.region))
     settings = _settings(year=sample_archive.year, catalog={"url": url})
     store = Store(str(tmp_path))
-    save_items(store, search(region, settings))
-    items = load_items(store)
+    items = thaw(freeze(search(region, settings)), "items")
     require_bands(items, AUTHORS.bands)
     plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
     assert len(plan.tiles) == 4

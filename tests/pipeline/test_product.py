@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.cell_report import CellReport, tally
 from pipeline.errors import CatalogUnavailable, OutputError, OutputUnwritable
-from pipeline.layout import CLASS, CONFIDENCE, ITEM, cell_key
+from pipeline.grid import cells_of, tiles_of
+from pipeline.layout import CLASS, CONFIDENCE, ITEM, ITEMS, cell_key
 from pipeline.manifest import RunManifest, differences, fingerprint, new_manifest
 from pipeline.product import (
     commit_cell,
@@ -22,6 +23,7 @@ from pipeline.product import (
     record_failure,
     write_collection,
 )
+from pipeline.region import read_region
 from pipeline.stac_validation import validate
 from pipeline.storage import Store
 from tests.pipeline.made_run import ONE_ZONE, VOCABULARY, MadeRun, begin, cell_rasters, make_run
@@ -49,6 +51,7 @@ def test_opens_a_new_folder_and_goes_on_with_it(tmp_path: Path) -> None:
 def test_refuses_another_run_and_says_what_differs(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     open_run(store, PARTS, {"year": 2021})
+    store.write(cell_key("31UFS", "31UFS-00-00", CLASS), b"begun")
     other = {"year": 2022, "reading": {"strict": True, "keep": [4, 5]}, "vocabulary": "x" * 80}
     with pytest.raises(OutputError) as caught:
         open_run(store, other, {"year": 2022})
@@ -59,6 +62,26 @@ def test_refuses_another_run_and_says_what_differs(tmp_path: Path) -> None:
     assert f"vocabulary: none → {'x' * 57}…" in message
     assert "keep" not in message
     assert read_run(store).parts == PARTS
+
+
+def test_replaces_a_run_that_was_only_planned(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write(ITEMS, b"of a run that was ended while it was planned")
+    open_run(store, PARTS, {"year": 2021})
+    again = open_run(store, {**PARTS, "year": 2022}, {"year": 2022})
+    assert read_run(store) == again
+    assert again.parts["year"] == 2022
+
+
+def test_a_cell_of_a_run_that_was_replaced_is_not_written(tmp_path: Path) -> None:
+    store, run = begin(str(tmp_path), ONE_ZONE)
+    open_run(store, PARTS, {"year": 2021})
+    region = read_region(ONE_ZONE)
+    cell = cells_of(tiles_of(region)[0], region, 512)[0]
+    rasters = cell_rasters(cell, ONE_ZONE)
+    with pytest.raises(OutputError, match="another run began in this folder"):
+        commit_cell(store, run, cell, *rasters, VOCABULARY, seconds={}, observations=1)
+    assert not list(store.keys("cells"))
 
 
 def test_refuses_a_folder_with_something_else(tmp_path: Path) -> None:
@@ -193,7 +216,7 @@ def test_item_says_what_stands_for_an_absent_band(tmp_path: Path) -> None:
     )
     properties = made.items[0]["properties"]
     assert properties["timesen:substitute"] == {"B8A": "B08"}
-    assert "B8A is absent from the source and B08 stands for it" in properties["processing:lineage"]
+    assert "Where B8A is absent from the source, B08 stands for it" in str(properties)
     validate(made.items[0])
 
 
