@@ -1,5 +1,6 @@
 """Cells onto a Dask cluster: a bounded number in flight, one that fails stops no other."""
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from distributed import Client, Future
 
 from flows.cluster import ClusterUnavailable, has_gpu_workers
 from flows.progress import CellCount
+from flows.slots import Slots
 from pipeline.cell import cell_graph
 from pipeline.errors import OutputUnwritable
 from pipeline.grid import Cell
@@ -31,10 +33,15 @@ class CellQueue:
         self._client = client
         self._prepared = prepared
         self._count = count
-        self._slots = threading.Semaphore(in_flight)
+        self._slots = Slots(in_flight)
+        self._order = itertools.count()
         self._stopping = threading.Event()
         self._gpu = has_gpu_workers(client)
         self.reason: BaseException | None = None
+
+    def resize(self, in_flight: int) -> None:
+        """Have another number of cells in flight from now on."""
+        self._slots.resize(in_flight)
 
     @property
     def stopped(self) -> bool:
@@ -57,10 +64,13 @@ class CellQueue:
         in_flight: dict[Future, Cell] = {}
         ended: SimpleQueue[Future] = SimpleQueue()
         errors: list[BaseException] = []
+        place = self._slots.join()
         try:
             while (waiting or in_flight) and not self.stopped:
-                if waiting and self._slots.acquire(timeout=0 if in_flight else _POLL_SECONDS):
+                if waiting and self._slots.take(place, 0 if in_flight else _POLL_SECONDS):
                     cell = waiting.popleft()
+                    if not waiting:
+                        self._slots.leave(place)
                     future = self._submit(cell)
                     in_flight[future] = cell
                     future.add_done_callback(ended.put)
@@ -70,7 +80,7 @@ class CellQueue:
                 except Empty:
                     continue
                 cell = in_flight.pop(future)
-                self._slots.release()
+                self._slots.give_back()
                 if (error := self._error(future)) is None:
                     self._count.finished(cell)
                 else:
@@ -79,15 +89,17 @@ class CellQueue:
         except Exception as error:
             self.stop(error)
         finally:
+            self._slots.leave(place)
             if in_flight:
                 self._client.cancel(list(in_flight), force=True)
-                self._slots.release(len(in_flight))
+                self._slots.give_back(len(in_flight))
         return errors
 
     def _submit(self, cell: Cell) -> Future:
         prepared = self._prepared
         graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=self._gpu)
-        return self._client.compute(graph)
+        # The cells that came first are finished first: what is in memory is that of few cells.
+        return self._client.compute(graph, priority=-next(self._order))
 
     def _error(self, future: Future) -> BaseException | None:
         if future.status == "finished":

@@ -5,14 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.options import INTERRUPTED, explained, takes_settings
-
-if TYPE_CHECKING:
-    from pipeline.settings import MapSettings
+from pipeline.settings import MapSettings
 
 # What a command needs is imported in it: Dask, Prefect and torch take seconds to import.
 
@@ -46,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
 @app.command()
 @explained
 @takes_settings
-def plan(settings: "MapSettings") -> int:
+def plan(settings: MapSettings) -> int:
     """Show what a run would read, compute and write, how long and how much; run nothing.
 
     Its tiles and cells are written to the run's folder, for a GIS, and its items are frozen
@@ -65,7 +63,7 @@ def plan(settings: "MapSettings") -> int:
 @app.command(name="map")
 @explained
 @takes_settings
-def map_(settings: "MapSettings") -> int:
+def map_(settings: MapSettings) -> int:
     """Map a region. Stopped and started again, it goes on where it stopped."""
     from rich.console import Console
 
@@ -75,8 +73,9 @@ def map_(settings: "MapSettings") -> int:
 
     code = run_map(settings, Console())
     store = Store(settings.out)
-    print(f"Map      {store.gdal_path(CLASS_MOSAIC)}")
-    print(f"Preview  {store.path(PREVIEW)}")
+    if store.exists(CLASS_MOSAIC):  # not where every cell failed
+        print(f"Map      {store.gdal_path(CLASS_MOSAIC)}")
+        print(f"Preview  {store.path(PREVIEW)}")
     print(f"Report   {store.path(REPORT)}")
     return code
 

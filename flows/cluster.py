@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dask
-from dask.system import CPU_COUNT
-from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
-from distributed.system import MEMORY_LIMIT
 
 from models.errors import UserError, WorldError
 from pipeline.manifest import software_versions
 from pipeline.run import Run
 from pipeline.settings import ClusterSettings
+from pipeline.storage import public_text
+from pipeline.workers import workers_of
 
 _CONNECT_SECONDS = 15
 _WORKERS_SECONDS = 60
-_CLOSE_SECONDS = 10
 # No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
 _PRIVATE: dict[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
@@ -28,7 +26,6 @@ _PRIVATE: dict[str, Any] = {
 }
 # Ctrl-C reaches all processes of a terminal; only the run's own is to answer it.
 _LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-_MOST_THREADS = 4  # of a worker process: more share one encoder, one interpreter and one memory
 
 
 class ClusterError(UserError):
@@ -43,10 +40,11 @@ class ClusterUnavailable(WorldError):
 def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
     """A Dask client for the length of the block.
 
-    - `threads`: one worker in this process, of `threads` threads (default: the cores).
-    - `local`: `workers` processes of `threads` threads and `memory_limit` each; by default up to
-      4 threads a worker, and as many workers as cores and the machine's memory allow.
+    - `threads`: one worker in this process.
+    - `local`: processes of this machine, of `memory_limit` each.
     - `address`: a scheduler that runs already, which is left running.
+
+    How many workers and threads, says `pipeline.workers.workers_of`.
 
     Raises ClusterError where an address is none or its workers hold other software than this
     process, ClusterUnavailable where a scheduler does not answer or stays without workers.
@@ -57,18 +55,13 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
 
 
 def worker_count(client: Client) -> int:
-    """How many workers the cluster has now."""
-    return len(_workers(client))
+    """How many workers the cluster has now; what was known last where it does not answer."""
+    return int(client.scheduler_info(n_workers=0)["n_workers"])
 
 
 def has_gpu_workers(client: Client) -> bool:
     """Whether a worker offers the resource "GPU"."""
     return any(worker["resources"].get("GPU") for worker in _workers(client).values())
-
-
-def cells_in_flight(settings: ClusterSettings, client: Client) -> int:
-    """How many cells to keep submitted: the user's number, else 2 and one more a worker."""
-    return settings.cells_in_flight or 2 + worker_count(client)
 
 
 def require_shared_files(client: Client, run: Run) -> None:
@@ -91,7 +84,7 @@ def require_shared_files(client: Client, run: Run) -> None:
         if problem:
             raise ClusterError(
                 worker,
-                f"it {problem}".rstrip("."),
+                public_text(f"it {problem}".rstrip(".")),
                 "Put the run's folder and the checkpoint where all workers see them under the "
                 "same path, or into s3://",
             )
@@ -114,7 +107,7 @@ def _threads(settings: ClusterSettings) -> Iterator[Client]:
     with (
         LocalCluster(
             n_workers=1,
-            threads_per_worker=settings.threads or CPU_COUNT,
+            threads_per_worker=workers_of(settings).threads,
             processes=False,
             memory_limit=None,
             **_PRIVATE,
@@ -131,14 +124,14 @@ def _threads(settings: ClusterSettings) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _processes(settings: ClusterSettings) -> Iterator[Client]:
-    workers, threads = local_sizes(settings)
+    workers = workers_of(settings)
     with (
         LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads,
+            n_workers=workers.count,
+            threads_per_worker=workers.threads,
             processes=True,
             host="127.0.0.1",
-            memory_limit=parse_bytes(settings.memory_limit),
+            memory_limit=workers.memory,
             preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
             **_PRIVATE,
         ) as cluster,
@@ -171,17 +164,6 @@ def _address(settings: ClusterSettings) -> Iterator[Client]:
             ) from None
         _require_same_software(client, settings.address)
         yield client
-
-
-def local_sizes(
-    settings: ClusterSettings, cores: int = CPU_COUNT, memory: int = MEMORY_LIMIT
-) -> tuple[int, int]:
-    """Workers and threads a worker of a `local` cluster; `memory` is the machine's, in bytes."""
-    if settings.workers:
-        return settings.workers, settings.threads or max(1, cores // settings.workers)
-    threads = settings.threads or min(cores, _MOST_THREADS)
-    fitting = int(memory // parse_bytes(settings.memory_limit))
-    return max(1, min(cores // threads, fitting)), threads
 
 
 def _workers(client: Client) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TypeVar, cast
 from uuid import UUID
@@ -25,7 +25,7 @@ from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
 from flows.cells import CellQueue
-from flows.cluster import cells_in_flight, open_cluster, require_shared_files
+from flows.cluster import open_cluster, require_shared_files, worker_count
 from flows.progress import CellCount, RunProgress, tell
 from models.errors import UserError, WorldError
 from pipeline.grid import Cell
@@ -33,11 +33,15 @@ from pipeline.publish import publish
 from pipeline.report import Summary, summary_markdown
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.settings import MapSettings
+from pipeline.storage import public_text
+from pipeline.workers import cells_in_flight
 
 _RETRY_SECONDS = 5
 _WATCH_SECONDS = 0.25
+_FIT_SECONDS = 5
 _ARTIFACT_SECONDS = 2
 _CELLS_A_TILE = 8  # a tile at the region's edge; a whole one has 36 cells of the default size
+_MOST_TILES = 32  # open at once on a cluster that may grow; they wait in line for its slots
 
 T = TypeVar("T")
 _prepared: ContextVar[PreparedRun | None] = ContextVar("_prepared", default=None)
@@ -113,10 +117,10 @@ def map_tile(name: str, cells: Sequence[Cell], queue: CellQueue) -> State | None
     """Map a tile's cells; a retry maps only those that are not done. Raises CellsFailed."""
     errors = queue.map(cells)
     if queue.stopped:
-        return Cancelled(message=f"the run was stopped: {queue.reason}")
+        return Cancelled(message=public_text(f"the run was stopped: {queue.reason}"))
     if errors:
         message = f"{len(errors)} of {len(cells)} cells of tile {name} failed, such as: {errors[0]}"
-        raise CellsFailed(message, errors)
+        raise CellsFailed(public_text(message), errors)
     return None
 
 
@@ -139,10 +143,11 @@ def _map_cells(prepared: PreparedRun) -> None:
     with open_cluster(cluster) as client:
         if cluster.kind == "address":
             require_shared_files(client, prepared.run)
-        in_flight = cells_in_flight(cluster, client)
+        in_flight = cells_in_flight(cluster, worker_count(client))
         queue = CellQueue(client, prepared, count, in_flight)
         # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
-        tiles_at_once = 2 + in_flight // _CELLS_A_TILE
+        grows = cluster.kind == "address"
+        tiles_at_once = _MOST_TILES if grows else 2 + in_flight // _CELLS_A_TILE
         runner: ThreadPoolTaskRunner[State | None] = ThreadPoolTaskRunner(max_workers=tiles_at_once)
         with runner:
             try:
@@ -152,7 +157,11 @@ def _map_cells(prepared: PreparedRun) -> None:
                     )
                     for name, cells in _by_tile(unfinished).items()
                 ]
-                _watch(tiles, count)
+                _watch(
+                    tiles,
+                    count,
+                    lambda: queue.resize(cells_in_flight(cluster, worker_count(client))),
+                )
             except BaseException as error:
                 queue.stop(error)
                 raise
@@ -172,17 +181,23 @@ def _by_tile(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return dict(tiles)
 
 
-def _watch(tiles: Sequence[PrefectFuture], count: CellCount) -> None:
-    """Tell how far the run is until all its tiles have ended."""
+def _watch(
+    tiles: Sequence[PrefectFuture], count: CellCount, fit_cluster: Callable[[], None]
+) -> None:
+    """Tell how far the run is until all its tiles have ended, and follow the cluster's size."""
     ended = threading.Semaphore(0)
     for tile in tiles:
         tile.add_done_callback(lambda _: ended.release())
     artifact = create_progress_artifact(0.0, key="map-progress", description="cells, by pixels")
     assert isinstance(artifact, UUID)  # a coroutine only in a flow that is one
     logger, told, published = get_run_logger(), count.progress("mapping"), time.monotonic()
+    fitted = time.monotonic()
     left = len(tiles)
     while left:
         left -= ended.acquire(timeout=_WATCH_SECONDS)
+        if time.monotonic() - fitted >= _FIT_SECONDS:
+            fit_cluster()
+            fitted = time.monotonic()
         progress = count.progress("mapping")
         tell(progress)
         due = not left or time.monotonic() - published >= _ARTIFACT_SECONDS

@@ -7,15 +7,15 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from models.errors import TimesenError, UserError
 from pipeline.errors import SettingsError
-
-if TYPE_CHECKING:
-    from pipeline.settings import MapSettings
+from pipeline.given import existing, names_tiles
+from pipeline.settings import MapSettings, description, make_settings, read_settings
+from pipeline.storage import public_text
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
@@ -25,11 +25,10 @@ Command = Callable[..., int]
 
 @dataclass(frozen=True)
 class _Option:
-    """An option: the setting that it sets (dotted), its type, help and panel."""
+    """An option: the setting that it sets (dotted), its type, and how the help shows it."""
 
     setting: str
     type: Any
-    help: str
     panel: str
     metavar: str | None = None
 
@@ -41,31 +40,31 @@ class _Option:
 
 _WHAT, _FROM, _HOW = "What to map", "Where from", "How to run"
 _OPTIONS = (
-    _Option("region", str, "west,south,east,north; a vector file; or MGRS tiles.", _WHAT),
-    _Option("year", str, 'The year; "last": the one before this.', _WHAT, "YEAR"),
-    _Option("first_month", int, "The month that the twelve begin with.", _WHAT, "1…12"),
-    _Option("vocabulary", str, "Classes: a shipped vocabulary's name or a TOML file.", _WHAT),
-    _Option("classes", str, 'Classes in words: "wheat field, forest, lake".', _WHAT, "WORDS"),
-    _Option("checkpoint", str, "The encoder: a shipped name or a folder.", _WHAT),
-    _Option("out", str, "The run's folder, or s3://bucket/prefix.", _WHAT),
-    _Option("catalog.url", str, "earth-search, a STAC API's URL, a static catalogue.", _FROM),
-    _Option("catalog.collection", str, "The collection's id.", _FROM, "ID"),
-    _Option("catalog.max_cloud_cover", float, "Leave out cloudier granules.", _FROM, "PERCENT"),
-    _Option("reading.keep_scl", str, "Scene classes that count as clear.", _FROM, "4,5,6,…"),
-    _Option("reading.substitute", list[str], "A band for an absent one.", _FROM, "B8A=B08"),
-    _Option("reading.strict", bool, "A raster that can't be read fails its cell.", _FROM),
-    _Option("cell_size", int, "Pixels a side of a cell.", _HOW),
-    _Option("batch_size", int, "Pixels encoded at once.", _HOW),
-    _Option("cluster.kind", str, "threads, local, or a scheduler's address.", _HOW, "tcp://…"),
-    _Option("cluster.workers", int, "Worker processes (local).", _HOW),
-    _Option("cluster.threads", int, "Threads of a worker.", _HOW),
-    _Option("cluster.memory_limit", str, "Memory of a worker (local).", _HOW, "3GB"),
-    _Option("cluster.cells_in_flight", int, "Cells submitted at once.", _HOW),
+    _Option("region", str, _WHAT),
+    _Option("year", str, _WHAT, "YEAR"),
+    _Option("first_month", int, _WHAT, "1…12"),
+    _Option("vocabulary", str, _WHAT),
+    _Option("classes", str, _WHAT, "WORDS"),
+    _Option("checkpoint", str, _WHAT),
+    _Option("out", str, _WHAT),
+    _Option("catalog.url", str, _FROM),
+    _Option("catalog.collection", str, _FROM, "ID"),
+    _Option("catalog.max_cloud_cover", float, _FROM, "PERCENT"),
+    _Option("reading.keep_scl", str, _FROM, "4,5,6,…"),
+    _Option("reading.substitute", list[str], _FROM, "B8A=B08"),
+    _Option("reading.strict", bool, _FROM),
+    _Option("cell_size", int, _HOW),
+    _Option("batch_size", int, _HOW),
+    _Option("cluster.kind", str, _HOW, "threads|local|tcp://…"),
+    _Option("cluster.workers", int, _HOW),
+    _Option("cluster.threads", int, _HOW),
+    _Option("cluster.memory_limit", str, _HOW, "3GB"),
+    _Option("cluster.cells_in_flight", int, _HOW),
 )
 _PATHS = ("region", "vocabulary", "checkpoint", "catalog.url")
 
 
-def takes_settings(command: "Callable[[MapSettings], int]") -> Command:
+def takes_settings(command: Callable[[MapSettings], int]) -> Command:
     """A command that takes a run's TOML file, or its settings as options, or both.
 
     Options go before what the file says.
@@ -73,8 +72,6 @@ def takes_settings(command: "Callable[[MapSettings], int]") -> Command:
 
     @functools.wraps(command)
     def with_options(recipe: Path | None, **given: Any) -> int:
-        from pipeline.settings import make_settings, read_settings
-
         overrides = _overrides({o.setting: given[_name(o)] for o in _OPTIONS})
         if recipe is not None:
             return command(read_settings(recipe, overrides))
@@ -109,6 +106,11 @@ def explained(command: Command) -> Command:
                 traceback.print_exc()
             _say(f"Error: {error}")
             code = 2 if isinstance(error, UserError) else 1
+        except OSError as error:
+            if debug:
+                traceback.print_exc()
+            _say(f"Error: {_of_the_system(error)}")
+            code = 1
         raise typer.Exit(code)
 
     option = typer.Option("--debug", help="Show the traceback of an error.")
@@ -121,14 +123,24 @@ def explained(command: Command) -> Command:
     )
 
 
+def _of_the_system(error: OSError) -> str:
+    """What the system refused and why, in a sentence, and what to look at."""
+    place = f"{error.filename}: " if error.filename else ""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return public_text(
+        f"{place}{reason}. Check that the path is right and can be reached and written, then "
+        "start again."
+    )
+
+
 def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings of the options that were given; paths from where one stands."""
     settings: dict[str, Any] = {}
     for setting, value in given.items():
         if value is None:
             continue
-        if setting in _PATHS and value and Path(value).expanduser().exists():
-            value = str(Path(value).expanduser().absolute())
+        if setting in _PATHS and not names_tiles(value) and (path := existing(value)):
+            value = str(path)
         section, _, name = setting.rpartition(".")
         (settings.setdefault(section, {}) if section else settings)[name] = _READ.get(
             setting, lambda text: text
@@ -178,7 +190,7 @@ def _annotation(option: _Option) -> Any:
     flag = f"{option.flag}/--no-{option.flag[2:]}" if option.type is bool else option.flag
     declared = typer.Option(
         flag,
-        help=option.help,
+        help=description(option.setting),
         rich_help_panel=option.panel,
         metavar=option.metavar,
         show_default=False,

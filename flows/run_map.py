@@ -24,6 +24,8 @@ def run_map(settings: MapSettings, console: Console) -> int:
 
         tell(RunProgress("planning"))
         prepared = prepare_run(settings)  # mistakes show before the server is up
+        for warning in prepared.plan.warnings:
+            console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         wait_for_server()
         try:
             with prepared_beforehand(prepared):

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import shapely
 
+from pipeline.address import expanded
 from pipeline.documents import Documents, is_web, resolved
 from pipeline.errors import CatalogError, RegionError
 from pipeline.normalise import footprint, moment_of
@@ -76,7 +77,7 @@ def open_catalog(settings: CatalogSettings) -> Catalog:
     A web address that offers a search is a STAC API, else a static catalogue. Raises CatalogError
     for what is neither, CatalogUnavailable where it does not answer.
     """
-    location = KNOWN.get(settings.url, settings.url)
+    location = KNOWN.get(settings.url, expanded(settings.url))
     documents = Documents()
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))

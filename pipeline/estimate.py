@@ -3,19 +3,21 @@
 The rates are rough and said to be so; the encoder's is measured where the plan is made.
 """
 
-import os
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from dask.system import CPU_COUNT
 
 from models.checkpoint import Checkpoint
 from pipeline.embed import device_at_hand, embed_pixels
 from pipeline.grid import PIXEL, Cell
 from pipeline.item import SCL, Asset, Item
 from pipeline.settings import MapSettings
+from pipeline.workers import cells_in_flight, workers_of
 
 # Bytes of a compressed pixel where the catalogue states no file size. A 10 m band of a full
 # granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.
@@ -26,6 +28,9 @@ _SCL_BYTES = 0.1
 _OUTPUT_BYTES = 1.33
 
 _SOURCE_BLOCK = 1024  # pixels a side
+_MAP_BYTES = (
+    8  # of a pixel: what the run owns, its class and confidence, and the files made of them
+)
 _BASE_MEMORY = 700e6  # bytes of a worker process that has torch, GDAL and Dask loaded
 _PROBE = 256  # pixels of a batch encoded to measure the rate
 _PROBE_SECONDS = 0.7
@@ -76,28 +81,51 @@ def output_bytes(pixels: int) -> float:
     return pixels * _OUTPUT_BYTES
 
 
-def worker_threads(settings: MapSettings) -> int:
-    """Threads of a worker: the settings', else the cores of this machine."""
-    return settings.cluster.threads or len(os.sched_getaffinity(0))
-
-
 def worker_memory(
     cell: Cell, dates: int, bands: Sequence[Asset], checkpoint: Checkpoint, settings: MapSettings
 ) -> float:
-    """Bytes that a worker needs at its peak for one cell with observations of `dates` dates.
+    """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
-    A thread holds one band of a source block at all dates, and as much again while it is sorted;
-    the cell holds its mask (20 m, all dates) and the series of all bands; a batch being encoded
-    holds its activations.
+    - A thread reads one band of a source block at all dates, with the block's part of the mask,
+      and makes a series of it; or it encodes a batch, and holds its activations.
+    - A cell being made holds the series of all its bands, and the map. The next cell is begun by
+      threads for which this one has no block left to encode.
+    - Every cell that was submitted to the worker holds its mask (20 m, all dates).
     """
+    workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
     block = min(pixels, _SOURCE_BLOCK**2)
-    task = 2 * dates * block * 2
-    series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
-    mask = dates * pixels / 4
+    reading = block * (2 * dates + dates / 4 + 2 * 12)
     shape = checkpoint.card.architecture
     batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
-    return _BASE_MEMORY + worker_threads(settings) * task + series + mask + batch
+    series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
+    mask = dates * pixels / 4
+    submitted = math.ceil(cells_in_flight(settings.cluster, workers.count) / workers.count)
+    begun = min(submitted, 1 + math.ceil((workers.threads - 1) * block / pixels))
+    return (
+        _BASE_MEMORY
+        + workers.threads * (reading + batch)
+        + begun * (series + _MAP_BYTES * pixels)
+        + submitted * mask
+    )
+
+
+def memory_warning(needed: float, settings: MapSettings) -> str | None:
+    """What to change where workers have less memory than they need, in bytes; else None."""
+    workers = workers_of(settings.cluster)
+    if workers.memory is None or needed <= workers.memory:
+        return None
+    have = f"a worker needs about {needed / 1e9:.1f} GB at its peak and "
+    remedies = ["a smaller cell_size"]
+    if workers.threads > 1:
+        remedies.insert(0, f"fewer threads a worker than {workers.threads}")
+    if settings.cluster.kind == "local":
+        limit = math.ceil(needed / 1e9)
+        have += f"its memory_limit is {workers.memory / 1e9:.1f} GB"
+        remedies.append(f'memory_limit = "{limit}GB", if the machine has it for each worker')
+    else:
+        have += f"this machine has {workers.memory / 1e9:.1f} GB"
+    return f"{have}: it may be stopped in the middle. What helps: {', or '.join(remedies)}"
 
 
 def measured_encode_rate(checkpoint: Checkpoint) -> float:
@@ -121,8 +149,7 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
             torch.cuda.synchronize(device)
         fastest = min(fastest, time.perf_counter() - start)
     torch.set_num_threads(threads)
-    cores = 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
-    return cores * _PROBE / fastest
+    return _encoders(CPU_COUNT) * _PROBE / fastest
 
 
 def duration(
@@ -133,16 +160,24 @@ def duration(
     settings: MapSettings,
     rates: Rates,
 ) -> tuple[float, float]:
-    """Seconds from fastest to slowest for a cluster of workers like this machine.
+    """Seconds from fastest to slowest; `encode_rate` is this machine's with all its cores.
 
     Fastest: encoding and reading overlap wholly, each at its best; slowest: one after the other.
     """
-    workers = settings.cluster.workers or 1
-    cores = worker_threads(settings) * workers
-    # Local worker processes share this machine; elsewhere each is taken to be one like it.
-    encode = pixels / encode_rate / (workers if settings.cluster.kind == "address" else 1)
+    workers = workers_of(settings.cluster)
+    threads = workers.count * workers.threads
+    # Processes of this machine share its cores and its GPU; each worker elsewhere has its own.
+    cores = min(threads, CPU_COUNT) if workers.shared else threads
+    machines = 1 if workers.shared else workers.count
+    of_each = _encoders(cores // machines) / _encoders(CPU_COUNT)
+    encode = pixels / (encode_rate * of_each * machines)
     slow, fast = (
         values / (rate * cores) + remote_bytes / network
         for rate, network in zip(rates.values, rates.network, strict=True)
     )
     return max(encode, fast), encode * 1.3 + slow
+
+
+def _encoders(cores: int) -> int:
+    """How many batches are encoded at once on a machine like this: one on a GPU, or one a core."""
+    return 1 if device_at_hand().type == "cuda" else cores

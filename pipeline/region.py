@@ -1,20 +1,19 @@
 """What the user points at → one valid (multi)polygon in EPSG:4326."""
 
 import math
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RegionError
+from pipeline.given import existing, names_tiles
 from pipeline.mgrs_tiles import NORTH, SOUTH, parse_tile, polygons_of, wrapped
 from pipeline.region_file import read_polygons
 
-_TILE_NAMES = re.compile(r"T?\d{1,2}[A-Za-z]{3}(\s*,\s*T?\d{1,2}[A-Za-z]{3})*", re.IGNORECASE)
 _FORMS = "Give west,south,east,north in degrees, a vector file, or MGRS tile names"
+_SHOWN = 80  # characters of what was given
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,27 @@ def read_region(spec: str) -> Region:
     spec = spec.strip()
     if not spec:
         raise RegionError("region", "nothing is given", _FORMS)
-    if _TILE_NAMES.fullmatch(spec):
+    if names_tiles(spec):
         tiles = [parse_tile(name) for name in spec.split(",")]
         geometry = shapely.union_all([tile.owned for tile in tiles])
-    elif Path(spec).expanduser().is_file():
-        geometry = read_polygons(Path(spec).expanduser())
+    elif (path := existing(spec)) is not None and path.is_file():
+        geometry = read_polygons(path)
     elif _begins_with_a_number(spec):
         geometry = _bbox(spec)
+    elif spec.startswith("{"):
+        raise RegionError(
+            _shortened(spec), "this is a region's text", "Save it as a .geojson file, and give that"
+        )
     else:
-        raise RegionError(spec, "no such file, and neither a bbox nor tile names", _FORMS)
+        raise RegionError(
+            _shortened(spec), "no such file, and neither a bbox nor tile names", _FORMS
+        )
     return Region(_checked(geometry, spec), spec)
+
+
+def _shortened(spec: str) -> str:
+    line = " ".join(spec.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def _begins_with_a_number(spec: str) -> bool:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dask.utils import parse_bytes
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,13 +16,15 @@ from pydantic import (
 )
 
 from models.preprocessing import BANDS
+from pipeline.address import holds_secret
 from pipeline.errors import SettingsError
+from pipeline.given import existing, names_tiles
 
 _LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class CatalogSettings(_Strict):
@@ -31,11 +32,23 @@ class CatalogSettings(_Strict):
 
     url: str = Field(
         "earth-search",
-        description="earth-search, a STAC API's URL, or a static catalogue: a folder or the "
-        "URL of its catalog.json",
+        description="a STAC API's URL, a static catalogue (a folder, or the URL of its "
+        "catalog.json), or earth-search; ${NAME} in it is taken from the environment",
     )
-    collection: str = "sentinel-2-l2a"
-    max_cloud_cover: float = Field(95.0, ge=0, le=100, description="percent of a granule")
+    collection: str = Field("sentinel-2-l2a", description="the collection's id")
+    max_cloud_cover: float = Field(
+        95.0, ge=0, le=100, description="leave out granules that are cloudier, in percent"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        if holds_secret(value):
+            raise ValueError(
+                "a URL with a user, a password or a query may hold a secret, and settings are "
+                "shown; write ${NAME} in their place, and set NAME in the environment"
+            )
+        return value
 
 
 class ReadingSettings(_Strict):
@@ -45,9 +58,9 @@ class ReadingSettings(_Strict):
         None, description="scene classes that count as clear; default: as the checkpoint's card"
     )
     substitute: dict[str, str] = Field(
-        default_factory=dict, description="absent band → the band that stands for it"
+        default_factory=dict, description="an absent band → the band that stands for it"
     )
-    strict: bool = Field(False, description="an unreadable raster fails the cell")
+    strict: bool = Field(False, description="a raster that can't be read fails its cell")
 
     @field_validator("substitute")
     @classmethod
@@ -64,11 +77,16 @@ class ReadingSettings(_Strict):
 class ClusterSettings(_Strict):
     """Where the Dask work runs."""
 
-    kind: Literal["threads", "local", "address"] = "threads"
+    kind: Literal["threads", "local", "address"] = Field(
+        "threads",
+        description="threads of this process, local worker processes, or a scheduler's address",
+    )
     address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
     workers: int | None = Field(None, ge=1, description="worker processes (local)")
-    threads: int | None = Field(None, ge=1, description="threads of a worker; default: the cores")
-    memory_limit: str = Field("3GB", description="of a worker process (local)")
+    threads: int | None = Field(
+        None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
+    )
+    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
     cells_in_flight: int | None = Field(
         None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
     )
@@ -76,6 +94,8 @@ class ClusterSettings(_Strict):
     @field_validator("memory_limit")
     @classmethod
     def _enough_memory(cls, value: str) -> str:
+        from dask.utils import parse_bytes  # takes longer than all else of this file
+
         try:
             enough = parse_bytes(value) >= _LEAST_MEMORY
         except ValueError:
@@ -98,24 +118,45 @@ class MapSettings(_Strict):
     the series is ordered January to December whatever month comes first.
     """
 
-    region: str = Field(description="west,south,east,north; a vector file; or MGRS tile names")
+    region: str = Field(
+        description="a vector file; west,south,east,north in degrees; or MGRS tile names"
+    )
     year: Annotated[int, WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "last"}]})] = (
         Field(
-            ge=2015, le=2100, description='"last": the year before this one, for runs on a schedule'
+            ge=2015,
+            le=2100,
+            description='the year; "last": the one before this, for runs on a schedule',
         )
     )
-    first_month: int = Field(1, ge=1, le=12)
+    first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
     out: str = Field(
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
     )
     vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
-    classes: str | None = Field(None, description="classes in words, separated by commas")
-    checkpoint: str = Field("sample", description="a shipped checkpoint's name or a folder")
-    cell_size: int = Field(2048, ge=64, le=10980, multiple_of=4, description="pixels of 10 m")
+    classes: str | None = Field(
+        None, description='classes in words: "wheat field, forest, lake"; or give a vocabulary'
+    )
+    checkpoint: str = Field(
+        "sample", description="the encoder: a shipped checkpoint's name or a folder"
+    )
+    cell_size: int = Field(
+        2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
+    )
     batch_size: int = Field(512, ge=1, description="pixels encoded at once")
     catalog: CatalogSettings = CatalogSettings()
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
+
+    @field_validator("out")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        if holds_secret(value):
+            raise ValueError(
+                "a URL with a user, a password or a query may hold a secret, and settings are "
+                "shown; write s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY in the environment"
+            )
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +175,16 @@ class MapSettings(_Strict):
                 "give either vocabulary (a name or file) or classes (words), one of them"
             )
         return self
+
+
+def description(setting: str) -> str:
+    """What a setting (dotted, "catalog.url") is, in words, as a sentence."""
+    model: type[BaseModel] = MapSettings
+    *sections, name = setting.split(".")
+    for section in sections:
+        model = type(model.model_fields[section].default)
+    text = model.model_fields[name].description or name
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSettings:
@@ -171,10 +222,8 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths that exist beside the file are taken from there, not from where one stands."""
 
     def anchor(value: Any) -> Any:
-        beside = (
-            isinstance(value, str) and value and not Path(value).is_absolute() and folder / value
-        )
-        return str(beside.absolute()) if beside and beside.exists() else value
+        beside = existing(value, folder) if isinstance(value, str) else None
+        return str(beside) if beside and not names_tiles(value) else value
 
     anchored = dict(raw)
     for key in ("region", "checkpoint", "vocabulary"):

@@ -156,11 +156,13 @@ def test_nothing_found(kind: str, static: Path, api: tuple[str, ApiState], regio
 
 def test_a_catalogue_that_does_not_answer(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setenv("WHO", "me")
+    monkeypatch.setenv("WORD", "secret")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(CatalogUnavailable, match="connection refused") as refused:
-        search(region, _settings(f"http://me:secret@127.0.0.1:{port}/v1?sig=abc"))
+        search(region, _settings(f"http://${{WHO}}:${{WORD}}@127.0.0.1:{port}/v1?sig=${{WORD}}"))
     assert f"http://127.0.0.1:{port}/v1" in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "sig" not in str(refused.value)

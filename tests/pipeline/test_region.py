@@ -6,6 +6,7 @@ import pytest
 import shapely
 
 from pipeline.errors import RegionError
+from pipeline.grid import tiles_of
 from pipeline.region import read_region
 
 SQUARE = shapely.box(4.0, 50.0, 5.0, 51.0)
@@ -44,6 +45,21 @@ def test_tile_names() -> None:
     region = read_region("31UFS, t31ugs")
     assert region.geometry.geom_type == "Polygon"
     assert region.geometry.bounds[2] == 6.0  # the zone's border
+
+
+def test_more_tile_names_than_a_files_name_has_characters() -> None:
+    part = read_region("1,43,11,50")
+    spec = ", ".join(tile.name for tile in tiles_of(part))
+    assert len(spec) > 255
+    assert read_region(spec).geometry.buffer(1e-9).covers(part.geometry)
+
+
+def test_tile_names_go_before_a_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("31UFS").write_text("no region")
+    assert read_region("31UFS").geometry.area > 0
 
 
 @pytest.mark.parametrize("driver", ["GeoJSON", "GPKG", "parquet"])
@@ -85,6 +101,10 @@ def test_straight_edges_of_another_crs_stay_straight_there(tmp_path: Path) -> No
     [
         ("", "nothing is given"),
         ("nowhere.geojson", "no such file"),
+        ("nowhere" * 100, "…: no such file"),
+        ("~nobody-has-this-name/aoi.geojson", "no such file"),
+        ("a\0b", "no such file"),
+        (json.dumps(json.loads(shapely.to_geojson(SQUARE.segmentize(0.01)))), "Save it as a"),
         ("4,50,5", "four numbers"),
         ("4,50,5,x", "four numbers"),
         ("4,50,4,51", "empty"),

@@ -1,0 +1,42 @@
+"""Web addresses in settings: free of secrets, which `${NAME}` takes from the environment.
+
+Settings are shown and kept in places that are not for secrets, such as a Prefect server's database.
+"""
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from pipeline.errors import CatalogError
+from pipeline.storage import public_url
+
+_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def holds_secret(address: str) -> bool:
+    """Whether a URL has a user, a password or a query's value that is not taken from `${NAME}`."""
+    if "://" not in address:
+        return False
+    parts = urlsplit(_NAME.sub("", address))
+    values = [part.partition("=") for part in re.split("[&;]", parts.query)]
+    in_query = any(value if equals else key for key, equals, value in values)
+    return bool(parts.netloc.rpartition("@")[0].strip(":") or in_query)
+
+
+def expanded(address: str) -> str:
+    """The address with every `${NAME}` replaced by the environment's value.
+
+    Raises CatalogError where the environment has no such name.
+    """
+
+    def value(name: re.Match[str]) -> str:
+        try:
+            return os.environ[name[1]]
+        except KeyError:
+            raise CatalogError(
+                f"catalog.url = {public_url(address)}",
+                f"the environment has no {name[1]}",
+                f"Set it where the catalogue is searched: export {name[1]}=…",
+            ) from None
+
+    return _NAME.sub(value, address)
