@@ -1,6 +1,8 @@
 """The Sentinel-2 L2A items of a region and a year, from a STAC API or a static catalogue."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -10,7 +12,7 @@ import shapely
 from pipeline.address import expanded
 from pipeline.documents import Documents, is_web, resolved
 from pipeline.errors import CatalogError, RegionError
-from pipeline.normalise import footprint, moment_of
+from pipeline.normalise import cloud_cover_of, footprint, moment_of, normalise
 from pipeline.region import Region
 from pipeline.settings import CatalogSettings, MapSettings
 from pipeline.stac_api import StacApi
@@ -33,36 +35,57 @@ class Catalog(Protocol):
         """Some items that reach into the region, of whatever time, or more."""
 
 
-def search(region: Region, settings: MapSettings) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Found:
+    """What a search gave: STAC items as published, and why each item that cannot be used cannot."""
+
+    items: list[dict[str, Any]]
+    refused: tuple[CatalogError, ...] = ()
+
+
+def search(region: Region, settings: MapSettings) -> Found:
     """The STAC items, as published, that reach into the region in the settings' twelve months.
 
-    They are sorted by time and id; granules cloudier than `catalog.max_cloud_cover` are left out;
-    hrefs are absolute. Raises RegionError where there are none of the region, CatalogError where
-    there are none of the year or the catalogue is not one, CatalogUnavailable where it does not
-    answer.
+    They are sorted by time and id; granules cloudier than `catalog.max_cloud_cover` are left out,
+    and items that cannot be brought into normal form; hrefs are absolute. Raises RegionError where
+    there are none of the region, CatalogError where there are none of the year, none can be used or
+    the catalogue is not one, CatalogUnavailable where it does not answer.
     """
     catalog = open_catalog(settings.catalog)
     period = period_of(settings)
-    found = [
-        item
-        for item in _reaching(catalog.candidates(region, period), region)
-        if period[0] <= moment_of(item) < period[1]
-    ]
-    clearest = [_cloud_cover(item) for item in found]
-    kept = [
-        item
-        for item, cover in zip(found, clearest, strict=True)
-        if cover <= settings.catalog.max_cloud_cover
-    ]
-    if found and not kept:
+    most = settings.catalog.max_cloud_cover
+    shapely.prepare(region.geometry)
+    kept: list[dict[str, Any]] = []
+    cloudier: list[float] = []
+    refused: list[CatalogError] = []
+    for item in catalog.candidates(region, period):
+        try:
+            if not (_reaches(item, region) and period[0] <= moment_of(item) < period[1]):
+                continue
+            if (cover := cloud_cover_of(item) or 0.0) > most:
+                cloudier.append(cover)
+                continue
+            normalise(item)
+            kept.append(item)
+        except CatalogError as error:
+            refused.append(error)
+    if cloudier and not kept:
         raise CatalogError(
-            f"max_cloud_cover = {settings.catalog.max_cloud_cover:g}",
-            f"all {len(found)} items are cloudier; the clearest has {min(clearest):g} %",
+            f"max_cloud_cover = {most:g}",
+            f"all {len(cloudier)} items are cloudier; the clearest has {min(cloudier):g} %",
             "Raise it under [catalog]",
+        )
+    if refused and not kept:
+        raise CatalogError(
+            public_url(settings.catalog.url),
+            f"none of its items of the region and year can be used ({len(refused)}), for one: "
+            f"{refused[0].given}: {refused[0].problem}",
+            refused[0].remedy,
         )
     if not kept:
         _raise_nothing_found(catalog, region, period, settings)
-    return sorted(kept, key=lambda item: (moment_of(item), str(item["id"])))
+    kept.sort(key=lambda item: (moment_of(item), str(item["id"])))
+    return Found(kept, tuple(refused))
 
 
 def period_of(settings: MapSettings) -> tuple[datetime, datetime]:
@@ -123,25 +146,24 @@ def _file_of(path: str) -> Path:
     )
 
 
-def _reaching(items: Iterable[dict[str, Any]], region: Region) -> Iterable[dict[str, Any]]:
-    """The items that share ground with the region, or do not say where they are."""
-    geometry = region.geometry
-    shapely.prepare(geometry)
+def _reaches(item: dict[str, Any], region: Region) -> bool:
+    """Whether an item shares ground with the region, or does not say where it is."""
+    ground = footprint(item)
+    return ground is None or bool(region.geometry.intersects(ground))
+
+
+def _moments(items: Iterable[dict[str, Any]], region: Region) -> Iterator[datetime]:
     for item in items:
-        ground = footprint(item)
-        if ground is None or geometry.intersects(ground):
-            yield item
-
-
-def _cloud_cover(item: dict[str, Any]) -> float:
-    return float(item["properties"].get("eo:cloud_cover") or 0.0)
+        with contextlib.suppress(CatalogError):
+            if _reaches(item, region):
+                yield moment_of(item)
 
 
 def _raise_nothing_found(
     catalog: Catalog, region: Region, period: tuple[datetime, datetime], settings: MapSettings
 ) -> NoReturn:
     where = public_url(settings.catalog.url)
-    moments = [moment_of(item) for item in _reaching(catalog.of_any_time(region), region)]
+    moments = list(_moments(catalog.of_any_time(region), region))
     if not moments:
         raise RegionError(
             region.source,

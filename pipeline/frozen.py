@@ -1,5 +1,6 @@
 """The items of a run, frozen as GeoParquet in its folder, so that it can be repeated exactly."""
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -133,9 +134,16 @@ def _kept_asset(asset: Mapping[str, Any], item: str) -> dict[str, Any]:
 
 
 def _typed(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    return {
-        name: kind(fields[name]) for name, kind in kinds.items() if fields.get(name) is not None
-    }
+    """The fields that are stated. One that is not of its type is none that the pipeline reads:
+
+    `pipeline.catalog.search` refuses items of which it reads a malformed field.
+    """
+    typed = {}
+    for name, kind in kinds.items():
+        if fields.get(name) is not None:
+            with contextlib.suppress(TypeError, ValueError):
+                typed[name] = kind(fields[name])
+    return typed
 
 
 def _without_nulls(fields: Any) -> Any:

@@ -1,5 +1,6 @@
 """Sentinel-2 L2A items as catalogues publish them → `Item`, one for each granule and overpass."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,14 @@ from models.preprocessing import BANDS
 from pipeline.errors import CatalogError, RegionError
 from pipeline.item import SCL, Item
 from pipeline.mgrs_tiles import Tile, parse_tile, polygons_of, wrapped
-from pipeline.published_assets import Published, band_keys, baseline_number, raster
+from pipeline.published_assets import (
+    MALFORMED,
+    Published,
+    band_keys,
+    baseline_number,
+    raster,
+    understood,
+)
 
 _COVERED = 0.98  # of a granule's footprint: what newer products of the overpass must cover
 
@@ -32,10 +40,16 @@ _ORBIT_SHIFT = {"s2a": 2, "s2b": -27}
 def normalise(stac_item: Mapping[str, Any]) -> Item:
     """The normal form of a published STAC item (Earth Search, Planetary Computer, CDSE, alike).
 
-    Raises CatalogError that names the item and what it lacks.
+    Raises CatalogError that names the item and what it lacks, or which of its fields is malformed.
     """
+    with understood(stac_item):
+        return _normal(stac_item)
+
+
+def _normal(stac_item: Published) -> Item:
     properties = stac_item["properties"]
-    name = str(stac_item.get("id"))
+    if not (name := str(stac_item.get("id") or "")):
+        raise ValueError("it has no id")
     product = _PRODUCT.search(f"{properties.get('s2:product_uri') or ''} {name}")
     datatake = _DATATAKE.search(
         str(properties.get("s2:datatake_id") or properties.get("eopf:datatake_id") or "")
@@ -52,18 +66,17 @@ def normalise(stac_item: Mapping[str, Any]) -> Item:
     datastrip = _DATASTRIP.search(
         str(properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or "")
     )
-    cloud = properties.get("eo:cloud_cover")
     return Item(
         id=name,
         tile=tile.name,
         datetime=moment,
         acquisition=f"{platform}-{orbit}-{(sensed or f'{moment:%Y%m%d}')[:8]}",
         platform=platform,
-        cloud_cover=None if cloud is None else float(cloud),
+        cloud_cover=cloud_cover_of(stac_item),
         baseline=baseline,
         generated=made,
         epsg=tile.epsg,
-        footprint=footprint(stac_item),
+        footprint=_footprint(stac_item),
         assets={b: raster(stac_item, b, key, tile, baseline, made) for b, key in keys.items()},
         datastrip=datastrip[1] if datastrip else "",
     )
@@ -106,15 +119,41 @@ def moment_of(stac_item: Published) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def cloud_cover_of(stac_item: Published) -> float | None:
+    """Percent of an item that is clouded; None where it does not say. Raises CatalogError."""
+    stated = stac_item["properties"].get("eo:cloud_cover")
+    if stated is None:
+        return None
+    with understood(stac_item):
+        try:
+            cover = float(stated)
+        except (TypeError, ValueError):
+            cover = math.nan
+        if not math.isfinite(cover):
+            raise ValueError(f"its eo:cloud_cover is {stated!r}")
+        return cover
+
+
 def footprint(stac_item: Published) -> BaseGeometry | None:
     """What an item covers, polygons in EPSG:4326 within ±180°; None where it does not say.
 
     One that is drawn across the whole world because it crosses the antimeridian is cut there.
+    Raises CatalogError where geometry or bbox are malformed.
     """
+    with understood(stac_item):
+        return _footprint(stac_item)
+
+
+def _footprint(stac_item: Published) -> BaseGeometry | None:
     stated, box = stac_item.get("geometry"), stac_item.get("bbox")
     if stated:
-        geometry = shapely.geometry.shape(stated)
+        try:
+            geometry = shapely.geometry.shape(stated)
+        except (*MALFORMED, shapely.errors.ShapelyError) as error:
+            raise ValueError(f"its geometry is none ({error})") from None
     elif box:
+        if len(box) not in (4, 6):
+            raise ValueError(f"its bbox holds {len(box)} numbers")
         west, south, east, north = box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]
         geometry = shapely.box(west, south, east + 360.0 if west > east else east, north)
     else:
@@ -214,9 +253,10 @@ def _baseline(properties: Published, *named: str | None) -> str:
     """The processing baseline as "05.09", or empty."""
     stated = (properties.get("s2:processing_baseline"), properties.get("processing:version"))
     for text in (*stated, *named):
-        found = re.fullmatch(r"N?(\d{1,2})\.?(\d{2})", str(text or ""))
+        # Written as a number, 05.10 has become 5.1.
+        found = re.fullmatch(r"N?(\d{1,2})(?:\.?(\d{2})|\.(\d))", str(text or ""))
         if found:
-            return f"{int(found[1]):02d}.{found[2]}"
+            return f"{int(found[1]):02d}.{found[2] or found[3] + '0'}"
     return ""
 
 
@@ -225,7 +265,10 @@ def _made(properties: Published, named: str | None) -> str:
     stated = (properties.get("s2:generation_time"), properties.get("processing:datetime"), named)
     for text in stated:
         if text:
-            moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+            try:
+                moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+            except ValueError:
+                raise ValueError(f"its generation time is {text!r}") from None
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             return moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return ""
@@ -240,7 +283,10 @@ def _orbit(properties: Published, named: str | None, platform: str, absolute: st
     """The relative orbit as "R078"; where only an absolute one is known, that as "A025815"."""
     stated = properties.get("sat:relative_orbit") or named
     if stated:
-        return f"R{int(stated):03d}"
+        try:
+            return f"R{int(stated):03d}"
+        except (TypeError, ValueError):
+            raise ValueError(f"its sat:relative_orbit is {stated!r}") from None
     if absolute and platform in _ORBIT_SHIFT:
         return f"R{(int(absolute) + _ORBIT_SHIFT[platform]) % 143 + 1:03d}"
     return f"A{absolute}" if absolute else "R000"

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from models.checkpoint import Checkpoint
 from pipeline import layout
-from pipeline.errors import OutputError, RegionError
+from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.estimate import (
     TYPICAL,
     Rates,
@@ -50,7 +50,10 @@ _SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's tiles and cells and what it takes: bytes, seconds (fastest, slowest), memory."""
+    """A run's tiles and cells and what it takes: bytes, seconds (fastest, slowest), memory.
+
+    `refused` says of each item that cannot be used why; these are left out.
+    """
 
     tiles: tuple[TilePlan, ...]
     output_bytes: float
@@ -58,6 +61,7 @@ class Plan:
     encode_rate: float
     worker_memory: float
     memory_warning: str | None = None
+    refused: tuple[CatalogError, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -76,10 +80,15 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the run: scarce memory, and ground and months without
-        observations.
+        """What the user should know before the run: scarce memory, items that are left out, and
+        ground and months without observations.
         """
         found = [self.memory_warning] if self.memory_warning else []
+        if self.refused:
+            found.append(
+                f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
+                f"for one {self.refused[0].given}: {self.refused[0].problem}"
+            )
         uncovered = sum(tile.uncovered for tile in self.tiles)
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
@@ -144,13 +153,15 @@ def make_plan(
     items: Sequence[Item],
     checkpoint: Checkpoint,
     *,
+    refused: Sequence[CatalogError] = (),
     encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
     rates: Rates = TYPICAL,
 ) -> Plan:
     """The plan of a run over frozen items (duplicates resolved).
 
-    `encode_rate` tells the pixels a second that are encoded; by default it is measured here.
-    Raises RegionError for a region that holds no pixel's centre.
+    `refused` are the items of the search that are left out. `encode_rate` tells the pixels a
+    second that are encoded; by default it is measured here. Raises RegionError for a region that
+    holds no pixel's centre.
     """
     bands = checkpoint.card.preprocessing.bands
     of_tile: defaultdict[str, list[Item]] = defaultdict(list)
@@ -179,6 +190,7 @@ def make_plan(
         encode_rate=rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
+        refused=tuple(refused),
     )
 
 

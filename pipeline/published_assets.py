@@ -1,11 +1,13 @@
 """What a published STAC item says of its rasters: which is which band, its grid, its offset."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from affine import Affine
 
+from models.errors import TimesenError
 from models.preprocessing import BANDS
 from pipeline.errors import CatalogError
 from pipeline.item import SCL, Asset
@@ -25,6 +27,22 @@ _OFFSET_BASELINE = (4, 0)  # processing baseline since which products carry RADI
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)  # the day from which ESA produced with it
 _OFFSET = -1000
 _QUANTIFICATION = 0.0001  # reflectance of one digital number
+
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
+"""What a field raises that is not of the kind that STAC gives it, or that lacks a part."""
+
+
+@contextmanager
+def understood(item: Published) -> Iterator[None]:
+    """Turn whatever a malformed field of an item raises in this block into a CatalogError of it."""
+    try:
+        yield
+    except TimesenError:
+        raise
+    except MALFORMED as error:
+        raise CatalogError(
+            f"item {item.get('id')}", f"it is malformed: {error}", "Correct it in the catalogue"
+        ) from error
 
 
 def native_resolution(band: str) -> int:
@@ -68,11 +86,12 @@ def _is_jp2(asset: Published) -> bool:
 
 
 def _epsg(fields: Published) -> int | None:
-    code = fields.get("proj:code")
-    if code and str(code).upper().startswith("EPSG:"):
-        return int(str(code)[5:])
-    epsg = fields.get("proj:epsg")
-    return int(epsg) if epsg else None
+    code = str(fields.get("proj:code") or "")
+    epsg = code[5:] if code.upper().startswith("EPSG:") else fields.get("proj:epsg")
+    try:
+        return int(epsg) if epsg else None
+    except (TypeError, ValueError):
+        raise ValueError(f"its CRS is {code or epsg!r}") from None
 
 
 def _grid(

@@ -16,7 +16,7 @@ from models.checkpoint import Card, Checkpoint, load_checkpoint
 from models.errors import CheckpointError
 from models.text import load_text_tower
 from models.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, vocabulary_from_words
-from pipeline.catalog import search
+from pipeline.catalog import Found, search
 from pipeline.errors import OutputError
 from pipeline.frozen import freeze, thaw
 from pipeline.grid import Cell
@@ -96,10 +96,11 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     asked = _asked(settings, region, checkpoint, vocabulary)
     frozen = _frozen(store, asked)
     text = _text_embeddings(store, frozen is not None, card, vocabulary)
-    content = frozen or freeze(search(region, settings))
+    found = Found([]) if frozen else search(region, settings)
+    content = frozen or freeze(found.items)
     items = thaw(content, public_url(store.path(ITEMS)))
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
-    plan = make_plan(settings, region, items, checkpoint)
+    plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
     if frozen is None:
         store.write(VOCABULARY, vocabulary.model_dump_json(indent=2).encode() + b"\n")
         store.write(TEXT, save_tensors({"text": text}))

@@ -14,7 +14,7 @@ from pystac_client.stac_api_io import StacApiIO
 from pipeline.documents import TIMEOUT, failure_reason, retries, unavailable
 from pipeline.errors import CatalogError
 from pipeline.region import Region
-from pipeline.static_catalog import absolute
+from pipeline.static_catalog import absolute, links_of
 from pipeline.storage import public_url
 
 _Answer = TypeVar("_Answer")
@@ -28,7 +28,8 @@ _LOOK_AT = 500  # items from which the years of a catalogue are told
 class StacApi:
     """A STAC API at `location`, asked for one collection; clouds up to `max_cloud_cover` percent.
 
-    The server narrows by cloud cover where it says that it can (Query or Filter extension).
+    The server narrows by cloud cover where it says that it can (Filter extension). The Query
+    extension cannot: it has no way to keep the items that do not say how cloudy they are.
     """
 
     location: str
@@ -55,8 +56,8 @@ class StacApi:
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as threads:
             for items in threads.map(month, _months(*period)):
                 for item in items:
-                    if item["id"] not in seen:
-                        seen.add(item["id"])
+                    if (name := str(item.get("id"))) not in seen:
+                        seen.add(name)
                         yield absolute(item, _self_link(item, self.location))
 
     def of_any_time(self, region: Region) -> Iterator[dict[str, Any]]:
@@ -78,12 +79,15 @@ class StacApi:
         asked: dict[str, Any] = {"collections": [self.collection], "limit": _PAGE}
         if self.max_cloud_cover >= 100:
             return asked
-        if client.conforms_to(ConformanceClasses.QUERY):
-            asked["query"] = {"eo:cloud_cover": {"lte": self.max_cloud_cover}}
-        elif client.conforms_to(ConformanceClasses.FILTER):
+        if client.conforms_to(ConformanceClasses.FILTER):
+            cover = {"property": "eo:cloud_cover"}
             asked["filter"] = {
-                "op": "<=", "args": [{"property": "eo:cloud_cover"}, self.max_cloud_cover],
-            }  # fmt: skip
+                "op": "or",
+                "args": [
+                    {"op": "isNull", "args": [cover]},
+                    {"op": "<=", "args": [cover, self.max_cloud_cover]},
+                ],
+            }
         return asked
 
     def _require_collection(self, client: Client) -> None:
@@ -113,12 +117,16 @@ class StacApi:
 
 
 def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The period in slices of a month; an API's intervals include their end, ours do not."""
+    """The period in slices of a month.
+
+    An API's intervals include their end, ours do not: what it gives twice is taken once, and what
+    lies at the period's end is left out by `catalog.search`.
+    """
     starts = [start]
     while (later := (starts[-1].replace(day=1) + timedelta(days=32)).replace(day=1)) < end:
         starts.append(later)
     ends = [*starts[1:], end]
-    return [(first, last - timedelta(seconds=1)) for first, last in zip(starts, ends, strict=True)]
+    return list(zip(starts, ends, strict=True))
 
 
 def _outline(region: Region) -> dict[str, Any]:
@@ -136,5 +144,4 @@ def _outline(region: Region) -> dict[str, Any]:
 
 
 def _self_link(item: dict[str, Any], otherwise: str) -> str:
-    links = item.get("links") or []
-    return next((str(link["href"]) for link in links if link.get("rel") == "self"), otherwise)
+    return next(iter(links_of((otherwise, item), "self")), otherwise)

@@ -44,7 +44,7 @@ class StaticCatalog:
         if len(collections) > 1:
             places, collections = [], [self._chosen(collections)]
         while collections:
-            places += [link for place in collections for link in _links(place, "item")]
+            places += [link for place in collections for link in links_of(place, "item")]
             below = self._unseen(collections, seen)
             found, collections = self._descend(below, seen)
             places += found
@@ -74,13 +74,13 @@ class StaticCatalog:
                 _require_stac(place)
             catalogs = [place for place in places if place[1]["type"] == "Catalog"]
             collections += [place for place in places if place[1]["type"] == "Collection"]
-            items += [link for place in catalogs for link in _links(place, "item")]
+            items += [link for place in catalogs for link in links_of(place, "item")]
             places = self._unseen(catalogs, seen)
         return items, collections
 
     def _unseen(self, parents: list[Place], seen: set[str]) -> list[Place]:
         """What the children links lead to, each document once, whatever circles they make."""
-        links = dict.fromkeys(link for place in parents for link in _links(place, "child"))
+        links = dict.fromkeys(link for place in parents for link in links_of(place, "child"))
         fresh = [link for link in links if link not in seen]
         seen.update(fresh)
         return list(zip(fresh, self.documents.read_all(fresh), strict=True))
@@ -93,22 +93,24 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
     """
     if item.get("type") != "Feature" or not isinstance(item.get("properties"), dict):
         raise CatalogError(public_url(location), "not a STAC item", "Correct the catalogue's links")
+    stated = item.get("assets")
     assets = {
         key: {**asset, "href": resolved(location, str(asset["href"]))}
-        for key, asset in (item.get("assets") or {}).items()
-        if asset and asset.get("href")
+        for key, asset in (stated.items() if isinstance(stated, dict) else ())
+        if isinstance(asset, dict) and asset.get("href")
     }
     links = [{"rel": "self", "href": location}]
-    links += [{"rel": "collection", "href": h} for h in _links((location, item), "collection")]
+    links += [{"rel": "collection", "href": h} for h in links_of((location, item), "collection")]
     return {**item, "assets": assets, "links": links}
 
 
-def _links(place: Place, relation: str) -> list[str]:
+def links_of(place: Place, relation: str) -> list[str]:
+    """Where the links of a relation lead, absolute."""
     location, document = place
     return [
         resolved(location, str(link["href"]))
         for link in document.get("links") or []
-        if link.get("rel") == relation and link.get("href")
+        if isinstance(link, dict) and link.get("rel") == relation and link.get("href")
     ]
 
 

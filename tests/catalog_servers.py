@@ -41,10 +41,20 @@ def folder_server(folder: Path) -> Iterator[str]:
 
 
 class ApiState:
-    """What the API serves, how it conforms, which failures it has left, and what it was asked."""
+    """What the API serves, how it conforms, which failures it has left, and what it was asked.
 
-    def __init__(self, items: list[dict[str, Any]], *, page: int = 2, extension: str = "") -> None:
-        self.items, self.page, self.extension = items, page, extension
+    One that does not narrow gives all its items whatever is asked for.
+    """
+
+    def __init__(
+        self,
+        items: list[dict[str, Any]],
+        *,
+        page: int = 2,
+        extension: str = "",
+        narrows: bool = True,
+    ) -> None:
+        self.items, self.page, self.extension, self.narrows = items, page, extension, narrows
         self.failures = 0
         self.status = 503
         self.asked: list[dict[str, Any]] = []
@@ -114,16 +124,16 @@ class _Api(BaseHTTPRequestHandler):
         self.state.asked.append(asked)
         start, end = (str_to_datetime(t) for t in asked.get("datetime", _EVER).split("/"))
         ground = shape(asked["intersects"])
-        most = asked.get("query", {}).get("eo:cloud_cover", {}).get("lte", 100)
-        if "filter" in asked:
-            most = asked["filter"]["args"][1]
         found = [
             item
             for item in self.state.items
-            if item["collection"] in asked["collections"]
-            and start <= str_to_datetime(item["properties"]["datetime"]) <= end
-            and shapely.intersects(ground, shape(item["geometry"]))
-            and item["properties"]["eo:cloud_cover"] <= most
+            if not self.state.narrows
+            or (
+                item["collection"] in asked["collections"]
+                and start <= str_to_datetime(item["properties"]["datetime"]) <= end
+                and shapely.intersects(ground, shape(item["geometry"]))
+                and ("filter" not in asked or _holds(asked["filter"], item["properties"]))
+            )
         ]
         first = int(asked.get("token", 0))
         last = first + self.state.page
@@ -133,6 +143,18 @@ class _Api(BaseHTTPRequestHandler):
             body = {**asked, "token": str(last)}
             links = [{"rel": "next", "href": address, "method": "POST", "body": body}]
         self._answer({"type": "FeatureCollection", "features": found[first:last], "links": links})
+
+
+def _holds(expression: dict[str, Any], properties: dict[str, Any]) -> bool:
+    """What CQL2 says of an item: a comparison with what is not stated is not true."""
+    args = expression["args"]
+    if expression["op"] == "or":
+        return any(_holds(inner, properties) for inner in args)
+    value = properties.get(args[0]["property"])
+    if expression["op"] == "isNull":
+        return value is None
+    assert expression["op"] == "<="
+    return value is not None and bool(value <= args[1])
 
 
 _EVER = "1900-01-01T00:00:00Z/2200-01-01T00:00:00Z"

@@ -139,7 +139,7 @@ def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tup
     cell = job.cell
     items, where = folder / "items.json", folder / "cell.json"
     settings = _settings(made, folder, job.run.checkpoint, cell.height, made.region)
-    items.write_text(json.dumps(search(job.run.region, settings)))
+    items.write_text(json.dumps(search(job.run.region, settings).items))
     place = (cell.row, cell.column, cell.row_offset, cell.column_offset, *cell.shape)
     about: dict[str, Any] = {
         "bounds": cell.bounds,

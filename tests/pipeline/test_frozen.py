@@ -62,6 +62,13 @@ def test_numbers_written_as_whole_or_broken() -> None:
     _round_trip([whole, broken])
 
 
+def test_malformed_fields_that_are_not_read() -> None:
+    item = earth_search_item()
+    item["properties"].update({"mgrs:utm_zone": "none", "proj:bbox": ["a"]})
+    item["assets"]["blue"].update({"gsd": "10 m", "proj:bbox": "?"})
+    _round_trip([item])
+
+
 @pytest.mark.parametrize(
     ("base", "query"),
     [("https://me:secret@example.com/cogs", ""), ("https://example.com/cogs", "?sig=secret")],

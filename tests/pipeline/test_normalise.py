@@ -102,6 +102,8 @@ def test_cdse() -> None:
         ({"s2:processing_baseline": "05.00", "earthsearch:boa_offset_applied": False}, -0.1, -1000),
         ({"s2:processing_baseline": "04.00"}, None, -1000),
         ({"s2:processing_baseline": "N0400"}, None, -1000),
+        ({"s2:processing_baseline": 5.1}, None, -1000),
+        ({"s2:processing_baseline": 3.0}, None, 0),
         ({"s2:processing_baseline": "05.00"}, 0, 0),
         ({"s2:processing_baseline": "03.01"}, -0.1, 0),
         ({"s2:processing_baseline": "03.01"}, None, 0),
@@ -128,6 +130,53 @@ def test_the_offset_is_never_forgotten_and_never_taken_off_twice(
     assets = normalise(item).assets
     assert {assets[band].offset for band in BANDS} == {offset}
     assert assets[SCL].offset == 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "baseline"),
+    [("05.09", "05.09"), (5.1, "05.10"), ("5.1", "05.10"), (5.09, "05.09"), (4.0, "04.00"),
+     ("N0510", "05.10"), ("unknown", "03.00")],
+)  # fmt: skip
+def test_the_baseline_however_it_is_written(stated: Any, baseline: str) -> None:
+    item = earth_search_item()  # its datatake names 03.00
+    item["properties"]["s2:processing_baseline"] = stated
+    assert normalise(item).baseline == baseline
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("properties", "s2:generation_time"), "unknown"),
+        (("properties", "eo:cloud_cover"), "n/a"),
+        (("properties", "eo:cloud_cover"), float("nan")),
+        (("properties", "proj:code"), "EPSG:abc"),
+        (("properties", "sat:relative_orbit"), "eight"),
+        (("properties", "datetime"), "June"),
+        (("geometry",), {"type": "Polygon", "coordinates": [[[4, 50], [5, 51]]]}),
+        (("geometry",), {"type": "Square", "coordinates": []}),
+        (("geometry",), "here"),
+        (("assets", "blue", "proj:transform"), ["a", 0, 0, 0, -10, 0]),
+        (("assets", "blue", "proj:shape"), [3]),
+        (("assets", "blue", "raster:bands"), [{"offset": "none"}]),
+        (("assets", "blue", "file:size"), "big"),
+        (("assets",), None),
+        (("id",), None),
+    ],
+)
+def test_what_is_malformed_is_an_error_of_its_item(where: tuple[str, ...], value: Any) -> None:
+    item = earth_search_item(baseline="05.00")
+    place = item
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    with pytest.raises(CatalogError, match=rf"item {item['id']}: "):
+        normalise(item)
+
+
+def test_a_bbox_of_two_numbers_is_an_error_of_its_item() -> None:
+    item = {**earth_search_item(), "geometry": None, "bbox": [4, 50]}
+    with pytest.raises(CatalogError, match=r"S2A_31UFS_.*its bbox holds 2 numbers"):
+        footprint(item)
 
 
 def test_an_offset_that_cannot_be_known_is_an_error() -> None:

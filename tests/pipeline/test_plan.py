@@ -14,7 +14,7 @@ from models.checkpoint import Card, Checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.preprocessing import AUTHORS
 from pipeline.catalog import search
-from pipeline.errors import OutputError, RegionError
+from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.estimate import item_bytes
 from pipeline.frozen import freeze, thaw
 from pipeline.grid import cells_of, owned_pixels, tiles_of
@@ -153,6 +153,19 @@ def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkp
     assert "warning: no item lies on" in summary
 
 
+def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    region = read_region("4.6,50.8,4.7,50.9")
+    why = CatalogError("item x", "it is malformed: its eo:cloud_cover is 'n/a'", "Correct it")
+    plan = make_plan(
+        *(_settings(), region, _items("31UFS"), checkpoint),
+        refused=[why, why],
+        encode_rate=lambda _: 1000.0,
+    )
+    assert "warning: 2 of the catalogue's items cannot be used" in plan.summary()
+    plan.write(Store(str(tmp_path)))
+    assert "item x: it is malformed" in (tmp_path / "plan" / "plan.json").read_text()
+
+
 def test_sizes_that_no_catalogue_states(checkpoint: Checkpoint) -> None:
     published = earth_search_item()
     for asset in published["assets"].values():
@@ -195,7 +208,7 @@ def test_from_the_sample_archive_to_a_plan(
     region = read_region(str(sample_archive.region))
     settings = _settings(year=sample_archive.year, catalog={"url": url})
     store = Store(str(tmp_path))
-    items = thaw(freeze(search(region, settings)), "items")
+    items = thaw(freeze(search(region, settings).items), "items")
     require_bands(items, AUTHORS.bands)
     plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
     assert len(plan.tiles) == 4
