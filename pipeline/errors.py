@@ -20,7 +20,7 @@ class OutputError(UserError):
 
 
 class ReadingError(WorldError):
-    """A raster that could not be read, in a run whose user asked for strictness."""
+    """A raster without which a cell cannot be made: unreachable, or damaged in a strict run."""
 
 
 class CatalogUnavailable(WorldError):

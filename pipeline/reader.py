@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
-from pipeline.gdal_access import gdal_options, gdal_path, reason
+from pipeline.gdal_access import Failure, failure, gdal_path, gdal_session, is_remote
 from pipeline.storage import public_url
 
 _ALIGNED = 1e-3  # of a pixel: grids closer than that are one
@@ -24,7 +24,7 @@ _ALIGNED = 1e-3  # of a pixel: grids closer than that are one
 
 @dataclass(frozen=True)
 class Fault:
-    """A raster that could not be read: its URL without secrets, its band, and a short reason."""
+    """A raster that was left out: its URL without secrets, its band, and a short reason."""
 
     asset: str
     band: str
@@ -56,8 +56,8 @@ class ReaderSettings:
     """How a raster that cannot be read is met.
 
     `timeout` is the seconds a request may take; one that takes longer, or is answered with 429 or
-    5xx, is sent again up to `retries` times. With `strict` a raster that cannot be read raises;
-    else it is nodata, and a fault.
+    5xx, is sent again up to `retries` times. A raster that is still unreachable then raises. One
+    that is missing (404) or damaged is nodata, and a fault; with `strict` it raises, too.
     """
 
     strict: bool = False
@@ -107,34 +107,47 @@ class NativeReader:
     def read(self, window: Window, **kwargs: Any) -> np.ndarray:
         """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
 
-        Raises ReadingError where the raster cannot be read and the settings are strict.
+        Raises ReadingError where the raster is unreachable, so that a failure of network, server
+        or credentials never passes for land without observations; and where it is missing or
+        damaged, if the settings are strict.
         """
-        options = gdal_options(self.settings.timeout, self.settings.retries)
-        if self.url in _failed_before:  # GDAL would remember the failure, too, and not try again
-            options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
-        try:
-            with (
-                rasterio.Env(**options),
-                rasterio.open(gdal_path(self.url), sharing=False) as raster,
-            ):
-                values = _read_window(raster, self.spec, window)
-        except _Unreadable as error:
-            why = str(error)
-        except RasterioError as error:
-            why = reason(error)
-        else:
+        found = self._attempt(window, fresh=self.url in _failed_before)
+        if isinstance(found, Failure) and not found.certain and is_remote(self.url):
+            # In the middle of a file GDAL has one word for a cut file and for a refused request.
+            found = self._attempt(window, fresh=True, doubting=True)
+        if not isinstance(found, Failure):
             _failed_before.discard(self.url)
-            return self._narrowed(remove_offset(values, self.offset))
-        # Outside `except`, so that no traceback shows the cause: it may hold a signed URL.
+            return self._narrowed(remove_offset(found, self.offset))
         _failed_before.add(self.url)
-        fault = Fault(public_url(self.url), self.band, why)
+        fault = Fault(public_url(self.url), self.band, found.reason)
+        if found.unreachable:
+            raise ReadingError(
+                f"{fault.asset}: {fault.reason}. Start again when it can be reached to go on"
+            )
         if self.settings.strict:
             raise ReadingError(
-                f"{fault.asset}: {why}. Start again when it can be read, or without strictness "
-                "to leave this observation out"
+                f"{fault.asset}: {fault.reason}. Start again when it can be read, or without "
+                "strictness to leave this observation out"
             )
         self.faults.append(fault)
         return np.zeros((round(window.height), round(window.width)), self.dtype)
+
+    def _attempt(
+        self, window: Window, *, fresh: bool, doubting: bool = False
+    ) -> np.ndarray | Failure:
+        """The window as it is stored; a failure is no exception, whose cause may hold a secret."""
+        try:
+            with (
+                gdal_session(
+                    self.settings.timeout, self.settings.retries, fresh=fresh, doubting=doubting
+                ),
+                rasterio.open(gdal_path(self.url), sharing=False) as raster,
+            ):
+                return _read_window(raster, self.spec, window)
+        except _Unreadable as error:
+            return Failure(str(error), unreachable=False)
+        except RasterioError as error:
+            return failure(error)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -166,7 +179,8 @@ class _Unreadable(Exception):
     """A raster that opens, but is not what is asked for."""
 
 
-_failed_before: set[str] = set()  # URLs that failed when this process last read them
+# URLs that failed when this process last read them: GDAL would remember it, and not try again.
+_failed_before: set[str] = set()
 
 
 def _read_window(raster: DatasetReader, spec: RasterSpec, window: Window) -> np.ndarray:

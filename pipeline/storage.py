@@ -21,6 +21,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def public_url(href: str) -> str:
     """The href without user names, passwords and query string: what a log or an error may show."""
+    if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
+        return public_text(href).partition("?")[0]
     parts = urlsplit(href)
     if parts.scheme in ("", "file") or (len(parts.scheme) == 1):  # a path, perhaps C:\…
         return href

@@ -140,6 +140,10 @@ def test_gdal_finds_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://u:p@host/a.tif?sig=secret#x", "https://host/a.tif"),
         ("s3://bucket/a b.tif", "s3://bucket/a b.tif"),
         ("/data/a?b.tif", "/data/a?b.tif"),
+        ("/vsicurl/https://u:p@host/a b.tif?sig=secret", "/vsicurl/https://host/a b.tif"),
+        ("/vsigzip//vsicurl/https://host/a.gz?sig=secret", "/vsigzip//vsicurl/https://host/a.gz"),
+        ("/vsicurl?pc_url_signing=yes&url=https%3A%2F%2Fhost", "/vsicurl"),
+        ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif"),
     ],
 )
 def test_public_url_shows_no_secret(href: str, shown: str) -> None:
