@@ -81,14 +81,7 @@ class SentenceTower:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit-length embeddings of texts: float32 (n, 384); texts are cut at 256 tokens."""
         embeddings = [np.empty((0, self.dim), np.float32)]
-        for batch in _batches(texts):
-            tokens = self._tokenizer(
-                batch,
-                padding=True,
-                truncation=True,
-                max_length=_SENTENCE_TOKENS,
-                return_tensors="pt",
-            )
+        for tokens in _tokenised(texts, self._tokenizer, _SENTENCE_TOKENS):
             hidden = self._model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][:, :, None].to(hidden.dtype)
             mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
@@ -121,21 +114,23 @@ class ClipTextTower:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit-length embeddings of texts: float32 (n, dim); texts are cut at 77 tokens."""
         embeddings = [np.empty((0, self.dim), np.float32)]
-        for batch in _batches(texts):
-            tokens = self._tokenizer(
-                batch,
-                padding=True,
-                truncation=True,
-                max_length=self._model.config.max_position_embeddings,
-                return_tensors="pt",
-            )
+        for tokens in _tokenised(
+            texts, self._tokenizer, self._model.config.max_position_embeddings
+        ):
             embeddings.append(F.normalize(self._model(**tokens).text_embeds, dim=-1).numpy())
         return np.concatenate(embeddings)
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def _tokenised(texts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Any]:
+    """The tokens of texts, batch by batch, each text cut at `most`."""
     for start in range(0, len(texts), _BATCH):
-        yield list(texts[start : start + _BATCH])
+        yield tokenizer(
+            list(texts[start : start + _BATCH]),
+            padding=True,
+            truncation=True,
+            max_length=most,
+            return_tensors="pt",
+        )
 
 
 def _clip_of_folder(folder: Path) -> tuple[Any, Any]:
