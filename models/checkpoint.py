@@ -53,10 +53,10 @@ class Card(BaseModel):
             raise ValueError(
                 f"preprocessing names {bands} bands, the architecture has {self.architecture.bands}"
             )
-        if months not in self.architecture.series_lengths:
-            lengths = " or ".join(map(str, self.architecture.series_lengths))
+        if months != self.architecture.months:
             raise ValueError(
-                f"preprocessing gives {months} months, the architecture takes {lengths}"
+                f"preprocessing gives {months} months, the architecture has "
+                f"{self.architecture.months}"
             )
         return self
 

@@ -1,7 +1,6 @@
 """What a checkpoint expects of its input: band order, gap filling, mask, normalisation."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,7 +14,7 @@ BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A"
 """The ten bands of 10 and 20 m that the encoder can take, in Sentinel-2's order."""
 
 _SCENE_CLASSES = range(1, 12)  # SCL; 0 is nodata and can never be kept
-_MONTHS = (1, 4, 12)
+_MONTHS = 12
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,9 @@ class Preprocessing:
     `bands` is the order in which a series is delivered. `low`, `high` (reflectance × 10000, one
     value a band) and `add` are those of `normalise`. `gap_fill`: a month without any clear
     observation takes the median over all the year's clear observations of that band and pixel.
-    `scl_keep`: the Sentinel-2 scene classes that count as clear. `months`: steps of a series.
+    `scl_keep`: the Sentinel-2 scene classes that count as clear. `months`: steps of a series. It
+    is 12: the encoder would take 4 seasons or 1 year as well, but it is not settled which months
+    and which statistic they are made of, and a guess would map nonsense.
     Raises CheckpointError where these contradict each other.
     """
 
@@ -60,24 +61,9 @@ class Preprocessing:
             return f'gap_fill is {self.gap_fill!r}; only "annual-median" is known'
         if not self.scl_keep or any(scene not in _SCENE_CLASSES for scene in self.scl_keep):
             return "scl_keep must name scene classes of 1 to 11"
-        if self.months not in _MONTHS:
-            return f"months is {self.months}; a series has 12, 4 or 1"
+        if self.months != _MONTHS:
+            return f"months is {self.months}; series are made of {_MONTHS} months, of nothing else"
         return None
-
-    def positions_in(self, bands: Sequence[str]) -> tuple[int, ...]:
-        """Where each of this checkpoint's bands stands in `bands`.
-
-        `series[..., list(preprocessing.positions_in(bands))]` is in the checkpoint's order.
-        Raises CheckpointError that names the bands that `bands` lacks.
-        """
-        absent = [band for band in self.bands if band not in bands]
-        if absent:
-            raise CheckpointError(
-                f"bands {', '.join(bands)}",
-                f"the checkpoint also needs {', '.join(absent)}",
-                "Give a band that stands for it, or use a checkpoint without it",
-            )
-        return tuple(list(bands).index(band) for band in self.bands)
 
     def normalise(self, series: "np.ndarray | torch.Tensor") -> "torch.Tensor":
         """Reflectance to the encoder's input: (x + add − low) / high, clipped to [0, 1].
