@@ -83,11 +83,13 @@ def write_archive(
 
     `a_month`: overpasses of each of the two orbits a month, up to 6. The same arguments give the
     same archive, byte by byte, whatever `threads`. What `folder` held of an earlier archive is
-    replaced. Raises ValueError for a size that is not above 0 or above 30 km.
+    replaced; `catalog.json` goes first and comes last. Raises ValueError for a size that is not
+    above 0 or above 30 km.
     """
     if not 0 < size <= _LARGEST:
         raise ValueError(f"an archive of {size} m: its side is above 0 and up to {_LARGEST:.0f} m")
     folder = Path(folder)
+    (folder / "catalog.json").unlink(missing_ok=True)  # its being there says that all else is
     for old in (COLLECTION, "truth"):
         shutil.rmtree(folder / old, ignore_errors=True)
     (folder / "truth").mkdir(parents=True)
@@ -111,7 +113,9 @@ def write_archive(
     _write_json(folder / "truth" / "classes.json", _legend())
     _write_json(folder / COLLECTION / "collection.json", make_collection(year, bbox, items))
     _write_json(folder / "region.geojson", _feature(shapely.box(*bbox)))
-    _write_json(folder / "catalog.json", make_catalog())
+    unfinished = folder / "catalog.json.part"
+    _write_json(unfinished, make_catalog())
+    unfinished.replace(folder / "catalog.json")
     names = tuple(sorted(crop.tile.name for crop in crops))
     return SampleArchive(folder, year, bbox, names, tuple(name for name, _path in items))
 

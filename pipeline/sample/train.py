@@ -1,4 +1,4 @@
-"""`python -m pipeline.sample.train OUT`: train the sample checkpoint and write it with its card.
+"""`python -m pipeline.sample.train [OUT]`: train the sample checkpoint and write it with its card.
 
 Contrastive training as in TimeSenCLIP (arXiv 2508.11919), with text in the photos' place: the
 embedding of a made pixel's series against that of a description of what grows there.
@@ -171,7 +171,13 @@ def _card(
 def main() -> None:
     """Train, write the checkpoint, and print what it can do."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample.train", description=__doc__)
-    parser.add_argument("out", type=Path, help="the checkpoint's folder")
+    parser.add_argument(
+        "out",
+        type=Path,
+        nargs="?",
+        default=Path("sample-checkpoint"),
+        help="the checkpoint's folder (default: sample-checkpoint)",
+    )
     parser.add_argument("--steps", type=int, default=_STEPS)
     parser.add_argument("--pixels", type=int, default=_PIXELS)
     given = parser.parse_args()

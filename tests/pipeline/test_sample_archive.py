@@ -1,6 +1,9 @@
 """The sample archive is what a public catalogue would publish, and it is the same every time."""
 
 import json
+import subprocess
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -82,6 +85,23 @@ def test_same_seed_gives_same_bytes_whatever_was_there_before(tmp_path: Path) ->
     assert first == second
     assert first["truth/31UGR.tif"] != other["truth/31UGR.tif"]
     assert len(_item_files(archive)) == len(archive.items)
+
+
+def test_a_half_written_archive_has_no_catalogue(tmp_path: Path) -> None:
+    write_archive(tmp_path, seed=3, size=300, a_month=1)
+    (tmp_path / "region.geojson").unlink()  # written late: until then, the new one is half done
+    writing = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.sample", str(tmp_path), "--size", "2000"]
+    )
+    try:
+        while (tmp_path / "catalog.json").exists():
+            assert writing.poll() is None
+            time.sleep(0.01)
+    finally:
+        writing.kill()
+        writing.wait()
+    assert not (tmp_path / "region.geojson").exists()
+    assert not (tmp_path / "catalog.json").exists()
 
 
 def test_absurd_sizes_are_refused(tmp_path: Path) -> None:

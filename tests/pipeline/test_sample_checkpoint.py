@@ -138,10 +138,10 @@ def test_training_learns_and_writes_a_checkpoint(
 ) -> None:
     monkeypatch.setattr(training, "_HELD_OUT_PIXELS", 1200)
     monkeypatch.setattr(training, "descriptions", lambda: descriptions()[::9])
-    out = tmp_path / "made"
-    monkeypatch.setattr("sys.argv", ["train", str(out), "--steps", "40", "--pixels", "4000"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train", "--steps", "40", "--pixels", "4000"])
     training.main()
-    made = load_checkpoint(out)
+    made = load_checkpoint(tmp_path / "sample-checkpoint")
     assert made.card.metrics["mean class accuracy, 12 classes, names"] > 0.25  # by chance 0.08
     assert made.card.training["steps"] == 40
 
