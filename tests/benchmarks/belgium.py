@@ -78,8 +78,9 @@ class value is 0 for cropland, as its `probability_cropland` tells.)
 Agreement: **{agree:.1%}** of {len(a):,} pixels ({int((~mapped).sum())} without observation).
 Calling every pixel by the layer's commonest class would agree on {always:.1%}.
 
-The sample checkpoint was trained on a made-up landscape, for demonstration: this table shows that
-the flow reads real data pixel for pixel, not what a checkpoint trained on real land can do.
+The sample checkpoint was trained on a made-up landscape, for demonstration: this table shows
+that the flow gets through real data, not what a checkpoint trained on real land can do. That every
+pixel is read as it is in the source is what `tests/flows/test_belgium.py` holds.
 
 Made by `python -m tests.benchmarks.belgium`.
 """
