@@ -106,6 +106,8 @@ def explained(command: Command) -> Command:
                 traceback.print_exc()
             _say(f"Error: {error}")
             code = 2 if isinstance(error, UserError) else 1
+        except BrokenPipeError:
+            raise  # nobody reads what is said; typer ends quietly
         except OSError as error:
             if debug:
                 traceback.print_exc()

@@ -86,27 +86,28 @@ def worker_memory(
 ) -> float:
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
-    - A thread reads one band of a source block at all dates, with the block's part of the mask,
-      and makes a series of it; or it encodes a batch, and holds its activations.
+    - A thread reads the scene classification of the cell at all dates (20 m); or it reads one
+      band of a source block at all dates, with the block's part of the mask, and makes a series
+      of it; or it encodes a batch, and holds its activations.
     - A cell being made holds the series of all its bands, and the map. The next cell is begun by
       threads for which this one has no block left to encode.
-    - Every cell that was submitted to the worker holds its mask (20 m, all dates).
+    - Every cell that was submitted to the worker holds its mask (20 m, a bit a date).
     """
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
     block = min(pixels, _SOURCE_BLOCK**2)
-    reading = block * (2 * dates + dates / 4 + 2 * 12)
+    classification = dates * pixels / 4
+    reading = max(block * (2 * dates + dates / 4 + 2 * 12), classification)
     shape = checkpoint.card.architecture
     batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
-    mask = dates * pixels / 4
     submitted = math.ceil(cells_in_flight(settings.cluster, workers.count) / workers.count)
     begun = min(submitted, 1 + math.ceil((workers.threads - 1) * block / pixels))
     return (
         _BASE_MEMORY
         + workers.threads * (reading + batch)
         + begun * (series + _MAP_BYTES * pixels)
-        + submitted * mask
+        + submitted * classification / 8
     )
 
 

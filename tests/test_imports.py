@@ -1,4 +1,4 @@
-"""The house's one rule: flows → pipeline → models, and downward within a package."""
+"""The house's one rule: flows → pipeline → models, and no circles within a package."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYER = {"models": 0, "pipeline": 1, "flows": 2}
-# What a package is built of, bottom first; a module may import only from earlier lines of its own.
+# What a package is not to know.
 FOREIGN = {"models": {"dask", "distributed", "prefect", "rasterio"}, "pipeline": {"prefect"}}
 
 

@@ -65,7 +65,7 @@ def test_memory_is_that_of_what_tasks_hold(checkpoint: Checkpoint) -> None:
     """One thread and one cell: its series and mask, and the source block being read."""
     held = (
         12 * 2 * 2048**2 * (4 + 6 / 4)  # series: four bands of 10 m, six of 20 m
-        + 60 * 1024**2  # mask, 20 m
+        + 60 * 1024**2 / 8  # mask, 20 m
         + 60 * 2 * 1024**2  # a band's block at all dates
     )
     rest = memory(checkpoint, threads=1, cells_in_flight=1) - held
@@ -86,7 +86,7 @@ def test_memory_counts_the_cells_that_share_a_worker(checkpoint: Checkpoint) -> 
     assert memory(checkpoint, workers=2, **local) == alone
     # Only begun ones have series: of many that wait, a worker has the masks.
     many = memory(checkpoint, threads=2, cells_in_flight=12)
-    assert many - beside == pytest.approx(10 * 60 * 1024**2)
+    assert many - beside == pytest.approx(10 * 60 * 1024**2 / 8)
 
 
 def test_scarce_memory_is_told_with_what_helps(checkpoint: Checkpoint) -> None:
