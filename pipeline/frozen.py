@@ -66,6 +66,7 @@ _PROPERTIES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("s2:processing_baseline", "s2:generation_time", "s2:product_uri"), str),
     **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), str),
     **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id", "processing:datetime"), str),
+    "attribution": str,
     **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), int),
     "eo:cloud_cover": float,
     "earthsearch:boa_offset_applied": bool,

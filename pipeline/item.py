@@ -61,3 +61,4 @@ class Item:
     footprint: Any | None  # shapely geometry, EPSG:4326
     assets: Mapping[str, Asset]
     datastrip: str = ""  # its sensing start, YYYYMMDDTHHMMSS, which tells split granules apart
+    attribution: str = ""  # the notice that its publisher wants; empty: that of Sentinel's terms

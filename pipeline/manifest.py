@@ -45,12 +45,17 @@ class RunManifest:
         return str(start.year) if start.year == end.year else f"{start.year}–{end.year}"
 
     @property
+    def of_sentinel(self) -> bool:
+        """Whether Sentinel data went into it: items that state no attribution of their own."""
+        return "" in self.parts.get("attributions", [""])
+
+    @property
     def attribution(self) -> str:
-        """The notice that the Sentinel data's terms ask for."""
-        return (
-            f"Contains modified Copernicus Sentinel data {self.years} "
-            f"processed with timesen {self.versions['timesen']}"
-        )
+        """The notice that the Sentinel data's terms ask for, and those that items state."""
+        stated = [text for text in self.parts.get("attributions", []) if text]
+        if self.of_sentinel:
+            stated = [f"Contains modified Copernicus Sentinel data {self.years}", *stated]
+        return f"{'; '.join(stated)} processed with timesen {self.versions['timesen']}"
 
     @property
     def substitutes(self) -> Mapping[str, str]:

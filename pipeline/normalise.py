@@ -79,6 +79,7 @@ def _normal(stac_item: Published) -> Item:
         footprint=_footprint(stac_item),
         assets={b: raster(stac_item, b, key, tile, baseline, made) for b, key in keys.items()},
         datastrip=datastrip[1] if datastrip else "",
+        attribution=" ".join(str(properties.get("attribution") or "").split()),
     )
 
 

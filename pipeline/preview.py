@@ -123,6 +123,7 @@ def _draw(
         fontsize=7,
         color="#b42318" if demonstration else _FAINT,
         va="center",
+        parse_math=False,
     )
     legend = figure.add_axes(
         (

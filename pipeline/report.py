@@ -161,7 +161,7 @@ def summary_markdown(summary: Summary) -> str:
         lines += [
             f"| {failure.cell} | {_plain(failure.error)} |" for failure in summary.failures[:LISTED]
         ]
-    lines.append(f"\n{run.attribution}.")
+    lines.append(f"\n{_plain(run.attribution)}.")
     return "\n".join(lines) + "\n"
 
 

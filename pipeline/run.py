@@ -109,6 +109,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     parts = asked | {
         "items": _digest(content),
         "substituted": _substituted(items, settings.reading.substitute),
+        "attributions": sorted({item.attribution for item in items}),
     }
     manifest = open_run(store, parts, settings.model_dump(mode="json"))
     run = Run(

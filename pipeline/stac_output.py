@@ -24,7 +24,16 @@ EXTENSIONS = {
     }.items()
 }
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-_TERMS = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+_COPERNICUS = {
+    "name": "European Union, Copernicus Sentinel-2",
+    "roles": ["licensor", "producer"],
+    "url": "https://sentinels.copernicus.eu",
+}
+_TERMS = {
+    "rel": "license",
+    "href": "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice",
+    "title": "Terms of the Sentinel data",
+}
 
 
 def cell_item(
@@ -105,11 +114,7 @@ def collection(
         "keywords": ["Sentinel-2", "land cover", "zero-shot", vocabulary.name],
         "license": "other",
         "providers": [
-            {
-                "name": "European Union, Copernicus Sentinel-2",
-                "roles": ["licensor", "producer"],
-                "url": "https://sentinels.copernicus.eu",
-            },
+            *([_COPERNICUS] if run.of_sentinel else []),
             {
                 "name": "The user of timesen who ran this",
                 "roles": ["processor", "host"],
@@ -134,7 +139,7 @@ def collection(
         },
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
-            {"rel": "license", "href": _TERMS, "title": "Terms of the Sentinel data"},
+            *([_TERMS] if run.of_sentinel else []),
             *(
                 {
                     "rel": "item",

@@ -14,6 +14,7 @@ from pipeline.sample.weather import SUN_AZIMUTH, Overpass, sun_elevation
 
 COLLECTION = "sentinel-2-l2a"
 STAC_VERSION = "1.0.0"
+ATTRIBUTION = "Contains made-up data of timesen's sample archive"
 _EXTENSIONS = (
     "eo/v1.1.0", "file/v2.1.0", "grid/v1.1.0", "mgrs/v1.0.0", "processing/v1.1.0",
     "projection/v2.0.0", "raster/v1.1.0", "view/v1.0.0",
@@ -107,6 +108,7 @@ def make_item(
         "updated": _iso(granule.generated),
         "datetime": _iso(overpass.moment),
         "platform": f"sentinel-2{overpass.platform.lower()}",
+        "attribution": ATTRIBUTION,
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         "eo:cloud_cover": round(float(counts[8:11].sum() * share), 6),
