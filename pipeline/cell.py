@@ -23,8 +23,8 @@ from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import CheckpointError
 from pipeline.cell_report import CellReport
 from pipeline.classify import classify
-from pipeline.cube import Block, band_resolution, block_windows, substituted
-from pipeline.embed import SeriesBlock, device_at_hand, embed_block
+from pipeline.cube import Block, band_resolution, block_windows, reaching, substituted
+from pipeline.embed import SeriesBlock, batches_of, device_at_hand, embed_pixels
 from pipeline.grid import Cell, owned_pixels, region_near
 from pipeline.item import Item
 from pipeline.observe import BandSeries, ClearMask, read_clear, read_series
@@ -66,11 +66,11 @@ class SeriesNotes:
 def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
     """The lazy work of a cell; computing it commits the cell and gives its CellReport.
 
-    `items` are those of the cell's tile, by time. With `gpu`, encoding is kept for workers that
-    offer the resource "GPU".
+    `items` are those of the cell's tile, by time; those that do not reach into it are left out.
+    With `gpu`, encoding is kept for workers that offer the resource "GPU".
     """
     bands = run.card.preprocessing.bands
-    chosen = tuple(substituted(items, run.settings.reading.substitute))
+    chosen = tuple(substituted(reaching(items, cell), run.settings.reading.substitute))
     shared_items = delayed(chosen, traverse=False)
     # A continent's outline is left out of what travels to the workers.
     run = replace(run, region=region_near(cell.tile, run.region))
@@ -94,7 +94,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
             # Each part an argument of its own: a list of them would all be annotated, too.
             maps.append(delayed(map_block)(block, places, owned, shared_run, *parts))
-    return delayed(commit)(cell, shared_run, len(items), clear, *maps)
+    return delayed(commit)(cell, shared_run, clear, *maps)
 
 
 def map_block(
@@ -113,23 +113,27 @@ def map_block(
     classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
     confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
     values = np.array([entry.value for entry in run.vocabulary.classes], run.vocabulary.dtype)
-    classifying = 0.0
     device = device_at_hand()
-    with _GPU_TURN if device.type == "cuda" else nullcontext():
-        began = time.perf_counter()
-        # Dask's threads share the cores already; torch's own would wait for one another.
-        torch.set_num_threads(1)
-        text = torch.from_numpy(run.text).to(device)
-        wanted = owned[block.slices()]
-        for rows, columns, embeddings in embed_block(
-            series, wanted, checkpoint, run.settings.batch_size
-        ):
+    turn = _GPU_TURN if device.type == "cuda" else nullcontext()
+    # Dask's threads share the cores already; torch's own would wait for one another.
+    torch.set_num_threads(1)
+    text = torch.from_numpy(run.text).to(device)
+    wanted = owned[block.slices()]
+    encoding = classifying = 0.0
+    began = time.perf_counter()
+    for rows, columns, pixels in batches_of(series, wanted, run.settings.batch_size):
+        encoding += time.perf_counter() - began
+        with turn:
+            began = time.perf_counter()
+            embeddings = embed_pixels(pixels, checkpoint, device)
             encoded = time.perf_counter()
             index, percent = classify(embeddings, text, run.card.logit_scale)
-            classes[rows, columns] = values[index]
-            confidence[rows, columns] = percent
-            classifying += time.perf_counter() - encoded
-        encoding = time.perf_counter() - began - classifying
+            ended = time.perf_counter()
+        classes[rows, columns] = values[index]
+        confidence[rows, columns] = percent
+        encoding += encoded - began
+        classifying += ended - encoded
+        began = time.perf_counter()
     return BlockMap(
         block,
         classes,
@@ -139,9 +143,7 @@ def map_block(
     )
 
 
-def commit(
-    cell: Cell, run: Run, acquisitions: int, clear: ClearMask, *maps: BlockMap
-) -> CellReport:
+def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
     """Put the blocks together and write the cell's files; its item comes last."""
     classes = np.full(cell.shape, NODATA_CLASS, run.vocabulary.dtype)
     confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
@@ -165,7 +167,7 @@ def commit(
         confidence,
         run.vocabulary,
         seconds=seconds,
-        observations=acquisitions,
+        observations=clear.clear_acquisitions,
         faults=_unique(faults),
     )
 

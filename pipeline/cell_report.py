@@ -16,7 +16,8 @@ class CellReport:
     `pixels` counts pixels of 10 m by class value, `nodata` those without a class, which never
     had a clear observation or do not belong to the cell; `mean_confidence` is in percent, None
     where no pixel has a class; `seconds` is time by stage; `observations` counts acquisitions
-    read; each of `faults` says which raster was left out and why.
+    that have a clear pixel in the cell, split granules of one overpass as one; each of `faults`
+    says which raster was left out and why.
     """
 
     cell: str

@@ -10,6 +10,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pandas as pd
+import shapely
 import stackstac
 import xarray as xr
 from affine import Affine
@@ -17,11 +18,17 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from pipeline.footprint import footprint
 from pipeline.grid import PIXEL, Cell
 from pipeline.item import Asset, Item
 from pipeline.reader import FaultLog, NativeReader, ReaderSettings
 
 Bounds = tuple[float, float, float, float]
+
+# Metres around a cell in which an item's footprint is looked for. Footprints are simplified, and an
+# edge of 110 km that is straight in degrees lies 0.4 km off the straight one in UTM at 60° of
+# latitude, 1.3 km at 80°.
+_AROUND = 2000.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,19 @@ def substituted(items: Sequence[Item], substitutes: Mapping[str, str]) -> list[I
     ]
 
 
+def reaching(items: Sequence[Item], cell: Cell) -> list[Item]:
+    """The items whose footprint reaches into a cell, or may do so: one that states none is kept."""
+    left, bottom, right, top = cell.bounds
+    around = (left - _AROUND, bottom - _AROUND, right + _AROUND, top + _AROUND)
+    geometry = shapely.geometry.shape(footprint(around, cell.epsg)[0])
+    shapely.prepare(geometry)
+    return [
+        item
+        for item in items
+        if item.footprint is None or shapely.intersects(geometry, item.footprint)
+    ]
+
+
 def month_of(item: Item) -> int:
     """The month of an item in UTC, 0 … 11."""
     return _utc(item.datetime).month - 1
@@ -117,8 +137,8 @@ def observations(
     `resolution`). Coordinates: time (UTC), id, acquisition, month (0 … 11) by time; band; y and x,
     pixel centres. Attributes: crs, transform. A chunk holds all times of one band.
 
-    Computing it raises ReadingError for a raster that cannot be read where `settings` are strict;
-    else that observation is 0 and noted in `faults`.
+    Computing it raises ReadingError for a raster that is unreachable, or damaged where `settings`
+    are strict; else a damaged one's observation is 0 and noted in `faults`.
     """
     array = (
         _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults)
@@ -144,6 +164,19 @@ def observations(
             "transform": Affine(resolution, 0, left, 0, -resolution, top),
         },
     )
+
+
+def overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
+    """Whether a raster, by its metadata, reaches into `bounds` (metres of `epsg`)."""
+    left, bottom, right, top = asset.bounds
+    if asset.epsg != epsg:
+        try:
+            left, bottom, right, top = transform_bounds(
+                CRS.from_epsg(asset.epsg), CRS.from_epsg(epsg), left, bottom, right, top
+            )
+        except RasterioError:
+            return True  # cannot be told beforehand; the reader will see
+    return left < bounds[2] and right > bounds[0] and bottom < bounds[3] and top > bounds[1]
 
 
 def _stacked(
@@ -194,7 +227,7 @@ def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> d
     hrefs = {}
     for band in bands:
         asset = item.assets.get(band)
-        hrefs[band] = asset.href if asset and _overlaps(asset, bounds, epsg) else ""
+        hrefs[band] = asset.href if asset and overlaps(asset, bounds, epsg) else ""
     return {
         "type": "Feature",
         "id": item.id,
@@ -206,18 +239,6 @@ def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> d
         },
         "assets": {band: {"href": href} for band, href in hrefs.items()},
     }
-
-
-def _overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
-    left, bottom, right, top = asset.bounds
-    if asset.epsg != epsg:
-        try:
-            left, bottom, right, top = transform_bounds(
-                CRS.from_epsg(asset.epsg), CRS.from_epsg(epsg), left, bottom, right, top
-            )
-        except RasterioError:
-            return True  # cannot be told beforehand; the reader will see
-    return left < bounds[2] and right > bounds[0] and bottom < bounds[3] and top > bounds[1]
 
 
 def _shape(bounds: Bounds, resolution: float) -> tuple[int, int]:

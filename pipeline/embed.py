@@ -71,17 +71,15 @@ def embed_pixels(series: np.ndarray, checkpoint: Checkpoint, device: torch.devic
     return embeddings
 
 
-def embed_block(
-    block: SeriesBlock, wanted: np.ndarray, checkpoint: Checkpoint, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, torch.Tensor]]:
-    """Embed a block's pixels that are valid and wanted, batch by batch.
+def batches_of(
+    block: SeriesBlock, wanted: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A block's pixels that are valid and wanted, in batches: what is to be embedded.
 
-    `wanted` is bool (rows, columns). Yields (rows, columns, embeddings): pixel positions and
-    float32 (pixel, dim) on the device at hand. Nodata pixels are never encoded.
+    `wanted` is bool (rows, columns). Yields (rows, columns, series): pixel positions and uint16
+    (pixel, month, band).
     """
-    device = device_at_hand()
     rows, columns = np.nonzero(block.valid & wanted)
     for start in range(0, len(rows), batch_size):
         part = slice(start, start + batch_size)
-        series = block.pixels(rows[part], columns[part])
-        yield rows[part], columns[part], embed_pixels(series, checkpoint, device)
+        yield rows[part], columns[part], block.pixels(rows[part], columns[part])

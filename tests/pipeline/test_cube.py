@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +16,10 @@ from pipeline.cube import (
     band_resolution,
     block_windows,
     observations,
+    reaching,
     substituted,
 )
+from pipeline.footprint import footprint
 from pipeline.grid import Cell, parse_tile
 from pipeline.item import Asset, Item
 from pipeline.reader import FaultLog
@@ -192,3 +195,28 @@ def test_a_block_knows_its_extent() -> None:
     assert (right, bottom) == (cell.bounds[2], cell.bounds[3] - 240)
     assert blocks[3].slices() == (slice(24, 100), slice(48, 200))
     assert blocks[3].slices(20) == (slice(12, 50), slice(24, 100))
+
+
+def item_over(name: str, bounds: tuple[float, float, float, float], epsg: int, points: int) -> Item:
+    """An item whose footprint is a rectangle of metres, its sides drawn with so many segments."""
+    geometry = shapely.geometry.shape(footprint(bounds, epsg, points)[0])
+    return replace(make_item(name, {}), footprint=geometry)
+
+
+# A granule of 109.8 km of which a corner of 40 km was seen; the same far north, where a side that
+# is straight in degrees bends most; and across the antimeridian.
+@pytest.mark.parametrize("tile", ["31UFS", "33XVJ", "01KAB", "60KXG"])
+def test_items_that_do_not_reach_into_a_cell_are_left_out(tile: str) -> None:
+    cell = Cell(parse_tile(tile), 0, 0, 4096, 4096, 2048, 2048)
+    left, bottom, right, top = cell.bounds
+    whole = (left - 41000, bottom - 48000, right + 48000, top + 41000)
+    upper_edge = (left - 41000, top - 10, right + 48000, top + 100000)
+    beyond = (left - 41000, top + 9000, right + 48000, top + 100000)
+    given = [
+        item_over("whole", whole, cell.epsg, 1),
+        item_over("a row of pixels, drawn coarsely", upper_edge, cell.epsg, 1),
+        item_over("beyond", beyond, cell.epsg, 8),
+        make_item("without a footprint", {}),
+        item_over("left", (left - 90000, bottom, left - 9000, top), cell.epsg, 8),
+    ]
+    assert reaching(given, cell) == [given[0], given[1], given[3]]

@@ -148,30 +148,65 @@ WHOLE = Block(0, 0, CELL.height, CELL.width)
 def test_the_mask_is_what_the_classification_says(published: list[Item]) -> None:
     clear = read_clear(published, CELL, KEEP)
     left, _, _, top = CELL.bounds
-    assert clear.clear.shape == (len(published), 22, 18)
-    for n, row, column in [(0, 0, 0), (4, 21, 17), (3, 5, 5), (9, 10, 3)]:
-        scene = looked_up(published[n], SCL, left + column * 20 + 10, top - row * 20 - 10)
-        assert clear.clear[n, row, column] == (scene in KEEP)
+    expected = np.array(
+        [
+            [
+                [
+                    looked_up(item, SCL, left + column * 20 + 10, top - row * 20 - 10) in KEEP
+                    for column in range(18)
+                ]
+                for row in range(22)
+            ]
+            for item in published
+        ]
+    )
+    items, found = clear.within(WHOLE)
+    assert items.tolist() == list(range(len(published)))
+    np.testing.assert_array_equal(found, expected)
+    assert clear.bits.nbytes == -(-len(published) // 8) * 22 * 18
+    for block in block_windows(CELL):
+        part = expected[:, *block.slices(20)]
+        items, found = clear.within(block)
+        assert items.tolist() == [n for n, seen in enumerate(part) if seen.any()]
+        np.testing.assert_array_equal(found, part[items])
     assert clear.month.tolist() == [item.datetime.month - 1 for item in published]
     assert clear.acquisition[7] == clear.acquisition[8]
     assert len(set(clear.acquisition.tolist())) == len(published) - 1
-    assert clear.counts.shape == (12, 22, 18)
-    assert not clear.counts[[1, 10, 11]].any()
-    assert (clear.counts.sum(axis=0) <= clear.clear.sum(axis=0)).all()
+
+
+def test_acquisitions_are_counted_that_have_a_clear_pixel(
+    published: list[Item], tmp_path: Path
+) -> None:
+    assert read_clear(published, CELL, KEEP).clear_acquisitions == len(published) - 1  # one split
+    assert read_clear(published[7:9], CELL, KEEP).clear_acquisitions == 1
+    assert read_clear(published, CELL, (11,)).clear_acquisitions == 0
+    assert read_clear([], CELL, KEEP).clear_acquisitions == 0
+    cloud = write_raster(
+        tmp_path / "cloud.tif",
+        np.full((40, 36), 9, np.uint8),
+        resolution=20,
+        left=LEFT + 20200,
+        top=TOP - 9960,
+    )
+    elsewhere = replace(cloud, transform=cloud.transform.translation(90000, 0) @ cloud.transform)
+    without = [
+        make_item("cloudy", {SCL: cloud}),
+        make_item("elsewhere", {SCL: elsewhere}),
+        make_item("unclassified", {}),
+    ]
+    both = read_clear([*published[:3], *without], CELL, KEEP)
+    assert both.clear_acquisitions == 3
 
 
 def test_items_without_a_clear_pixel_are_not_opened(published: list[Item], tmp_path: Path) -> None:
     clear = read_clear(published, CELL, KEEP)
-    whole = read_series(published, "B02", CELL, WHOLE, clear)
-    assert whole.observations == len(published)
-    cloudy = clear.clear.copy()
-    cloudy[4] = False
-    masked = replace(clear, clear=cloudy)
+    cloudy = clear.bits.copy()
+    cloudy[0] &= ~np.uint8(1 << 4)
+    masked = replace(clear, bits=cloudy)
     gone = replace(published[4].assets["B02"], href=str(tmp_path / "gone.tif"))
     items = list(published)
     items[4] = replace(items[4], assets={**items[4].assets, "B02": gone})
     part = read_series(items, "B02", CELL, WHOLE, masked)
-    assert part.observations == len(published) - 1
     assert not part.faults
     rest = published[:4] + published[5:]
     alone = read_series(rest, "B02", CELL, WHOLE, read_clear(rest, CELL, KEEP))
@@ -210,9 +245,25 @@ def test_an_unreadable_classification_leaves_out_its_item(
     items[2] = replace(items[2], assets={**items[2].assets, SCL: gone})
     clear = read_clear(items, CELL, KEEP)
     assert [(fault.asset, fault.band) for fault in clear.faults] == [(gone.href, SCL)]
-    assert not clear.clear[2].any()
+    assert 2 not in clear.within(WHOLE)[0]
     with pytest.raises(ReadingError, match=r"gone\.tif"):
         read_clear(items, CELL, KEEP, ReaderSettings(strict=True))
+
+
+def test_a_cell_of_which_no_classification_can_be_read_is_not_cloudy(
+    published: list[Item], tmp_path: Path
+) -> None:
+    outside = write_raster(tmp_path / "outside.tif", np.ones((8, 8), np.uint8), left=LEFT + 90000)
+    broken = []
+    for number, item in enumerate(published[:3]):
+        gone = replace(item.assets[SCL], href=str(tmp_path / f"gone{number}.tif"))
+        broken.append(replace(item, assets={**item.assets, SCL: gone}))
+    others = [make_item("outside", {SCL: outside}), make_item("unclassified", {})]
+    with pytest.raises(ReadingError, match=r"of its 3 items not one .*gone0\.tif: there is no"):
+        read_clear([*broken, *others], CELL, KEEP)
+    seen = read_clear([*broken, published[3]], CELL, KEEP)
+    assert len(seen.faults) == 3
+    assert seen.clear_acquisitions == 1
 
 
 def test_a_substitute_gives_its_own_series(published: list[Item]) -> None:
@@ -228,7 +279,6 @@ def test_never_clear_is_nodata_everywhere(published: list[Item]) -> None:
     found = read_series(published, "B05", CELL, WHOLE, clear)
     assert found.series.shape == (12, 22, 18)
     assert not found.series.any()
-    assert found.observations == 0
     nothing: list[Item] = []
     empty = read_series(nothing, "B02", CELL, WHOLE, read_clear(nothing, CELL, KEEP))
     assert not empty.series.any()
