@@ -72,8 +72,8 @@ class RunManifest:
         """The manifest of `run.json`'s bytes; raises ValueError where they are none."""
         try:
             return cls(**json.loads(content))
-        except TypeError as error:
-            raise ValueError(str(error)) from error
+        except TypeError:
+            raise ValueError("it has not the fields of one") from None
 
 
 def new_manifest(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:

@@ -214,7 +214,10 @@ def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
 
 
 def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
-    """The report of each cell that is done: its item is there and carries the fingerprint."""
+    """The report of each cell that is done.
+
+    Its item is there and carries the fingerprint, and the rasters have the sizes that it states.
+    """
     items = finished_items(store, run_fingerprint)
     return {str(item["id"]): CellReport.from_item(item) for item in items}
 
@@ -251,13 +254,20 @@ def write_collection(
 
 
 def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
-    keys = (key for key in store.keys(CELLS) if key.endswith(f"/{ITEM}"))
-    for _, content in store.read_many(keys):
+    sizes = store.sizes(CELLS)
+    keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
+    for key, content in store.read_many(keys):
         try:
             item = json.loads(content)
-        except ValueError:
+            ours = item["properties"][f"{PREFIX}fingerprint"] == run_fingerprint
+            CellReport.from_item(item)
+            whole = all(
+                sizes.get(key.replace(ITEM, asset["href"].removeprefix("./"))) == asset["file:size"]
+                for asset in item["assets"].values()
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # not ours, or damaged by another: the cell is made again
-        if item.get("properties", {}).get(f"{PREFIX}fingerprint") == run_fingerprint:
+        if ours and whole:
             yield item
 
 

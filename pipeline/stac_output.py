@@ -130,7 +130,7 @@ def collection(
             "proj:code": codes,
             "gsd": [10],
             "processing:software": [dict(run.versions)],
-            "classification:classes": _classes(vocabulary, None),
+            "classification:classes": stac_classes(vocabulary),
             f"{PREFIX}fingerprint": [run.fingerprint],
         },
         "item_assets": {
@@ -181,7 +181,7 @@ def _class_asset(vocabulary: Vocabulary, report: CellReport | None) -> dict[str,
         "roles": ["data"],
         "bands": [{**band, "description": vocabulary.title}],
         "raster:bands": [_raster_band(vocabulary.dtype.name, 0)],
-        "classification:classes": _classes(vocabulary, report),
+        "classification:classes": stac_classes(vocabulary, report),
     }
 
 
@@ -201,15 +201,21 @@ def _raster_band(dtype: str, nodata: int) -> dict[str, Any]:
     return {"data_type": dtype, "nodata": nodata, "spatial_resolution": 10, "sampling": "area"}
 
 
-def _classes(vocabulary: Vocabulary, report: CellReport | None) -> list[dict[str, Any]]:
+def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> list[dict[str, Any]]:
+    """The classes as STAC's classification extension has them; with a cell's counts, if given."""
     total = sum(report.pixels.values()) if report else 0
     classes: list[dict[str, Any]] = [
         {"value": 0, "name": "nodata", "title": "No data", "nodata": True}
     ]
+    names = {"nodata"}
     for entry in vocabulary.classes:
+        name = re.sub(r"[^0-9A-Za-z_]+", "-", entry.name).strip("-") or "class"
+        # "winter wheat" and "winter-wheat" would both be winter-wheat.
+        name = f"{name}-{entry.value}" if name in {*names, "class"} else name
+        names.add(name)
         described = {
             "value": entry.value,
-            "name": re.sub(r"[^0-9A-Za-z_]+", "-", entry.name).strip("-") or f"class-{entry.value}",
+            "name": name,
             "title": entry.name,
             "color_hint": entry.colour.lstrip("#").upper(),
         }

@@ -142,18 +142,30 @@ class Store:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys under a prefix (a folder of the store), sorted; temporary files are left out."""
+        yield from self.sizes(prefix)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Bytes of each key under a prefix, sorted by key; temporary files are left out."""
         with self._explained(prefix):
             if self.is_remote:
-                names = self._remote.find(self.path(prefix))
-                found = [str(name).removeprefix(self._bare("")) for name in names]
+                found = self._remote_sizes(prefix)
             else:
                 root = Path(self.root)
-                found = [
-                    PurePosixPath(file.relative_to(root)).as_posix()
+                found = {
+                    PurePosixPath(file.relative_to(root)).as_posix(): file.stat().st_size
                     for file in (root / prefix).rglob("*")
                     if file.is_file()
-                ]
-        yield from sorted(key for key in found if not key.rpartition("/")[2].startswith(".part-"))
+                }
+        kept = (key for key in found if not key.rpartition("/")[2].startswith(".part-"))
+        return {key: found[key] for key in sorted(kept)}
+
+    def _remote_sizes(self, prefix: str) -> dict[str, int]:
+        try:
+            listed = self._remote.find(self.path(prefix), detail=True)
+        except FileNotFoundError as error:
+            raise OSError("the bucket does not exist") from error
+        start = len(self._bare(""))
+        return {str(name)[start:]: int(about["size"]) for name, about in listed.items()}
 
     def gdal_path(self, key: str) -> str:
         """The name under which GDAL opens a key: the path, or `/vsis3/bucket/…`."""

@@ -8,6 +8,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.vocabulary import vocabulary_from_words
 from pipeline.cell_report import CellReport, tally
 from pipeline.errors import CatalogUnavailable, OutputError, OutputUnwritable
 from pipeline.grid import cells_of, tiles_of
@@ -24,6 +25,7 @@ from pipeline.product import (
     write_collection,
 )
 from pipeline.region import read_region
+from pipeline.stac_output import stac_classes
 from pipeline.stac_validation import validate
 from pipeline.storage import Store
 from tests.pipeline.made_run import ONE_ZONE, VOCABULARY, MadeRun, begin, cell_rasters, make_run
@@ -208,6 +210,33 @@ def test_a_cell_counts_only_with_its_item_and_fingerprint(tmp_path: Path) -> Non
     assert cell.id not in finished_cells(made.store, made.run.fingerprint)
     made.store.remove(key)
     assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+
+
+@pytest.mark.parametrize("raster", [CLASS, CONFIDENCE])
+def test_a_cell_counts_only_with_its_whole_rasters(tmp_path: Path, raster: str) -> None:
+    made = make_run(str(tmp_path / "run"), "5.30,49.75,5.32,49.76")
+    cell = made.cells[0]
+    key = cell_key(cell.tile.name, cell.id, raster)
+    whole = made.store.read(key)
+    made.store.write(key, whole[:-1])
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+    made.store.remove(key)
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+    made.store.write(key, whole)
+    assert cell.id in finished_cells(made.store, made.run.fingerprint)
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "{}", '{"properties": {}}', '{"properties": []}'])
+def test_an_item_of_others_is_no_finished_cell(made: MadeRun, tmp_path: Path, content: str) -> None:
+    store, run = begin(str(tmp_path / "run"), ONE_ZONE)
+    store.write(cell_key("31UFS", "31UFS-00-00", ITEM), content.encode())
+    assert finished_cells(store, run.fingerprint) == {}
+
+
+def test_names_of_classes_are_distinct_in_stac(tmp_path: Path) -> None:
+    words = vocabulary_from_words("winter wheat, winter-wheat, 水, 森, nodata")
+    names = [entry["name"] for entry in stac_classes(words)]
+    assert names == ["nodata", "winter-wheat", "winter-wheat-2", "class-3", "class-4", "nodata-5"]
 
 
 def test_item_says_what_stands_for_an_absent_band(tmp_path: Path) -> None:

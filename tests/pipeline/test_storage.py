@@ -38,6 +38,19 @@ def test_lists_keys_in_order_under_a_prefix(store: Store) -> None:
     assert list(store.keys("cells")) == ["cells/a/item.json", "cells/b/item.json"]
 
 
+def test_tells_the_bytes_of_each_key(store: Store) -> None:
+    store.write("cells/b", b"four")
+    store.write("cells/a", b"")
+    assert store.sizes("cells") == {"cells/a": 0, "cells/b": 4}
+
+
+def test_a_bucket_that_does_not_exist_is_said(s3: str) -> None:
+    store = Store("s3://no-such-bucket/run")
+    for attempt in (lambda: store.sizes(), lambda: store.write("a", b"x")):
+        with pytest.raises(OutputUnwritable, match="the bucket does not exist"):
+            attempt()
+
+
 def test_reads_many_and_leaves_out_what_vanished(store: Store) -> None:
     keys = [f"many/{number:03d}" for number in range(40)]
     for key in keys[:30]:
