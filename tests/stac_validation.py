@@ -1,0 +1,33 @@
+"""Validation of STAC against the official schemas, without a network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pystac
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
+
+_SCHEMAS = Path(__file__).parent / "schemas"
+_KINDS = {"Feature": "ITEM", "Collection": "COLLECTION", "Catalog": "CATALOG"}
+
+
+def validate(stac: Mapping[str, Any]) -> list[str]:
+    """Validate an item, collection or catalogue against the schemas of STAC and its extensions.
+
+    The core schemas are those of STAC 1.1, which come with pystac. Gives the addresses of the
+    extensions whose schemas are at hand, which are the ones that it was held to. Raises
+    pystac.errors.STACValidationError.
+    """
+    validator = JsonSchemaSTACValidator()
+    extensions = []
+    for url in stac.get("stac_extensions", []):
+        schema = _SCHEMAS.joinpath(*url.split("/")[-3:])
+        if schema.is_file():
+            validator.schema_cache[url] = json.loads(schema.read_text("utf-8"))
+            extensions.append(url)
+    version = pystac.get_stac_version()
+    whole = {**stac, "stac_version": version, "stac_extensions": extensions}
+    kind = pystac.STACObjectType[_KINDS[stac["type"]]]
+    validator.validate(whole, kind, version, extensions)
+    return extensions
