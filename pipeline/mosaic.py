@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from affine import Affine
@@ -14,19 +13,19 @@ from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 
 from models.vocabulary import Vocabulary
 from pipeline.footprint import joint_bbox
+from pipeline.grid import PIXEL
 from pipeline.layout import CLASS_MOSAIC, CONFIDENCE_MOSAIC, mosaic_part_key
 from pipeline.manifest import RunManifest
+from pipeline.seams import Seam, seams_between
 from pipeline.storage import Store
 from pipeline.vrt import Band, Frame, Source, mosaic_vrt, warped_vrt
-
-PIXEL = 10.0
-"""Pixel size of a mosaic in metres."""
 
 
 @dataclass(frozen=True)
 class _Zone:
     """The cells of one CRS: their rasters' frames, in it, and the frame around them all."""
 
+    epsg: int
     crs: CRS
     cells: tuple[tuple[str, Frame], ...]
     frame: Frame
@@ -38,8 +37,9 @@ def write_mosaics(
     """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items.
 
     In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
-    (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m. No raster is
-    opened, paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+    (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m; only where
+    two zones meet is a pixel's width closed (`pipeline.seams`). No raster is opened, paths are
+    relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
     """
     if not items:
         return
@@ -52,26 +52,26 @@ def write_mosaics(
         CLASS_MOSAIC: ("class", Band(vocabulary.dtype.name, 0, "class", colours, names)),
         CONFIDENCE_MOSAIC: ("confidence", Band("uint8", 255, "confidence in percent", {}, {})),
     }
+    seams = seams_between(_boxes(items), crs)
+    tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
     for key, (asset, band) in bands.items():
         zones = _zones(items, asset)
-        tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
         if len(zones) == 1:
             zone = zones[0]
             sources = [Source(name, frame) for name, frame in zone.cells]
             store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
             continue
-        parts = []
+        beneath, parts = [], []
         for zone in zones:
-            inner = mosaic_part_key(asset, f"epsg{zone.crs.to_epsg()}")
-            outer = mosaic_part_key(asset, f"epsg{zone.crs.to_epsg()}-warped")
+            inner = mosaic_part_key(asset, f"epsg{zone.epsg}")
             sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
             store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
-            frame = _warped_frame(zone, crs)
-            name = inner.rpartition("/")[2]
-            store.write(outer, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
-            parts.append(Source(outer, frame))
+            parts.append(_write_warped(store, inner, zone, crs, band))
+            for seam in seams:
+                if seam.epsg == zone.epsg:
+                    beneath += _write_seam(store, inner, zone, crs, band, seam)
         whole = _around([part.frame for part in parts])
-        store.write(key, mosaic_vrt(crs, whole, band, [*_seams(parts), *parts], tags))
+        store.write(key, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
 
 
 def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
@@ -108,10 +108,24 @@ def _zones(items: Sequence[Mapping[str, Any]], asset: str) -> list[_Zone]:
         cells[properties["proj:code"]].append(
             (f"cells/{properties['timesen:tile']}/{item['id']}/{name}", frame)
         )
-    return [
-        _Zone(CRS.from_user_input(code), tuple(found), _around([frame for _, frame in found]))
-        for code, found in sorted(cells.items())
-    ]
+    zones = []
+    for code, found in sorted(cells.items()):
+        crs = CRS.from_user_input(code)
+        frame = _around([frame for _, frame in found])
+        zones.append(_Zone(_epsg(code), crs, tuple(found), frame))
+    return zones
+
+
+def _boxes(items: Sequence[Mapping[str, Any]]) -> dict[int, list[Sequence[float]]]:
+    """The cells' bboxes by the EPSG code of their zone."""
+    boxes = defaultdict(list)
+    for item in items:
+        boxes[_epsg(item["properties"]["proj:code"])].append(item["bbox"])
+    return boxes
+
+
+def _epsg(code: str) -> int:
+    return int(code.removeprefix("EPSG:"))
 
 
 def _around(frames: Sequence[Frame]) -> Frame:
@@ -125,35 +139,39 @@ def _around(frames: Sequence[Frame]) -> Frame:
     )
 
 
-def _warped_frame(zone: _Zone, crs: CRS) -> Frame:
-    """The frame around a zone's mosaic in another CRS, on whole multiples of the pixel."""
+def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> Source:
+    """Write a zone's mosaic `inner` as it lies in another CRS."""
     transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
-    bounds = transformer.transform_bounds(*zone.frame.bounds, densify_pts=64)
+    frame = _snapped(transformer.transform_bounds(*zone.frame.bounds, densify_pts=64))
+    key, name = _beside(inner, "warped")
+    store.write(key, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
+    return Source(key, frame)
+
+
+def _write_seam(
+    store: Store, inner: str, zone: _Zone, crs: CRS, band: Band, seam: Seam
+) -> list[Source]:
+    """Write the pixels that a zone's mosaic `inner` has to spare beyond its border."""
+    windows = [_snapped(bounds) for bounds in seam.windows]
+    frame = _around(windows)
+    key, name = _beside(inner, seam.side)
+    text = warped_vrt(
+        name, zone.crs, zone.frame, crs, frame, band, within=seam.ribbon, step=seam.step
+    )
+    store.write(key, text)
+    return [Source(key, frame, window) for window in windows]
+
+
+def _beside(inner: str, suffix: str) -> tuple[str, str]:
+    """The key of a raster made from a zone's mosaic, and the mosaic's name seen from there."""
+    return f"{inner.removesuffix('.vrt')}-{suffix}.vrt", inner.rpartition("/")[2]
+
+
+def _snapped(bounds: Sequence[float]) -> Frame:
+    """The frame around bounds, on whole multiples of the pixel."""
     left, bottom = (math.floor(edge / PIXEL) * PIXEL for edge in bounds[:2])
     right, top = (math.ceil(edge / PIXEL) * PIXEL for edge in bounds[2:])
     return _frame(left, bottom, right, top)
-
-
-def _seams(parts: Sequence[Source]) -> list[Source]:
-    """What lies beneath the seams of warped zones: their edges, drawn out by a pixel.
-
-    Of two pixels that meet at a zone's border each may just miss the other's grid, which would
-    leave dots without a class along it; there the neighbouring pixel stands in.
-    """
-    seams = []
-    for first, second in combinations(parts, 2):
-        one, two = first.frame.bounds, second.frame.bounds
-        left, bottom = max(one[0], two[0]), max(one[1], two[1])
-        right, top = min(one[2], two[2]), min(one[3], two[3])
-        if left >= right or bottom >= top:
-            continue
-        east, north = (two[0] + two[2]) - (one[0] + one[2]), (two[1] + two[3]) - (one[1] + one[3])
-        columns, rows = (1 if east > 0 else -1, 0), (0, -1 if north > 0 else 1)
-        shift = columns if abs(east) >= abs(north) else rows
-        part = _frame(left, bottom, right, top)
-        seams.append(Source(first.path, first.frame, part, shift))
-        seams.append(Source(second.path, second.frame, part, (-shift[0], -shift[1])))
-    return seams
 
 
 def _frame(left: float, bottom: float, right: float, top: float) -> Frame:

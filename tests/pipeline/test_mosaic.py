@@ -83,10 +83,10 @@ def test_two_zones_are_one_layer_without_a_seam(two: MadeRun) -> None:
         assert mosaic.crs == rasterio.CRS.from_wkt(mosaic_crs(two.items).to_wkt())
         classes = mosaic.read(1)
         lon, lat = _lonlat(mosaic)
-    inside = _inside(TWO_ZONES, lon, lat, 2e-4)
+    inside = _inside(TWO_ZONES, lon, lat, 1e-4)
     assert inside.sum() > 200_000
     assert (classes[inside] > 0).all(), "every place has a class, at the zones' border too"
-    outside = ~_inside(TWO_ZONES, lon, lat, -3e-4)
+    outside = ~_inside(TWO_ZONES, lon, lat, -1e-4)
     assert (classes[outside] == 0).all()
     # A pixel shows the place at its centre, to within the pixels of both grids.
     near = [
@@ -103,9 +103,9 @@ def test_confidence_of_two_zones_keeps_its_nodata(two: MadeRun) -> None:
         confidence = mosaic.read(1)
         lon, lat = _lonlat(mosaic)
         assert mosaic.nodata == 255
-    inside = _inside(TWO_ZONES, lon, lat, 2e-4)
+    inside = _inside(TWO_ZONES, lon, lat, 1e-4)
     assert (confidence[inside] <= 100).all()
-    assert (confidence[~_inside(TWO_ZONES, lon, lat, -3e-4)] == 255).all()
+    assert (confidence[~_inside(TWO_ZONES, lon, lat, -1e-4)] == 255).all()
     expected = 60 + 30 * np.sin(lon * 800)
     assert np.abs(confidence[inside] - expected[inside]).max() < 6
 
