@@ -15,6 +15,9 @@ from pipeline.storage import Store
 BLOCK = 512
 """Rows and columns of a COG's internal tiles; overviews go down to one of them."""
 
+MOST_NAMES = 1024
+"""Values that are named in a raster at most: some 40 kB of text, in every cell."""
+
 Overview = Literal["mode", "nearest", "average"]
 
 
@@ -36,8 +39,9 @@ def write_cog(
 
     `array` is uint8 or uint16 (y, x) on the grid `transform` of EPSG:`epsg`. `colours` (value →
     "#rrggbb") become a colour table, which TIFF has for uint8 only; `categories` (value → name)
-    go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too. Overviews leave
-    nodata out. The same input gives the same bytes. Raises OutputUnwritable.
+    go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too; where a value is
+    `MOST_NAMES` or more there is none (`category_names`). Overviews leave nodata out. The same
+    input gives the same bytes. Raises OutputUnwritable.
     """
     content = cog_bytes(
         array,
@@ -49,7 +53,7 @@ def write_cog(
         overview=overview,
         tags=tags,
     )
-    if categories:
+    if categories and category_names(categories):
         store.write(f"{key}.aux.xml", categories_xml(categories).encode())
     store.write(key, content)
     return content
@@ -110,7 +114,13 @@ def categories_xml(categories: Mapping[int, str]) -> str:
 
 
 def category_names(categories: Mapping[int, str]) -> str:
-    """GDAL's `<CategoryNames>` element: one name a value from 0 to the largest, in order."""
+    """GDAL's `<CategoryNames>` element: one name a value from 0 to the largest, in order.
+
+    It cannot skip values, so where one is `MOST_NAMES` or more it is empty: then the names stand
+    in the layer style (`pipeline.styles`) and in the STAC items' classification only.
+    """
+    if max(categories) >= MOST_NAMES:
+        return ""
     names = (escape(categories.get(value, "")) for value in range(max(categories) + 1))
     lines = "".join(f"      <Category>{name}</Category>\n" for name in names)
     return f"    <CategoryNames>\n{lines}    </CategoryNames>\n"

@@ -100,6 +100,20 @@ def test_any_name_survives_the_sidecar(names: dict[int, str]) -> None:
     assert {value: read[value] for value in names} == names
 
 
+def test_names_of_high_values_are_left_to_style_and_item(tmp_path: Path) -> None:
+    array = _classes(64, 64).astype(np.uint16)
+    path = _written(tmp_path, array, categories={1: "lake", 1023: "wood"})
+    sidecar = ElementTree.parse(f"{path}.aux.xml")
+    assert [e.text for e in sidecar.iterfind(".//Category")] == [
+        None,
+        "lake",
+        *[None] * 1021,
+        "wood",
+    ]
+    path = _written(tmp_path / "high", array, categories={1: "lake", 1024: "wood"})
+    assert not Path(f"{path}.aux.xml").exists()
+
+
 def test_other_arrays_are_refused() -> None:
     for array in (np.zeros((4, 4), np.float32), np.zeros((1, 4, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8 or uint16"):
