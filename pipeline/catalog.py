@@ -12,7 +12,7 @@ import shapely
 from pipeline.address import expanded
 from pipeline.documents import Documents, is_web, resolved
 from pipeline.errors import CatalogError, RegionError
-from pipeline.normalise import cloud_cover_of, footprint, moment_of, normalise
+from pipeline.normalise import cloud_cover_of, ground_of, moment_of, normalise
 from pipeline.region import Region
 from pipeline.settings import CatalogSettings, MapSettings
 from pipeline.stac_api import StacApi
@@ -148,7 +148,7 @@ def _file_of(path: str) -> Path:
 
 def _reaches(item: dict[str, Any], region: Region) -> bool:
     """Whether an item shares ground with the region, or does not say where it is."""
-    ground = footprint(item)
+    ground = ground_of(item)
     return ground is None or bool(region.geometry.intersects(ground))
 
 

@@ -153,7 +153,7 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
     return _encoders(CPU_COUNT) * _PROBE / fastest
 
 
-def duration(
+def run_seconds(
     pixels: int,
     values: float,
     remote_bytes: float,

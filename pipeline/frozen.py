@@ -15,7 +15,7 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
 from pipeline.errors import CatalogError, OutputError
 from pipeline.item import Item
 from pipeline.layout import ITEMS
-from pipeline.normalise import footprint, normalise, resolve_duplicates, tile_of
+from pipeline.normalise import ground_of, normalise, resolve_duplicates, tile_of
 from pipeline.published_assets import band_keys
 from pipeline.storage import public_url
 
@@ -91,7 +91,7 @@ _ASSET: dict[str, Callable[[Any], Any]] = {
 
 
 def _kept(item: dict[str, Any]) -> dict[str, Any]:
-    ground = footprint(item)
+    ground = ground_of(item)
     bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
     keys = sorted(band_keys(item["assets"]).values())
     links = {

@@ -19,7 +19,6 @@ from pipeline.mgrs_tiles import (
     squares_in,
     strips_of,
     tile_at,
-    tile_key,
     to_lonlat,
     to_utm,
     unwrapped,
@@ -28,7 +27,7 @@ from pipeline.region import Region
 
 __all__ = [
     "PIXEL", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile", "region_near", "tile_at",
-    "tile_key", "tiles_of",
+    "tiles_of",
 ]  # fmt: skip
 
 PIXEL = 10  # metres

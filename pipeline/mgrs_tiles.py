@@ -184,11 +184,6 @@ def parse_tile(code: str) -> Tile:
     return tile
 
 
-def tile_key(code: str) -> tuple[int, int, int]:
-    """EPSG, easting and northing of an MGRS code: by these an item belongs to a tile."""
-    return parse_tile(code).key
-
-
 def _first_row(zone: int) -> int:
     return 5 if zone % 2 == 0 else 0  # even zones begin their rows at F
 

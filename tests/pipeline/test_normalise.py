@@ -11,7 +11,7 @@ from shapely.geometry import box, mapping
 from models.preprocessing import BANDS
 from pipeline.errors import CatalogError
 from pipeline.item import SCL
-from pipeline.normalise import footprint, normalise, require_bands, resolve_duplicates
+from pipeline.normalise import ground_of, normalise, require_bands, resolve_duplicates
 from tests.stac_items import cdse_item, earth_search_item
 
 ALL = {*BANDS, SCL}
@@ -176,7 +176,7 @@ def test_what_is_malformed_is_an_error_of_its_item(where: tuple[str, ...], value
 def test_a_bbox_of_two_numbers_is_an_error_of_its_item() -> None:
     item = {**earth_search_item(), "geometry": None, "bbox": [4, 50]}
     with pytest.raises(CatalogError, match=r"S2A_31UFS_.*its bbox holds 2 numbers"):
-        footprint(item)
+        ground_of(item)
 
 
 def test_an_offset_that_cannot_be_known_is_an_error() -> None:
@@ -228,15 +228,15 @@ def test_the_tile_from_whatever_is_stated() -> None:
 
 
 def test_footprints() -> None:
-    assert footprint({"geometry": None}) is None
-    assert footprint({"geometry": None, "bbox": [1, 2, 3, 4]}).equals(box(1, 2, 3, 4))
-    assert footprint({"bbox": [1, 2, 0, 3, 4, 9]}).equals(box(1, 2, 3, 4))
+    assert ground_of({"geometry": None}) is None
+    assert ground_of({"geometry": None, "bbox": [1, 2, 3, 4]}).equals(box(1, 2, 3, 4))
+    assert ground_of({"bbox": [1, 2, 0, 3, 4, 9]}).equals(box(1, 2, 3, 4))
     # Crossing the antimeridian, as bbox and as a polygon drawn the long way round the world.
     halves = box(179, -17, 180, -16).union(box(-180, -17, -179, -16))
-    assert footprint({"bbox": [179, -17, -179, -16]}).equals(halves)
+    assert ground_of({"bbox": [179, -17, -179, -16]}).equals(halves)
     drawn = {"type": "Polygon", "coordinates": [
         [[179, -17], [-179, -17], [-179, -16], [179, -16], [179, -17]]]}  # fmt: skip
-    assert footprint({"geometry": drawn}).equals(halves)
+    assert ground_of({"geometry": drawn}).equals(halves)
 
 
 def test_reprocessed_products_the_newest_wins() -> None:

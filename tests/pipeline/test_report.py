@@ -5,29 +5,17 @@ from pathlib import Path
 import pytest
 from pyproj import Geod
 
-from models.checkpoint import Card
 from models.encoder import EncoderConfig
-from models.preprocessing import AUTHORS
 from pipeline.area import area_scale, class_hectares
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.mosaic import write_mosaics
 from pipeline.preview import write_preview
 from pipeline.product import record_failure
 from pipeline.report import report_html, summarise, summary_markdown, write_report
+from tests.made_card import made_card
 from tests.pipeline.made_run import ONE_ZONE, MadeRun, make_run
 
-CARD = Card(
-    name="sample",
-    description="Trained on <made> landscapes.",
-    demonstration=True,
-    architecture=EncoderConfig(),
-    preprocessing=AUTHORS,
-    text_tower="sentence:x",
-    logit_scale=10.0,
-    training={},
-    metrics={},
-    licence="Apache-2.0",
-)
+CARD = made_card(EncoderConfig(), name="sample", description="Trained on <made> landscapes.")
 
 
 @pytest.fixture(scope="module")

