@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +55,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(sample_archive: SampleArchive, tiny_checkpoint: Path) -> Callable[..., list[str]]:
     """The options of `timesen map` for the sample: `options(out, "--strict", ...)`."""
 
-    def given(out: Path, *more: str, archive: Path = sample_archive.folder) -> list[str]:
+    def given(
+        out: Path | str, *more: str, archive: Path | str = sample_archive.folder
+    ) -> list[str]:
         return [
             *("--region", sample_archive.region, "--year", str(sample_archive.year)),
             *("--vocabulary", "sample-landscape", "--checkpoint", str(tiny_checkpoint)),
@@ -146,6 +149,32 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     yield opened
     for process in opened.processes():
         process.kill()
+
+
+def end_when(
+    shell: Shell, process: subprocess.Popen[str], ended: signal.Signals, moment: Callable[[], bool]
+) -> None:
+    """Send a signal at a moment; the process stands still while the moment is looked at."""
+    whole = psutil.Process(process.pid)
+    until = time.monotonic() + 120
+    while True:
+        assert process.poll() is None, f"ended too early: {process.communicate()}"
+        assert time.monotonic() < until, "the moment did not come"
+        if moment():
+            whole.suspend()
+            if moment():
+                break
+            whole.resume()
+        time.sleep(0.001)
+    whole.send_signal(ended)
+    whole.resume()
+    process.communicate(timeout=60)
+    shell.require_nothing_left()
+
+
+def rasters(out: Path) -> dict[str, bytes]:
+    """The cells' rasters in a run's folder."""
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.glob("cells/*/*/*.tif")}
 
 
 @pytest.fixture(scope="session")

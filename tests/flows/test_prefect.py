@@ -24,7 +24,7 @@ from prefect.states import Scheduled
 from flows.cli import run
 from flows.prefect_local import PrefectUnavailable, prefect_server
 from pipeline.sample.archive import SampleArchive
-from tests.flows.conftest import REPOSITORY, Shell, connected
+from tests.flows.conftest import REPOSITORY, Shell, connected, rasters
 
 Options = Callable[..., list[str]]
 
@@ -128,18 +128,46 @@ def test_a_cell_that_fails_stops_no_other(
     assert f"{len(failures)} failed" in capsys.readouterr().out
 
 
-def test_a_disk_that_takes_nothing_more_ends_the_run(
-    planned: Path, options: Options, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+# A process that may write no file above a size finds what one finds on a full disk, with "File
+# too large" in place of "No space left on device"; it needs no privilege.
+ON_A_FULL_DISK = """
+import resource, sys
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+from flows.cli import main
+main()
+"""
+
+
+def test_a_full_disk_ends_the_run_which_then_goes_on(
+    planned: Path,
+    whole_run: Path,
+    shell: Shell,
+    options: Options,
+    client: SyncPrefectClient,
+    users_server: str,
 ) -> None:
-    (planned / "cells").write_text("a file where a folder is to be")
-    assert run(["map", *options(planned)]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith("Error: ")
-    assert "start again to go on" in said.err
-    assert "Traceback" not in said.out + said.err
+    smallest = min(item.stat().st_size for item in whole_run.glob("cells/*/*/item.json"))
+    process = shell.start(
+        *(sys.executable, "-c", ON_A_FULL_DISK, str(smallest - 1), "map", *options(planned)),
+        PREFECT_API_URL=users_server,
+    )
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, out + errors
+    assert errors.startswith(f"Error: {planned}/cells/")
+    assert "item.json: File too large. What was made before is kept; free some space" in errors
+    assert errors.count("\n") == 1
+    assert "Map " not in out
     flow_run = run_of(client, planned)
     assert flow_run.state_name == "Failed"
     assert "publish" not in task_states(client, flow_run)
+    assert list(planned.glob("cells/*/*/class.tif")), "rasters are written before the item"
+    assert not list(planned.glob("cells/*/*/item.json"))
+    assert not list(planned.rglob(".part-*"))
+    assert not list(planned.glob("failures/*")), "no cell is to blame"
+
+    assert run(["map", *options(planned)]) == 0
+    assert rasters(planned) == rasters(whole_run)
 
 
 def test_a_server_that_does_not_answer() -> None:
@@ -169,9 +197,7 @@ def test_a_temporary_server_leaves_nothing(
     shell.require_nothing_left()
     assert {path.name for path in shell.home.iterdir()} <= {"matplotlib", ".cache", ".config"}
     assert not [path for path in Path("/tmp").glob("timesen-prefect-*") if _is_newer(path, planned)]
-    assert {p.name: p.read_bytes() for p in planned.rglob("class.tif")} == {
-        p.name: p.read_bytes() for p in whole_run.rglob("class.tif")
-    }
+    assert rasters(planned) == rasters(whole_run)
 
 
 def _is_newer(path: Path, other: Path) -> bool:

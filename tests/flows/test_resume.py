@@ -1,22 +1,15 @@
 """A real run, ended at several moments and started again."""
 
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flows.cli import run
-from tests.flows.conftest import Shell
+from tests.flows.conftest import Shell, end_when, rasters
 
 Options = Callable[..., list[str]]
-
-
-def rasters(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in out.glob("cells/*/*/*.tif")}
 
 
 def items(out: Path) -> dict[str, tuple[int, bytes]]:
@@ -34,27 +27,6 @@ def half_written(out: Path) -> list[Path]:
         for cell in out.glob("cells/*/*")
         if not (cell / "item.json").exists() and any(cell.iterdir())
     ]
-
-
-def end_when(
-    shell: Shell, process: subprocess.Popen[str], ended: signal.Signals, moment: Callable[[], bool]
-) -> None:
-    """Send a signal at a moment; the process stands still while the moment is looked at."""
-    whole = psutil.Process(process.pid)
-    until = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, f"ended too early: {process.communicate()}"
-        assert time.monotonic() < until, "the moment did not come"
-        if moment():
-            whole.suspend()
-            if moment():
-                break
-            whole.resume()
-        time.sleep(0.001)
-    whole.send_signal(ended)
-    whole.resume()
-    process.communicate(timeout=60)
-    shell.require_nothing_left()
 
 
 @pytest.mark.slow
