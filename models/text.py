@@ -156,6 +156,7 @@ def _clip_of_folder(folder: Path) -> tuple[Any, Any]:
 
 
 def _clip_of_hub(hub_id: str, revision: str | None) -> tuple[Any, Any]:
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         HFValidationError,
         RepositoryNotFoundError,
@@ -168,6 +169,8 @@ def _clip_of_hub(hub_id: str, revision: str | None) -> tuple[Any, Any]:
     except (OSError, ValueError):
         pass  # not in the cache, or not whole
     try:
+        with _quiet():  # One file tells whether the hub answers: each is asked for six times.
+            hf_hub_download(hub_id, "config.json", revision=revision)
         return _load_clip(hub_id, spec, revision=revision)
     except UserError:
         raise
@@ -251,14 +254,18 @@ def _require_revision(name: str, wanted: str | None, found: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars and loading tables of transformers, which nobody asked for here."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    hub_verbosity = hub_logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     try:
         yield
     finally:
+        hub_logging.set_verbosity(hub_verbosity)
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()

@@ -24,7 +24,9 @@ from models.text import TextTower
 _SHIPPED = Path(__file__).parent / "vocabularies"
 _REMEDY = "Correct the file; the shipped vocabularies show how"
 _PLAIN, _WITH_ARTICLE = "{}", "{a}"
-_Name = Annotated[str, Field(pattern=r"\S")]
+# Control characters, line breaks among them, belong in no name; XML styles would not open.
+_Name = Annotated[str, Field(pattern=r"^\P{Cc}*[^\p{Cc}\s]\P{Cc}*$")]
+_Text = Annotated[str, Field(pattern=r"^\P{Cc}*$")]
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 TEMPLATES = (
@@ -48,9 +50,9 @@ class VocabularyClass(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: _Name
-    prompts: tuple[str, ...]
+    prompts: tuple[_Text, ...]
     colour: str
-    code: str | None = None
+    code: _Text | None = None
     value: StrictInt
 
     @model_validator(mode="before")
@@ -93,10 +95,10 @@ class Vocabulary(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: _Name
-    title: str
-    source: str
-    licence: str
-    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
+    title: _Text
+    source: _Text
+    licence: _Text
+    templates: tuple[_Text, ...] = Field(TEMPLATES, min_length=1)
     classes: tuple[VocabularyClass, ...]
 
     @model_validator(mode="before")
@@ -237,7 +239,8 @@ def _problems(error: ValidationError) -> list[str]:
             near = difflib.get_close_matches(str(entry["loc"][-1]), model.model_fields, 1)
             reason = "unknown key" + (f" (did you mean {near[0]}?)" if near else "")
         elif entry["type"] == "string_pattern_mismatch":
-            reason = "is empty"
+            reason = "has a line break or another control character"
+            reason = "is empty" if not str(entry["input"]).strip() else reason
         problems.append(f"{where}: {reason}" if where else reason)
     return problems
 

@@ -1,6 +1,7 @@
 import http.server
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -283,3 +284,11 @@ def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     assert "models.errors.WorldError" in run.stderr
     assert "hf download lab/tiny" in run.stderr
     assert "clip:FOLDER" in run.stderr
+
+
+def test_a_hub_that_nobody_answers_for_is_asked_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    run = _python(_load_code("clip:lab/tiny"), HF_ENDPOINT=closed, HF_HOME=str(tmp_path))
+    assert "models.errors.WorldError" in run.stderr
+    assert "Retrying" not in run.stderr

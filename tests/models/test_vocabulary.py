@@ -100,6 +100,8 @@ LAKE = _class(name='"lake"')
         (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: prompts must be one or more"),
         (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: .*none empty"),
         (HEAD + _class(name='" "') + LAKE, "class 1, name: is empty"),
+        (HEAD + _class(name='"a\\u0001b"') + LAKE, "class 1, name: has a line break or another"),
+        (HEAD + _class(name='"a\\nb"') + LAKE, "class 1, name: has a line break or another"),
         (HEAD + _class(colour='"red"') + LAKE, "class 1, colour: 'red' is no colour"),
         (HEAD + _class(colour='"#12345"') + LAKE, "'#12345' is no colour"),
         (HEAD + _class(colour='"#gggggg"') + LAKE, "'#gggggg' is no colour"),
