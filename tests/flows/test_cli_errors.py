@@ -41,6 +41,11 @@ def changed(arguments: list[str], **changes: str | None) -> list[str]:
     return [part for flag, value in given.items() if value is not None for part in (flag, value)]
 
 
+def quick(arguments: list[str]) -> list[str]:
+    """The options with fewer cells, each of which a plan looks at, in all of the tiles."""
+    return changed(arguments, cell_size="512")
+
+
 SECTIONS = {
     "": MapSettings,
     "catalog": CatalogSettings,
@@ -165,7 +170,7 @@ def test_a_catalogue_that_does_not_answer(
 def test_a_folder_below_a_file(tmp_path: Path, options: Options, say: Say) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
-    for arguments in (["demo", "--folder", f"{file}/x"], ["plan", *options(file / "x")]):
+    for arguments in (["demo", "--folder", f"{file}/x"], ["plan", *quick(options(file / "x"))]):
         code, said = say(arguments)
         assert code == 1
         assert f"{file}/x" in said
@@ -177,7 +182,7 @@ def test_scarce_memory_is_told_before_the_run(
     tmp_path: Path, options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scarce = ("--cluster", "local", "--workers", "1", "--threads", "2", "--memory-limit", "500MB")
-    assert run(["plan", *options(tmp_path / "run", *scarce)]) == 0
+    assert run(["plan", *quick(options(tmp_path / "run", *scarce))]) == 0
     said = capsys.readouterr().out
     assert re.search(r"warning: a worker needs about .* memory_limit is 0\.5 GB", said), said
     assert "What helps: fewer threads a worker than 2" in said
@@ -204,7 +209,7 @@ def test_an_absent_band(
         content = json.loads(item.read_text())
         del content["assets"]["nir08"]
         item.write_text(json.dumps(content))
-    given = changed(options(tmp_path / "run"), catalog=str(archive))
+    given = changed(quick(options(tmp_path / "run")), catalog=str(archive))
     code, said = say(["plan", *given])
     assert code == 2
     assert "band B8A: " in said
