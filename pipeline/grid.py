@@ -109,9 +109,18 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     first_column = (tile.easting - left) // PIXEL
     side = SQUARE // PIXEL
     near = region_near(tile, region)
+    area = _projected(near.geometry, tile.epsg, _CHORD)
+    if area.is_empty:
+        return ()
+    # Only blocks near the region are looked at: a small one lies in few of a tile's.
+    west, south, east, north = (round(edge) for edge in area.buffer(10 * PIXEL).bounds)
+    begin_row = max(first_row, (top - north) // PIXEL)
+    end_row = min(first_row + side - 1, (top - south) // PIXEL)
+    begin_column = max(first_column, (west - left) // PIXEL)
+    end_column = min(first_column + side - 1, (east - left) // PIXEL)
     cells = []
-    for row in range(first_row // cell_size, (first_row + side - 1) // cell_size + 1):
-        for column in range(first_column // cell_size, (first_column + side - 1) // cell_size + 1):
+    for row in range(begin_row // cell_size, end_row // cell_size + 1):
+        for column in range(begin_column // cell_size, end_column // cell_size + 1):
             r0, r1 = _clipped(row * cell_size, cell_size, first_row, side)
             c0, c1 = _clipped(column * cell_size, cell_size, first_column, side)
             block = Cell(tile, row, column, r0, c0, r1 - r0, c1 - c0)
