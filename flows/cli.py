@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command of this process, and end it."""
+    # Slurm and Kubernetes stop a job with SIGTERM: it ends as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = run(sys.argv[1:])
     if code == INTERRUPTED:
         sys.stdout.flush()

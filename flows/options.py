@@ -169,7 +169,7 @@ def _scl(text: str) -> list[int]:
 
 def _substitutes(texts: list[str]) -> dict[str, str]:
     pairs = [text.split("=") for text in texts]
-    if any(len(pair) != 2 for pair in pairs):
+    if any(len(pair) != 2 for pair in pairs) or len({pair[0] for pair in pairs}) < len(pairs):
         raise SettingsError(
             f"--substitute {' '.join(texts)}",
             "this does not say which band stands for which",

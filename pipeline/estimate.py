@@ -26,6 +26,7 @@ _SCL_BYTES = 0.1
 # Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a confidence raster
 # to about two thirds, and overviews add a third.
 _OUTPUT_BYTES = 1.33
+_CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
 
 _SOURCE_BLOCK = 1024  # pixels a side
 _MAP_BYTES = (
@@ -76,9 +77,9 @@ def item_values(item: Item, bands: Sequence[str], area: float) -> float:
     return sum(area / asset.resolution**2 for asset in wanted)
 
 
-def output_bytes(pixels: int) -> float:
-    """Bytes of a product of so many pixels."""
-    return pixels * _OUTPUT_BYTES
+def output_bytes(pixels: int, cells: int) -> float:
+    """Bytes of a product of so many pixels and cells."""
+    return pixels * _OUTPUT_BYTES + cells * _CELL_BYTES
 
 
 def worker_memory(

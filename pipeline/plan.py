@@ -185,7 +185,7 @@ def make_plan(
     memory = worker_memory(largest.cell, dates, assets, checkpoint, settings)
     return Plan(
         tiles=tiles,
-        output_bytes=output_bytes(pixels),
+        output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
         seconds=run_seconds(pixels, values, remote, rate, settings, rates),
         encode_rate=rate,
         worker_memory=memory,

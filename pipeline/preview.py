@@ -3,6 +3,7 @@
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -135,7 +136,9 @@ def _draw(
     )
     _draw_legend(legend, shown, full_height - top - bottom)
     content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": "timesen"})
+    with warnings.catch_warnings():  # of signs that the font lacks: they are seen in the picture
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        figure.savefig(content, format="png", metadata={"Software": "timesen"})
     return content.getvalue()
 
 

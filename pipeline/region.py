@@ -101,7 +101,14 @@ def _bbox(spec: str) -> BaseGeometry:
         raise RegionError(
             spec,
             f"south ({south:g}) is above north ({north:g})",
-            f"Write west,south,east,north; perhaps {west:g},{north:g},{east:g},{south:g}",
+            "Write west,south,east,north; perhaps "
+            f"{min(west, east):g},{north:g},{max(west, east):g},{south:g}",
+        )
+    if west - east > 0 and 360 - (west - east) > 180:
+        raise RegionError(
+            spec,
+            f"west ({west:g}) is east of east ({east:g}), which goes the long way round the globe",
+            f"Write west,south,east,north; perhaps {east:g},{south:g},{west:g},{north:g}",
         )
     return wrapped(shapely.box(west, south, east + 360.0 if west > east else east, north))
 

@@ -1,5 +1,6 @@
 """What the user writes for a mapping run: TOML or command line, validated once, at the door."""
 
+import difflib
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +56,9 @@ class ReadingSettings(_Strict):
     """How observations are read and masked."""
 
     keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
-        None, description="scene classes that count as clear; default: as the checkpoint's card"
+        None,
+        min_length=1,
+        description="scene classes that count as clear; default: as the checkpoint's card",
     )
     substitute: dict[str, str] = Field(
         default_factory=dict, description="an absent band → the band that stands for it"
@@ -130,7 +133,8 @@ class MapSettings(_Strict):
     )
     first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
     out: str = Field(
-        description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
+        min_length=1,
+        description="the run's folder, or s3://bucket/prefix; {year} in it is the year",
     )
     vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
     classes: str | None = Field(
@@ -194,9 +198,12 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSet
     taken from the file's folder. Raises SettingsError.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins with a mark
     except FileNotFoundError as error:
         raise SettingsError(str(path), "there is no such file", "Give a run's TOML file") from error
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+        raise SettingsError(str(path), reason, "Give a run's TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(
             str(path), f"not valid TOML ({error})", "Mend the line named"
@@ -209,13 +216,28 @@ def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:
     try:
         return MapSettings.model_validate(raw)
     except ValidationError as error:
-        problems = []
-        for entry in error.errors():
-            where = ".".join(str(part) for part in entry["loc"]) or "run"
-            problems.append(f"{where}: {entry['msg'].removeprefix('Value error, ')}")
-        raise SettingsError(
-            source, "; ".join(problems), "`timesen map --help` lists the settings"
-        ) from None
+        problems = "; ".join(
+            _problem(entry["loc"], entry["type"], entry["msg"]) for entry in error.errors()
+        )
+        raise SettingsError(source, problems, "`timesen map --help` lists the settings") from None
+
+
+def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """A setting that is wrong and what is wrong with it."""
+    where = ".".join(str(part) for part in place) or "run"
+    if kind in ("model_type", "model_attributes_type"):
+        message = f"this is a section: write [{where}] and its settings below"
+    elif kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _fields(place[:-1]), 1)
+        message = "there is no such setting" + (f" (did you mean {near[0]}?)" if near else "")
+    return f"{where}: {message.removeprefix('Value error, ')}"
+
+
+def _fields(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = MapSettings
+    for name in section:
+        model = type(model.model_fields[str(name)].default)
+    return list(model.model_fields)
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -230,7 +252,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         if key in anchored:
             anchored[key] = anchor(anchored[key])
     out = anchored.get("out")
-    if isinstance(out, str) and "://" not in out:
+    if isinstance(out, str) and out and "://" not in out:
         anchored["out"] = str((folder / Path(out).expanduser()).absolute())
     if isinstance(catalog := anchored.get("catalog"), dict) and "url" in catalog:
         anchored["catalog"] = {**catalog, "url": anchor(catalog["url"])}

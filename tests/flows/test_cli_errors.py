@@ -63,6 +63,7 @@ SELF_CROSSING = [[5.99, 49.60], [6.01, 49.62], [6.01, 49.60], [5.99, 49.62], [5.
         ({"region": "nowhere.geojson"}, "no such file, and neither a bbox nor tile names"),
         ({"region": "5.99,49.60,5.99,49.60"}, "the bbox is empty"),
         ({"region": "49.60,95.0,49.62,96.0"}, "latitude and longitude seem to be swapped"),
+        ({"region": "6.02,49.60,5.99,49.62"}, "long way round the globe.*5.99,49.6,6.02,49.62"),
         ({"region": "-200,10,-190,11"}, "outside ±180, ±90"),
         ({"region": "99XYZ"}, "there is no such Sentinel-2 tile"),
         ({"region": ",".join(["99XYZ"] * 60)}, "there is no such Sentinel-2 tile"),
@@ -224,11 +225,39 @@ def test_a_recipe(tmp_path: Path, say: Say) -> None:
     recipe.write_text("region = ")
     code, said = say(["map", str(recipe)])
     assert (code, "not valid TOML" in said) == (2, True)
-    recipe.write_text('regoin = "31UFS"\nyear = 2021\nout = "map"\nclasses = "a, b"\n')
+    code, said = say(["map", str(tmp_path)])
+    assert (code, "cannot be read (Is a directory)" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "problem"),
+    [
+        ('regoin = "31UFS"', r"regoin: there is no such setting \(did you mean region\?\)"),
+        (
+            "[catalog]\nurll = 'x'",
+            r"catalog\.urll: there is no such setting \(did you mean url\?\)",
+        ),
+        ('catalog = "earth-search"', r"catalog: this is a section: write \[catalog\]"),
+        ("[reading]\nkeep_scl = []", "reading.keep_scl: .*at least 1 item"),
+        ('out = ""', "out: .*at least 1 character"),
+    ],
+)
+def test_a_mistake_in_a_recipe(tmp_path: Path, say: Say, mistake: str, problem: str) -> None:
+    recipe = tmp_path / "run.toml"
+    out = "" if mistake.startswith("out") else 'out = "map"\n'
+    rest = f'region = "31UFS"\nyear = 2021\nclasses = "a, b"\n{out}'
+    # With the mark that Windows' editors begin a file with.
+    recipe.write_text(rest + mistake, encoding="utf-8-sig")
     code, said = say(["map", str(recipe)])
     assert code == 2
-    assert "regoin: Extra inputs are not permitted" in said
-    assert "region: Field required" in said
+    assert re.search(problem, said), said
+
+
+def test_one_band_cannot_have_two_substitutes(tmp_path: Path, options: Options, say: Say) -> None:
+    given = options(tmp_path / "run", "--substitute", "B8A=B08", "--substitute", "B8A=B04")
+    code, said = say(["plan", *given])
+    assert code == 2
+    assert "does not say which band stands for which" in said
 
 
 def test_a_status_of_nothing(tmp_path: Path, say: Say) -> None:

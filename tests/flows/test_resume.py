@@ -48,6 +48,11 @@ def test_a_run_goes_on_after_being_killed_at_any_moment(
     assert process.returncode == 130
     first = items(out)
 
+    # between cells, as a cluster's scheduler ends a job
+    process = shell.timesen(*command, PREFECT_API_URL=users_server)
+    end_when(shell, process, signal.SIGTERM, lambda: len(items(out)) >= len(first) + 1)
+    assert process.returncode == 130
+
     # between cells
     process = shell.timesen(*command, PREFECT_API_URL=users_server)
     end_when(shell, process, signal.SIGKILL, lambda: len(items(out)) >= len(first) + 2)
