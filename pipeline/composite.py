@@ -28,18 +28,6 @@ def clear_pixels(scl: np.ndarray, keep: Sequence[int]) -> np.ndarray:
     return clear[scl]
 
 
-def clear_counts(clear: np.ndarray, month: np.ndarray, acquisition: np.ndarray) -> np.ndarray:
-    """Number of clear observations a month: uint8 (12, y, x), 255 standing for 255 or more.
-
-    `clear` is bool (t, y, x), `month` 0 … 11 (t,), `acquisition` an integer (t,); an acquisition
-    counts once however many observations it has.
-    """
-    order, is_new = _by_acquisition(acquisition)
-    counts = np.zeros((MONTHS, *clear.shape[1:]), np.uint8)
-    _count(np.ascontiguousarray(clear), _checked_month(month), order, is_new, counts)
-    return counts
-
-
 def monthly_medians(
     observations: np.ndarray, clear: np.ndarray, month: np.ndarray, acquisition: np.ndarray
 ) -> np.ndarray:
@@ -92,23 +80,6 @@ def _by_acquisition(acquisition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(acquisition, kind="stable").astype(np.int64)
     ordered = np.asarray(acquisition)[order]
     return order, np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]
-
-
-@njit(nogil=True, cache=True)
-def _count(
-    clear: np.ndarray, month: np.ndarray, order: np.ndarray, is_new: np.ndarray, counts: np.ndarray
-) -> None:
-    times, height, width = clear.shape
-    taken = np.zeros(width, np.bool_)
-    for y in range(height):
-        for k in range(times):
-            row, count = clear[order[k], y], counts[month[order[k]], y]
-            if is_new[k]:
-                taken[:] = False
-            for x in range(width):
-                counts_now = row[x] and not taken[x] and count[x] < 255
-                count[x] += np.uint8(counts_now)
-                taken[x] |= row[x]
 
 
 @njit(nogil=True, cache=True)

@@ -96,14 +96,7 @@ def read_clear(
     )
     scl = _one_band(stack)
     met = tuple(faults)
-    reaching = sum(
-        SCL in item.assets and overlaps(item.assets[SCL], cell.bounds, cell.epsg) for item in items
-    )
-    if met and len(met) == reaching:
-        raise ReadingError(
-            f"cell {cell.id}: of its {reaching} items not one scene classification can be read, "
-            f"such as {met[0].asset}: {met[0].reason}. Start again when they can be read to go on"
-        )
+    _require_any(met, items, SCL, cell, cell.bounds)
     return ClearMask(
         bits=_packed(scl, keep),
         resolution=resolution,
@@ -127,7 +120,8 @@ def read_series(
     `clear` is the mask of the same items in the whole cell; items without a clear pixel in the
     block are not opened. The series has the finest resolution of the band's assets (20 or 10 m),
     or the mask's where that is finer. Raises ReadingError for a raster that is unreachable, or
-    damaged where `settings` are strict; else a damaged one is left out, and a fault.
+    damaged where `settings` are strict; else a damaged one is left out, and a fault, unless that
+    is so of every item that reaches into the block.
     """
     if len(items) != len(clear.month):
         raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")
@@ -145,15 +139,35 @@ def read_series(
         faults=faults,
     )
     values = _one_band(stack)
+    met = tuple(faults)
+    _require_any(met, [items[i] for i in chosen.tolist()], band, cell, block.bounds(cell))
     read = time.perf_counter()
     series = monthly_medians(values, mask, clear.month[chosen], clear.acquisition[chosen])
     return BandSeries(
         series=series,
         resolution=resolution,
-        faults=tuple(faults),
+        faults=met,
         read_seconds=read - start,
         composite_seconds=time.perf_counter() - read,
     )
+
+
+def _require_any(
+    faults: Sequence[Fault],
+    items: Sequence[Item],
+    band: str,
+    cell: Cell,
+    bounds: tuple[float, float, float, float],
+) -> None:
+    """Raise ReadingError where not one raster that reaches into the bounds can be read."""
+    reaching = sum(
+        band in item.assets and overlaps(item.assets[band], bounds, cell.epsg) for item in items
+    )
+    if faults and len(faults) == reaching:
+        raise ReadingError(
+            f"cell {cell.id}: of {reaching} rasters of {band} not one can be read, such as "
+            f"{faults[0].asset}: {faults[0].reason}. Start again when they can be read to go on"
+        )
 
 
 def _packed(scl: np.ndarray, keep: Sequence[int]) -> np.ndarray:

@@ -97,16 +97,17 @@ def test_an_archive_that_refuses_never_becomes_an_empty_map(
     assert report.pixels
 
 
-def test_an_archive_without_classifications_never_becomes_an_empty_map(
-    prepare: Prepare, sample_archive: SampleArchive
+@pytest.mark.parametrize("band", [SCL, "B04"])
+def test_an_archive_without_a_band_never_becomes_an_empty_map(
+    prepare: Prepare, sample_archive: SampleArchive, band: str
 ) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
     gone = [
-        _moved(item, sample_archive.folder, "/gone", {SCL}.__contains__)
+        _moved(item, sample_archive.folder, "/gone", {band}.__contains__)
         for item in prepared.items_of(cell)
     ]
-    with pytest.raises(ReadingError, match=rf"cell {cell.id}: .* not one scene classification"):
+    with pytest.raises(ReadingError, match=rf"cell {cell.id}: of \d+ rasters of {band} not one"):
         cell_graph(cell, gone, prepared.run).compute(scheduler="threads")
     assert prepared.unfinished() == prepared.cells
 

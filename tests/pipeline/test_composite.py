@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.composite import clear_counts, clear_pixels, monthly_medians
+from pipeline.composite import clear_pixels, monthly_medians
 
 
 def plain_pixel(
@@ -117,34 +117,6 @@ def test_an_acquisition_gives_the_first_value_that_counts() -> None:
     assert one_pixel([9, 5, 3], [4, 4, 4], [1, 2, 1])[4] == 7
     over_midnight = one_pixel([6, 8, 2], [0, 1, 1], [1, 1, 2])
     assert over_midnight[:2] == [6, 2]
-
-
-def test_counts_acquisitions_and_stops_at_255() -> None:
-    clear = np.ones((600, 1, 3), bool)
-    clear[:, 0, 1] = False
-    clear[::2, 0, 2] = False
-    month = np.repeat([2, 5], 300)
-    counts = clear_counts(clear, month, np.repeat(np.arange(300), 2))
-    assert counts.dtype == np.uint8
-    assert counts.shape == (12, 1, 3)
-    assert counts[2, 0].tolist() == [150, 0, 150]
-    assert clear_counts(clear, month, np.arange(600))[5, 0].tolist() == [255, 0, 150]
-
-
-@settings(max_examples=100, deadline=None)
-@given(stacks())
-def test_counts_agree_with_the_plain_reference(
-    stack: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    _, clear, month, acquisition = stack
-    expected = np.zeros((12, *clear.shape[1:]), np.uint8)
-    for y, x in np.ndindex(*clear.shape[1:]):
-        seen = set()
-        for t in range(len(clear)):
-            if clear[t, y, x] and acquisition[t] not in seen:
-                seen.add(acquisition[t])
-                expected[month[t], y, x] += 1
-    np.testing.assert_array_equal(clear_counts(clear, month, acquisition), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
