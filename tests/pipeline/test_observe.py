@@ -259,7 +259,9 @@ def test_a_cell_of_which_no_classification_can_be_read_is_not_cloudy(
         gone = replace(item.assets[SCL], href=str(tmp_path / f"gone{number}.tif"))
         broken.append(replace(item, assets={**item.assets, SCL: gone}))
     others = [make_item("outside", {SCL: outside}), make_item("unclassified", {})]
-    with pytest.raises(ReadingError, match=r"of 3 rasters of SCL not one .*gone0\.tif: there is no"):
+    with pytest.raises(
+        ReadingError, match=r"of 3 rasters of SCL not one .*gone0\.tif: there is no"
+    ):
         read_clear([*broken, *others], CELL, KEEP)
     seen = read_clear([*broken, published[3]], CELL, KEEP)
     assert len(seen.faults) == 3
