@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 
+from models.durable import sync_folder, write_durably
 from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError, WorldError
 from models.preprocessing import Preprocessing
@@ -133,8 +133,8 @@ def save_checkpoint(
     stored = safetensors.torch.save(tensors)
     try:
         with _written_beside(folder) as temporary:
-            _write(temporary / WEIGHTS, stored)
-            _write(temporary / CARD, card.model_dump_json(indent=2).encode() + b"\n")
+            write_durably(temporary / WEIGHTS, stored)
+            write_durably(temporary / CARD, card.model_dump_json(indent=2).encode() + b"\n")
     except OSError as error:
         raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
     return _fingerprint(stored, card)
@@ -239,28 +239,13 @@ def _written_beside(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _synchronise(temporary)
+        sync_folder(temporary)
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
-        _synchronise(folder.parent)
+        sync_folder(folder.parent)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

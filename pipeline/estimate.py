@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 
 from models.checkpoint import Checkpoint
 from pipeline.embed import device_at_hand, embed_pixels
-from pipeline.grid import PIXEL, Cell
+from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.item import SCL, Asset, Item
 from pipeline.settings import MapSettings
 from pipeline.workers import cells_in_flight, workers_of
@@ -28,10 +28,9 @@ _SCL_BYTES = 0.1
 _OUTPUT_BYTES = 1.33
 _CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
 
-_SOURCE_BLOCK = 1024  # pixels a side
-_MAP_BYTES = (
-    8  # of a pixel: what the run owns, its class and confidence, and the files made of them
-)
+# Bytes of a pixel while a cell is written: what the run owns of it, its class and confidence, and
+# the files made of them.
+_MAP_BYTES = 8
 _BASE_MEMORY = 700e6  # bytes of a worker process that has torch, GDAL and Dask loaded
 _PROBE = 256  # pixels of a batch encoded to measure the rate
 _PROBE_SECONDS = 0.7
@@ -96,7 +95,7 @@ def worker_memory(
     """
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
-    block = min(pixels, _SOURCE_BLOCK**2)
+    block = min(pixels, SOURCE_BLOCK**2)
     classification = dates * pixels / 4
     reading = max(block * (2 * dates + dates / 4 + 2 * 12), classification)
     shape = checkpoint.card.architecture

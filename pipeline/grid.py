@@ -26,11 +26,13 @@ from pipeline.mgrs_tiles import (
 from pipeline.region import Region
 
 __all__ = [
-    "PIXEL", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile", "region_near", "tile_at",
-    "tiles_of",
+    "PIXEL", "SOURCE_BLOCK", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile",
+    "region_near", "tile_at", "tiles_of",
 ]  # fmt: skip
 
 PIXEL = 10  # metres
+SOURCE_BLOCK = 1024
+"""Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
 _MARGIN = 0.02  # degrees around a cell in which the region is looked at: a few hundred metres
 _CHORD = 0.001  # degrees; so short a straight edge in degrees bends by millimetres in UTM
 _SURE_AREA = 1e6  # m²; a tile that shares less with the region is counted only if it owns a pixel

@@ -11,8 +11,8 @@ REPORT = "report.html"
 ITEMS = "items.parquet"
 TEXT = "text.safetensors"
 VOCABULARY = "vocabulary.json"
-PLAN = "plan/"
-PLANNED = (ITEMS, TEXT, VOCABULARY, PLAN)
+PLAN_FOLDER = "plan/"
+PLANNED = (ITEMS, TEXT, VOCABULARY, PLAN_FOLDER)
 """What planning writes, before `run.json`, which makes it a run."""
 CELLS = "cells"
 FAILURES = "failures"

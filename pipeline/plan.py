@@ -40,9 +40,9 @@ from pipeline.region import Region
 from pipeline.settings import MapSettings
 from pipeline.storage import Store, public_url
 
-CELLS = f"{layout.PLAN}cells.geojson"
-TILES = f"{layout.PLAN}tiles.geojson"
-PLAN = f"{layout.PLAN}plan.json"
+CELLS = f"{layout.PLAN_FOLDER}cells.geojson"
+TILES = f"{layout.PLAN_FOLDER}tiles.geojson"
+PLAN = f"{layout.PLAN_FOLDER}plan.json"
 
 _ELLIPSOID = Geod(ellps="WGS84")
 _SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges lie that loosely

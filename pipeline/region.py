@@ -104,7 +104,7 @@ def _bbox(spec: str) -> BaseGeometry:
             "Write west,south,east,north; perhaps "
             f"{min(west, east):g},{north:g},{max(west, east):g},{south:g}",
         )
-    if west - east > 0 and 360 - (west - east) > 180:
+    if 0 < west - east < 180:
         raise RegionError(
             spec,
             f"west ({west:g}) is east of east ({east:g}), which goes the long way round the globe",

@@ -35,7 +35,7 @@ from tests.benchmarks.plain import WAYS
 RESULT = Path(__file__).parent / "results" / "cell.md"
 STAGES = ("search", "read", "composite", "encode", "classify", "write")
 SIZES = (1024, 2048)
-_PLAIN_SIZE = 1024  # stackstac's defaults need more than this machine's memory for 2048
+_PLAIN_SIZE = 1024  # the plain ways take minutes for it
 _WHOLE = 1024  # the cell of which the sample's encoder encodes every pixel: minutes, not hours
 _REPEATS = 3
 
@@ -96,7 +96,7 @@ def plain_runs(
     for _ in range(repeats):
         for way in WAYS:
             out = folder / f"{way}.npy"
-            command = [
+            command: list[str | Path] = [
                 sys.executable,
                 "-W",
                 "ignore",
@@ -152,7 +152,8 @@ DEFLATE, stored at {made.stored:.0%} of its size, {made.clear:.0%} of its pixels
 ## Seconds by stage and memory
 
 A Dask worker process of {THREADS} threads with a limit of {MEMORY_LIMIT}. Seconds are summed over
-its threads: the cell is done in about half of their sum. Where not every pixel was encoded (squares
+its threads: a 2048² cell is done in about half of their sum, while a 1024² cell is one source
+block, which one thread encodes. Where not every pixel was encoded (squares
 spread over the cell were), encode and classify are scaled up to the whole cell; the rest is read,
 composited and written whole. "Peak" is the most that the process has had resident.
 
@@ -186,7 +187,7 @@ def main() -> None:
             "sample": "sample",
             f"paper's size ({shape.depth} layers, {shape.dim} wide)": str(paper),
         }
-        rows = []
+        rows: list[Row] = []
         for size in SIZES:
             for encoder, checkpoint in encoders.items():
                 _say(f"A cell of {size}² with the encoder: {encoder} …")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 import torch
 from distributed import Client
@@ -155,7 +156,10 @@ def _spots(cell: Cell) -> shapely.MultiPolygon:
     ]
     lonlat = to_lonlat(cell.epsg)
     return shapely.MultiPolygon(
-        [shapely.transform(square, lonlat.transform, interleaved=False) for square in squares]
+        [
+            shapely.Polygon(np.column_stack(lonlat.transform(*square.exterior.coords.xy)))
+            for square in squares
+        ]
     )
 
 
