@@ -134,7 +134,10 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell for one test; whatever still runs in it at the end is ended."""
     opened = Shell(tmp_path_factory.mktemp("home"), secrets.token_hex(8))
+    # Tests that run in the background ignore Ctrl-C, and what they start would, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield opened
+    signal.signal(signal.SIGINT, before)
     for process in opened.processes():
         process.kill()
 
