@@ -25,11 +25,12 @@ from pipeline.cell_report import CellReport
 from pipeline.classify import classify
 from pipeline.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.embed import SeriesBlock, batches_of, device_at_hand, embed_pixels
+from pipeline.faults import Fault
 from pipeline.grid import SOURCE_BLOCK, Cell, owned_pixels, region_near
 from pipeline.item import Item
 from pipeline.observe import BandSeries, ClearMask, read_clear, read_series
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
-from pipeline.reader import Fault, ReaderSettings
+from pipeline.reader import ReaderSettings
 from pipeline.run import Run
 
 # A process's blocks take turns on its GPU; on the CPU each thread encodes its own.

@@ -18,10 +18,11 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from pipeline.faults import FaultLog
 from pipeline.footprint import footprint
 from pipeline.grid import PIXEL, Cell
 from pipeline.item import Asset, Item
-from pipeline.reader import FaultLog, NativeReader, ReaderSettings
+from pipeline.reader import NativeReader, ReaderSettings
 
 Bounds = tuple[float, float, float, float]
 

@@ -1,16 +1,21 @@
 """How GDAL is told to reach a raster, and what its failures mean in words of our own."""
 
 import logging
+import math
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import rasterio
+from rasterio.session import Session
+
+from pipeline.faults import Failure
+from pipeline.http_client import PASSING, RENEWABLE
+from pipeline.secret_filter import SecretFilter
 
 
 def gdal_path(href: str) -> str:
@@ -28,31 +33,47 @@ def is_remote(href: str) -> bool:
     return gdal_path(href).startswith("/vsi")
 
 
+class _Keys(Session):
+    """Credentials for GDAL, which rasterio takes from a session only."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = dict(options)
+
+    def get_credential_options(self) -> dict[str, str]:
+        return self._options
+
+
 @contextmanager
 def gdal_session(
-    timeout: float, retries: int, *, fresh: bool = False, doubting: bool = False
+    timeout: float,
+    s3_options: Mapping[str, str],
+    *,
+    fresh: bool = False,
+    doubting: bool = False,
 ) -> Iterator[None]:
-    """GDAL as it reads one raster in this thread; `gdal_options` has the arguments.
+    """GDAL as it reads one raster in this thread; `gdal_options` has the time.
 
-    With `fresh` it uses nothing that it remembers of remote files, failures included. With
-    `doubting` every request that is refused, whatever the status, is sent again at least once: in
-    the middle of a file GDAL tells of a refusal only then, and `failure` knows of it.
+    `s3_options` is where s3:// hrefs lie and the keys to it (`pipeline.access`); by default AWS's
+    environment variables say it. With `fresh` it uses nothing that it remembers of remote files,
+    failures included. With `doubting` every request that is refused, whatever the status, is sent
+    again at least once: in the middle of a file GDAL tells of a refusal only then, and `failure`
+    knows of it.
     """
-    options = gdal_options(timeout, retries)
+    options = gdal_options(timeout)
     if fresh:
         options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
     if doubting:
-        options |= {"GDAL_HTTP_RETRY_CODES": "ALL", "GDAL_HTTP_MAX_RETRY": max(retries, 1)}
+        options |= {"GDAL_HTTP_RETRY_CODES": "ALL", "GDAL_HTTP_MAX_RETRY": 1}
     _session.asked_again = None
-    with rasterio.Env(**options):
+    with rasterio.Env(session=_Keys(s3_options) if s3_options else None, **options):
         yield
 
 
-def gdal_options(timeout: float, retries: int) -> dict[str, Any]:
-    """GDAL's configuration for reading a few blocks each of many COGs.
+def gdal_options(timeout: float) -> dict[str, Any]:
+    """GDAL's configuration for reading a few blocks each of many rasters.
 
-    `timeout` is the seconds a request may take; one that takes longer, or is answered with 429 or
-    5xx, is sent again up to `retries` times.
+    A request that gets no byte for `timeout` seconds is given up. What fails is asked again by
+    `pipeline.patience`.
     """
     options: dict[str, Any] = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no search for side files
@@ -60,9 +81,9 @@ def gdal_options(timeout: float, retries: int) -> dict[str, Any]:
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_MULTIRANGE": "YES",
         "GDAL_HTTP_CONNECTTIMEOUT": min(timeout, 15.0),
-        "GDAL_HTTP_TIMEOUT": timeout,
-        "GDAL_HTTP_MAX_RETRY": retries,
-        "GDAL_HTTP_RETRY_DELAY": 0.5,  # seconds, doubled with every try, with some jitter
+        "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(timeout),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": 1,  # bytes a second
+        "GDAL_HTTP_MAX_RETRY": 0,
     }
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint and "AWS_S3_ENDPOINT" not in os.environ:  # what fsspec obeys, in GDAL's words
@@ -70,20 +91,6 @@ def gdal_options(timeout: float, retries: int) -> dict[str, Any]:
         options["AWS_HTTPS"] = "NO" if urlsplit(endpoint).scheme == "http" else "YES"
         options["AWS_VIRTUAL_HOSTING"] = "FALSE"
     return options
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a raster could not be read: never in GDAL's own words, which may hold a signed URL.
-
-    `unreachable` says that nothing is known of the raster itself: server, network, credentials or
-    memory failed, and a later try may do better. Else it is missing or damaged, and stays so;
-    `certain` where that cannot be a refusal in the middle of a file.
-    """
-
-    reason: str
-    unreachable: bool
-    certain: bool = True
 
 
 _HTTP = 11  # of GDAL's error numbers (cpl_error.h), with those that follow
@@ -96,12 +103,15 @@ _UNREACHABLE = {
     17: "its storage refused the request",
 }
 _NO_SUCH_OBJECT = 13
+_REFUSED = 17
+_BUSY = r"SlowDown|ServiceUnavailable|InternalError|RequestTimeout|try again|reduce your request"
 
 _NO_CONNECTION = "no connection to its server"
+_NOT_SECURE = "no secure connection to its server"
 _OF_NETWORK = (
     (r"timed out|too slow", "its server did not answer in time"),
     (r"not resolve host", "its server's name is unknown"),
-    (r"SSL|TLS|certificate", "no secure connection to its server"),
+    (r"SSL|TLS|certificate", _NOT_SECURE),
 )
 _OF_RASTER = (
     (r"No such file|does not exist", "there is no such file"),
@@ -123,9 +133,10 @@ def failure(error: BaseException) -> Failure:
         return _http_failure(text)
     for number, words in _UNREACHABLE.items():
         if number in numbers:
-            return Failure(words, unreachable=True)
+            passing = number == _REFUSED and re.search(_BUSY, text) is not None
+            return Failure(words, unreachable=True, passing=passing)
     if _session.asked_again is not None:
-        return Failure(_http_reason(_session.asked_again), unreachable=True)
+        return _http_answer(_session.asked_again)
     if "Permission denied" in text:
         return Failure("access to it is denied", unreachable=True)
     if _NO_SUCH_OBJECT in numbers:
@@ -139,17 +150,24 @@ def failure(error: BaseException) -> Failure:
 
 def _http_failure(text: str) -> Failure:
     if code := re.search(r"HTTP response code\D*(\d{3})", text):
-        return Failure(_http_reason(int(code[1])), unreachable=code[1] not in ("404", "410"))
+        return _http_answer(int(code[1]))
     for pattern, words in _OF_NETWORK:
         if re.search(pattern, text):
-            return Failure(words, unreachable=True)
-    return Failure(_NO_CONNECTION, unreachable=True)
+            return Failure(words, unreachable=True, passing=words != _NOT_SECURE)
+    return Failure(_NO_CONNECTION, unreachable=True, passing=True)
 
 
-def _http_reason(code: int) -> str:
+def _http_answer(code: int) -> Failure:
     if code < 200:
-        return _NO_CONNECTION
-    return f"its server answered HTTP {code}" if code >= 300 else "its server's answer broke off"
+        return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+    if code < 300:
+        return Failure("its server's answer broke off", unreachable=True, passing=True)
+    return Failure(
+        f"its server answered HTTP {code}",
+        unreachable=code not in (404, 410),
+        passing=code in PASSING,
+        refused=code in RENEWABLE,
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -167,21 +185,13 @@ class _Session(threading.local):
 _session = _Session()
 
 
-class _LogFilter(logging.Filter):
-    """Takes secrets out of what rasterio logs, and notes the requests that GDAL sends again.
-
-    Query strings may be signatures; they stand in file names, too, not in URLs only.
-    """
+class _LogFilter(SecretFilter):
+    """Notes the requests that GDAL sends again, in what rasterio logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if code := re.search(r"HTTP error code(?: for .*)?: (\d+)", message):
+        if code := re.search(r"HTTP error code(?: for .*)?: (\d+)", record.getMessage()):
             _session.asked_again = int(code[1])
-        shown = re.sub(r"\?[^\s'\"`,]+", "?…", message)
-        shown = re.sub(r"://[^\s/?#]*@", "://", shown)
-        if shown != message:
-            record.msg, record.args = shown, ()
-        return True
+        return super().filter(record)
 
 
 for _module in ("_base", "_env", "_err", "_io", "_vsiopener", "_warp", "env", "session"):

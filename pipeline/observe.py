@@ -17,9 +17,10 @@ from pipeline.cube import (
     overlaps,
 )
 from pipeline.errors import ReadingError
+from pipeline.faults import Fault, FaultLog
 from pipeline.grid import Cell
 from pipeline.item import SCL, Item
-from pipeline.reader import Fault, FaultLog, ReaderSettings
+from pipeline.reader import ReaderSettings
 
 
 @dataclass(frozen=True)

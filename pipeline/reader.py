@@ -1,68 +1,51 @@
 """Rasters → windows of `uint16`, read natively: stackstac's reader protocol without its warp."""
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import rasterio
 from affine import Affine
-from rasterio.crs import CRS
+from numba import njit
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
+from pipeline import cog_raster
+from pipeline.access import OPEN, Access
+from pipeline.byte_ranges import ByteRanges, FileRanges, HttpRanges
 from pipeline.errors import ReadingError
-from pipeline.gdal_access import Failure, failure, gdal_path, gdal_session, is_remote
+from pipeline.faults import Failure, Fault, FaultLog, Unreadable
+from pipeline.gdal_access import failure, gdal_path, gdal_session, is_remote
+from pipeline.gdal_raster import read_with_gdal
+from pipeline.native_window import Target, placement, read_native
+from pipeline.patience import patiently
 from pipeline.storage import public_url
 
-_ALIGNED = 1e-3  # of a pixel: grids closer than that are one
+_GDAL_AT_ONCE = 8  # GDAL holds a thread that decodes and one that waits alike
+_gdal_turn = threading.BoundedSemaphore(_GDAL_AT_ONCE)
 
-
-@dataclass(frozen=True)
-class Fault:
-    """A raster that was left out: its URL without secrets, its band, and a short reason."""
-
-    asset: str
-    band: str
-    reason: str
-
-
-class FaultLog:
-    """The faults that readers of this process have met; threads may share one."""
-
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-
-    def append(self, fault: Fault) -> None:
-        """Note a fault."""
-        self._faults.append(fault)
-
-    def __iter__(self) -> Iterator[Fault]:
-        return iter(tuple(self._faults))
-
-    def __len__(self) -> int:
-        return len(self._faults)
-
-    def __dask_tokenize__(self) -> int:
-        return id(self)  # what a reader reads does not depend on the faults it has met
+SATURATED = 65535
+"""The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
 
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """How a raster that cannot be read is met.
+    """How rasters are opened, and how one that cannot be read is met.
 
-    `timeout` is the seconds a request may take; one that takes longer, or is answered with 429 or
-    5xx, is sent again up to `retries` times. A raster that is still unreachable then raises. One
-    that is missing (404) or damaged is nodata, and a fault; with `strict` it raises, too.
+    `timeout` is the seconds to wait for a server's next bytes. What may pass (no connection, no
+    answer in time, HTTP 429 and 5xx) is tried again for `patience` seconds; a raster that is still
+    unreachable then raises. One that is missing (404) or damaged is nodata, and a fault; with
+    `strict` it raises, too.
     """
 
     strict: bool = False
-    timeout: float = 60.0
-    retries: int = 4
+    timeout: float = 30.0
+    patience: float = 120.0
+    access: Access = OPEN
 
 
 class NativeReader:
@@ -71,8 +54,9 @@ class NativeReader:
     The raster's own georeferencing decides. Where its grid agrees with the one asked for, the
     native window is read as it is; where its pixels are a whole number of times coarser, they are
     repeated; only where grids truly differ it is warped, by nearest neighbour. What lies outside
-    the raster is 0, and so is the raster's own nodata value. Holds no open file, so it is
-    thread-safe and can be pickled.
+    the raster is 0, and so are the raster's own nodata value and, in bands of uint16, saturated
+    pixels. Tiled GeoTIFFs in files and on HTTP servers are read by `pipeline.cog_raster`, all else
+    by GDAL. Holds no open file, so it is thread-safe and can be pickled.
 
     `offsets` (href → DN) is what is added to stored numbers, `bands` (href → band) names them in
     `faults`.
@@ -111,14 +95,13 @@ class NativeReader:
         or credentials never passes for land without observations; and where it is missing or
         damaged, if the settings are strict.
         """
-        found = self._attempt(window, fresh=self.url in _failed_before)
-        if isinstance(found, Failure) and not found.certain and is_remote(self.url):
-            # In the middle of a file GDAL has one word for a cut file and for a refused request.
-            found = self._attempt(window, fresh=True, doubting=True)
-        if not isinstance(found, Failure):
-            _failed_before.discard(self.url)
-            return self._narrowed(remove_offset(found, self.offset))
-        _failed_before.add(self.url)
+        target = _target(self.spec, window)
+        try:
+            stored = self._stored(target)
+        except Unreadable as error:
+            found = error.failure
+        else:
+            return self._narrowed(harmonised(stored, self.offset))
         fault = Fault(public_url(self.url), self.band, found.reason)
         if found.unreachable:
             raise ReadingError(
@@ -130,27 +113,78 @@ class NativeReader:
                 "strictness to leave this observation out"
             )
         self.faults.append(fault)
-        return np.zeros((round(window.height), round(window.width)), self.dtype)
-
-    def _attempt(
-        self, window: Window, *, fresh: bool, doubting: bool = False
-    ) -> np.ndarray | Failure:
-        """The window as it is stored; a failure is no exception, whose cause may hold a secret."""
-        try:
-            with (
-                gdal_session(
-                    self.settings.timeout, self.settings.retries, fresh=fresh, doubting=doubting
-                ),
-                rasterio.open(gdal_path(self.url), sharing=False) as raster,
-            ):
-                return _read_window(raster, self.spec, window)
-        except _Unreadable as error:
-            return Failure(str(error), unreachable=False)
-        except RasterioError as error:
-            return failure(error)
+        return np.zeros(target.shape, self.dtype)
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _stored(self, target: Target) -> np.ndarray:
+        """The window as it is stored; raises Unreadable, whose causes may hold no secret."""
+        file = self._file()
+        if file is not None:
+            try:
+                raster = cog_raster.open_cog(file, self.url)
+                if raster is not None and raster.header.epsg == self.spec.epsg:
+                    place = placement(raster, target)
+                    if place is not None:
+                        return read_native(raster, place, target.shape)
+            except Unreadable:
+                cog_raster.forget(self.url)
+                raise
+        with _gdal_turn:
+            return patiently(
+                lambda: self._with_gdal(target), self.settings.patience, self.faults.retried
+            )
+
+    def _file(self) -> ByteRanges | None:
+        """The raster's bytes, where they are read without GDAL."""
+        scheme = urlsplit(self.url).scheme
+        if scheme in ("http", "https"):
+            settings = self.settings
+            return HttpRanges(
+                self.url, settings.access, settings.timeout, settings.patience, self.faults.retried
+            )
+        if scheme == "file":
+            return FileRanges(unquote(urlsplit(self.url).path))
+        if "://" in self.url or self.url.startswith("/vsi"):
+            return None
+        return FileRanges(self.url)
+
+    def _with_gdal(self, target: Target) -> np.ndarray:
+        try:
+            return self._attempt(target)
+        except Unreadable as error:
+            found = error.failure
+        if found.refused and self.settings.access.signs(self.url):
+            self.faults.retried()
+            return self._attempt(target, fresh=True, renew=True)
+        if not found.certain and is_remote(self.url):
+            # In the middle of a file GDAL has one word for a cut file and for a refused request.
+            return self._attempt(target, fresh=True, doubting=True)
+        raise Unreadable(found)
+
+    def _attempt(
+        self, target: Target, *, fresh: bool = False, doubting: bool = False, renew: bool = False
+    ) -> np.ndarray:
+        access = self.settings.access
+        path = gdal_path(access.address(self.url, renew=renew))
+        failed: Failure
+        try:
+            with gdal_session(
+                self.settings.timeout,
+                access.s3_options(),
+                fresh=fresh or self.url in _failed_before,
+                doubting=doubting,
+            ):
+                values = read_with_gdal(path, self.spec.epsg, target)
+            _failed_before.discard(self.url)
+            return values
+        except Unreadable as error:
+            failed = error.failure
+        except RasterioError as error:
+            failed = failure(error)
+        _failed_before.add(self.url)
+        raise Unreadable(failed)  # beside the exception, whose cause may hold a secret
 
     def _narrowed(self, values: np.ndarray) -> np.ndarray:
         if values.dtype.itemsize > self.dtype.itemsize:
@@ -158,126 +192,34 @@ class NativeReader:
         return values.astype(self.dtype, copy=False)
 
 
-def remove_offset(values: np.ndarray, offset: int) -> np.ndarray:
+def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
     """Reflectance × 10000 from stored numbers: 0 stays 0 (nodata), else within 1 … 65535.
 
-    `values` is an unsigned integer array; the result, of its dtype, may be `values` itself.
+    `values` is uint8 or uint16; the result, of its dtype, may be `values` itself, changed.
+    Saturated numbers of uint16 become 0.
     """
-    if offset == 0:
-        return values
-    top = np.iinfo(values.dtype).max
-    if offset < 0:
-        shift = values.dtype.type(min(-offset, top - 1))
-        moved = np.maximum(values, shift + values.dtype.type(1)) - shift
-    else:
-        shift = values.dtype.type(min(offset, top))
-        moved = np.minimum(values, top - shift) + shift
-    return moved * (values != 0)
+    if values.dtype == np.uint16:
+        _harmonise(values.reshape(-1), offset)
+    elif offset:
+        raise ValueError("only bands of uint16 have an offset")
+    return values
 
 
-class _Unreadable(Exception):
-    """A raster that opens, but is not what is asked for."""
+@njit(nogil=True, cache=True)
+def _harmonise(values: np.ndarray, offset: int) -> None:
+    for i in range(len(values)):
+        stored = np.int64(values[i])
+        moved = min(max(stored + offset, 1), 65535)
+        values[i] = 0 if stored in (0, SATURATED) else moved
 
 
 # URLs that failed when this process last read them: GDAL would remember it, and not try again.
 _failed_before: set[str] = set()
 
 
-def _read_window(raster: DatasetReader, spec: RasterSpec, window: Window) -> np.ndarray:
-    if raster.count != 1:
-        raise _Unreadable(f"has {raster.count} bands, not one")
-    if np.dtype(raster.dtypes[0]).kind not in "ui":
-        raise _Unreadable(f"holds {raster.dtypes[0]}, not integers")
-    if raster.crs is None:
-        raise _Unreadable("has no coordinate reference system")
-    nodata = _nodata(raster)
+def _target(spec: RasterSpec, window: Window) -> Target:
     step_x, step_y = spec.transform.a, spec.transform.e
     left = spec.transform.c + window.col_off * step_x
     top = spec.transform.f + window.row_off * step_y
-    target = Affine(step_x, 0, left, 0, step_y, top)
     shape = (round(window.height), round(window.width))
-    placement = _placement(raster, spec, target)
-    if placement is None:
-        with WarpedVRT(
-            raster,
-            crs=CRS.from_epsg(spec.epsg),
-            transform=target,
-            height=shape[0],
-            width=shape[1],
-            resampling=Resampling.nearest,
-            src_nodata=nodata,
-            nodata=nodata,
-        ) as warped:
-            return _unsigned(warped.read(1), nodata)
-    return _read_native(raster, *placement, shape, nodata)
-
-
-def _nodata(raster: DatasetReader) -> int:
-    """The value that stands for nodata: the raster's own where its type can hold it, else 0."""
-    limits = np.iinfo(raster.dtypes[0])
-    own = raster.nodata
-    if own is None or not (limits.min <= own <= limits.max and float(own).is_integer()):
-        return 0
-    return int(own)
-
-
-def _placement(
-    raster: DatasetReader, spec: RasterSpec, target: Affine
-) -> tuple[int, int, int] | None:
-    """How often the raster's pixels are repeated, and the target's row and column in those.
-
-    None where the two grids truly differ.
-    """
-    own = raster.transform
-    ratio = round(own.a / target.a)
-    row, column = (own.f - target.f) / -target.e, (target.c - own.c) / target.a
-    agree = (
-        ratio >= 1
-        and own.b == own.d == 0
-        and abs(own.a - ratio * target.a) * raster.width < _ALIGNED * target.a
-        and abs(own.e - ratio * target.e) * raster.height < _ALIGNED * -target.e
-        and abs(row - round(row)) < _ALIGNED
-        and abs(column - round(column)) < _ALIGNED
-        and (raster.crs == CRS.from_epsg(spec.epsg) or raster.crs.to_epsg() == spec.epsg)
-    )
-    return (ratio, round(row), round(column)) if agree else None
-
-
-def _read_native(
-    raster: DatasetReader, ratio: int, row: int, column: int, shape: tuple[int, int], nodata: int
-) -> np.ndarray:
-    """`shape` pixels from `row`, `column` on, counted in pixels `ratio` times finer than its own.
-
-    Outside the raster they are 0.
-    """
-    rows = (max(row, 0), min(row + shape[0], raster.height * ratio))
-    columns = (max(column, 0), min(column + shape[1], raster.width * ratio))
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        raise _Unreadable("lies elsewhere than its item says")
-    first_row, first_column = rows[0] // ratio, columns[0] // ratio
-    native = Window(
-        first_column,
-        first_row,
-        -(-columns[1] // ratio) - first_column,
-        -(-rows[1] // ratio) - first_row,
-    )
-    values = _unsigned(raster.read(1, window=native), nodata)
-    if ratio > 1:
-        values = values.repeat(ratio, axis=0).repeat(ratio, axis=1)
-        skip_rows, skip_columns = rows[0] - first_row * ratio, columns[0] - first_column * ratio
-        values = values[skip_rows:, skip_columns:]
-        values = values[: rows[1] - rows[0], : columns[1] - columns[0]]
-    if values.shape == shape:
-        return values
-    padded = np.zeros(shape, values.dtype)
-    padded[rows[0] - row : rows[1] - row, columns[0] - column : columns[1] - column] = values
-    return padded
-
-
-def _unsigned(values: np.ndarray, nodata: int) -> np.ndarray:
-    """The values as uint8 or uint16, 0 where they are nodata or below 0."""
-    if nodata != 0:
-        values[values == nodata] = 0
-    if values.dtype in (np.uint8, np.uint16):
-        return values
-    return np.clip(values, 0, 65535).astype(np.uint16)
+    return Target(Affine(step_x, 0, left, 0, step_y, top), shape)

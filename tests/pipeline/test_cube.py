@@ -19,10 +19,10 @@ from pipeline.cube import (
     reaching,
     substituted,
 )
+from pipeline.faults import FaultLog
 from pipeline.footprint import footprint
 from pipeline.grid import Cell, parse_tile
 from pipeline.item import Asset, Item
-from pipeline.reader import FaultLog
 from tests.pipeline.rasters import EPSG, LEFT, TOP, make_item, write_raster
 
 BOUNDS = (LEFT + 100, TOP - 900, LEFT + 700, TOP - 200)  # 60 × 70 pixels of 10 m, from (20, 10)

@@ -17,7 +17,8 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
-from pipeline.reader import FaultLog, NativeReader, ReaderSettings
+from pipeline.faults import FaultLog
+from pipeline.reader import NativeReader, ReaderSettings
 from tests.catalog_servers import serving
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster
 
@@ -121,7 +122,7 @@ def ill(content: bytes) -> Iterator[Ill]:
 
 def reader_of(url: str, **settings: Any) -> tuple[NativeReader, FaultLog]:
     faults = FaultLog()
-    given = ReaderSettings(**({"retries": 0, "timeout": 1} | settings))
+    given = ReaderSettings(**({"patience": 0, "timeout": 1} | settings))
     reader = NativeReader(
         url=url, spec=SPEC, dtype=np.dtype("uint16"), faults=faults, settings=given
     )
@@ -150,7 +151,6 @@ def test_a_refusing_server_is_told_from_a_damaged_raster(ill: Ill, status: int) 
 def test_a_server_that_refuses_in_the_middle_of_a_file(
     ill: Ill, status: int, window: Window
 ) -> None:
-    """There GDAL reports no more than a block that is too short, as of a truncated file."""
     ill.how, ill.in_the_middle = status, True
     said = unreachable(f"{ill.address}/a.tif", window)
     assert f"its server answered HTTP {status}" in said
@@ -164,7 +164,9 @@ def test_a_server_that_refuses_in_the_middle_of_a_file(
         ("hangs up", False, "no connection to its server"),
         ("hangs up", True, "no connection to its server"),
         ("stalls", False, "its server did not answer in time"),
-        ("stalls", True, "no connection to its server"),
+        ("stalls", True, "its server did not answer in time"),
+        ("stops short", False, "its server's answer broke off"),
+        ("stops short", True, "its server's answer broke off"),
     ],
 )
 def test_a_lost_connection_is_told_from_a_damaged_raster(
@@ -187,9 +189,8 @@ def test_a_signature_that_expires_between_two_blocks(ill: Ill, values: np.ndarra
 
 
 def test_an_answer_that_breaks_off_once_is_asked_for_again(ill: Ill, values: np.ndarray) -> None:
-    """What GDAL calls truncated is looked at a second time, without what it remembers."""
     ill.how, ill.in_the_middle = "stops short", True
-    reader, faults = reader_of(f"{ill.address}/a.tif")
+    reader, faults = reader_of(f"{ill.address}/a.tif", patience=20)
 
     class Recovering(list[str]):
         def append(self, path: str) -> None:

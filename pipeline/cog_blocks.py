@@ -1,0 +1,109 @@
+"""The pixels of a tiled GeoTIFF's window: its blocks fetched, inflated, and put in their places.
+
+GDAL does the same in half as much time again (tests/benchmarks/results/reading.md): it opens the
+file anew for each window, copies a block several times, and waits for the network with a thread
+that could decode.
+"""
+
+import threading
+from collections.abc import Iterator
+
+import deflate
+import numpy as np
+from dask.system import CPU_COUNT
+from numba import njit
+
+from pipeline.byte_ranges import ByteRanges
+from pipeline.cog_header import CogHeader
+from pipeline.faults import damaged
+
+_GAP = 4096  # bytes between blocks that are rather read than asked for separately
+_MOST = 16 * 2**20  # bytes of one request
+
+# More threads wait for bytes than there are cores to decode them.
+_decoding = threading.BoundedSemaphore(CPU_COUNT)
+
+Span = tuple[int, int]  # first, and first after
+
+
+def read_pixels(file: ByteRanges, header: CogHeader, rows: Span, columns: Span) -> np.ndarray:
+    """A window of the raster as it is stored, in the header's dtype: (rows, columns).
+
+    The window lies within the raster. Blocks that were never written are 0. Raises Unreadable.
+    """
+    window = np.zeros((rows[1] - rows[0], columns[1] - columns[0]), header.dtype)
+    places = dict(_blocks(header, rows, columns))
+    for block, content in _contents(file, header, sorted(places)):
+        with _decoding:
+            _put(_decoded(content, header), header, places[block], rows, columns, window)
+    return window
+
+
+def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, Span]]:
+    """The number of each block that a window meets, and its row and column among the blocks."""
+    across = -(-header.width // header.block[1])
+    for row in range(rows[0] // header.block[0], -(-rows[1] // header.block[0])):
+        for column in range(columns[0] // header.block[1], -(-columns[1] // header.block[1])):
+            yield row * across + column, (row, column)
+
+
+def _contents(
+    file: ByteRanges, header: CogHeader, blocks: list[int]
+) -> Iterator[tuple[int, memoryview]]:
+    """The stored bytes of blocks; neighbours in the file come with one request."""
+    wanted = sorted(
+        (int(header.offsets[b]), int(header.counts[b]), b) for b in blocks if header.counts[b]
+    )
+    while wanted:
+        start, end = wanted[0][0], 0
+        together: list[tuple[int, int, int]] = []
+        for offset, count, block in wanted:
+            if together and (offset > end + _GAP or offset + count > start + _MOST):
+                break
+            end = max(end, offset + count)
+            together.append((offset - start, count, block))
+        wanted = wanted[len(together) :]
+        content = memoryview(file.read(start, end - start))
+        if len(content) < end - start:
+            raise damaged()
+        for offset, count, block in together:
+            yield block, content[offset : offset + count]
+
+
+def _decoded(content: memoryview, header: CogHeader) -> np.ndarray:
+    """A whole block's stored numbers: (block rows, block columns)."""
+    size = header.block[0] * header.block[1] * header.dtype.itemsize
+    try:
+        plain = deflate.zlib_decompress(content, size) if header.deflated else content
+    except deflate.DeflateError:
+        raise damaged() from None
+    if len(plain) != size:
+        raise damaged()
+    return np.frombuffer(plain, header.dtype).reshape(header.block)
+
+
+def _put(
+    block: np.ndarray, header: CogHeader, place: Span, rows: Span, columns: Span, window: np.ndarray
+) -> None:
+    """Put what a block holds of the window there."""
+    first_row, first_column = place[0] * header.block[0], place[1] * header.block[1]
+    top, bottom = max(rows[0], first_row), min(rows[1], first_row + header.block[0])
+    left, right = max(columns[0], first_column), min(columns[1], first_column + header.block[1])
+    of_block = slice(top - first_row, bottom - first_row)
+    target = window[top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+    if header.differenced:
+        _summed(block[of_block], left - first_column, target)
+    else:
+        target[:] = block[of_block, left - first_column : right - first_column]
+
+
+@njit(nogil=True, cache=True)
+def _summed(differences: np.ndarray, skip: int, target: np.ndarray) -> None:
+    """Undo TIFF's predictor 2 in whole rows; their pixels from `skip` on go to `target`."""
+    for y in range(target.shape[0]):
+        total = differences[y, 0] * 0
+        for x in range(skip):
+            total += differences[y, x]
+        for x in range(target.shape[1]):
+            total += differences[y, skip + x]
+            target[y, x] = total

@@ -1,0 +1,113 @@
+"""A window of one grid, read natively from a raster of an equal or a whole number coarser grid."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from affine import Affine
+
+from pipeline.faults import damaged
+
+_ALIGNED = 1e-3  # of a pixel: grids closer than that are one
+
+Span = tuple[int, int]  # first, and first after
+
+
+class Raster(Protocol):
+    """One band on its own grid, north up."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def transform(self) -> Affine:
+        """Its grid, in its own CRS."""
+
+    @property
+    def nodata(self) -> int:
+        """The stored number that stands for nodata."""
+
+    def read(self, rows: Span, columns: Span) -> np.ndarray:
+        """A window within the raster, as it is stored. Raises Unreadable."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The window that is asked for: its grid, from its upper left corner on, (rows, columns)."""
+
+    transform: Affine
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a target lies on a raster: how often a pixel is repeated, and where it begins in those.
+
+    `row` and `column` count pixels `ratio` times finer than the raster's own.
+    """
+
+    ratio: int
+    row: int
+    column: int
+
+
+def placement(raster: Raster, target: Target) -> Placement | None:
+    """How a target in the raster's own CRS lies on it; None where the two grids truly differ."""
+    own, wanted = raster.transform, target.transform
+    ratio = round(own.a / wanted.a)
+    row, column = (own.f - wanted.f) / -wanted.e, (wanted.c - own.c) / wanted.a
+    agree = (
+        ratio >= 1
+        and own.b == own.d == 0
+        and abs(own.a - ratio * wanted.a) * raster.width < _ALIGNED * wanted.a
+        and abs(own.e - ratio * wanted.e) * raster.height < _ALIGNED * -wanted.e
+        and abs(row - round(row)) < _ALIGNED
+        and abs(column - round(column)) < _ALIGNED
+    )
+    return Placement(ratio, round(row), round(column)) if agree else None
+
+
+def read_native(raster: Raster, place: Placement, shape: tuple[int, int]) -> np.ndarray:
+    """The target's pixels as uint8 or uint16, 0 where they are nodata or outside the raster.
+
+    Raises Unreadable, too where the raster lies elsewhere.
+    """
+    ratio, row, column = place.ratio, place.row, place.column
+    rows = (max(row, 0), min(row + shape[0], raster.height * ratio))
+    columns = (max(column, 0), min(column + shape[1], raster.width * ratio))
+    if rows[0] >= rows[1] or columns[0] >= columns[1]:
+        raise damaged("lies elsewhere than its item says")
+    own_rows = (rows[0] // ratio, -(-rows[1] // ratio))
+    own_columns = (columns[0] // ratio, -(-columns[1] // ratio))
+    values = unsigned(raster.read(own_rows, own_columns), raster.nodata)
+    if ratio > 1:
+        values = values.repeat(ratio, axis=0).repeat(ratio, axis=1)
+        values = values[rows[0] - own_rows[0] * ratio :, columns[0] - own_columns[0] * ratio :]
+        values = values[: rows[1] - rows[0], : columns[1] - columns[0]]
+    if values.shape == shape:
+        return values
+    padded = np.zeros(shape, values.dtype)
+    padded[rows[0] - row : rows[1] - row, columns[0] - column : columns[1] - column] = values
+    return padded
+
+
+def unsigned(values: np.ndarray, nodata: int) -> np.ndarray:
+    """The values as uint8 or uint16, 0 where they are nodata or below 0; may be `values` itself."""
+    if nodata != 0:
+        values[values == nodata] = 0
+    if values.dtype in (np.uint8, np.uint16):
+        return values
+    return np.clip(values, 0, 65535).astype(np.uint16)
+
+
+def nodata_of(stated: float | None, dtype: np.dtype) -> int:
+    """The number that stands for nodata: the stated one where the type can hold it, else 0."""
+    limits = np.iinfo(dtype)
+    if stated is None or not (limits.min <= stated <= limits.max and float(stated).is_integer()):
+        return 0
+    return int(stated)
