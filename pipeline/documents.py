@@ -1,5 +1,6 @@
 """JSON documents of a catalogue, from files or over HTTP, with time limits and retries."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
 from pipeline.errors import CatalogError, CatalogUnavailable
@@ -19,17 +21,52 @@ from pipeline.storage import public_url
 
 TIMEOUT = 30.0  # seconds to connect, and between bytes
 _CONCURRENT = 16  # requests at once
+_BROKEN_OFF = 2  # further tries after answers that broke off
+_PATIENCE = 60.0  # seconds that a server's Retry-After may make us wait
+
+
+class _Retry(Retry):
+    """Waits as long as the server asks for (Retry-After), within reason."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        try:
+            return min(super().parse_retry_after(retry_after), _PATIENCE)
+        except InvalidHeader:
+            return 0.0
 
 
 def retries() -> Retry:
-    """Four tries with pauses of 0.5, 1 and 2 seconds, where a later one may do better."""
-    return Retry(
+    """Four tries with pauses of 0.5, 1 and 2 seconds, where a later one may do better.
+
+    A server that says how long to wait is heard, up to a minute a try.
+    """
+    return _Retry(
         total=3,
         backoff_factor=0.5,
         status_forcelist=(429, 500, 502, 503, 504),
         allowed_methods=frozenset({"GET", "POST"}),
         raise_on_status=False,
     )
+
+
+class _Adapter(HTTPAdapter):
+    """Asks again for an answer that broke off in its middle, which `retries` does not see."""
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        answer = super().send(*args, **kwargs)
+        for _ in range(_BROKEN_OFF):
+            with contextlib.suppress(requests.exceptions.ChunkedEncodingError):
+                answer.content  # noqa: B018 - it is read here, and kept
+                break
+            answer = super().send(*args, **kwargs)
+        return answer
+
+
+def equipped(session: requests.Session) -> requests.Session:
+    """The session, with connections for many requests at once and further tries."""
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(max_retries=retries(), pool_maxsize=_CONCURRENT))
+    return session
 
 
 def is_web(location: str) -> bool:
@@ -80,9 +117,7 @@ class Documents:
     session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
-        adapter = HTTPAdapter(max_retries=retries(), pool_maxsize=_CONCURRENT)
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, adapter)
+        equipped(self.session)
 
     def read(self, location: str) -> dict[str, Any]:
         """The JSON object at an address or path.

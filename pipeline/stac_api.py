@@ -4,15 +4,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+import requests
 import shapely
-from pystac_client import Client, ConformanceClasses
+from pystac.errors import STACError, STACTypeError
+from pystac_client import Client, ConformanceClasses, ItemSearch
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
-from pipeline.documents import TIMEOUT, failure_reason, retries, unavailable
-from pipeline.errors import CatalogError
+from pipeline.documents import TIMEOUT, equipped, failure_reason, unavailable
+from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.region import Region
 from pipeline.static_catalog import absolute, links_of
 from pipeline.storage import public_url
@@ -21,6 +26,7 @@ _Answer = TypeVar("_Answer")
 _PAGE = 200  # items an answer
 _SLICES_AT_ONCE = 4
 _OUTLINE = 500  # vertices of a region that servers take in a request
+_FOREIGN = (STACError, STACTypeError, ClientTypeError)  # of documents that are no STAC
 _LOOK_AT = 500  # items from which the years of a catalogue are told
 
 
@@ -48,9 +54,7 @@ class StacApi:
         search = {**self._asked(client), "intersects": _outline(region)}
 
         def month(slice_: tuple[datetime, datetime]) -> list[dict[str, Any]]:
-            return self._answered(
-                lambda: list(client.search(**search, datetime=slice_).items_as_dicts())
-            )
+            return self._answered(lambda: self._all_pages(client.search(**search, datetime=slice_)))
 
         seen: set[str] = set()
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as threads:
@@ -72,8 +76,34 @@ class StacApi:
         yield from self._answered(lambda: list(search.items_as_dicts()))
 
     def _client(self) -> Client:
-        io = StacApiIO(timeout=TIMEOUT, max_retries=retries())
-        return self._answered(lambda: Client.open(self.location, stac_io=io))
+        io = StacApiIO()
+        equipped(io.session)
+        client = self._answered(
+            lambda: Client.open(
+                self.location,
+                stac_io=io,
+                timeout=TIMEOUT,
+                request_modifier=partial(_with_secrets, self.location),
+            )
+        )
+        client.add_conforms_to("ITEM_SEARCH")  # its link to a search says so, if nothing else does
+        return client
+
+    def _all_pages(self, search: ItemSearch) -> list[dict[str, Any]]:
+        """The items of a search; raises CatalogError where its pages never end."""
+        items: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        for page in search.pages_as_dicts():
+            known = len(seen)
+            items += page["features"]
+            seen.update(str(item.get("id")) for item in page["features"])
+            if len(seen) == known:
+                raise CatalogError(
+                    public_url(self.location),
+                    "its search gives the same page again and again",
+                    "Tell who runs the catalogue, or use another one",
+                )
+        return items
 
     def _asked(self, client: Client) -> dict[str, Any]:
         asked: dict[str, Any] = {"collections": [self.collection], "limit": _PAGE}
@@ -93,7 +123,7 @@ class StacApi:
     def _require_collection(self, client: Client) -> None:
         if not client.conforms_to(ConformanceClasses.COLLECTIONS):
             return
-        names = self._answered(lambda: [c.id for c in client.get_collections()])
+        names = self._answered(lambda: self._names_until_found(client))
         if self.collection not in names:
             raise CatalogError(
                 f"collection {self.collection!r}",
@@ -102,18 +132,48 @@ class StacApi:
                 "Name one of these under [catalog]",
             )
 
+    def _names_until_found(self, client: Client) -> set[str]:
+        names: set[str] = set()
+        for collection in client.get_collections():
+            if collection.id in names:
+                break  # a server that gives the same page again and again
+            names.add(collection.id)
+            if collection.id == self.collection:
+                break
+        return names
+
     def _answered(self, ask: Callable[[], _Answer]) -> _Answer:
+        error: CatalogError | CatalogUnavailable
         try:
             return ask()
-        except APIError as error:
-            reason = f"status {error.status_code}" if error.status_code else failure_reason(error)
-            raise unavailable(self.location, reason) from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise CatalogError(
+        except CatalogError:
+            raise
+        except APIError as failure:
+            error = unavailable(self.location, _reason(failure))
+        except (KeyError, TypeError, ValueError, AttributeError, *_FOREIGN) as cause:
+            error = CatalogError(
                 public_url(self.location),
-                f"its answers are not those of a STAC API ({type(error).__name__})",
+                f"its answers are not those of a STAC API ({type(cause).__name__})",
                 "Check the address; it is that of the API's landing page",
-            ) from error
+            )
+        raise error  # out here, so that it holds no cause whose text may show a secret
+
+
+def _with_secrets(location: str, request: requests.Request) -> requests.Request:
+    """The request, with the user, password and query of `location` where it is to that server."""
+    own, asked = urlsplit(location), urlsplit(request.url)
+    if (own.scheme, own.hostname, own.port) == (asked.scheme, asked.hostname, asked.port):
+        if own.username or own.password:
+            request.auth = (unquote(own.username or ""), unquote(own.password or ""))
+        there = dict(parse_qsl(asked.query))
+        query = {key: value for key, value in parse_qsl(own.query) if key not in there}
+        request.params = {**query, **request.params}
+    return request
+
+
+def _reason(error: APIError) -> str:
+    status = getattr(error, "status_code", None)  # not there at all where nothing was answered
+    return f"status {status}" if status else failure_reason(error)
 
 
 def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
@@ -130,11 +190,12 @@ def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
 
 
 def _outline(region: Region) -> dict[str, Any]:
-    """The region, or a simpler one around it, as a request can carry it."""
+    """The region, or a simpler one that holds it, as a request can carry it."""
     geometry = region.geometry
     tolerance = 0.01
     while shapely.get_num_coordinates(geometry) > _OUTLINE and tolerance < 1.0:
-        geometry = region.geometry.buffer(tolerance).simplify(tolerance)
+        # Its arcs cut, the buffer is 0.92 as wide at its narrowest: more than is then taken off.
+        geometry = geometry.buffer(tolerance, quad_segs=2).simplify(0.9 * tolerance)
         tolerance *= 2
     if shapely.get_num_coordinates(geometry) > _OUTLINE:
         geometry = region.geometry.convex_hull
