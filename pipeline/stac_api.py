@@ -18,6 +18,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from pipeline.documents import TIMEOUT, equipped, failure_reason, unavailable
 from pipeline.errors import CatalogError, CatalogUnavailable
+from pipeline.outline import outline
 from pipeline.region import Region
 from pipeline.static_catalog import absolute, links_of
 from pipeline.storage import public_url
@@ -25,7 +26,7 @@ from pipeline.storage import public_url
 _Answer = TypeVar("_Answer")
 _PAGE = 200  # items an answer
 _SLICES_AT_ONCE = 4
-_OUTLINE = 500  # vertices of a region that servers take in a request
+_VERTICES = 500  # vertices of a region that servers take in a request
 _FOREIGN = (STACError, STACTypeError, ClientTypeError)  # of documents that are no STAC
 _LOOK_AT = 500  # items from which the years of a catalogue are told
 
@@ -51,7 +52,7 @@ class StacApi:
         """
         client = self._client()
         self._require_collection(client)
-        search = {**self._asked(client), "intersects": _outline(region)}
+        search = {**self._asked(client), "intersects": _asked_ground(region)}
 
         def month(slice_: tuple[datetime, datetime]) -> list[dict[str, Any]]:
             return self._answered(lambda: self._all_pages(client.search(**search, datetime=slice_)))
@@ -69,7 +70,7 @@ class StacApi:
         client = self._client()
         search = client.search(
             collections=[self.collection],
-            intersects=_outline(region),
+            intersects=_asked_ground(region),
             limit=_PAGE,
             max_items=_LOOK_AT,
         )
@@ -189,19 +190,9 @@ def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     return list(zip(starts, ends, strict=True))
 
 
-def _outline(region: Region) -> dict[str, Any]:
-    """The region, or a simpler one that holds it, as a request can carry it."""
-    geometry = region.geometry
-    tolerance = 0.01
-    while shapely.get_num_coordinates(geometry) > _OUTLINE and tolerance < 1.0:
-        # Its arcs cut, the buffer is 0.92 as wide at its narrowest: more than is then taken off.
-        geometry = geometry.buffer(tolerance, quad_segs=2).simplify(0.9 * tolerance)
-        tolerance *= 2
-    if shapely.get_num_coordinates(geometry) > _OUTLINE:
-        geometry = region.geometry.convex_hull
-    world = shapely.box(-180.0, -90.0, 180.0, 90.0)
-    outline: dict[str, Any] = shapely.geometry.mapping(geometry.intersection(world))
-    return outline
+def _asked_ground(region: Region) -> dict[str, Any]:
+    geometry: dict[str, Any] = shapely.geometry.mapping(outline(region.geometry, _VERTICES))
+    return geometry
 
 
 def _self_link(item: dict[str, Any], otherwise: str) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import numpy as np
 import pytest
-import shapely
-from shapely.geometry import shape
 from urllib3 import HTTPResponse
 
 from pipeline.catalog import open_catalog, period_of, search
@@ -18,7 +15,6 @@ from pipeline.documents import Documents, retries
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.region import Region, read_region
 from pipeline.settings import MapSettings
-from pipeline.stac_api import _outline
 from tests.catalog_servers import ApiState, api_server, collection, serving
 from tests.stac_items import earth_search_item
 
@@ -229,29 +225,6 @@ def test_secrets_go_to_the_catalogue_s_own_server_only(
     searches = {ask for ask in asked if ask[1].startswith("/search")}
     other = ("localhost", "/search", False)
     assert searches == {other if elsewhere else ("127.0.0.1", "/search?key=h%26sh", True)}
-
-
-def _islands(count: int) -> shapely.Geometry:
-    places = np.random.default_rng(0).uniform(-60, 60, (count, 2))
-    return shapely.union_all(shapely.box(*(places - 0.02).T, *(places + 0.02).T))
-
-
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        shapely.Point(5, 51).buffer(3, quad_segs=5000),
-        shapely.Point(179.9, 0).buffer(0.1, quad_segs=5000),
-        shapely.Point(5, 51).buffer(3).difference(shapely.Point(5, 51).buffer(2.9, 3000)),
-        shapely.LineString(np.random.default_rng(1).uniform(0, 3, (300, 2))).buffer(0.001),
-        _islands(150),
-        _islands(1000),
-    ],
-)
-def test_what_a_server_is_asked_for_holds_the_whole_region(geometry: shapely.Geometry) -> None:
-    asked = shape(_outline(Region(geometry, "made")))
-    assert asked.is_valid
-    assert shapely.get_num_coordinates(asked) <= 510  # the world's edge may cut it
-    assert asked.covers(geometry)
 
 
 @pytest.mark.parametrize(
