@@ -22,6 +22,7 @@ from pipeline.faults import FaultLog
 from pipeline.footprint import footprint
 from pipeline.grid import PIXEL, Cell
 from pipeline.item import Asset, Item
+from pipeline.read_ahead import ReadAhead
 from pipeline.reader import NativeReader, ReaderSettings
 
 Bounds = tuple[float, float, float, float]
@@ -130,19 +131,21 @@ def observations(
     dtype: type[np.unsignedinteger] = np.uint16,
     settings: ReaderSettings | None = None,
     faults: FaultLog | None = None,
+    dates: int = -1,
 ) -> xr.DataArray:
     """Lazy `uint16 (time, band, y, x)`: reflectance × 10000 without offset, 0 = nodata.
 
     There is one time for each item and one band for each of `bands`, in the order given, whether
     or not an item offers the band or reaches into `bounds` (metres of `epsg`, whole pixels of
     `resolution`). Coordinates: time (UTC), id, acquisition, month (0 … 11) by time; band; y and x,
-    pixel centres. Attributes: crs, transform. A chunk holds all times of one band.
+    pixel centres. Attributes: crs, transform. A chunk holds `dates` times of one
+    band, by default all.
 
     Computing it raises ReadingError for a raster that is unreachable, or damaged where `settings`
     are strict; else a damaged one's observation is 0 and noted in `faults`.
     """
     array = (
-        _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults)
+        _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults, dates)
         if items
         else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype=dtype)
     )
@@ -189,7 +192,9 @@ def _stacked(
     dtype: np.dtype,
     settings: ReaderSettings | None,
     faults: FaultLog | None,
+    dates: int,
 ) -> da.Array:
+    settings = settings or ReaderSettings()
     assets = [(band, item.assets[band]) for item in items for band in bands if band in item.assets]
     stack = stackstac.stack(
         [_stac_item(item, bands, bounds, epsg) for item in items],
@@ -198,7 +203,7 @@ def _stacked(
         resolution=resolution,
         bounds=bounds,
         snap_bounds=False,
-        chunksize=(-1, 1, -1, -1),
+        chunksize=(dates, 1, -1, -1),
         dtype=dtype,
         fill_value=dtype.type(0),
         rescale=False,
@@ -212,7 +217,8 @@ def _stacked(
             offsets={asset.href: asset.offset for _, asset in assets},
             bands={asset.href: band for band, asset in assets},
             faults=FaultLog() if faults is None else faults,
-            settings=settings or ReaderSettings(),
+            settings=settings,
+            ahead=ReadAhead(settings.access.requests),
         ),
     )
     return stack.data

@@ -1,15 +1,18 @@
 """What one Dask task does: read a year of one band in one block and composite it."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from pipeline.composite import clear_pixels, monthly_medians
+from pipeline.clear_mask import ClearMask, Masking, Scenes
+from pipeline.composite import monthly_medians
 from pipeline.cube import (
     Block,
+    Bounds,
     acquisition_numbers,
     band_resolution,
     month_of,
@@ -21,38 +24,10 @@ from pipeline.faults import Fault, FaultLog
 from pipeline.grid import Cell
 from pipeline.item import SCL, Item
 from pipeline.reader import ReaderSettings
+from pipeline.storage import public_url
 
-
-@dataclass(frozen=True)
-class ClearMask:
-    """Which observations of a cell are clear, by their scene classification.
-
-    `bits` is uint8 (⌈items / 8⌉, y, x) at `resolution` metres (20, or 10 where the classification
-    is): item i is bit i mod 8 of byte i div 8, since a mask travels between workers. `month`
-    0 … 11 and `acquisition` (a number an overpass) are int (item,). `read_seconds` is the time it
-    took.
-    """
-
-    bits: np.ndarray
-    resolution: int
-    month: np.ndarray
-    acquisition: np.ndarray
-    faults: tuple[Fault, ...]
-    read_seconds: float
-
-    @property
-    def clear_acquisitions(self) -> int:
-        """Acquisitions that have a clear pixel in the cell; granules of one overpass are one."""
-        return len(np.unique(self.acquisition[_any_clear(self.bits, len(self.month))]))
-
-    def within(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """The items that have a clear pixel in a block, and where: int (n,), bool (n, y, x)."""
-        part = np.ascontiguousarray(self.bits[:, *block.slices(self.resolution)])
-        items = np.flatnonzero(_any_clear(part, len(self.month)))
-        clear = np.empty((len(items), *part.shape[1:]), bool)
-        for place, item in zip(clear, items.tolist(), strict=True):
-            np.not_equal(part[item // 8] & np.uint8(1 << item % 8), 0, out=place)
-        return items, clear
+_DATES = 32  # scene classifications that are held at once: 32 MB of a cell of 2048² pixels
+_EDGE = 0.01  # of a block: at a swath's edge bands end some pixels before the classification
 
 
 @dataclass(frozen=True)
@@ -67,15 +42,16 @@ class BandSeries:
     faults: tuple[Fault, ...]
     read_seconds: float
     composite_seconds: float
+    retries: int = 0
 
 
 def read_clear(
     items: Sequence[Item],
     cell: Cell,
-    keep: Sequence[int],
+    masking: Masking,
     settings: ReaderSettings | None = None,
 ) -> ClearMask:
-    """Read the scene classification of all items in a cell; clear is what is of a class in `keep`.
+    """Read the scene classification of all items in a cell: what is clear, and what to read.
 
     Items without a scene classification are never clear. Raises ReadingError for a raster that is
     unreachable, or damaged where `settings` are strict; else the item of a damaged one is not
@@ -83,28 +59,35 @@ def read_clear(
     the cell: then the fault lies elsewhere, and the cell is not land without observations.
     """
     start = time.perf_counter()
+    settings = settings or ReaderSettings()
     faults = FaultLog()
     resolution = band_resolution(items, SCL)
+    margin = math.ceil(masking.dilate / 20) * 20  # metres; whole pixels of 10 and 20
+    left, bottom, right, top = cell.bounds
+    bounds = (left - margin, bottom - margin, right + margin, top + margin)
     stack = observations(
-        items,
-        [SCL],
-        cell.bounds,
-        cell.epsg,
-        resolution,
-        dtype=np.uint8,
-        settings=settings,
-        faults=faults,
-    )
-    scl = _one_band(stack)
-    met = tuple(faults)
-    _require_any(met, items, SCL, cell, cell.bounds)
+        items, [SCL], bounds, cell.epsg, resolution,
+        dtype=np.uint8, settings=settings, faults=faults, dates=_DATES,
+    )  # fmt: skip
+    shape = (cell.height * 10 // resolution, cell.width * 10 // resolution)
+    scenes = Scenes(len(items), shape, margin // resolution, resolution, masking)
+    for first, values in _chunks(stack):
+        for k, classes in enumerate(values):
+            scenes.put(first + k, classes)
+    met = _sorted(faults)
+    _require_any(met, items, SCL, cell, bounds)
+    month = np.array([month_of(item) for item in items], np.int8)
+    acquisition = acquisition_numbers(items)
+    scenes.choose(month, acquisition)
     return ClearMask(
-        bits=_packed(scl, keep),
+        bits=scenes.bits,
         resolution=resolution,
-        month=np.array([month_of(item) for item in items], np.int8),
-        acquisition=acquisition_numbers(items),
+        month=month,
+        acquisition=acquisition,
         faults=met,
         read_seconds=time.perf_counter() - start,
+        acquisitions=len(np.unique(acquisition[scenes.seen > 0])),
+        retries=faults.retries,
     )
 
 
@@ -122,35 +105,52 @@ def read_series(
     block are not opened. The series has the finest resolution of the band's assets (20 or 10 m),
     or the mask's where that is finer. Raises ReadingError for a raster that is unreachable, or
     damaged where `settings` are strict; else a damaged one is left out, and a fault, unless that
-    is so of every item that reaches into the block.
+    is so of every item that reaches into the block. One that is nodata wherever its scene
+    classification is clear is a fault, too.
     """
     if len(items) != len(clear.month):
         raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")
     start = time.perf_counter()
+    settings = settings or ReaderSettings()
     faults = FaultLog()
     resolution = min(band_resolution(items, band), clear.resolution)
     chosen, mask = clear.within(block)
+    read = [items[i] for i in chosen.tolist()]
+    bounds = block.bounds(cell)
     stack = observations(
-        [items[i] for i in chosen.tolist()],
-        [band],
-        block.bounds(cell),
-        cell.epsg,
-        resolution,
-        settings=settings,
-        faults=faults,
+        read, [band], bounds, cell.epsg, resolution, settings=settings, faults=faults
     )
-    values = _one_band(stack)
-    met = tuple(faults)
-    _require_any(met, [items[i] for i in chosen.tolist()], band, cell, block.bounds(cell))
-    read = time.perf_counter()
+    ((_, values),) = _chunks(stack)
+    shown = mask.mean(axis=(1, 2)) > _EDGE
+    blank = [read[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
+    met = _sorted([*faults, *_blank(blank, band, faults, cell, bounds)])
+    _require_any(met, read, band, cell, bounds)
+    done = time.perf_counter()
     series = monthly_medians(values, mask, clear.month[chosen], clear.acquisition[chosen])
     return BandSeries(
         series=series,
         resolution=resolution,
         faults=met,
-        read_seconds=read - start,
-        composite_seconds=time.perf_counter() - read,
+        read_seconds=done - start,
+        composite_seconds=time.perf_counter() - done,
+        retries=faults.retries,
     )
+
+
+def _blank(
+    items: Sequence[Item], band: str, faults: FaultLog, cell: Cell, bounds: Bounds
+) -> list[Fault]:
+    """Faults of items without any value of a band, where a raster was read for it."""
+    known = {fault.asset for fault in faults}
+    assets = [item.assets[band] for item in items if band in item.assets]
+    names = [public_url(a.href) for a in assets if overlaps(a, bounds, cell.epsg)]
+    reason = "is nodata where its scene classification is not"
+    return [Fault(name, band, reason) for name in names if name not in known]
+
+
+def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """The faults in an order that does not depend on which was met first."""
+    return tuple(sorted(faults, key=lambda fault: (fault.asset, fault.reason)))
 
 
 def _require_any(
@@ -158,7 +158,7 @@ def _require_any(
     items: Sequence[Item],
     band: str,
     cell: Cell,
-    bounds: tuple[float, float, float, float],
+    bounds: Bounds,
 ) -> None:
     """Raise ReadingError where not one raster that reaches into the bounds can be read."""
     reaching = sum(
@@ -171,25 +171,13 @@ def _require_any(
         )
 
 
-def _packed(scl: np.ndarray, keep: Sequence[int]) -> np.ndarray:
-    """The bits of a `ClearMask`; by items, as np.packbits along the first axis is far slower."""
-    bits = np.zeros((-(-len(scl) // 8), *scl.shape[1:]), np.uint8)
-    for item, scenes in enumerate(scl):
-        bits[item // 8] |= clear_pixels(scenes, keep).view(np.uint8) << np.uint8(item % 8)
-    return bits
+def _chunks(stack: xr.DataArray) -> Iterator[tuple[int, np.ndarray]]:
+    """Compute, within this thread, observations of one band: the first time, and (t, y, x).
 
-
-def _any_clear(bits: np.ndarray, items: int) -> np.ndarray:
-    """Which items have a bit set anywhere: bool (item,)."""
-    joined = np.bitwise_or.reduce(bits, axis=(1, 2))
-    return np.unpackbits(joined, count=items, bitorder="little").astype(bool)
-
-
-def _one_band(stack: xr.DataArray) -> np.ndarray:
-    """Compute, within this thread, observations of one band: (t, y, x).
-
-    They are one chunk, which is taken as it is: an array's own `compute` would copy it.
+    A chunk is taken as it is: an array's own `compute` would copy it.
     """
-    (chunk,) = stack.data.to_delayed().ravel()
-    values: np.ndarray = chunk.compute(scheduler="synchronous")
-    return values[:, 0]
+    first = 0
+    for chunk in stack.data.to_delayed().ravel():
+        values: np.ndarray = chunk.compute(scheduler="synchronous")
+        yield first, values[:, 0]
+        first += len(values)

@@ -23,6 +23,7 @@ from pipeline.gdal_access import failure, gdal_path, gdal_session, is_remote
 from pipeline.gdal_raster import read_with_gdal
 from pipeline.native_window import Target, placement, read_native
 from pipeline.patience import patiently
+from pipeline.read_ahead import ReadAhead
 from pipeline.storage import public_url
 
 _GDAL_AT_ONCE = 8  # GDAL holds a thread that decodes and one that waits alike
@@ -56,10 +57,10 @@ class NativeReader:
     repeated; only where grids truly differ it is warped, by nearest neighbour. What lies outside
     the raster is 0, and so are the raster's own nodata value and, in bands of uint16, saturated
     pixels. Tiled GeoTIFFs in files and on HTTP servers are read by `pipeline.cog_raster`, all else
-    by GDAL. Holds no open file, so it is thread-safe and can be pickled.
+    by GDAL. Holds no open file, so it is thread-safe and, without `ahead`, can be pickled.
 
     `offsets` (href → DN) is what is added to stored numbers, `bands` (href → band) names them in
-    `faults`.
+    `faults`. With `ahead`, readers are read in the order in which they were made, several at once.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class NativeReader:
         bands: Mapping[str, str] | None = None,
         faults: FaultLog | None = None,
         settings: ReaderSettings | None = None,
+        ahead: ReadAhead | None = None,
     ) -> None:
         if fill_value != 0 or tuple(scale_offset) != (1, 0) or resampling != Resampling.nearest:
             raise ValueError("NativeReader fills with 0, does not rescale, and takes the nearest")
@@ -87,6 +89,8 @@ class NativeReader:
         self.band = (bands or {}).get(url, "")
         self.faults = FaultLog() if faults is None else faults
         self.settings = settings or ReaderSettings()
+        self._ahead = ahead
+        self._number = ahead.announce(self._read) if ahead else 0
 
     def read(self, window: Window, **kwargs: Any) -> np.ndarray:
         """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
@@ -95,6 +99,12 @@ class NativeReader:
         or credentials never passes for land without observations; and where it is missing or
         damaged, if the settings are strict.
         """
+        return self._ahead.take(self._number, window) if self._ahead else self._read(window)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _read(self, window: Window) -> np.ndarray:
         target = _target(self.spec, window)
         try:
             stored = self._stored(target)
@@ -114,9 +124,6 @@ class NativeReader:
             )
         self.faults.append(fault)
         return np.zeros(target.shape, self.dtype)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _stored(self, target: Target) -> np.ndarray:
         """The window as it is stored; raises Unreadable, whose causes may hold no secret."""

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import rasterio
 
+from pipeline.clear_mask import ClearMask, Masking
 from pipeline.cube import Block, block_windows, substituted
 from pipeline.errors import ReadingError
 from pipeline.grid import Cell, parse_tile
 from pipeline.item import SCL, Item
-from pipeline.observe import ClearMask, read_clear, read_series
+from pipeline.observe import read_clear, read_series
 from pipeline.reader import ReaderSettings
 from tests.pipeline.rasters import LEFT, TOP, make_item, write_raster
 from tests.pipeline.test_composite import plain_pixel
 
-KEEP = (4, 5, 6, 7)
+KEEP = Masking((4, 5, 6, 7))
 CELL = Cell(parse_tile("31UFS"), 0, 0, 1006, 2030, 44, 36)  # a source block ends within it
 
 
@@ -54,7 +55,7 @@ def plain_series(items: list[Item], band: str, resolution: int) -> np.ndarray:
         for column in range(columns):
             x, y = left + (column + 0.5) * resolution, top - (row + 0.5) * resolution
             values = [looked_up(item, band, x, y) for item in items]
-            clear = [looked_up(item, SCL, x, y) in KEEP for item in items]
+            clear = [looked_up(item, SCL, x, y) in KEEP.keep for item in items]
             series[:, row, column] = plain_pixel(values, clear, month, acquisition)
     return series
 
@@ -152,7 +153,7 @@ def test_the_mask_is_what_the_classification_says(published: list[Item]) -> None
         [
             [
                 [
-                    looked_up(item, SCL, left + column * 20 + 10, top - row * 20 - 10) in KEEP
+                    looked_up(item, SCL, left + column * 20 + 10, top - row * 20 - 10) in KEEP.keep
                     for column in range(18)
                 ]
                 for row in range(22)
@@ -179,7 +180,7 @@ def test_acquisitions_are_counted_that_have_a_clear_pixel(
 ) -> None:
     assert read_clear(published, CELL, KEEP).clear_acquisitions == len(published) - 1  # one split
     assert read_clear(published[7:9], CELL, KEEP).clear_acquisitions == 1
-    assert read_clear(published, CELL, (11,)).clear_acquisitions == 0
+    assert read_clear(published, CELL, Masking((11,))).clear_acquisitions == 0
     assert read_clear([], CELL, KEEP).clear_acquisitions == 0
     cloud = write_raster(
         tmp_path / "cloud.tif",
@@ -277,7 +278,7 @@ def test_a_substitute_gives_its_own_series(published: list[Item]) -> None:
 
 
 def test_never_clear_is_nodata_everywhere(published: list[Item]) -> None:
-    clear = read_clear(published, CELL, (11,))
+    clear = read_clear(published, CELL, Masking((11,)))
     found = read_series(published, "B05", CELL, WHOLE, clear)
     assert found.series.shape == (12, 22, 18)
     assert not found.series.any()
