@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -17,12 +18,19 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
 from pipeline.errors import CatalogError, CatalogUnavailable
+from pipeline.secret_filter import SecretFilter
 from pipeline.storage import public_url
 
 TIMEOUT = 30.0  # seconds to connect, and between bytes
 _CONCURRENT = 16  # requests at once
 _BROKEN_OFF = 2  # further tries after answers that broke off
 _PATIENCE = 60.0  # seconds that a server's Retry-After may make us wait
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(SecretFilter())
+# It logs addresses and headers as they are, and nothing else.
+logging.getLogger("pystac_client.stac_api_io").setLevel(logging.INFO)
 
 
 class _Retry(Retry):
