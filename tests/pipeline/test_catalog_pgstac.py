@@ -11,12 +11,13 @@ import pytest
 import shapely
 from shapely.geometry import mapping
 
-from pipeline.catalog import open_catalog, period_of, search
+from pipeline.catalog import period_of, search
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.mgrs_tiles import tile_at
 from pipeline.normalise import normalise
 from pipeline.region import Region, read_region
 from pipeline.settings import MapSettings
+from pipeline.stac_api import StacApi
 from tests.pgstac import PgStac, pgstac
 from tests.stac_items import earth_search_item
 
@@ -130,9 +131,9 @@ def test_a_month_of_many_items_comes_in_pages(api: PgStac) -> None:
 
 
 def test_the_server_leaves_out_clouds_and_keeps_what_does_not_say(api: PgStac) -> None:
-    settings = _settings(api, max_cloud_cover=50)
-    catalog = open_catalog(settings.catalog)
-    answered = {item["id"] for item in catalog.candidates(read_region(REGION), period_of(settings))}
+    period = period_of(_settings(api))
+    asked = StacApi(api.address, MADE, 50.0).candidates(read_region(REGION), period)
+    answered = {item["id"] for item in asked}
     assert CLOUDY["id"] not in answered
     assert UNSTATED["id"] in answered
     assert _names(_found(api, max_cloud_cover=50)) == OF_REGION - {CLOUDY["id"]}

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from urllib3 import HTTPResponse
 
-from pipeline.catalog import open_catalog, period_of, search
+from pipeline.catalog import period_of, search
 from pipeline.documents import Documents, retries
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.region import Region, read_region
 from pipeline.settings import MapSettings
+from pipeline.stac_api import StacApi
 from tests.catalog_servers import ApiState, api_server, collection, serving
 from tests.stac_items import earth_search_item
 
@@ -82,17 +83,15 @@ def _settings(url: str, **catalog: Any) -> MapSettings:
     return MapSettings.model_validate({**given, "catalog": {"url": url, **catalog}})
 
 
-def test_an_api_that_goes_away_between_its_answers(
+def test_an_api_that_is_gone_when_its_items_are_asked_for(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
-    monkeypatch.setenv("WHO", "me")
-    monkeypatch.setenv("WORD", "hush")
     with api_server(ApiState([])) as address:
-        settings = _settings(address.replace("//", "//${WHO}:${WORD}@"))
-        catalog = open_catalog(settings.catalog)
+        pass
+    api = StacApi(address.replace("//", "//me:hush@"), "sentinel-2-l2a", 95.0)
     with pytest.raises(CatalogUnavailable, match=f"{address} .*connection refused") as gone:
-        list(catalog.candidates(region, period_of(settings)))
+        list(api.candidates(region, period_of(_settings(address))))
     error: BaseException | None = gone.value
     while error is not None:
         assert "hush" not in str(error)
