@@ -1,4 +1,4 @@
-"""The Sentinel-2 L2A items of a region and a year, from a STAC API or a static catalogue."""
+"""The Sentinel-2 L2A items of a region and a year, of whatever kind the catalogue is."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -10,16 +10,22 @@ from typing import Any, NoReturn, Protocol
 import shapely
 
 from pipeline.address import expanded
+from pipeline.catalog_description import (
+    CatalogDescription,
+    describe,
+    is_table,
+    shipped_catalogs,
+)
 from pipeline.documents import Documents, is_web, resolved
-from pipeline.errors import CatalogError, RegionError
+from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
+from pipeline.item_table import ItemTable
 from pipeline.normalise import cloud_cover_of, ground_of, moment_of, normalise
 from pipeline.region import Region
-from pipeline.settings import CatalogSettings, MapSettings
+from pipeline.settings import SearchSettings
 from pipeline.stac_api import StacApi
 from pipeline.static_catalog import StaticCatalog
 from pipeline.storage import public_url
 
-KNOWN = {"earth-search": "https://earth-search.aws.element84.com/v1"}
 _FILES = ("catalog.json", "collection.json")
 
 
@@ -43,7 +49,7 @@ class Found:
     refused: tuple[CatalogError, ...] = ()
 
 
-def search(region: Region, settings: MapSettings) -> Found:
+def search(region: Region, settings: SearchSettings) -> Found:
     """The STAC items, as published, that reach into the region in the settings' twelve months.
 
     They are sorted by time and id; granules cloudier than `catalog.max_cloud_cover` are left out,
@@ -51,7 +57,9 @@ def search(region: Region, settings: MapSettings) -> Found:
     there are none of the region, CatalogError where there are none of the year, none can be used or
     the catalogue is not one, CatalogUnavailable where it does not answer.
     """
-    catalog = open_catalog(settings.catalog)
+    description = describe(settings.catalog.url, settings.catalog.collection)
+    catalog = open_catalog(description, settings.catalog.max_cloud_cover)
+    conventions = description.conventions
     period = period_of(settings)
     most = settings.catalog.max_cloud_cover
     shapely.prepare(region.geometry)
@@ -65,7 +73,7 @@ def search(region: Region, settings: MapSettings) -> Found:
             if (cover := cloud_cover_of(item) or 0.0) > most:
                 cloudier.append(cover)
                 continue
-            normalise(item)
+            normalise(item, conventions)
             kept.append(item)
         except CatalogError as error:
             refused.append(error)
@@ -88,41 +96,43 @@ def search(region: Region, settings: MapSettings) -> Found:
     return Found(kept, tuple(refused))
 
 
-def period_of(settings: MapSettings) -> tuple[datetime, datetime]:
+def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
     """The twelve months of a run, UTC: first moment, and first moment after."""
     year, month = settings.year, settings.first_month
     return datetime(year, month, 1, tzinfo=UTC), datetime(year + 1, month, 1, tzinfo=UTC)
 
 
-def open_catalog(settings: CatalogSettings) -> Catalog:
-    """The catalogue at an address or in a folder.
+def open_catalog(description: CatalogDescription, max_cloud_cover: float = 100.0) -> Catalog:
+    """The catalogue at an address, in a folder or in a table of items.
 
     A web address that offers a search is a STAC API, else a static catalogue. Raises CatalogError
     for what is neither, CatalogUnavailable where it does not answer.
     """
-    location = KNOWN.get(settings.url, expanded(settings.url))
+    if is_table(description.url):
+        return ItemTable(description.url)
+    location, collection = expanded(description.url), description.collection
     documents = Documents()
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))
-        return StaticCatalog(documents, location, documents.read(location), settings.collection)
+        return StaticCatalog(documents, location, documents.read(location), collection)
     root = _read_root(documents, location)
     if any(link.get("rel") == "search" for link in root[1].get("links") or []):
-        return StacApi(location, settings.collection, settings.max_cloud_cover)
-    return StaticCatalog(documents, *root, settings.collection)
+        return StacApi(location, collection, max_cloud_cover)
+    return StaticCatalog(documents, *root, collection)
 
 
 def _read_root(documents: Documents, location: str) -> tuple[str, dict[str, Any]]:
     """The landing page or catalogue at an address, or that of the folder which it is."""
     try:
         return location, documents.read(location)
-    except CatalogError as error:
+    except (CatalogError, CatalogUnavailable) as error:  # a folder that is not listed: 403
         if location.endswith(".json"):
             raise
         for name in _FILES:
             try:
                 inside = f"{location.rstrip('/')}/{name}"
                 return inside, documents.read(inside)
-            except CatalogError:
+            except (CatalogError, CatalogUnavailable):
                 continue
         raise error
 
@@ -135,8 +145,8 @@ def _file_of(path: str) -> Path:
         raise CatalogError(
             path,
             "no such catalogue",
-            f"Give {', '.join(KNOWN)}, a STAC API's address, or a folder or address of a "
-            "static catalogue",
+            f"Give {', '.join(shipped_catalogs())}, a STAC API's address, a folder or address of "
+            "a static catalogue, a TOML file that describes one, or a table of items",
         )
     for name in _FILES:
         if (place / name).is_file():
@@ -160,7 +170,7 @@ def _moments(items: Iterable[dict[str, Any]], region: Region) -> Iterator[dateti
 
 
 def _raise_nothing_found(
-    catalog: Catalog, region: Region, period: tuple[datetime, datetime], settings: MapSettings
+    catalog: Catalog, region: Region, period: tuple[datetime, datetime], settings: SearchSettings
 ) -> NoReturn:
     where = public_url(settings.catalog.url)
     moments = list(_moments(catalog.of_any_time(region), region))

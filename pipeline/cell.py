@@ -21,16 +21,16 @@ from dask.delayed import Delayed, delayed
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import CheckpointError
-from pipeline.cell_report import CellReport
+from pipeline.cell_report import CellReport, Observed
 from pipeline.classify import classify
+from pipeline.clear_mask import ClearMask
 from pipeline.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.embed import SeriesBlock, batches_of, device_at_hand, embed_pixels
 from pipeline.faults import Fault
 from pipeline.grid import SOURCE_BLOCK, Cell, owned_pixels, region_near
 from pipeline.item import Item
-from pipeline.observe import BandSeries, ClearMask, read_clear, read_series
+from pipeline.observe import BandSeries, read_clear, read_series
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
-from pipeline.reader import ReaderSettings
 from pipeline.run import Run
 
 # A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
@@ -59,6 +59,7 @@ class SeriesNotes:
     faults: tuple[Fault, ...]
     read_seconds: float
     composite_seconds: float
+    retries: int
 
 
 def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
@@ -73,8 +74,8 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     # A continent's outline is left out of what travels to the workers.
     run = replace(run, region=region_near(cell.tile, run.region))
     shared_run = delayed(run, traverse=False)
-    settings = ReaderSettings(strict=run.settings.reading.strict)
-    clear = delayed(read_clear)(shared_items, cell, run.keep_scl, settings)
+    settings = run.reader_settings
+    clear = delayed(read_clear)(shared_items, cell, run.masking, settings)
     owned = delayed(owned_pixels)(cell, run.region)
 
     def series(band: str, block: Block) -> Delayed:
@@ -165,7 +166,13 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
         confidence,
         run.vocabulary,
         seconds=seconds,
-        observations=clear.clear_acquisitions,
+        observed=Observed(
+            counts=clear.monthly_counts,
+            resolution=clear.resolution,
+            shown=clear.acquisitions,
+            read=clear.clear_acquisitions,
+            retries=clear.retries + sum(note.retries for note in notes.values()),
+        ),
         faults=_unique(faults),
     )
 
@@ -205,7 +212,7 @@ def _named(
 
 
 def _notes(part: BandSeries) -> SeriesNotes:
-    return SeriesNotes(part.faults, part.read_seconds, part.composite_seconds)
+    return SeriesNotes(part.faults, part.read_seconds, part.composite_seconds, part.retries)
 
 
 def _unique(faults: Iterable[Fault]) -> list[dict[str, str]]:

@@ -15,9 +15,11 @@ class CellReport:
 
     `pixels` counts pixels of 10 m by class value, `nodata` those without a class, which never
     had a clear observation or do not belong to the cell; `mean_confidence` is in percent, None
-    where no pixel has a class; `seconds` is time by stage; `observations` counts acquisitions
-    that have a clear pixel in the cell, split granules of one overpass as one; each of `faults`
-    says which raster was left out and why.
+    where no pixel has a class; `seconds` is time by stage; `acquisitions` counts those that show
+    anything of the cell, split granules of one overpass as one, `observations` those of them that
+    were clear enough to be read; `coverage` is the percent of the cell's ground that was seen
+    clear in each month; `retries` counts requests that were sent again; each of `faults` says
+    which raster was left out and why.
     """
 
     cell: str
@@ -25,7 +27,10 @@ class CellReport:
     nodata: int
     mean_confidence: float | None
     seconds: Mapping[str, float]
+    acquisitions: int
     observations: int
+    coverage: tuple[float, ...]
+    retries: int
     faults: tuple[Mapping[str, str], ...] = ()
 
     @property
@@ -39,6 +44,7 @@ class CellReport:
             **asdict(self),
             "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
             "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
+            "coverage": list(self.coverage),
             "faults": [dict(fault) for fault in self.faults],
         }
 
@@ -51,7 +57,10 @@ class CellReport:
             nodata=raw["nodata"],
             mean_confidence=raw["mean_confidence"],
             seconds=dict(raw["seconds"]),
+            acquisitions=raw["acquisitions"],
             observations=raw["observations"],
+            coverage=tuple(raw["coverage"]),
+            retries=raw["retries"],
             faults=tuple(raw["faults"]),
         )
 
@@ -64,6 +73,28 @@ class CellReport:
         """The report that a cell's STAC item holds."""
         properties = item["properties"]
         return cls.from_dict({key: properties[f"{PREFIX}{key}"] for key in _KEYS})
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What of the archive a cell is made of.
+
+    `counts` is uint8 (12, y, x), the clear acquisitions that were read of each pixel by month, at
+    `resolution` metres; `shown` counts acquisitions that show anything of the cell, `read` those
+    that were read; `retries` requests that were sent again.
+    """
+
+    counts: np.ndarray
+    resolution: int
+    shown: int
+    read: int
+    retries: int
+
+    @property
+    def coverage(self) -> tuple[float, ...]:
+        """Percent of the cell's ground that was seen clear, by month."""
+        seen = [np.count_nonzero(month) / max(month.size, 1) for month in self.counts]
+        return tuple(round(100 * share, 2) for share in seen)
 
 
 _KEYS = tuple(CellReport.__dataclass_fields__)

@@ -1,6 +1,6 @@
 """Arrays → Cloud-Optimized GeoTIFFs, made in memory and put into a store whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from xml.sax.saxutils import escape
 
@@ -27,17 +27,18 @@ def write_cog(
     array: np.ndarray,
     transform: Affine,
     epsg: int,
-    nodata: int,
+    nodata: int | None,
     *,
-    description: str,
+    description: str | Sequence[str],
     colours: Mapping[int, str] | None = None,
     categories: Mapping[int, str] | None = None,
     overview: Overview = "nearest",
     tags: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Write a single-band COG and give its bytes.
+    """Write a COG and give its bytes.
 
-    `array` is uint8 or uint16 (y, x) on the grid `transform` of EPSG:`epsg`. `colours` (value →
+    `array` is uint8 or uint16 (y, x), or (band, y, x) with a description a band, on the grid
+    `transform` of EPSG:`epsg`. `colours` (value →
     "#rrggbb") become a colour table, which TIFF has for uint8 only; `categories` (value → name)
     go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too; where a value is
     `MOST_NAMES` or more there is none (`category_names`). Overviews leave nodata out. The same
@@ -63,17 +64,19 @@ def cog_bytes(
     array: np.ndarray,
     transform: Affine,
     epsg: int,
-    nodata: int,
+    nodata: int | None,
     *,
-    description: str,
+    description: str | Sequence[str],
     colours: Mapping[int, str] | None = None,
     overview: Overview = "nearest",
     tags: Mapping[str, str] | None = None,
 ) -> bytes:
     """The bytes of the COG that `write_cog` writes."""
-    if array.dtype not in (np.uint8, np.uint16) or array.ndim != 2:
+    descriptions = [description] if isinstance(description, str) else list(description)
+    bands = array[None] if array.ndim == 2 else array
+    if bands.dtype not in (np.uint8, np.uint16) or bands.ndim != 3:
         raise ValueError(f"a raster is uint8 or uint16 (y, x), not {array.dtype} {array.shape}")
-    rows, columns = array.shape
+    count, rows, columns = bands.shape
     # Neighbouring class values are not near in meaning: differences only help measurements.
     predictor = "NO" if overview == "mode" else "STANDARD"
     with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile() as plain, MemoryFile() as cog:
@@ -81,14 +84,14 @@ def cog_bytes(
             driver="GTiff",
             width=columns,
             height=rows,
-            count=1,
+            count=count,
             dtype=array.dtype.name,
             crs=f"EPSG:{epsg}",
             transform=transform,
             nodata=nodata,
         ) as raster:
-            raster.write(array, 1)
-            raster.set_band_description(1, description)
+            raster.write(bands)
+            raster.descriptions = descriptions
             raster.update_tags(**dict(sorted((tags or {}).items())))
             if colours and array.dtype == np.uint8:
                 raster.write_colormap(1, _colour_table(colours, nodata))
@@ -131,8 +134,11 @@ def rgb(colour: str) -> tuple[int, int, int]:
     return (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16))
 
 
-def _colour_table(colours: Mapping[int, str], nodata: int) -> dict[int, tuple[int, int, int, int]]:
+def _colour_table(
+    colours: Mapping[int, str], nodata: int | None
+) -> dict[int, tuple[int, int, int, int]]:
     table = dict.fromkeys(range(256), (0, 0, 0, 0))
     table |= {value: (*rgb(colour), 255) for value, colour in colours.items()}
-    table[nodata] = (0, 0, 0, 0)
+    if nodata is not None:
+        table[nodata] = (0, 0, 0, 0)
     return table

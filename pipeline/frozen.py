@@ -12,35 +12,44 @@ import pyarrow.parquet as pq
 from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
+from pipeline.access import Access
+from pipeline.catalog_description import TABLE_KEY, CatalogDescription
 from pipeline.errors import CatalogError, OutputError
 from pipeline.item import Item
 from pipeline.layout import ITEMS
 from pipeline.normalise import ground_of, normalise, resolve_duplicates, tile_of
-from pipeline.published_assets import band_keys
+from pipeline.published_assets import ANY, Conventions, band_keys
 from pipeline.storage import public_url
 
 
-def freeze(items: Sequence[dict[str, Any]]) -> bytes:
-    """Published items as a stac-geoparquet file.
+def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
+    """Published items as a stac-geoparquet file, with the description of their catalogue.
 
     Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
-    and acquisition. Raises CatalogError for an item of no tile, and for one whose rasters are
-    addressed with a password or a query: those are secrets, or expire while the run lasts, and
-    are not written.
+    and acquisition. Signatures are left out of hrefs that are signed when they are opened. Raises
+    CatalogError for an item of no tile, and for one whose rasters are addressed with a password
+    or another query: those are secrets, or expire while the run lasts, and are not written.
     """
-    table = parse_stac_items_to_arrow([_kept(item) for item in items]).read_all()
+    kept = [_kept(item, description) for item in items]
+    table = parse_stac_items_to_arrow(kept).read_all()
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / ITEMS
         to_parquet(table, part)
+        table = pq.read_table(part)
+        about = description.model_dump_json(exclude={"url"}).encode()
+        metadata = {**(table.schema.metadata or {}), TABLE_KEY: about}
+        pq.write_table(table.replace_schema_metadata(metadata), part)
         return part.read_bytes()
 
 
-def thaw(content: bytes, given: str) -> list[Item]:
+def thaw(content: bytes, given: str, conventions: Conventions = ANY) -> list[Item]:
     """The items of a frozen file in normal form, duplicates resolved, sorted by time and id.
 
     `given` names the file in an error. Raises OutputError where it is damaged.
     """
-    return resolve_duplicates(normalise(item) for item in thaw_published(content, given))
+    return resolve_duplicates(
+        normalise(item, conventions) for item in thaw_published(content, given)
+    )
 
 
 def thaw_published(content: bytes, given: str) -> list[dict[str, Any]]:
@@ -90,10 +99,11 @@ _ASSET: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _kept(item: dict[str, Any]) -> dict[str, Any]:
+def _kept(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
     ground = ground_of(item)
     bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
-    keys = sorted(band_keys(item["assets"]).values())
+    keys = sorted(band_keys(item["assets"], description.conventions.names).values())
+    access = description.access.access()
     links = {
         link["rel"]: {"rel": link["rel"], "href": public_url(str(link["href"]))}
         for link in item.get("links") or []
@@ -112,22 +122,25 @@ def _kept(item: dict[str, Any]) -> dict[str, Any]:
         "bbox": _numbers(bounds),
         "properties": {"datetime": None, **properties},
         "links": list(links.values()),
-        "assets": {key: _kept_asset(item["assets"][key], item["id"]) for key in keys},
+        "assets": {key: _kept_asset(item["assets"][key], item["id"], access) for key in keys},
     }
 
 
 _NOWHERE = {"type": "Polygon", "coordinates": []}
 
 
-def _kept_asset(asset: Mapping[str, Any], item: str) -> dict[str, Any]:
+def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
     href = str(asset["href"])
+    if access.signs(href):
+        href = public_url(href)
     if public_url(href) != href:
         raise CatalogError(
             f"item {item}: {public_url(href)}",
             "its address holds a password or a signature, which is not written to the run's folder",
-            "Give a catalogue of plain addresses; keys to open them come from the environment",
+            "Describe the catalogue's access in a TOML file ([access], docs/catalogues.md): then "
+            "they are signed when they are opened",
         )
-    kept = _typed(asset, {**_ASSET, **_GRID})
+    kept = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
     first = {name: ((asset.get(name) or [None])[0] or {}) for name in ("raster:bands", "bands")}
     old = _typed(first["raster:bands"], _RASTER)
     new = _typed(first["bands"], {f"raster:{name}": kind for name, kind in _RASTER.items()})

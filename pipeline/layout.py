@@ -20,6 +20,7 @@ MOSAIC_PARTS = "mosaic"
 
 CLASS = "class.tif"
 CONFIDENCE = "confidence.tif"
+COUNTS = "clear_observations.tif"
 ITEM = "item.json"
 
 

@@ -15,7 +15,9 @@ from pipeline.errors import CatalogError, RegionError
 from pipeline.item import SCL, Item
 from pipeline.mgrs_tiles import Tile, parse_tile, polygons_of, wrapped
 from pipeline.published_assets import (
+    ANY,
     MALFORMED,
+    Conventions,
     Published,
     band_keys,
     baseline_number,
@@ -37,16 +39,16 @@ _TILE = re.compile(r"(?:^|_)T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)"
 _ORBIT_SHIFT = {"s2a": 2, "s2b": -27}
 
 
-def normalise(stac_item: Mapping[str, Any]) -> Item:
-    """The normal form of a published STAC item (Earth Search, Planetary Computer, CDSE, alike).
+def normalise(stac_item: Mapping[str, Any], conventions: Conventions = ANY) -> Item:
+    """The normal form of a published STAC item; `conventions` are those of its catalogue.
 
     Raises CatalogError that names the item and what it lacks, or which of its fields is malformed.
     """
     with understood(stac_item):
-        return _normal(stac_item)
+        return _normal(stac_item, conventions)
 
 
-def _normal(stac_item: Published) -> Item:
+def _normal(stac_item: Published, conventions: Conventions) -> Item:
     properties = stac_item["properties"]
     if not (name := str(stac_item.get("id") or "")):
         raise ValueError("it has no id")
@@ -62,7 +64,7 @@ def _normal(stac_item: Published) -> Item:
     moment = moment_of(stac_item)
     platform = _platform(properties, named.get("platform"))
     orbit = _orbit(properties, named.get("orbit"), platform, datatake and datatake["orbit"])
-    keys = band_keys(stac_item["assets"])
+    keys = band_keys(stac_item["assets"], conventions.names)
     datastrip = _DATASTRIP.search(
         str(properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or "")
     )
@@ -77,7 +79,10 @@ def _normal(stac_item: Published) -> Item:
         generated=made,
         epsg=tile.epsg,
         footprint=_ground(stac_item),
-        assets={b: raster(stac_item, b, key, tile, baseline, made) for b, key in keys.items()},
+        assets={
+            band: raster(stac_item, band, key, tile, baseline, made, conventions.offset)
+            for band, key in keys.items()
+        },
         datastrip=datastrip[1] if datastrip else "",
         attribution=" ".join(str(properties.get("attribution") or "").split()),
     )

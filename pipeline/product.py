@@ -2,24 +2,27 @@
 
 import json
 import time
+from calendar import month_name
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from models.vocabulary import Vocabulary
-from pipeline.cell_report import PREFIX, CellReport, tally
+from pipeline.cell_report import PREFIX, CellReport, Observed, tally
 from pipeline.cog import write_cog
 from pipeline.errors import OutputError
-from pipeline.grid import Cell
+from pipeline.grid import PIXEL, Cell
 from pipeline.layout import (
     CELLS,
     CLASS,
     CLASS_STYLE,
     COLLECTION,
     CONFIDENCE,
+    COUNTS,
     FAILURES,
     ITEM,
     PLANNED,
@@ -141,13 +144,14 @@ def commit_cell(
     vocabulary: Vocabulary,
     *,
     seconds: Mapping[str, float],
-    observations: int,
+    observed: Observed,
     faults: Sequence[Mapping[str, str]] = (),
 ) -> CellReport:
     """Write a cell's rasters, then the item that makes it finished; gives its report.
 
     `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
-    percent, 255 = nodata; both of the cell's shape. `seconds` is time by stage so far; the stage
+    percent, 255 = nodata; both of the cell's shape. `observed` is what it was made of; its counts
+    are a raster, too. `seconds` is time by stage so far; the stage
     "write" is measured here. An earlier failure of the cell is forgotten. Raises OutputUnwritable,
     and OutputError where the folder is no longer this run's.
     """
@@ -190,6 +194,17 @@ def commit_cell(
         overview="mode",
         tags=tags,
     )
+    scale = observed.resolution / PIXEL
+    counts_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, COUNTS),
+        observed.counts,
+        cell.transform * Affine.scale(scale),
+        cell.epsg,
+        None,
+        description=[f"clear observations, {name}" for name in month_name[1:]],
+        tags=tags,
+    )
     # QGIS takes names and colours from here when someone opens the cell alone.
     store.write(cell_key(tile, cell.id, CLASS_STYLE), class_style(vocabulary).encode())
     pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
@@ -199,10 +214,15 @@ def commit_cell(
         nodata=nodata,
         mean_confidence=mean,
         seconds={**seconds, "write": time.perf_counter() - began},
-        observations=observations,
+        acquisitions=observed.shown,
+        observations=observed.read,
+        coverage=observed.coverage,
+        retries=observed.retries,
         faults=tuple({k: public_text(str(v)) for k, v in fault.items()} for fault in faults),
     )
-    item = cell_item(run, cell, vocabulary, report, class_bytes, confidence_bytes)
+    item = cell_item(
+        run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale
+    )
     store.write(cell_key(tile, cell.id, ITEM), _json(item))
     store.remove(failure_key(cell.id))
     return report

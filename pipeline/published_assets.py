@@ -1,7 +1,8 @@
 """What a published STAC item says of its rasters: which is which band, its grid, its offset."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ from pipeline.storage import public_url
 
 Published = Mapping[str, Any]  # a STAC item or asset as JSON
 
-# Names of Earth Search v1, of Planetary Computer (and Earth Search v0), and of CDSE.
 _COMMON = {
     "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
     "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22", SCL: "scl",
@@ -45,12 +45,40 @@ def understood(item: Published) -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class Conventions:
+    """How a catalogue names its assets and means its numbers.
+
+    `names` is band → asset keys, of which an item has one (letters' case does not matter).
+    `offset` is what is added to every stored number, None where each item tells
+    (`raster`'s rules).
+    """
+
+    names: Mapping[str, Sequence[str]]
+    offset: int | None = None
+
+
 def native_resolution(band: str) -> int:
     """Metres of a pixel of a band (or SCL) as Sentinel-2 delivers it: 10 or 20."""
     return 10 if band in _TEN_METRES else 20
 
 
-def band_keys(assets: Mapping[str, Published | None]) -> dict[str, str]:
+def _any_names(band: str) -> tuple[str, ...]:
+    """Names of Earth Search v1, of Planetary Computer and Earth Search v0, and of CDSE."""
+    native = f"{band}_{native_resolution(band)}m"
+    return (_COMMON[band], band, native, f"{_COMMON[band]}-jp2", f"{band}-jp2")
+
+
+ANY_NAMES: Mapping[str, Sequence[str]] = {band: _any_names(band) for band in (*BANDS, SCL)}
+"""The asset keys by which a band goes in the large archives."""
+
+ANY = Conventions(ANY_NAMES)
+"""The conventions of a catalogue of which nothing is said."""
+
+
+def band_keys(
+    assets: Mapping[str, Published | None], names: Mapping[str, Sequence[str]] = ANY_NAMES
+) -> dict[str, str]:
     """The asset key of each band and of SCL among those that an item offers.
 
     Of several rasters of one band a TIFF is preferred to a JPEG 2000, which cannot be read in
@@ -58,24 +86,34 @@ def band_keys(assets: Mapping[str, Published | None]) -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     present = {key.lower(): key for key, asset in assets.items() if asset and asset.get("href")}
-    for band in (*BANDS, SCL):
-        native = f"{band}_{native_resolution(band)}m"
-        names = (_COMMON[band], band, native, f"{_COMMON[band]}-jp2", f"{band}-jp2")
-        found = [present[name.lower()] for name in names if name.lower() in present]
+    for band, possible in names.items():
+        found = [present[name.lower()] for name in possible if name.lower() in present]
         if found:
             keys[band] = min(found, key=lambda key: _is_jp2(assets[key] or {}))
     return keys
 
 
-def raster(item: Published, band: str, key: str, tile: Tile, baseline: str, made: str) -> Asset:
+def raster(
+    item: Published,
+    band: str,
+    key: str,
+    tile: Tile,
+    baseline: str,
+    made: str,
+    fixed_offset: int | None = None,
+) -> Asset:
     """One band's raster in normal form; `made` is the product's generation time (may be empty).
+
+    The offset is the fixed one where the catalogue has one, else it is told by the item.
 
     Raises CatalogError where CRS, grid or offset cannot be known.
     """
     asset: Published = item["assets"][key]
     epsg = _epsg(asset) or _epsg(item["properties"]) or tile.epsg
     transform, shape = _grid(item, asset, band, tile if epsg == tile.epsg else None)
-    offset = 0 if band == SCL else _offset(item, asset, baseline, made)
+    offset = 0 if band == SCL else fixed_offset
+    if offset is None:
+        offset = _offset(item, asset, baseline, made)
     size = asset.get("file:size")
     return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None)
 

@@ -16,7 +16,10 @@ from models.checkpoint import Card, Checkpoint, load_checkpoint
 from models.errors import CheckpointError
 from models.text import load_text_tower
 from models.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, vocabulary_from_words
+from pipeline.access import Access
 from pipeline.catalog import Found, search
+from pipeline.catalog_description import CatalogDescription, describe
+from pipeline.clear_mask import Masking, strict_keep
 from pipeline.errors import OutputError
 from pipeline.frozen import freeze, thaw
 from pipeline.grid import Cell
@@ -26,6 +29,7 @@ from pipeline.manifest import RunManifest, differences
 from pipeline.normalise import require_bands
 from pipeline.plan import Plan, make_plan
 from pipeline.product import finished_cells, held_run, open_run, require_replaceable
+from pipeline.reader import ReaderSettings
 from pipeline.region import Region, read_region
 from pipeline.settings import MapSettings
 from pipeline.storage import Store, public_url
@@ -48,11 +52,23 @@ class Run:
     card: Card
     vocabulary: Vocabulary
     text: np.ndarray
+    access: Access
 
     @property
-    def keep_scl(self) -> tuple[int, ...]:
-        """The scene classes that count as clear: the user's, else those of the training."""
-        return self.settings.reading.keep_scl or self.card.preprocessing.scl_keep
+    def masking(self) -> Masking:
+        """Which observations count as clear, and which of them are read."""
+        reading = self.settings.reading
+        return Masking(
+            keep=reading.keep_scl or strict_keep(self.card.preprocessing.scl_keep),
+            dilate=reading.dilate,
+            most=reading.most_a_month or None,
+            least=reading.least_clear / 100,
+        )
+
+    @property
+    def reader_settings(self) -> ReaderSettings:
+        """How rasters are opened, and how one that cannot be read is met."""
+        return ReaderSettings(strict=self.settings.reading.strict, access=self.access)
 
 
 @dataclass(frozen=True)
@@ -93,12 +109,13 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     checkpoint = load_checkpoint(settings.checkpoint)
     card = checkpoint.card
     vocabulary = _vocabulary(settings)
-    asked = _asked(settings, region, checkpoint, vocabulary)
+    catalog = describe(settings.catalog.url, settings.catalog.collection)
+    asked = _asked(settings, region, checkpoint, vocabulary, catalog)
     frozen = _frozen(store, asked)
     text = _text_embeddings(store, frozen is not None, card, vocabulary)
     found = Found([]) if frozen else search(region, settings)
-    content = frozen or freeze(found.items)
-    items = thaw(content, public_url(store.path(ITEMS)))
+    content = frozen or freeze(found.items, catalog)
+    items = thaw(content, public_url(store.path(ITEMS)), catalog.conventions)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
     if frozen is None:
@@ -122,6 +139,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         card=card,
         vocabulary=vocabulary,
         text=text,
+        access=catalog.access.access(),
     )
     return PreparedRun(run, plan, plan.cells, tuple(items))
 
@@ -134,7 +152,11 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
 
 
 def _asked(
-    settings: MapSettings, region: Region, checkpoint: Checkpoint, vocabulary: Vocabulary
+    settings: MapSettings,
+    region: Region,
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    catalog: CatalogDescription,
 ) -> dict[str, Any]:
     """What the run's results depend on, as far as it is known before the items are."""
     bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
@@ -147,7 +169,10 @@ def _asked(
         "first_month": settings.first_month,
         "cell_size": settings.cell_size,
         "catalog": settings.catalog.model_dump(mode="json")
-        | {"url": public_url(settings.catalog.url)},
+        | {
+            "url": public_url(settings.catalog.url),
+            "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),
+        },
         "reading": settings.reading.model_dump(mode="json"),
     }
 

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -33,10 +33,13 @@ class CatalogSettings(_Strict):
 
     url: str = Field(
         "earth-search",
-        description="a STAC API's URL, a static catalogue (a folder, or the URL of its "
-        "catalog.json), or earth-search; ${NAME} in it is taken from the environment",
+        description="earth-search, planetary-computer, cdse, a STAC API's URL, a static catalogue "
+        "(a folder, or the URL of its catalog.json), a TOML file that describes one, or a table "
+        "of items (.parquet); ${NAME} in a URL is taken from the environment",
     )
-    collection: str = Field("sentinel-2-l2a", description="the collection's id")
+    collection: str | None = Field(
+        None, description="the collection's id; default: the catalogue's description's"
+    )
     max_cloud_cover: float = Field(
         95.0, ge=0, le=100, description="leave out granules that are cloudier, in percent"
     )
@@ -58,7 +61,23 @@ class ReadingSettings(_Strict):
     keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
         None,
         min_length=1,
-        description="scene classes that count as clear; default: as the checkpoint's card",
+        description="scene classes that count as clear; default: those of the checkpoint's card "
+        "that are neither cloud nor shadow",
+    )
+    dilate: float = Field(
+        0.0, ge=0, le=2000, description="metres around cloud and shadow that are not clear either"
+    )
+    most_a_month: int = Field(
+        6, ge=0, description="acquisitions that are read of a month at most; 0: all"
+    )
+    least_clear: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="percent of what an acquisition shows of a cell that must be clear to read it",
+    )
+    composite: Literal["median", "geometric-median"] = Field(
+        "median", description="how a month's clear observations become one"
     )
     substitute: dict[str, str] = Field(
         default_factory=dict, description="an absent band → the band that stands for it"
@@ -114,11 +133,10 @@ class ClusterSettings(_Strict):
         return self
 
 
-class MapSettings(_Strict):
-    """A mapping run: a region, a year and classes in words in; COGs out.
+class SearchSettings(_Strict):
+    """What of a catalogue is asked for: the items of a region and twelve months.
 
-    The twelve months are those from `first_month` of `year` on (calendar year by default);
-    the series is ordered January to December whatever month comes first.
+    The twelve months are those from `first_month` of `year` on (calendar year by default).
     """
 
     region: str = Field(
@@ -132,6 +150,25 @@ class MapSettings(_Strict):
         )
     )
     first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
+    catalog: CatalogSettings = CatalogSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved_year(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "year" not in raw:
+            return raw
+        year = datetime.now(UTC).year - 1 if raw["year"] == "last" else raw["year"]
+        out = raw.get("out")
+        named = {"out": out.replace("{year}", str(year))} if isinstance(out, str) else {}
+        return raw | {"year": year} | named
+
+
+class MapSettings(SearchSettings):
+    """A mapping run: a region, a year and classes in words in; COGs out.
+
+    The series is ordered January to December whatever month comes first.
+    """
+
     out: str = Field(
         min_length=1,
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year",
@@ -147,7 +184,6 @@ class MapSettings(_Strict):
         2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
     )
     batch_size: int = Field(512, ge=1, description="pixels encoded at once")
-    catalog: CatalogSettings = CatalogSettings()
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 
@@ -162,16 +198,6 @@ class MapSettings(_Strict):
             )
         return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _resolved_year(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict) or "year" not in raw:
-            return raw
-        year = datetime.now(UTC).year - 1 if raw["year"] == "last" else raw["year"]
-        out = raw.get("out")
-        named = {"out": out.replace("{year}", str(year))} if isinstance(out, str) else {}
-        return raw | {"year": year} | named
-
     @model_validator(mode="after")
     def _one_source_of_classes(self) -> "MapSettings":
         if (self.vocabulary is None) == (self.classes is None):
@@ -179,6 +205,9 @@ class MapSettings(_Strict):
                 "give either vocabulary (a name or file) or classes (words), one of them"
             )
         return self
+
+
+_Settings = TypeVar("_Settings", bound=SearchSettings)
 
 
 def description(setting: str) -> str:
@@ -212,9 +241,18 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSet
 
 
 def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:
-    """Validated settings; raises SettingsError that names every field that is wrong."""
+    """Validated settings of a run; raises SettingsError that names every field that is wrong."""
+    return _validated(MapSettings, raw, source)
+
+
+def make_search_settings(raw: dict[str, Any], source: str = "settings") -> SearchSettings:
+    """Validated settings of a search; raises SettingsError that names what is wrong."""
+    return _validated(SearchSettings, raw, source)
+
+
+def _validated(model: type[_Settings], raw: dict[str, Any], source: str) -> _Settings:
     try:
-        return MapSettings.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(
             _problem(entry["loc"], entry["type"], entry["msg"]) for entry in error.errors()

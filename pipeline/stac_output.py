@@ -2,14 +2,15 @@
 
 import hashlib
 import re
+from calendar import month_name
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.vocabulary import Vocabulary
 from pipeline.cell_report import PREFIX, CellReport
 from pipeline.footprint import footprint, joint_bbox
-from pipeline.grid import Cell
-from pipeline.layout import CLASS, CONFIDENCE
+from pipeline.grid import PIXEL, Cell
+from pipeline.layout import CLASS, CONFIDENCE, COUNTS
 from pipeline.manifest import RunManifest
 
 STAC_VERSION = "1.1.0"
@@ -43,8 +44,10 @@ def cell_item(
     report: CellReport,
     class_bytes: bytes,
     confidence_bytes: bytes,
+    counts_bytes: bytes,
+    counts_scale: float,
 ) -> dict[str, Any]:
-    """The STAC item (1.1.0) of a finished cell, with its two rasters as assets beside it.
+    """The STAC item (1.1.0) of a finished cell, with its rasters as assets beside it.
 
     The fingerprint it carries as `timesen:fingerprint` makes it the cell's commit.
     """
@@ -89,6 +92,11 @@ def cell_item(
                 "href": f"./{CONFIDENCE}",
                 **_confidence_asset(),
                 **_file_fields(confidence_bytes),
+            },
+            "clear-observations": {
+                "href": f"./{COUNTS}",
+                **_counts_asset(cell, counts_scale),
+                **_file_fields(counts_bytes),
             },
         },
         "links": [
@@ -194,6 +202,24 @@ def _confidence_asset() -> dict[str, Any]:
         "roles": ["data"],
         "bands": [band],
         "raster:bands": [{**_raster_band("uint8", 255), "unit": "%"}],
+    }
+
+
+def _counts_asset(cell: Cell, scale: float) -> dict[str, Any]:
+    step, (rows, columns) = scale * PIXEL, cell.shape
+    left, _, _, top = cell.bounds
+    names = [name.lower() for name in month_name[1:]]
+    band = {"data_type": "uint8", "spatial_resolution": step, "sampling": "area"}
+    return {
+        "title": "Clear observations",
+        "description": "Clear acquisitions that were read of each pixel, by month",
+        "type": _COG,
+        "roles": ["metadata"],
+        "gsd": step,
+        "proj:shape": [round(rows / scale), round(columns / scale)],
+        "proj:transform": [step, 0.0, left, 0.0, -step, top],
+        "bands": [{"name": name, "data_type": "uint8"} for name in names],
+        "raster:bands": [band] * len(names),
     }
 
 

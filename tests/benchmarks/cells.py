@@ -136,7 +136,7 @@ def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tup
     about: dict[str, Any] = {
         "bounds": cell.bounds,
         "epsg": cell.epsg,
-        "keep": job.run.keep_scl,
+        "keep": job.run.masking.keep,
         "tile": cell.tile.name,
         "place": place,
         "threads": THREADS,

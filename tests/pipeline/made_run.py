@@ -7,6 +7,7 @@ import numpy as np
 from pyproj import Transformer
 
 from models.vocabulary import Vocabulary, vocabulary_from_words
+from pipeline.cell_report import Observed
 from pipeline.grid import Cell, cells_of, owned_pixels, tiles_of
 from pipeline.product import RunManifest, commit_cell, finished_items, open_run
 from pipeline.region import read_region
@@ -52,6 +53,13 @@ def cell_rasters(cell: Cell, region: str) -> tuple[np.ndarray, np.ndarray]:
     return classes, np.where(owned, wave, 255).astype(np.uint8)
 
 
+def observed(cell: Cell, acquisitions: int) -> Observed:
+    """As many clear acquisitions, the most of them in January."""
+    counts = np.zeros((12, cell.height // 2, cell.width // 2), np.uint8)
+    counts[0, : cell.height // 4] = min(acquisitions, 255)
+    return Observed(counts, 20, acquisitions + 2, acquisitions, 0)
+
+
 def begin(root: str, region: str, **settings: Any) -> tuple[Store, RunManifest]:
     store = Store(root)
     given = make_settings(
@@ -80,7 +88,7 @@ def make_run(root: str, region: str = ONE_ZONE, cell_size: int = 512, **settings
             confidence,
             VOCABULARY,
             seconds={"read": 1.5, "composite": 0.4, "encode": 20.0},
-            observations=30,
+            observed=observed(cell, 30),
             faults=[FAULT],
         )
     return MadeRun(store, run, cells, VOCABULARY)

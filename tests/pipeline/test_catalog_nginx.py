@@ -73,3 +73,8 @@ def test_a_document_that_may_not_be_read_is_told(server: Nginx, archive: Path) -
     place.write_text(json.dumps(root))
     with pytest.raises(CatalogUnavailable, match=r"an%20archive/ .*access is refused \(403\)"):
         _found(f"{server.address}/an%20archive/catalog.json")
+
+
+def test_a_folder_that_is_not_listed(server: Nginx) -> None:
+    assert _dates(_found(f"{server.address}/an%20archive")) == DATES
+    assert _dates(_found(f"{server.address}/an%20archive/")) == DATES

@@ -92,7 +92,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
     prepared = prepare()
     cell = prepared.cells[0]
     items = prepared.items_of(cell)
-    keep = prepared.run.keep_scl
+    keep = prepared.run.masking.keep
     report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
 
     bands = checkpoint.card.preprocessing.bands

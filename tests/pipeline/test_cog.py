@@ -115,7 +115,7 @@ def test_names_of_high_values_are_left_to_style_and_item(tmp_path: Path) -> None
 
 
 def test_other_arrays_are_refused() -> None:
-    for array in (np.zeros((4, 4), np.float32), np.zeros((1, 4, 4), np.uint8)):
+    for array in (np.zeros((4, 4), np.float32), np.zeros((1, 1, 4, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8 or uint16"):
             cog_bytes(array, GRID, 32631, 0, description="class")
 

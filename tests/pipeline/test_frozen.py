@@ -6,15 +6,18 @@ import geopandas
 import pystac
 import pytest
 
+from pipeline.catalog_description import CatalogDescription
 from pipeline.errors import CatalogError, OutputError
 from pipeline.frozen import freeze, thaw, thaw_published
 from pipeline.item import Item
 from pipeline.normalise import normalise, resolve_duplicates
 from tests.stac_items import cdse_item, earth_search_item
 
+ANY_CATALOG = CatalogDescription(url="https://example.com")
+
 
 def _round_trip(published: list[dict[str, Any]]) -> list[Item]:
-    items = thaw(freeze(published), "items.parquet")
+    items = thaw(freeze(published, ANY_CATALOG), "items.parquet")
     assert items == resolve_duplicates(normalise(item) for item in published)
     return items
 
@@ -80,19 +83,19 @@ def test_addresses_with_a_secret_are_refused(base: str, query: str) -> None:
     with pytest.raises(
         CatalogError, match=f"{item['id']}: https://example.com/cogs/.*signature"
     ) as e:
-        freeze([item])
+        freeze([item], ANY_CATALOG)
     assert "secret" not in str(e.value)
 
 
 def test_secrets_in_links_are_not_written() -> None:
     item = earth_search_item()
     item["links"][0]["href"] += "?sig=hidden"
-    assert "hidden" not in json.dumps(thaw_published(freeze([item]), "items"))
+    assert "hidden" not in json.dumps(thaw_published(freeze([item], ANY_CATALOG), "items"))
 
 
 def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> None:
     file = tmp_path / "items.parquet"
-    file.write_bytes(freeze([earth_search_item("31UFS"), earth_search_item("06VVN")]))
+    file.write_bytes(freeze([earth_search_item("31UFS"), earth_search_item("06VVN")], ANY_CATALOG))
     frame = geopandas.read_parquet(file)
     assert len(frame) == 2
     assert frame.crs == "EPSG:4326" or frame.crs.to_string() == "OGC:CRS84"
@@ -101,11 +104,11 @@ def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> No
 
 
 def test_the_same_items_freeze_to_the_same_bytes() -> None:
-    assert freeze([earth_search_item()]) == freeze([earth_search_item()])
+    assert freeze([earth_search_item()], ANY_CATALOG) == freeze([earth_search_item()], ANY_CATALOG)
 
 
 def test_damaged_files() -> None:
-    whole = freeze([earth_search_item()])
+    whole = freeze([earth_search_item()], ANY_CATALOG)
     for part in (b"", b"PAR1", whole[: len(whole) // 2]):
         with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are damaged"):
             thaw(part, "items.parquet")

@@ -14,6 +14,7 @@ from models.checkpoint import Checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.preprocessing import AUTHORS
 from pipeline.catalog import search
+from pipeline.catalog_description import describe
 from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.estimate import item_bytes
 from pipeline.frozen import freeze, thaw
@@ -204,7 +205,7 @@ def test_from_the_sample_archive_to_a_plan(
     region = read_region(str(sample_archive.region))
     settings = _settings(year=sample_archive.year, catalog={"url": url})
     store = Store(str(tmp_path))
-    items = thaw(freeze(search(region, settings).items), "items")
+    items = thaw(freeze(search(region, settings).items, describe(settings.catalog.url)), "items")
     require_bands(items, AUTHORS.bands)
     plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
     assert len(plan.tiles) == 4

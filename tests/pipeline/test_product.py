@@ -27,7 +27,15 @@ from pipeline.product import (
 from pipeline.region import read_region
 from pipeline.stac_output import stac_classes
 from pipeline.storage import Store
-from tests.pipeline.made_run import ONE_ZONE, VOCABULARY, MadeRun, begin, cell_rasters, make_run
+from tests.pipeline.made_run import (
+    ONE_ZONE,
+    VOCABULARY,
+    MadeRun,
+    begin,
+    cell_rasters,
+    make_run,
+    observed,
+)
 from tests.stac_validation import validate
 
 PARTS = {"year": 2021, "reading": {"strict": False, "keep": [4, 5]}, "checkpoint": "abc"}
@@ -82,7 +90,7 @@ def test_a_cell_of_a_run_that_was_replaced_is_not_written(tmp_path: Path) -> Non
     cell = cells_of(tiles_of(region)[0], region, 512)[0]
     rasters = cell_rasters(cell, ONE_ZONE)
     with pytest.raises(OutputError, match="another run began in this folder"):
-        commit_cell(store, run, cell, *rasters, VOCABULARY, seconds={}, observations=1)
+        commit_cell(store, run, cell, *rasters, VOCABULARY, seconds={}, observed=observed(cell, 1))
     assert not list(store.keys("cells"))
 
 
@@ -175,7 +183,13 @@ def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) 
     store, run = begin(str(tmp_path / "run"), ONE_ZONE)
     cell = made.cells[0]
     commit_cell(
-        store, run, cell, *cell_rasters(cell, ONE_ZONE), VOCABULARY, seconds={}, observations=1
+        store,
+        run,
+        cell,
+        *cell_rasters(cell, ONE_ZONE),
+        VOCABULARY,
+        seconds={},
+        observed=observed(cell, 1),
     )
     for name in (CLASS, CONFIDENCE):
         key = cell_key(cell.tile.name, cell.id, name)
@@ -259,7 +273,13 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
     assert failure.error == "https://host/a no answer"
     assert failure.tile == cell.tile.name
     commit_cell(
-        store, run, cell, *cell_rasters(cell, ONE_ZONE), VOCABULARY, seconds={}, observations=1
+        store,
+        run,
+        cell,
+        *cell_rasters(cell, ONE_ZONE),
+        VOCABULARY,
+        seconds={},
+        observed=observed(cell, 1),
     )
     assert list(failed_cells(store)) == [other.id]
     assert not store.exists(f"failures/{cell.id}.json")
@@ -271,10 +291,19 @@ def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path)
     noise = np.random.default_rng(0).integers(1, 6, cell.shape).astype(np.uint8)
     store.write("filling", bytes(1_020_000))
     with pytest.raises(OutputUnwritable, match="No space left"):
-        commit_cell(store, run, cell, noise, noise, VOCABULARY, seconds={}, observations=1)
+        commit_cell(
+            store,
+            run,
+            cell,
+            noise,
+            noise,
+            VOCABULARY,
+            seconds={},
+            observed=observed(cell, 1),
+        )
     assert finished_cells(store, run.fingerprint) == {}
     store.remove("filling")
-    commit_cell(store, run, cell, noise, noise, VOCABULARY, seconds={}, observations=1)
+    commit_cell(store, run, cell, noise, noise, VOCABULARY, seconds={}, observed=observed(cell, 1))
     assert list(finished_cells(store, run.fingerprint)) == [cell.id]
 
 
@@ -301,7 +330,10 @@ def test_a_run_on_object_storage(s3: str) -> None:
         nodata=st.integers(0, 10**7),
         mean_confidence=st.none() | st.floats(0, 100),
         seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),
+        acquisitions=st.integers(0, 1000),
         observations=st.integers(0, 1000),
+        coverage=st.tuples(*[st.floats(0, 100)] * 12),
+        retries=st.integers(0, 1000),
         faults=st.lists(st.dictionaries(st.sampled_from("ab"), st.text()), max_size=2).map(tuple),
     )
 )

@@ -15,6 +15,7 @@ from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell, read_
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings import make_settings
+from tests.pipeline.made_run import observed
 
 Prepare = Callable[..., PreparedRun]
 
@@ -48,7 +49,7 @@ def finish_a_cell(prepared: PreparedRun) -> str:
     confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
     commit_cell(
         run.store, run.manifest, cell, classes, confidence, run.vocabulary,
-        seconds={}, observations=0,
+        seconds={}, observed=observed(cell, 0),
     )  # fmt: skip
     return cell.id
 

@@ -17,7 +17,7 @@ from pipeline.mosaic import mosaic_crs, write_mosaics
 from pipeline.product import commit_cell
 from pipeline.region import Region, read_region
 from pipeline.seams import seams_between
-from tests.pipeline.made_run import VOCABULARY, MadeRun, begin
+from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, observed
 
 HOLES = 0.02
 """Share of pixels, alone or in blocks of five, that have no class."""
@@ -62,7 +62,14 @@ def _make(root: Path, *boxes: str) -> Made:
         confidence = np.where(owned, random.integers(0, 101, cell.shape), 255).astype(np.uint8)
         arrays[cell] = (classes, confidence, owned)
         commit_cell(
-            store, run, cell, classes, confidence, VOCABULARY, seconds={"read": 1.0}, observations=1
+            store,
+            run,
+            cell,
+            classes,
+            confidence,
+            VOCABULARY,
+            seconds={"read": 1.0},
+            observed=observed(cell, 1),
         )
     made = MadeRun(store, run, cells, VOCABULARY)
     write_mosaics(made.store, made.run, made.items, made.vocabulary)
