@@ -1,4 +1,4 @@
-"""The command `timesen`: plan, map, status, demo. Each does no more than call its function."""
+"""The command `timesen`: its commands, each of which does no more than call its function."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from flows.options import INTERRUPTED, explained, takes_settings
-from pipeline.settings import MapSettings
+from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
+from pipeline.settings import MapSettings, SearchSettings
 
 # What a command needs is imported in it: Dask, Prefect and torch take seconds to import.
 
@@ -81,6 +81,27 @@ def map_(settings: MapSettings) -> int:
         print(f"Preview  {store.path(PREVIEW)}")
     print(f"Report   {store.path(REPORT)}")
     return code
+
+
+@app.command()
+@explained
+@takes_search_settings
+def search(
+    settings: SearchSettings,
+    items: Annotated[
+        Path, typer.Option("--items", metavar="ITEMS.parquet", help="The table to write.")
+    ] = Path("items.parquet"),
+) -> int:
+    """Write the items of a region and year as a table, which is a catalogue to work with offline.
+
+    `--catalog ITEMS.parquet` then takes the place of the catalogue that was searched.
+    """
+    from rich.console import Console
+
+    from flows.search import run_search
+
+    run_search(settings, items, Console())
+    return 0
 
 
 @app.command()

@@ -4,7 +4,7 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,14 @@ import typer
 from models.errors import TimesenError, UserError
 from pipeline.errors import SettingsError
 from pipeline.given import existing, names_tiles
-from pipeline.settings import MapSettings, description, make_settings, read_settings
+from pipeline.settings import (
+    MapSettings,
+    SearchSettings,
+    description,
+    make_search_settings,
+    make_settings,
+    read_settings,
+)
 from pipeline.storage import public_text
 
 INTERRUPTED = 130
@@ -51,6 +58,10 @@ _OPTIONS = (
     _Option("catalog.collection", str, _FROM, "ID"),
     _Option("catalog.max_cloud_cover", float, _FROM, "PERCENT"),
     _Option("reading.keep_scl", str, _FROM, "4,5,6,…"),
+    _Option("reading.dilate", float, _FROM, "METRES"),
+    _Option("reading.most_a_month", int, _FROM),
+    _Option("reading.least_clear", float, _FROM, "PERCENT"),
+    _Option("reading.composite", str, _FROM, "median|geometric-median"),
     _Option("reading.substitute", list[str], _FROM, "B8A=B08"),
     _Option("reading.strict", bool, _FROM),
     _Option("cell_size", int, _HOW),
@@ -69,20 +80,38 @@ def takes_settings(command: Callable[[MapSettings], int]) -> Command:
 
     Options go before what the file says.
     """
+    return _taking(command, _OPTIONS, make_settings)
 
+
+def takes_search_settings(command: Callable[..., int]) -> Command:
+    """A command that takes what of a catalogue is asked for, from a run's TOML file or as options.
+
+    Its other parameters stay its own.
+    """
+    asked = [o for o in _OPTIONS if o.setting.partition(".")[0] in SearchSettings.model_fields]
+    return _taking(command, asked, make_search_settings)
+
+
+def _taking(
+    command: Callable[..., int],
+    options: Sequence[_Option],
+    make: Callable[[dict[str, Any], str], SearchSettings],
+) -> Command:
     @functools.wraps(command)
     def with_options(recipe: Path | None, **given: Any) -> int:
-        overrides = _overrides({o.setting: given[_name(o)] for o in _OPTIONS})
+        overrides = _overrides({o.setting: given.pop(_name(o)) for o in options})
         if recipe is not None:
-            return command(read_settings(recipe, overrides))
-        return command(make_settings(overrides, source="the command line"))
+            return command(read_settings(recipe, overrides), **given)
+        return command(make(overrides, "the command line"), **given)
 
     argument = typer.Argument(metavar="RUN.toml", help="The run's settings.", show_default=False)
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
     return _with_signature(
         with_options,
         [
             _parameter("recipe", Annotated[Path | None, argument]),
-            *(_parameter(_name(option), _annotation(option)) for option in _OPTIONS),
+            *(_parameter(_name(option), _annotation(option)) for option in options),
+            *own,
         ],
     )
 

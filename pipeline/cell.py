@@ -3,8 +3,9 @@
 A month without observations is filled by the median of all the year's dates, so a task reads
 one band's whole year in one source block rather than one month of every band. That is about
 130 MB at 60 dates, whatever the cell's size; each source block is decoded once; and bands of
-20 m are composited at 20 m. Tasks are plain functions from arrays to arrays, so that workers with
-and without a GPU can share a cell.
+20 m are composited at 20 m. Geometric medians need all bands of a date at once: there a task
+reads a month in a block of 2048 pixels, and gaps are filled from the months. Tasks are plain
+functions from arrays to arrays, so that workers with and without a GPU can share a cell.
 """
 
 import threading
@@ -24,12 +25,14 @@ from models.errors import CheckpointError
 from pipeline.cell_report import CellReport, Observed
 from pipeline.classify import classify
 from pipeline.clear_mask import ClearMask
+from pipeline.composite import MONTHS
 from pipeline.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.embed import SeriesBlock, batches_of, device_at_hand, embed_pixels
 from pipeline.faults import Fault
-from pipeline.grid import SOURCE_BLOCK, Cell, owned_pixels, region_near
+from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
 from pipeline.item import Item
 from pipeline.observe import BandSeries, read_clear, read_series
+from pipeline.observe_month import read_month, series_of_months
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
 from pipeline.run import Run
 
@@ -78,18 +81,32 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     clear = delayed(read_clear)(shared_items, cell, run.masking, settings)
     owned = delayed(owned_pixels)(cell, run.region)
 
-    def series(band: str, block: Block) -> Delayed:
-        return delayed(read_series)(shared_items, band, cell, block, clear, settings)
+    def medians(block: Block, of_20m: bool) -> dict[str, Delayed]:
+        return {
+            band: delayed(read_series)(shared_items, band, cell, block, clear, settings)
+            for band in bands
+            if (band_resolution(chosen, band) > PIXEL) == of_20m
+        }
 
-    coarse = {
-        block: {b: series(b, block) for b in bands if band_resolution(chosen, b) > 10}
+    def geometric_medians(block: Block) -> dict[str, Delayed]:
+        months = [
+            delayed(read_month)(shared_items, bands, cell, block, clear, month, settings)
+            for month in range(MONTHS)
+        ]
+        series = delayed(series_of_months, nout=len(bands))(*months)
+        return dict(zip(bands, series, strict=True))
+
+    geometric = run.settings.reading.composite == "geometric-median"
+    around = {
+        block: geometric_medians(block) if geometric else medians(block, True)
         for block in block_windows(cell, 2 * SOURCE_BLOCK)
     }
     maps = []
     for block in block_windows(cell, SOURCE_BLOCK):
-        around, at_20m = next((b, parts) for b, parts in coarse.items() if _contains(b, block))
-        parts = [at_20m[b] if b in at_20m else series(b, block) for b in bands]
-        places = [around if band in at_20m else block for band in bands]
+        outer, coarse = next((b, parts) for b, parts in around.items() if _contains(b, block))
+        fine = {} if geometric else medians(block, False)
+        parts = [fine.get(band, coarse.get(band)) for band in bands]
+        places = [block if band in fine else outer for band in bands]
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
             # Each part an argument of its own: a list of them would all be annotated, too.
             maps.append(delayed(map_block)(block, places, owned, shared_run, *parts))

@@ -59,7 +59,6 @@ def read_clear(
     the cell: then the fault lies elsewhere, and the cell is not land without observations.
     """
     start = time.perf_counter()
-    settings = settings or ReaderSettings()
     faults = FaultLog()
     resolution = band_resolution(items, SCL)
     margin = math.ceil(masking.dilate / 20) * 20  # metres; whole pixels of 10 and 20
@@ -108,33 +107,67 @@ def read_series(
     is so of every item that reaches into the block. One that is nodata wherever its scene
     classification is clear is a fault, too.
     """
-    if len(items) != len(clear.month):
-        raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")
     start = time.perf_counter()
-    settings = settings or ReaderSettings()
-    faults = FaultLog()
+    items_read, mask, chosen = chosen_in(items, clear, block)
     resolution = min(band_resolution(items, band), clear.resolution)
-    chosen, mask = clear.within(block)
-    read = [items[i] for i in chosen.tolist()]
-    bounds = block.bounds(cell)
-    stack = observations(
-        read, [band], bounds, cell.epsg, resolution, settings=settings, faults=faults
-    )
-    ((_, values),) = _chunks(stack)
-    shown = mask.mean(axis=(1, 2)) > _EDGE
-    blank = [read[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
-    met = _sorted([*faults, *_blank(blank, band, faults, cell, bounds)])
-    _require_any(met, read, band, cell, bounds)
+    read = read_band(items_read, band, cell, block, mask, resolution, settings)
     done = time.perf_counter()
-    series = monthly_medians(values, mask, clear.month[chosen], clear.acquisition[chosen])
+    series = monthly_medians(read.values, mask, clear.month[chosen], clear.acquisition[chosen])
     return BandSeries(
         series=series,
         resolution=resolution,
-        faults=met,
+        faults=read.faults,
         read_seconds=done - start,
         composite_seconds=time.perf_counter() - done,
-        retries=faults.retries,
+        retries=read.retries,
     )
+
+
+@dataclass(frozen=True)
+class BandValues:
+    """The observations of one band in one block: uint16 (item, y, x), and what went wrong."""
+
+    values: np.ndarray
+    faults: tuple[Fault, ...]
+    retries: int
+
+
+def chosen_in(
+    items: Sequence[Item], clear: ClearMask, block: Block, month: int | None = None
+) -> tuple[list[Item], np.ndarray, np.ndarray]:
+    """The items that are read in a block (of one month, 0 … 11, or of all), where they are clear,
+    bool (n, y, x), and their numbers, int (n,).
+    """
+    if len(items) != len(clear.month):
+        raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")
+    chosen, mask = clear.within(block)
+    if month is not None:
+        of_month = clear.month[chosen] == month
+        chosen, mask = chosen[of_month], mask[of_month]
+    return [items[i] for i in chosen.tolist()], mask, chosen
+
+
+def read_band(
+    items: Sequence[Item],
+    band: str,
+    cell: Cell,
+    block: Block,
+    mask: np.ndarray,
+    resolution: int,
+    settings: ReaderSettings | None,
+) -> BandValues:
+    """Read a band of items in a block; `mask` is where they are clear. Raises as `read_series`."""
+    faults = FaultLog()
+    bounds = block.bounds(cell)
+    stack = observations(
+        items, [band], bounds, cell.epsg, resolution, settings=settings, faults=faults
+    )
+    ((_, values),) = _chunks(stack)
+    shown = mask.mean(axis=(1, 2)) > _EDGE
+    blank = [items[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
+    met = _sorted([*faults, *_blank(blank, band, faults, cell, bounds)])
+    _require_any(met, items, band, cell, bounds)
+    return BandValues(values, met, faults.retries)
 
 
 def _blank(

@@ -33,9 +33,9 @@ class CatalogSettings(_Strict):
 
     url: str = Field(
         "earth-search",
-        description="earth-search, planetary-computer, cdse, a STAC API's URL, a static catalogue "
-        "(a folder, or the URL of its catalog.json), a TOML file that describes one, or a table "
-        "of items (.parquet); ${NAME} in a URL is taken from the environment",
+        description="the catalogue: earth-search, planetary-computer, cdse, a STAC API's URL, a "
+        "static one (a folder, or the URL of its catalog.json), a TOML file that describes one, "
+        "or a table of items (.parquet); ${NAME} in a URL is taken from the environment",
     )
     collection: str | None = Field(
         None, description="the collection's id; default: the catalogue's description's"

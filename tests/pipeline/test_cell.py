@@ -17,6 +17,8 @@ from models.preprocessing import AUTHORS
 from models.text import load_text_tower
 from models.vocabulary import embed_vocabulary, load_vocabulary
 from pipeline.cell import cell_graph
+from pipeline.embed import embed_pixels
+from pipeline.geometric_median import geometric_median, with_gaps_filled
 from pipeline.grid import Cell, owned_pixels
 from pipeline.item import SCL, Item
 from pipeline.run import PreparedRun
@@ -127,6 +129,72 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
         assert cosine[chosen] > cosine.max() - 1e-5
         assert abs(int(confidence[row, column]) - 100 * weights.max() / weights.sum()) <= 0.51
     checkpoint.encoder.float()
+
+
+def test_a_cell_keeps_its_counts_of_clear_observations(prepare: Prepare) -> None:
+    prepared = prepare()
+    cell = prepared.cells[0]
+    items, keep = prepared.items_of(cell), prepared.run.masking.keep
+    report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
+    months: dict[int, dict[str, np.ndarray]] = {month: {} for month in range(12)}
+    for item in items:
+        clear = np.isin(_on_cell(item.assets[SCL].href, cell), keep)
+        of_month = months[item.datetime.month - 1]
+        of_month[item.acquisition] = of_month.get(item.acquisition, False) | clear
+    path = prepared.run.store.path(f"cells/{cell.tile.name}/{cell.id}/clear_observations.tif")
+    with rasterio.open(path) as raster:
+        assert raster.res == (20, 20)
+        assert raster.bounds == cell.bounds
+        assert raster.descriptions[1] == "clear observations, February"
+        counts = raster.read()
+    for month, overpasses in months.items():
+        expected = sum(overpasses.values(), np.zeros(cell.shape, int))
+        assert len(overpasses) <= prepared.run.settings.reading.most_a_month
+        np.testing.assert_array_equal(counts[month].repeat(2, 0).repeat(2, 1), expected)
+    seen = [100 * float((month > 0).mean()) for month in counts]
+    np.testing.assert_allclose(report.coverage, seen, atol=0.01)
+
+
+def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -> None:
+    prepared = prepare(reading={"composite": "geometric-median"})
+    cell = prepared.cells[0]
+    items, run = prepared.items_of(cell), prepared.run
+    bands = checkpoint.card.preprocessing.bands
+    report = cell_graph(cell, items, run).compute(scheduler="threads")
+    classes = _read(prepared, cell, "class")
+    assert report.seconds["composite"] > 0
+
+    # The same from the plain parts, over the whole cell at once.
+    clear = [np.isin(_on_cell(i.assets[SCL].href, cell), run.masking.keep) for i in items]
+    months = np.zeros((12, len(bands), *cell.shape), np.uint16)
+    for month in range(12):
+        of_month = [n for n, item in enumerate(items) if item.datetime.month == month + 1]
+        values = [
+            np.array([_reflectance(items[n], band, cell) for n in of_month]).reshape(
+                -1, *cell.shape
+            )
+            for band in bands
+        ]
+        mask = np.array([clear[n] for n in of_month], bool).reshape(-1, *cell.shape)
+        names = [items[n].acquisition for n in of_month]
+        months[month] = geometric_median(
+            [v.astype(np.uint16) for v in values], mask, np.array([names.index(a) for a in names])
+        )
+    series = with_gaps_filled(months).transpose(2, 3, 0, 1)
+    valid = (series > 0).all(axis=(2, 3)) & owned_pixels(cell, run.region)
+    assert np.array_equal(classes > 0, valid)
+    rows, columns = np.nonzero(valid)
+    some = np.random.default_rng(2).choice(len(rows), 2000)
+    pixels = series[rows[some], columns[some]]
+    embeddings = embed_pixels(np.ascontiguousarray(pixels), checkpoint, torch.device("cpu"))
+    nearest = (embeddings @ torch.from_numpy(run.text).T).argmax(1).numpy() + 1
+    assert (classes[rows[some], columns[some]] == nearest).mean() > 0.999
+
+
+def _reflectance(item: Item, band: str, cell: Cell) -> np.ndarray:
+    asset = item.assets[band]
+    stored = _on_cell(asset.href, cell).astype(int)
+    return np.where(stored == 0, 0, np.maximum(stored + asset.offset, 1))
 
 
 def test_a_cell_in_several_blocks_is_the_same_map(
