@@ -16,6 +16,7 @@ from models.checkpoint import Checkpoint
 from pipeline.embed import device_at_hand, embed_pixels
 from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.item import SCL, Asset, Item
+from pipeline.observe import SCL_DATES
 from pipeline.settings import MapSettings
 from pipeline.workers import cells_in_flight, workers_of
 
@@ -63,17 +64,29 @@ def reading_bytes(assets: Iterable[Asset], area: float, *, scl: bool = False) ->
     return total
 
 
-def item_bytes(item: Item, bands: Sequence[str], area: float) -> float:
-    """Bytes of an item's bands and SCL in `area` (m²) of ground."""
+def item_bytes(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
+    """Bytes of an item's SCL in `area` (m²) of ground, and of its bands in a share of it."""
     wanted = [item.assets[band] for band in bands if band in item.assets]
     scl = [item.assets[SCL]] if SCL in item.assets else []
-    return reading_bytes(wanted, area) + reading_bytes(scl, area, scl=True)
+    return share * reading_bytes(wanted, area) + reading_bytes(scl, area, scl=True)
 
 
-def item_values(item: Item, bands: Sequence[str], area: float) -> float:
-    """Values of an item's bands and SCL in `area` (m²) of ground, at their own resolution."""
-    wanted = [item.assets[band] for band in (*bands, SCL) if band in item.assets]
-    return sum(area / asset.resolution**2 for asset in wanted)
+def item_values(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
+    """Values of an item's SCL in `area` (m²) of ground, and of its bands in a share of it.
+
+    Each at its own resolution.
+    """
+    wanted = [item.assets[band] for band in bands if band in item.assets]
+    scl = [item.assets[SCL]] if SCL in item.assets else []
+    return sum(share * area / asset.resolution**2 for asset in wanted) + sum(
+        area / asset.resolution**2 for asset in scl
+    )
+
+
+def dates_read(dates: int, settings: MapSettings) -> int:
+    """How many of a cell's dates have their bands read, at most."""
+    most = settings.reading.most_a_month
+    return min(dates, 12 * most) if most else dates
 
 
 def output_bytes(pixels: int, cells: int) -> float:
@@ -86,9 +99,11 @@ def worker_memory(
 ) -> float:
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
-    - A thread reads the scene classification of the cell at all dates (20 m); or it reads one
-      band of a source block at all dates, with the block's part of the mask, and makes a series
-      of it; or it encodes a batch, and holds its activations.
+    - A thread reads the scene classification of the cell (20 m) of some dates at once; or it
+      reads one band of a source block at all dates that are read, with the block's part of the
+      mask, and makes a series of it; or it encodes a batch, and holds its activations. For
+      geometric medians it reads all bands of a month in a block of twice the side, and all bands'
+      months are held at 10 m.
     - A cell being made holds the series of all its bands, and the map. The next cell is begun by
       threads for which this one has no block left to encode.
     - Every cell that was submitted to the worker holds its mask (20 m, a bit a date).
@@ -96,11 +111,17 @@ def worker_memory(
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
     block = min(pixels, SOURCE_BLOCK**2)
-    classification = dates * pixels / 4
-    reading = max(block * (2 * dates + dates / 4 + 2 * 12), classification)
+    classification = dates * pixels / 4  # a bit a date, below
+    read = dates_read(dates, settings)
+    reading = max(block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4)
     shape = checkpoint.card.architecture
     batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
+    if settings.reading.composite == "geometric-median":
+        wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)
+        values = sum(2 * wide * (PIXEL / band.resolution) ** 2 for band in bands)
+        reading = max(reading, values * read / 12 + 2 * wide * len(bands))
+        series = 2 * 12 * 2 * pixels * len(bands)  # months, and the same with gaps filled
     submitted = math.ceil(cells_in_flight(settings.cluster, workers.count) / workers.count)
     begun = min(submitted, 1 + math.ceil((workers.threads - 1) * block / pixels))
     return (

@@ -26,7 +26,9 @@ from pipeline.item import SCL, Item
 from pipeline.reader import ReaderSettings
 from pipeline.storage import public_url
 
-_DATES = 32  # scene classifications that are held at once: 32 MB of a cell of 2048² pixels
+SCL_DATES = 32
+"""Scene classifications that are held at once: 32 MB of a cell of 2048² pixels."""
+
 _EDGE = 0.01  # of a block: at a swath's edge bands end some pixels before the classification
 
 
@@ -66,7 +68,7 @@ def read_clear(
     bounds = (left - margin, bottom - margin, right + margin, top + margin)
     stack = observations(
         items, [SCL], bounds, cell.epsg, resolution,
-        dtype=np.uint8, settings=settings, faults=faults, dates=_DATES,
+        dtype=np.uint8, settings=settings, faults=faults, dates=SCL_DATES,
     )  # fmt: skip
     shape = (cell.height * 10 // resolution, cell.width * 10 // resolution)
     scenes = Scenes(len(items), shape, margin // resolution, resolution, masking)

@@ -220,8 +220,12 @@ def _planned(
     reaches = shapely.intersects(outlines[:, None], grounds[None, :]).astype(bool)
     areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
     area_of_item = areas @ reaches
-    read = [item_bytes(i, bands, a) for i, a in zip(items, area_of_item, strict=True)]
     overpasses = {(item.datetime.month, item.acquisition) for item in items}
+    by_month = [sum(m == month for m, _ in overpasses) for month in range(1, 13)]
+    most = settings.reading.most_a_month
+    shares = [min(1.0, most / by_month[i.datetime.month - 1]) if most else 1.0 for i in items]
+    work = list(zip(items, area_of_item, shares, strict=True))
+    read = [item_bytes(item, bands, area, share) for item, area, share in work]
     return TilePlan(
         tile=tile,
         cells=tuple(
@@ -229,10 +233,10 @@ def _planned(
             for cell, count in zip(cells, reaches.sum(axis=1), strict=True)
         ),
         items=len(items),
-        acquisitions=tuple(sum(m == month for m, _ in overpasses) for month in range(1, 13)),
+        acquisitions=tuple(by_month),
         bytes_to_read=sum(read),
         remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
-        values=sum(item_values(i, bands, a) for i, a in zip(items, area_of_item, strict=True)),
+        values=sum(item_values(item, bands, area, share) for item, area, share in work),
         uncovered=_uncovered(tile, region, grounds),
     )
 
