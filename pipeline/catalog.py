@@ -18,8 +18,9 @@ from pipeline.catalog_description import (
 )
 from pipeline.documents import Documents, is_web, resolved
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
+from pipeline.ground import ground_of
 from pipeline.item_table import ItemTable
-from pipeline.normalise import cloud_cover_of, ground_of, moment_of, normalise
+from pipeline.normalise import cloud_cover_of, moment_of, normalise
 from pipeline.region import Region
 from pipeline.settings import SearchSettings
 from pipeline.stac_api import StacApi

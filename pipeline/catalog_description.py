@@ -5,6 +5,7 @@ Earth Search, Planetary Computer and the Copernicus Data Space are described in
 where it names its assets as one of these does.
 """
 
+import difflib
 import json
 import tomllib
 from importlib.resources import files
@@ -13,12 +14,13 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.preprocessing import BANDS
-from pipeline.access import Access
+from pipeline.access_description import AccessDescription
 from pipeline.address import holds_secret
 from pipeline.errors import CatalogError
+from pipeline.given import existing
 from pipeline.item import SCL
 from pipeline.published_assets import ANY_NAMES, Conventions
 from pipeline.storage import public_url
@@ -30,58 +32,7 @@ TABLE_KEY = b"timesen:catalog"
 _SHIPPED = files("pipeline") / "catalogs"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class AccessDescription(_Strict):
-    """How rasters are opened; `key` and `secret` name variables of the environment."""
-
-    kind: Literal["open", "signed", "s3"] = "open"
-    token_url: str | None = None
-    hosts: str = "*.blob.core.windows.net"
-    endpoint: str | None = None
-    key: str | None = None
-    secret: str | None = None
-    requests: int = Field(32, ge=1, le=256)
-
-    @model_validator(mode="after")
-    def _fits_kind(self) -> "AccessDescription":
-        wanted = {"open": set(), "signed": {"token_url"}, "s3": {"endpoint"}}[self.kind]
-        allowed = {
-            "open": {"requests"},
-            "signed": {"token_url", "hosts", "key", "requests"},
-            "s3": {"endpoint", "key", "secret", "requests"},
-        }[self.kind] | {"kind"}
-        if lacking := wanted - self.model_fields_set:
-            raise ValueError(f'kind = "{self.kind}" needs {", ".join(sorted(lacking))}')
-        if strange := self.model_fields_set - allowed:
-            raise ValueError(f'{", ".join(sorted(strange))} does not go with kind = "{self.kind}"')
-        if self.kind == "s3" and (self.key is None) != (self.secret is None):
-            raise ValueError("key and secret go together")
-        for name in (self.token_url, self.endpoint):
-            if name and (not name.startswith(("http://", "https://")) or holds_secret(name)):
-                raise ValueError("an address is http(s)://… without user, password or query")
-        return self
-
-    def access(self) -> Access:
-        """The access as readers take it."""
-        if self.kind == "signed":
-            return Access(
-                token_url=self.token_url,
-                signed_hosts=self.hosts,
-                token_key=self.key,
-                requests=self.requests,
-            )
-        return Access(
-            s3_endpoint=self.endpoint,
-            s3_key=self.key,
-            s3_secret=self.secret,
-            requests=self.requests,
-        )
-
-
-class CatalogDescription(_Strict):
+class CatalogDescription(BaseModel):
     """A catalogue. `url` is a STAC API, a static catalogue or a table of items (.parquet).
 
     `assets` names each band's asset, or several of which an item has one; what is not named is not
@@ -89,7 +40,9 @@ class CatalogDescription(_Strict):
     "by-item": by the rules of `pipeline.published_assets`.
     """
 
-    url: str
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: str = Field(min_length=1)
     collection: str = DEFAULT_COLLECTION
     assets: dict[str, str | list[str]] | None = None
     offset: Literal["by-item"] | int = "by-item"
@@ -103,15 +56,34 @@ class CatalogDescription(_Strict):
                              "${NAME} in their place, and set NAME in the environment")  # fmt: skip
         return value
 
-    @field_validator("assets")
+    @field_validator("assets", mode="before")
     @classmethod
-    def _known_bands(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        strange = [band for band in value or {} if band not in (*BANDS, SCL)]
+    def _known_bands(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        if not isinstance(value, dict):
+            raise ValueError('this is a table: write [assets] and below it B02 = "blue" …')
+        strange = [band for band in value if band not in (*BANDS, SCL)]
         if strange:
             known = ", ".join((*BANDS, SCL))
             raise ValueError(f"{', '.join(strange)} is no band; bands are {known}")
-        if value is not None and SCL not in value:
-            raise ValueError("SCL, the scene classification, is not named")
+        if SCL not in value:
+            raise ValueError('SCL, the scene classification, is not named; add SCL = "…"')
+        bands: dict[str, str] = {}
+        for band, names in value.items():
+            listed = names if isinstance(names, list) else [names]
+            if not listed or not all(isinstance(name, str) and name for name in listed):
+                raise ValueError(f'{band} is an asset\'s name, "blue", or a list of some')
+            for name in listed:
+                if (other := bands.setdefault(name.lower(), band)) != band:
+                    raise ValueError(f"{name} is the name of both {other} and {band}")
+        return value
+
+    @field_validator("offset", mode="before")
+    @classmethod
+    def _whole_number(cls, value: Any) -> Any:
+        if value != "by-item" and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError('it is "by-item", or what is added to each stored number: -1000, 0')
         return value
 
     @property
@@ -136,19 +108,19 @@ def shipped_catalogs() -> tuple[str, ...]:
 def describe(catalog: str, collection: str | None = None) -> CatalogDescription:
     """The description of what the user named as the catalogue.
 
-    A shipped catalogue's name, a TOML file, a table of items (which keeps its catalogue's
-    description), or an address or folder, which is taken to name its assets as a shipped one
-    does. `collection` goes before the description's. Raises CatalogError.
+    A shipped catalogue's name or address, a TOML file, a table of items (which keeps its
+    catalogue's description), or another address or folder, which is taken to name its assets as a
+    shipped one does. `collection` goes before the description's. Raises CatalogError.
     """
-    if catalog in shipped_catalogs():
-        described = _read_toml((_SHIPPED / f"{catalog}.toml").read_bytes(), catalog, Path())
-    elif catalog.endswith(".toml") and "://" not in catalog:
+    if catalog.endswith(".toml") and "://" not in catalog:
         path = Path(catalog).expanduser()
-        described = _read_toml(_content(path), catalog, path.parent)
+        described = _beside(_read_toml(_content(path), catalog), path.parent, catalog)
     elif is_table(catalog):
         described = _of_table(catalog)
     else:
-        described = CatalogDescription(url=catalog)
+        described = _shipped(catalog) or _validated(
+            {"url": catalog}, public_url(catalog) or "catalog"
+        )
     return described.model_copy(update={"collection": collection}) if collection else described
 
 
@@ -157,29 +129,67 @@ def is_table(catalog: str) -> bool:
     return catalog.endswith((".parquet", ".geoparquet")) and "://" not in catalog
 
 
-def _read_toml(content: bytes, given: str, folder: Path) -> CatalogDescription:
+def _shipped(catalog: str) -> CatalogDescription | None:
+    for name in shipped_catalogs():
+        described = _read_toml((_SHIPPED / f"{name}.toml").read_bytes(), name)
+        if catalog == name or catalog.rstrip("/") == described.url:
+            return described
+    return None
+
+
+def _read_toml(content: bytes, given: str) -> CatalogDescription:
     try:
-        raw = tomllib.loads(content.decode())
-        described = CatalogDescription.model_validate(raw)
+        raw = tomllib.loads(content.decode("utf-8-sig"))  # Windows begins with a mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogError(given, f"not valid TOML ({error})", "Mend the line named") from None
+    return _validated(raw, given)
+
+
+def _validated(raw: dict[str, Any], given: str) -> CatalogDescription:
+    try:
+        return CatalogDescription.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'catalogue'}: "
-            f"{e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
+        problems = "; ".join(_problem(e["loc"], e["type"], e["msg"]) for e in error.errors())
         raise CatalogError(given, problems, _EXAMPLE) from None
-    beside = folder / described.url
-    if "://" not in described.url and beside.exists():
-        return described.model_copy(update={"url": str(beside)})
-    return described
 
 
 _EXAMPLE = (
-    'Write url = "https://…", collection = "…", and a table [assets] with lines as B02 = "blue" '
-    'and SCL = "scl"'
+    'Write url = "https://…" and below it a table [assets] with lines as B02 = "blue" and '
+    'SCL = "scl"; docs/catalogues.md has all keys'
 )
+
+
+def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """A key that is wrong and what is wrong with it; no value, which may be a secret."""
+    where = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        model = AccessDescription if len(place) > 1 else CatalogDescription
+        near = difflib.get_close_matches(str(place[-1]), model.model_fields, 1)
+        known = f"did you mean {near[0]}?" if near else f"keys are {', '.join(model.model_fields)}"
+        message = f"there is no such key ({known})"
+    elif kind == "model_type":
+        message = "this is a table: write [access] and its keys below"
+    elif kind == "missing":
+        message = "it is not given"
+    return f"{where}: {message.removeprefix('Value error, ')}"
+
+
+def _beside(described: CatalogDescription, folder: Path, given: str) -> CatalogDescription:
+    """The description, a relative path in it taken from the folder of its file where it is there.
+
+    Raises CatalogError where it names a catalogue instead of its address.
+    """
+    url = described.url
+    beside = existing(url, folder) if "://" not in url else None
+    if beside:
+        return described.model_copy(update={"url": str(beside)})
+    if url in shipped_catalogs() or url.endswith(".toml"):
+        raise CatalogError(
+            given,
+            f"its url is {url}, which is described elsewhere",
+            "Write the address or path of the catalogue itself",
+        )
+    return described
 
 
 def _content(path: Path) -> bytes:
@@ -196,17 +206,16 @@ def _content(path: Path) -> bytes:
 
 def _of_table(catalog: str) -> CatalogDescription:
     """The description that a table of items was written with; a plain one for others' tables."""
-    path = Path(catalog).expanduser()
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        kept = metadata.get(TABLE_KEY)
+        with Path(catalog).expanduser().open("rb") as file:
+            kept = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
         described = json.loads(kept) if kept else {}
         return CatalogDescription.model_validate({**described, "url": catalog})
-    except FileNotFoundError:
-        raise CatalogError(
-            public_url(catalog), "there is no such table", "`timesen search` writes one"
-        ) from None
-    except (pa.ArrowException, OSError, ValueError):
-        raise CatalogError(
-            public_url(catalog), "this is no table of items", "`timesen search` writes one"
-        ) from None
+    except (pa.ArrowException, ValueError):
+        raise CatalogError(catalog, "this is no table of items", _WRITE) from None
+    except OSError as error:
+        reason = f"the table cannot be read ({(error.strerror or '').lower()})"
+        raise CatalogError(catalog, reason, _WRITE) from None
+
+
+_WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"

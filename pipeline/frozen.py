@@ -15,9 +15,10 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
 from pipeline.access import Access
 from pipeline.catalog_description import TABLE_KEY, CatalogDescription
 from pipeline.errors import CatalogError, OutputError
+from pipeline.ground import ground_of
 from pipeline.item import Item
 from pipeline.layout import ITEMS
-from pipeline.normalise import ground_of, normalise, resolve_duplicates, tile_of
+from pipeline.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.published_assets import ANY, Conventions, band_keys
 from pipeline.storage import public_url
 
@@ -36,7 +37,7 @@ def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> 
         part = Path(folder) / ITEMS
         to_parquet(table, part)
         table = pq.read_table(part)
-        about = description.model_dump_json(exclude={"url"}).encode()
+        about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()
         metadata = {**(table.schema.metadata or {}), TABLE_KEY: about}
         pq.write_table(table.replace_schema_metadata(metadata), part)
         return part.read_bytes()
@@ -57,7 +58,7 @@ def thaw_published(content: bytes, given: str) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(io.BytesIO(content))
         return [_without_nulls(item) for item in stac_table_to_items(table)]
-    except (pa.ArrowException, KeyError, ValueError):
+    except (pa.ArrowException, OSError, KeyError, ValueError):  # OSError: of a damaged page
         raise OutputError(
             given, "the frozen items are damaged", "Put the run's own file back"
         ) from None

@@ -9,6 +9,9 @@ from typing import Any
 from pipeline.errors import CatalogError, OutputError
 from pipeline.frozen import thaw_published
 from pipeline.region import Region
+from pipeline.static_catalog import absolute, links_of
+
+_WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
 
 
 @dataclass(frozen=True)
@@ -20,20 +23,22 @@ class ItemTable:
     def candidates(
         self, region: Region, period: tuple[datetime, datetime]
     ) -> Iterator[dict[str, Any]]:
-        """All items, whatever their place and time. Raises CatalogError."""
+        """All items, whatever their place and time, with absolute hrefs. Raises CatalogError."""
         yield from self._items()
 
     def of_any_time(self, region: Region) -> Iterator[dict[str, Any]]:
         """All items."""
         yield from self._items()
 
-    def _items(self) -> list[dict[str, Any]]:
+    def _items(self) -> Iterator[dict[str, Any]]:
+        place = Path(self.path).expanduser().absolute()
         try:
-            return thaw_published(Path(self.path).expanduser().read_bytes(), self.path)
+            items = thaw_published(place.read_bytes(), self.path)
         except OSError as error:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
-            raise CatalogError(self.path, reason, "`timesen search` writes one") from None
+            raise CatalogError(self.path, reason, _WRITE) from None
         except OutputError:
-            raise CatalogError(
-                self.path, "this is no table of items", "`timesen search` writes one"
-            ) from None
+            raise CatalogError(self.path, "this is no table of items", _WRITE) from None
+        for item in items:
+            itself = links_of((str(place), item), "self")
+            yield absolute(item, itself[0] if itself else str(place))

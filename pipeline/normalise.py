@@ -6,17 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from models.preprocessing import BANDS
 from pipeline.errors import CatalogError, RegionError
+from pipeline.ground import ground_of
 from pipeline.item import SCL, Item
-from pipeline.mgrs_tiles import Tile, parse_tile, polygons_of, wrapped
+from pipeline.mgrs_tiles import Tile, parse_tile
 from pipeline.published_assets import (
     ANY,
-    MALFORMED,
     Conventions,
     Published,
     band_keys,
@@ -78,7 +76,7 @@ def _normal(stac_item: Published, conventions: Conventions) -> Item:
         baseline=baseline,
         generated=made,
         epsg=tile.epsg,
-        footprint=_ground(stac_item),
+        footprint=ground_of(stac_item),
         assets={
             band: raster(stac_item, band, key, tile, baseline, made, conventions.offset)
             for band, key in keys.items()
@@ -138,44 +136,6 @@ def cloud_cover_of(stac_item: Published) -> float | None:
         if not math.isfinite(cover):
             raise ValueError(f"its eo:cloud_cover is {stated!r}")
         return cover
-
-
-def ground_of(stac_item: Published) -> BaseGeometry | None:
-    """What an item covers, polygons in EPSG:4326 within ±180°; None where it does not say.
-
-    One that is drawn across the whole world because it crosses the antimeridian is cut there.
-    Raises CatalogError where geometry or bbox are malformed.
-    """
-    with understood(stac_item):
-        return _ground(stac_item)
-
-
-def _ground(stac_item: Published) -> BaseGeometry | None:
-    stated, box = stac_item.get("geometry"), stac_item.get("bbox")
-    if stated:
-        try:
-            geometry = shapely.geometry.shape(stated)
-        except (*MALFORMED, shapely.errors.ShapelyError) as error:
-            raise ValueError(f"its geometry is none ({error})") from None
-    elif box:
-        if len(box) not in (4, 6):
-            raise ValueError(f"its bbox holds {len(box)} numbers")
-        west, south, east, north = box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]
-        geometry = shapely.box(west, south, east + 360.0 if west > east else east, north)
-    else:
-        return None
-    geometry = shapely.force_2d(geometry)
-    if geometry.is_empty:
-        return None
-    if geometry.bounds[2] - geometry.bounds[0] > 180.0:
-        geometry = shapely.transform(
-            geometry, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]])
-        )
-    if not geometry.is_valid:
-        geometry = polygons_of(shapely.make_valid(geometry))
-    if geometry.bounds[0] < -180.0 or geometry.bounds[2] > 180.0:
-        geometry = wrapped(geometry)
-    return geometry
 
 
 def require_bands(

@@ -10,8 +10,9 @@ from shapely.geometry import box, mapping
 
 from models.preprocessing import BANDS
 from pipeline.errors import CatalogError
+from pipeline.ground import ground_of
 from pipeline.item import SCL
-from pipeline.normalise import ground_of, normalise, require_bands, resolve_duplicates
+from pipeline.normalise import normalise, require_bands, resolve_duplicates
 from tests.stac_items import cdse_item, earth_search_item
 
 ALL = {*BANDS, SCL}
