@@ -42,6 +42,7 @@ types: $(VENV)/.dev  ## mypy
 
 bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks.bench_cell
+	$(BIN)/python -m tests.benchmarks.bench_reading
 
 clean:           ## remove the environment and the demo
 	rm -rf $(VENV) demo build *.egg-info
