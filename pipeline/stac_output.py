@@ -173,8 +173,10 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
         f" Where {band} is absent from the source, {other} stands for it."
         for band, other in run.substitutes.items()
     )
+    reading = run.settings.get("reading") or {}
+    composite = str(reading.get("composite", "median")).replace("-", " ")
     return (
-        f"Monthly medians of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
+        f"Monthly {composite}s of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, embedded a pixel at a time by a TimeSenCLIP encoder (checkpoint "
         f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
         f"text embedding among the {len(vocabulary.classes)} of “{vocabulary.title}”.{stands}"
