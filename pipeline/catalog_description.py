@@ -209,13 +209,20 @@ def _of_table(catalog: str) -> CatalogDescription:
     try:
         with Path(catalog).expanduser().open("rb") as file:
             kept = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
-        described = json.loads(kept) if kept else {}
-        return CatalogDescription.model_validate({**described, "url": catalog})
     except (pa.ArrowException, ValueError):
         raise CatalogError(catalog, "this is no table of items", _WRITE) from None
     except OSError as error:
         reason = f"the table cannot be read ({(error.strerror or '').lower()})"
         raise CatalogError(catalog, reason, _WRITE) from None
+    try:
+        described = dict(json.loads(kept)) if kept else {}
+        return CatalogDescription.model_validate({**described, "url": catalog})
+    except (TypeError, ValueError):
+        raise CatalogError(
+            catalog,
+            "what it says of its catalogue is not understood",
+            "Write the table anew: `timesen search`",
+        ) from None
 
 
 _WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
