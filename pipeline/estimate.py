@@ -13,6 +13,7 @@ import torch
 from dask.system import CPU_COUNT
 
 from models.checkpoint import Checkpoint
+from pipeline.access import OPEN
 from pipeline.embed import device_at_hand, embed_pixels
 from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.item import SCL, Asset, Item
@@ -100,10 +101,10 @@ def worker_memory(
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
     - A thread reads the scene classification of the cell (20 m) of some dates at once; or it
-      reads one band of a source block at all dates that are read, with the block's part of the
-      mask, and makes a series of it; or it encodes a batch, and holds its activations. For
-      geometric medians it reads all bands of a month in a block of twice the side, and all bands'
-      months are held at 10 m.
+      reads one band of a source block at all dates that are read, some of them ahead, with the
+      block's part of the mask, and makes a series of it; or it encodes a batch, and holds its
+      activations. For geometric medians it reads all bands of a month in a block of twice the
+      side, and all bands' months are held at 10 m.
     - A cell being made holds the series of all its bands, and the map. The next cell is begun by
       threads for which this one has no block left to encode.
     - Every cell that was submitted to the worker holds its mask (20 m, a bit a date).
@@ -113,7 +114,10 @@ def worker_memory(
     block = min(pixels, SOURCE_BLOCK**2)
     classification = dates * pixels / 4  # a bit a date, below
     read = dates_read(dates, settings)
-    reading = max(block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4)
+    ahead = 2 * block * min(read, OPEN.requests)
+    reading = max(
+        ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
+    )
     shape = checkpoint.card.architecture
     batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
