@@ -74,6 +74,9 @@ class Access:
             **options,
             "AWS_ACCESS_KEY_ID": os.environ[self.s3_key],
             "AWS_SECRET_ACCESS_KEY": os.environ[self.s3_secret],
+            # The environment may hold those of another archive.
+            "AWS_SESSION_TOKEN": "",
+            "AWS_NO_SIGN_REQUEST": "NO",
         }
 
     @staticmethod

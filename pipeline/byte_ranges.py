@@ -32,7 +32,7 @@ class FileRanges:
                 return os.pread(file, length, start)
             finally:
                 os.close(file)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             raise Unreadable(Failure("there is no such file", unreachable=False)) from None
         except PermissionError:
             raise Unreadable(Failure("access to it is denied", unreachable=True)) from None

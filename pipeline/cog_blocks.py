@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from numba import njit
 
 from pipeline.byte_ranges import ByteRanges
-from pipeline.cog_header import CogHeader
+from pipeline.cog_header import LONGEST_FILE, CogHeader
 from pipeline.faults import damaged
 
 _GAP = 4096  # bytes between blocks that are rather read than asked for separately
@@ -54,6 +54,9 @@ def _contents(
     wanted = sorted(
         (int(header.offsets[b]), int(header.counts[b]), b) for b in blocks if header.counts[b]
     )
+    longest = 2 * header.block[0] * header.block[1] * header.dtype.itemsize + _GAP
+    if any(not 0 < offset < LONGEST_FILE or count > longest for offset, count, _ in wanted):
+        raise damaged()
     while wanted:
         start, end = wanted[0][0], 0
         together: list[tuple[int, int, int]] = []

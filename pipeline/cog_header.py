@@ -4,6 +4,7 @@ TIFF 6.0 (Adobe, 1992), BigTIFF, and GeoTIFF 1.1 (OGC 19-008r4), as far as archi
 use them; whatever else a file is, GDAL reads it.
 """
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ _TYPES = {1: "u1", 2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
 _NONE, _DEFLATES = 1, (8, 32946)
 _MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
 _PROJECTED, _PIXEL_IS_AREA = 1, 1
-_MOST_ENTRIES, _MOST_BYTES = 200, 64 * 2**20  # beyond, what stands in the header is no sense
+# Beyond these, what stands in a header is no sense.
+_MOST_ENTRIES, _MOST_BYTES, _LARGEST_BLOCK = 200, 64 * 2**20, 4096
+LONGEST_FILE = 2**48  # bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def read_header(file: ByteRanges) -> CogHeader | None:
         if header.start[:2] != b"II":
             return None
         return _understood(_tags(header))
-    except (struct.error, ValueError, OverflowError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         return None  # GDAL says what is wrong with it
 
 
@@ -70,7 +73,7 @@ class _Header:
         self.file, self.start = file, start
 
     def read(self, offset: int, length: int) -> bytes:
-        if length > _MOST_BYTES:
+        if length > _MOST_BYTES or offset > LONGEST_FILE:
             raise ValueError("no header is as long")
         content = self.start[offset : offset + length]
         if len(content) < length:
@@ -134,13 +137,16 @@ def _understood(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
         return None
     width, height = number(_WIDTH, 0), number(_HEIGHT, 0)
     block = (number(_TILE_HEIGHT, 0), number(_TILE_WIDTH, 0))
-    if not (0 < block[0] <= 2**14 and 0 < block[1] <= 2**14):
+    if not (0 < block[0] <= _LARGEST_BLOCK and 0 < block[1] <= _LARGEST_BLOCK):
         return None
     blocks = -(-height // block[0]) * -(-width // block[1])
     if not len(tags[_OFFSETS]) == len(tags[_COUNTS]) == blocks:
         return None
-    step_x, step_y = tags[_SCALE][:2]
-    column, row, _, x, y, _ = tags[_TIEPOINT][:6]
+    step_x, step_y = (float(step) for step in tags[_SCALE][:2])
+    column, row, _, x, y, _ = (float(part) for part in tags[_TIEPOINT][:6])
+    left, top = x - column * step_x, y + row * step_y
+    if not (step_x > 0 and step_y > 0 and all(map(math.isfinite, (left, top)))):
+        return None
     return CogHeader(
         width=width,
         height=height,
@@ -149,14 +155,11 @@ def _understood(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
         deflated=compression != _NONE,
         differenced=predictor == 2,
         nodata=_nodata(tags),
-        transform=Affine(
-            float(step_x), 0.0, float(x - column * step_x),
-            0.0, -float(step_y), float(y + row * step_y),
-        ),
+        transform=Affine(step_x, 0.0, left, 0.0, -step_y, top),
         epsg=epsg,
         offsets=tags[_OFFSETS].astype(np.uint64),
         counts=tags[_COUNTS].astype(np.uint64),
-    )  # fmt: skip
+    )
 
 
 def _epsg(keys: np.ndarray) -> int | None:

@@ -22,6 +22,7 @@ from pipeline.faults import FaultLog
 from pipeline.footprint import footprint
 from pipeline.grid import PIXEL, Cell
 from pipeline.item import Asset, Item
+from pipeline.native_window import Extent
 from pipeline.read_ahead import ReadAhead
 from pipeline.reader import NativeReader, ReaderSettings
 
@@ -216,6 +217,7 @@ def _stacked(
             NativeReader,
             offsets={asset.href: asset.offset for _, asset in assets},
             bands={asset.href: band for band, asset in assets},
+            extents={a.href: Extent(a.epsg, a.bounds) for _, a in assets if a.stated},
             faults=FaultLog() if faults is None else faults,
             settings=settings,
             ahead=ReadAhead(settings.access.requests),

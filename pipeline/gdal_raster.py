@@ -12,7 +12,16 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from pipeline.faults import damaged
-from pipeline.native_window import Span, Target, nodata_of, placement, read_native, unsigned
+from pipeline.native_window import (
+    Extent,
+    Span,
+    Target,
+    nodata_of,
+    placement,
+    read_native,
+    require_promised,
+    unsigned,
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,14 @@ class _GdalRaster:
         return values
 
 
-def read_with_gdal(path: str, epsg: int, target: Target) -> np.ndarray:
+def read_with_gdal(
+    path: str, epsg: int, target: Target, promised: Extent | None = None
+) -> np.ndarray:
     """The pixels of a target in `epsg`, uint8 or uint16, 0 = nodata or outside the raster.
 
-    Where the grids agree they are read natively, else warped by nearest neighbour. Raises
-    Unreadable for a raster that is not what it should be, RasterioError where GDAL fails.
+    Where the grids agree they are read natively, else warped by nearest neighbour. `promised` is
+    what its item says that it covers. Raises Unreadable for a raster that is not what it should
+    be, RasterioError where GDAL fails.
     """
     with rasterio.open(path, sharing=False) as dataset:
         if dataset.count != 1:
@@ -55,7 +67,9 @@ def read_with_gdal(path: str, epsg: int, target: Target) -> np.ndarray:
         if dataset.crs is None:
             raise damaged("has no coordinate reference system")
         raster = _GdalRaster(dataset)
-        if dataset.crs == CRS.from_epsg(epsg) or dataset.crs.to_epsg() == epsg:
+        own = epsg if dataset.crs == CRS.from_epsg(epsg) else dataset.crs.to_epsg()
+        require_promised(raster, own, promised)
+        if own == epsg:
             place = placement(raster, target)
             if place is not None:
                 return read_native(raster, place, target.shape)

@@ -3,10 +3,13 @@
 import logging
 import math
 import os
+import re
+import ssl
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import IncompleteRead
 from time import time
+from urllib.parse import unquote
 
 import certifi
 import urllib3
@@ -20,25 +23,31 @@ from urllib3.exceptions import (
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
+    ResponseError,
     SSLError,
 )
+from urllib3.util import make_headers, parse_url
 
 from pipeline.faults import Failure, Unreadable
 from pipeline.secret_filter import SecretFilter
 
 _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5
-_KEPT = 64  # connections to a host
+_KEPT = 256  # connections to a host, as many as may be under way at once
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may be others after a while."""
 RENEWABLE = (400, 401, 403)
 """What servers say of a signature that has expired."""
+KEY_HEADER = "Ocp-Apim-Subscription-Key"
+"""Where the key to a signing service goes; never to where that service redirects."""
 _NO_CONNECTION = "no connection to its server"
+_BROKE_OFF = "its server's answer broke off"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
 # Redirects are followed; all else is asked again by `pipeline.patience`, not here.
 _ONCE = urllib3.Retry(
     total=None, connect=0, read=0, other=0, status=0, redirect=_MOST_REDIRECTS,
     respect_retry_after_header=False, raise_on_status=False,
+    remove_headers_on_redirect=(*urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT, KEY_HEADER),
 )  # fmt: skip
 
 
@@ -57,7 +66,7 @@ def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
     """
     answer = _ask(url, timeout, {"Range": f"bytes={start}-{start + length - 1}"})
     if answer.status == 206:
-        return _body(answer)
+        return _part(answer, start, length)
     if answer.status == 416:
         answer.drain_conn()
         return b""
@@ -69,9 +78,23 @@ def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
     raise Unreadable(_refusal(answer))
 
 
+def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
+    """The bytes that were asked for; a server may send others, or fewer, and says so."""
+    content = _body(answer)
+    stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    if stated and int(stated[1]) != start:
+        reason = "its server sent another part than was asked for"
+        raise Unreadable(Failure(reason, unreachable=True, passing=True))
+    if stated and stated[2] != "*" and len(content) < min(length, int(stated[2]) - start):
+        raise Unreadable(Failure(_BROKE_OFF, unreachable=True, passing=True))
+    return content[:length]
+
+
 def _ask(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
     limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
     try:
+        if auth := parse_url(url).auth:
+            headers = {**headers, **make_headers(basic_auth=unquote(auth))}
         return _pool(_proxy_of(_host_of(url))).request(
             "GET", url, headers={**_HEADERS, **headers}, timeout=limits, retries=_ONCE,
             preload_content=False,
@@ -114,13 +137,16 @@ def _broken(error: BaseException) -> Failure:
     if isinstance(cause, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
         return Failure("its server did not answer in time", unreachable=True, passing=True)
     if isinstance(cause, SSLError):
-        return Failure("no secure connection to its server", unreachable=True)
+        cut = any(isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError) for e in cause.args)
+        return Failure("no secure connection to its server", unreachable=True, passing=cut)
+    if isinstance(cause, ResponseError):
+        return Failure("its server redirects without end", unreachable=True)
     if isinstance(cause, LocationValueError):
         return Failure("its address is none", unreachable=False)
     if isinstance(cause, ProtocolError) and any(
         isinstance(part, IncompleteRead) for part in (cause, *cause.args)
     ):
-        return Failure("its server's answer broke off", unreachable=True, passing=True)
+        return Failure(_BROKE_OFF, unreachable=True, passing=True)
     return Failure(_NO_CONNECTION, unreachable=True, passing=True)
 
 

@@ -17,7 +17,8 @@ class Asset:
     `transform` and `shape` (rows, columns) are in the CRS `epsg` (metres); `offset` is what is
     added to a stored digital number to get reflectance × 10000 without offset (−1000 for
     products of processing baseline 04.00 and later whose offset was not applied, else 0).
-    `size` is the file's length in bytes where the catalogue says it.
+    `size` is the file's length in bytes where the catalogue says it; `stated` is whether it says
+    the grid, too, which else is the tile's.
     """
 
     href: str
@@ -26,6 +27,7 @@ class Asset:
     shape: tuple[int, int]
     offset: int = 0
     size: int | None = None
+    stated: bool = False
 
     @property
     def resolution(self) -> float:

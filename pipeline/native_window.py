@@ -1,5 +1,6 @@
 """A window of one grid, read natively from a raster of an equal or a whole number coarser grid."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from affine import Affine
 from pipeline.faults import damaged
 
 _ALIGNED = 1e-3  # of a pixel: grids closer than that are one
+_COARSEST = 60.0  # metres: of a band of Sentinel-2
 
 Span = tuple[int, int]  # first, and first after
 
@@ -37,6 +39,14 @@ class Raster(Protocol):
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What a raster covers: min x, min y, max x, max y in metres of `epsg`."""
+
+    epsg: int
+    bounds: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class Target:
     """The window that is asked for: its grid, from its upper left corner on, (rows, columns)."""
 
@@ -56,9 +66,33 @@ class Placement:
     column: int
 
 
+def require_promised(raster: Raster, epsg: int | None, promised: Extent | None) -> None:
+    """Raise Unreadable for a raster that is not the band that its item describes.
+
+    That is one of pixels coarser than any band's, a preview, and one that covers less than its
+    item says by more than a pixel: cut, or with a wrong grid. What it covers in another CRS than
+    its item's is not known here.
+    """
+    own = raster.transform
+    if own.a > _COARSEST:
+        raise damaged(f"has pixels of {own.a:g} m, which no band has")
+    if promised is None or epsg != promised.epsg or own.b or own.d:
+        return
+    left, bottom, right, top = promised.bounds
+    if (
+        own.c > left + own.a
+        or own.f < top + own.e
+        or own.c + own.a * raster.width < right - own.a
+        or own.f + own.e * raster.height > bottom - own.e
+    ):
+        raise damaged("covers less than its item says")
+
+
 def placement(raster: Raster, target: Target) -> Placement | None:
     """How a target in the raster's own CRS lies on it; None where the two grids truly differ."""
     own, wanted = raster.transform, target.transform
+    if not all(map(math.isfinite, own[:6])):
+        raise damaged("has no grid")
     ratio = round(own.a / wanted.a)
     row, column = (own.f - wanted.f) / -wanted.e, (wanted.c - own.c) / wanted.a
     agree = (

@@ -17,8 +17,8 @@ def patiently(
     """What `ask` gives; while it raises a passing failure it is asked again.
 
     Pauses double from a quarter of a second to ten seconds, each 50 to 150 % of that, so that
-    many readers of a server that has failed do not come back at once; a longer pause that the
-    server names is kept. No pause ends later than `patience` seconds from the first question.
+    many readers of a server that has failed do not come back at once; where the server names a
+    pause, they follow it. None ends later than `patience` seconds from the first question.
     `retried` is called before each new question. Raises the last Unreadable.
     """
     began = time.monotonic()
@@ -28,7 +28,7 @@ def patiently(
             return ask()
         except Unreadable as error:
             failure: Failure = error.failure
-            wait = max(pause * random.uniform(0.5, 1.5), failure.pause)
+            wait = failure.pause + pause * random.uniform(0.5, 1.5)
             if not failure.passing or time.monotonic() + wait > began + patience:
                 raise
         retried()

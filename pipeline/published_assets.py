@@ -110,12 +110,12 @@ def raster(
     """
     asset: Published = item["assets"][key]
     epsg = _epsg(asset) or _epsg(item["properties"]) or tile.epsg
-    transform, shape = _grid(item, asset, band, tile if epsg == tile.epsg else None)
+    transform, shape, stated = _grid(item, asset, band, tile if epsg == tile.epsg else None)
     offset = 0 if band == SCL else fixed_offset
     if offset is None:
         offset = _offset(item, asset, baseline, made)
     size = asset.get("file:size")
-    return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None)
+    return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None, stated)
 
 
 def _is_jp2(asset: Published) -> bool:
@@ -134,18 +134,22 @@ def _epsg(fields: Published) -> int | None:
 
 def _grid(
     item: Published, asset: Published, band: str, tile: Tile | None
-) -> tuple[Affine, tuple[int, int]]:
-    """Transform and shape (rows, columns): the asset's, else the item's, else the tile's."""
+) -> tuple[Affine, tuple[int, int], bool]:
+    """Transform, shape (rows, columns), and whether the asset or the item states what it covers.
+
+    Else the tile does.
+    """
     properties = item["properties"]
     transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
     if transform and shape:
-        return _affine(item, transform), (int(shape[0]), int(shape[1]))
+        return _affine(item, transform), (int(shape[0]), int(shape[1])), True
     resolution = _resolution(asset, band)
     box = asset.get("proj:bbox") or properties.get("proj:bbox")
     if not box and properties.get("proj:transform") and properties.get("proj:shape"):
         rows, columns = properties["proj:shape"]
         whole = _affine(item, properties["proj:transform"])
         box = (whole.c, whole.f + whole.e * rows, whole.c + whole.a * columns, whole.f)
+    stated = bool(box)
     if not box and tile:
         left, top = tile.grid_origin
         box = (left, top - _TILE_SIDE, left + _TILE_SIDE, top)
@@ -153,7 +157,7 @@ def _grid(
         raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
     left, bottom, right, top = box[0], box[1], box[-2], box[-1]
     rows, columns = round((top - bottom) / resolution), round((right - left) / resolution)
-    return Affine(resolution, 0, left, 0, -resolution, top), (rows, columns)
+    return Affine(resolution, 0, left, 0, -resolution, top), (rows, columns), stated
 
 
 def _affine(item: Published, numbers: Any) -> Affine:

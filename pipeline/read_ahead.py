@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from distributed.threadpoolexecutor import ThreadPoolExecutor
 from rasterio.windows import Window
 
 Read = Callable[[Window], np.ndarray]
@@ -59,4 +60,6 @@ class ReadAhead:
 
 @lru_cache(maxsize=4)
 def _threads(requests: int) -> ThreadPoolExecutor:
+    # Dask's own: Python waits for the threads of its executor before it ends, which those that ask
+    # a server patiently would hold up by minutes.
     return ThreadPoolExecutor(requests, thread_name_prefix="reading")

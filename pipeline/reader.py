@@ -18,10 +18,10 @@ from pipeline import cog_raster
 from pipeline.access import OPEN, Access
 from pipeline.byte_ranges import ByteRanges, FileRanges, HttpRanges
 from pipeline.errors import ReadingError
-from pipeline.faults import Failure, Fault, FaultLog, Unreadable
+from pipeline.faults import Failure, Fault, FaultLog, Unreadable, damaged
 from pipeline.gdal_access import failure, gdal_path, gdal_session, is_remote
 from pipeline.gdal_raster import read_with_gdal
-from pipeline.native_window import Target, placement, read_native
+from pipeline.native_window import Extent, Target, placement, read_native, require_promised
 from pipeline.patience import patiently
 from pipeline.read_ahead import ReadAhead
 from pipeline.storage import public_url
@@ -52,7 +52,8 @@ class ReaderSettings:
 class NativeReader:
     """Reads windows of one single-band raster, after `stackstac.reader_protocol.Reader`.
 
-    The raster's own georeferencing decides. Where its grid agrees with the one asked for, the
+    The raster's own georeferencing decides; one that covers less than its item says (`extents`, by
+    href) is damaged, and so is a preview. Where its grid agrees with the one asked for, the
     native window is read as it is; where its pixels are a whole number of times coarser, they are
     repeated; only where grids truly differ it is warped, by nearest neighbour. What lies outside
     the raster is 0, and so are the raster's own nodata value and, in bands of uint16, saturated
@@ -76,6 +77,7 @@ class NativeReader:
         errors_as_nodata: tuple[Exception, ...] = (),
         offsets: Mapping[str, int] | None = None,
         bands: Mapping[str, str] | None = None,
+        extents: Mapping[str, Extent] | None = None,
         faults: FaultLog | None = None,
         settings: ReaderSettings | None = None,
         ahead: ReadAhead | None = None,
@@ -87,6 +89,7 @@ class NativeReader:
         self.dtype = np.dtype(dtype)
         self.offset = (offsets or {}).get(url, 0)
         self.band = (bands or {}).get(url, "")
+        self.extent = (extents or {}).get(url)
         self.faults = FaultLog() if faults is None else faults
         self.settings = settings or ReaderSettings()
         self._ahead = ahead
@@ -108,6 +111,8 @@ class NativeReader:
         target = _target(self.spec, window)
         try:
             stored = self._stored(target)
+            if self.offset and stored.dtype != np.uint16:
+                raise damaged(f"holds {stored.dtype}, not the numbers of a band with an offset")
         except Unreadable as error:
             found = error.failure
         else:
@@ -132,6 +137,7 @@ class NativeReader:
             try:
                 raster = cog_raster.open_cog(file, self.url)
                 if raster is not None and raster.header.epsg == self.spec.epsg:
+                    require_promised(raster, raster.header.epsg, self.extent)
                     place = placement(raster, target)
                     if place is not None:
                         return read_native(raster, place, target.shape)
@@ -179,11 +185,11 @@ class NativeReader:
         try:
             with gdal_session(
                 self.settings.timeout,
-                access.s3_options(),
+                access.s3_options() if path.startswith("/vsis3/") else {},
                 fresh=fresh or self.url in _failed_before,
                 doubting=doubting,
             ):
-                values = read_with_gdal(path, self.spec.epsg, target)
+                values = read_with_gdal(path, self.spec.epsg, target, self.extent)
             _failed_before.discard(self.url)
             return values
         except Unreadable as error:

@@ -6,12 +6,12 @@ They live in this process's memory only: https://planetarycomputer.microsoft.com
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from pipeline.faults import Failure, Unreadable
-from pipeline.http_client import fetch
+from pipeline.http_client import KEY_HEADER, fetch
 
 _MARGIN = 120.0  # seconds before its end in which a signature is not used any more
 _FRESH = 5.0  # seconds in which a renewed one is not renewed again: many readers ask at once
@@ -20,14 +20,47 @@ _TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class _Token:
-    text: str
+    text: str = field(repr=False)
     expires: float
     fetched: float
 
+    def serves(self, now: float, renew: bool) -> bool:
+        """Whether it is used now; of one that is short-lived, the last quarter of its life is not.
 
-_tokens: dict[str, _Token] = {}
-_locks: dict[str, threading.Lock] = {}
-_locks_lock = threading.Lock()
+        One that has expired before it came tells that this machine's clock is wrong.
+        """
+        life = self.expires - self.fetched
+        fresh = min(_FRESH, life / 4) if life > 0 else _FRESH
+        ends = self.expires - min(_MARGIN, life / 4)
+        return now - self.fetched < fresh or (now < ends and not renew)
+
+
+class _Container:
+    """A container's signature, which one reader at a time asks for; others wait for its answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token: _Token | None = None
+        self._failed: tuple[float, Failure] | None = None
+        self._lock = threading.Lock()
+
+    def token(self, key: str | None, renew: bool) -> str:
+        began = time.monotonic()
+        with self._lock:
+            if self._token is not None and self._token.serves(time.time(), renew):
+                return self._token.text
+            if self._failed is not None and self._failed[0] >= began:
+                raise Unreadable(self._failed[1])  # it was asked while this reader waited
+            try:
+                self._token = _ask(self._url, key)
+            except Unreadable as error:
+                self._failed = (time.monotonic(), error.failure)
+                raise
+            return self._token.text
+
+
+_containers: dict[str, _Container] = {}
+_lock = threading.Lock()
 
 
 def token_of(href: str, template: str, key: str | None, renew: bool) -> str:
@@ -38,25 +71,14 @@ def token_of(href: str, template: str, key: str | None, renew: bool) -> str:
     """
     account, container = _container_of(href)
     url = template.format(account=account, container=container)
-    with _locks_lock:
-        lock = _locks.setdefault(url, threading.Lock())
-    with lock:
-        kept, now = _tokens.get(url), time.time()
-        usable = kept is not None and kept.expires - _MARGIN > now
-        if kept is not None and usable and not (renew and now - kept.fetched > _FRESH):
-            return kept.text
-        _tokens[url] = _ask(url, key)
-        return _tokens[url].text
-
-
-def forget() -> None:
-    """Drop all signatures."""
-    _tokens.clear()
+    with _lock:
+        kept = _containers.setdefault(url, _Container(url))
+    return kept.token(key, renew)
 
 
 def _ask(url: str, key: str | None) -> _Token:
     try:
-        content = fetch(url, _TIMEOUT, {"Ocp-Apim-Subscription-Key": key} if key else {})
+        content = fetch(url, _TIMEOUT, {KEY_HEADER: key} if key else {})
     except Unreadable as error:
         failure = error.failure
         reason = failure.reason.replace("its server", "its signing service")
@@ -65,9 +87,11 @@ def _ask(url: str, key: str | None) -> _Token:
         ) from None
     try:
         answer = json.loads(content)
-        expires = datetime.fromisoformat(str(answer["msft:expiry"]))
-        text = str(answer["token"]).removeprefix("?")
-    except (KeyError, TypeError, ValueError):
+        expires = datetime.fromisoformat(answer["msft:expiry"])
+        text = answer["token"].removeprefix("?")
+        if not text:
+            raise ValueError("an empty token")
+    except (AttributeError, KeyError, TypeError, ValueError):
         reason = "its signing service's answer is no token"
         raise Unreadable(Failure(reason, unreachable=True)) from None
     expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
