@@ -20,7 +20,9 @@ from pipeline.documents import Documents, is_web, resolved
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.ground import ground_of
 from pipeline.item_table import ItemTable
+from pipeline.mgrs_tiles import wrapped
 from pipeline.normalise import cloud_cover_of, moment_of, normalise
+from pipeline.outline import outline
 from pipeline.region import Region
 from pipeline.settings import SearchSettings
 from pipeline.stac_api import StacApi
@@ -28,6 +30,11 @@ from pipeline.static_catalog import StaticCatalog
 from pipeline.storage import public_url
 
 _FILES = ("catalog.json", "collection.json")
+# Degrees around a region in which items are looked for. Footprints have few corners, and an edge of
+# 110 km that is straight in degrees lies 0.004° of latitude off the granule's own at 60° north or
+# south, 0.019° at 84°: what lies between is in the granule, but not in its footprint.
+_AROUND = 0.02
+_VERTICES = 500  # of a region that is grown as it is
 
 
 class Catalog(Protocol):
@@ -51,7 +58,7 @@ class Found:
 
 
 def search(region: Region, settings: SearchSettings) -> Found:
-    """The STAC items, as published, that reach into the region in the settings' twelve months.
+    """The STAC items, as published, that reach near the region in the settings' twelve months.
 
     They are sorted by time and id; granules cloudier than `catalog.max_cloud_cover` are left out,
     and items that cannot be brought into normal form; hrefs are absolute. Raises RegionError where
@@ -67,7 +74,7 @@ def search(region: Region, settings: SearchSettings) -> Found:
     kept: list[dict[str, Any]] = []
     cloudier: list[float] = []
     refused: list[CatalogError] = []
-    for item in catalog.candidates(region, period):
+    for item in catalog.candidates(_around(region), period):
         try:
             if not (_reaches(item, region) and period[0] <= moment_of(item) < period[1]):
                 continue
@@ -157,10 +164,16 @@ def _file_of(path: str) -> Path:
     )
 
 
+def _around(region: Region) -> Region:
+    """The region with all that lies within `_AROUND` of it, or a simpler one that holds that."""
+    grown = outline(region.geometry, _VERTICES).buffer(1.2 * _AROUND).simplify(0.1 * _AROUND)
+    return Region(wrapped(grown), region.source)
+
+
 def _reaches(item: dict[str, Any], region: Region) -> bool:
-    """Whether an item shares ground with the region, or does not say where it is."""
+    """Whether an item may share ground with the region; one that does not say where it is, may."""
     ground = ground_of(item)
-    return ground is None or bool(region.geometry.intersects(ground))
+    return ground is None or bool(shapely.dwithin(region.geometry, ground, _AROUND))
 
 
 def _moments(items: Iterable[dict[str, Any]], region: Region) -> Iterator[datetime]:
@@ -174,7 +187,7 @@ def _raise_nothing_found(
     catalog: Catalog, region: Region, period: tuple[datetime, datetime], settings: SearchSettings
 ) -> NoReturn:
     where = public_url(settings.catalog.url)
-    moments = list(_moments(catalog.of_any_time(region), region))
+    moments = list(_moments(catalog.of_any_time(_around(region)), region))
     if not moments:
         raise RegionError(
             region.source,
