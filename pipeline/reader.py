@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from affine import Affine
 from numba import njit
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -28,6 +29,9 @@ from pipeline.storage import public_url
 
 _GDAL_AT_ONCE = 8  # GDAL holds a thread that decodes and one that waits alike
 _gdal_turn = threading.BoundedSemaphore(_GDAL_AT_ONCE)
+
+# What rasterio lets through as it is comes from headers of which nothing can be made.
+_OF_GDAL = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 
 SATURATED = 65535
 """The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
@@ -194,7 +198,7 @@ class NativeReader:
             return values
         except Unreadable as error:
             failed = error.failure
-        except RasterioError as error:
+        except _OF_GDAL as error:
             failed = failure(error)
         _failed_before.add(self.url)
         raise Unreadable(failed)  # beside the exception, whose cause may hold a secret
