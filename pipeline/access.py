@@ -40,15 +40,16 @@ class Access:
             and fnmatch(parts.hostname or "", self.signed_hosts)
         )
 
-    def address(self, href: str, *, renew: bool = False) -> str:
-        """The href as it is opened now; `renew` asks for a new signature whatever the old one.
+    def address(self, href: str, *, refused: str = "") -> str:
+        """The href as it is opened now, with another signature than that of a `refused` address.
 
         Raises Unreadable where the signing service fails. The result is a secret.
         """
         if not self.signs(href):
             return href
         assert self.token_url is not None  # so says `signs`
-        token = sas_tokens.token_of(href, self.token_url, self._environment(self.token_key), renew)
+        key = self._environment(self.token_key)
+        token = sas_tokens.token_of(href, self.token_url, key, refused)
         return f"{href}{'&' if '?' in href else '?'}{token}"
 
     def s3_options(self) -> Mapping[str, str]:

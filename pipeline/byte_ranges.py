@@ -59,11 +59,12 @@ class HttpRanges:
         return patiently(lambda: self._read(start, length), self.patience, self.retried)
 
     def _read(self, start: int, length: int) -> bytes:
+        address = self.access.address(self.href)
         try:
-            return fetch_range(self.access.address(self.href), start, length, self.timeout)
+            return fetch_range(address, start, length, self.timeout)
         except Unreadable as error:
             if not (error.failure.refused and self.access.signs(self.href)):
                 raise
         self.retried()
-        url = self.access.address(self.href, renew=True)
-        return fetch_range(url, start, length, self.timeout)
+        address = self.access.address(self.href, refused=address)
+        return fetch_range(address, start, length, self.timeout)

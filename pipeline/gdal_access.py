@@ -63,7 +63,11 @@ def gdal_session(
     if fresh:
         options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
     if doubting:
-        options |= {"GDAL_HTTP_RETRY_CODES": "ALL", "GDAL_HTTP_MAX_RETRY": 1}
+        options |= {
+            "GDAL_HTTP_RETRY_CODES": "ALL",
+            "GDAL_HTTP_MAX_RETRY": 1,
+            "GDAL_HTTP_RETRY_DELAY": 0.2,  # seconds, not half a minute
+        }
     _session.asked_again = None
     with rasterio.Env(session=_Keys(s3_options) if s3_options else None, **options):
         yield

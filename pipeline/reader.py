@@ -168,29 +168,33 @@ class NativeReader:
         return FileRanges(self.url)
 
     def _with_gdal(self, target: Target) -> np.ndarray:
+        access = self.settings.access
+        address = access.address(self.url)
         try:
-            return self._attempt(target)
+            return self._attempt(target, address)
         except Unreadable as error:
             found = error.failure
-        if found.refused and self.settings.access.signs(self.url):
-            self.faults.retried()
-            return self._attempt(target, fresh=True, renew=True)
         if not found.certain and is_remote(self.url):
             # In the middle of a file GDAL has one word for a cut file and for a refused request.
-            return self._attempt(target, fresh=True, doubting=True)
+            self.faults.retried()
+            try:
+                return self._attempt(target, address, doubting=True)
+            except Unreadable as error:
+                found = error.failure
+        if found.refused and access.signs(self.url):
+            self.faults.retried()
+            address = access.address(self.url, refused=address)
+            return self._attempt(target, address, doubting=True)
         raise Unreadable(found)
 
-    def _attempt(
-        self, target: Target, *, fresh: bool = False, doubting: bool = False, renew: bool = False
-    ) -> np.ndarray:
-        access = self.settings.access
-        path = gdal_path(access.address(self.url, renew=renew))
+    def _attempt(self, target: Target, address: str, *, doubting: bool = False) -> np.ndarray:
+        path = gdal_path(address)
         failed: Failure
         try:
             with gdal_session(
                 self.settings.timeout,
-                access.s3_options() if path.startswith("/vsis3/") else {},
-                fresh=fresh or self.url in _failed_before,
+                self.settings.access.s3_options() if path.startswith("/vsis3/") else {},
+                fresh=doubting or self.url in _failed_before,
                 doubting=doubting,
             ):
                 values = read_with_gdal(path, self.spec.epsg, target, self.extent)

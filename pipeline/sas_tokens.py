@@ -14,7 +14,7 @@ from pipeline.faults import Failure, Unreadable
 from pipeline.http_client import KEY_HEADER, fetch
 
 _MARGIN = 120.0  # seconds before its end in which a signature is not used any more
-_FRESH = 5.0  # seconds in which a renewed one is not renewed again: many readers ask at once
+_FRESH = 5.0  # seconds in which one is used that by this machine's clock, which is wrong, is over
 _TIMEOUT = 30.0
 
 
@@ -24,15 +24,11 @@ class _Token:
     expires: float
     fetched: float
 
-    def serves(self, now: float, renew: bool) -> bool:
-        """Whether it is used now; of one that is short-lived, the last quarter of its life is not.
-
-        One that has expired before it came tells that this machine's clock is wrong.
-        """
+    @property
+    def ends(self) -> float:
+        """Until when it is used; the last quarter of a short life is not."""
         life = self.expires - self.fetched
-        fresh = min(_FRESH, life / 4) if life > 0 else _FRESH
-        ends = self.expires - min(_MARGIN, life / 4)
-        return now - self.fetched < fresh or (now < ends and not renew)
+        return self.expires - min(_MARGIN, life / 4) if life > 0 else self.fetched + _FRESH
 
 
 class _Container:
@@ -44,11 +40,12 @@ class _Container:
         self._failed: tuple[float, Failure] | None = None
         self._lock = threading.Lock()
 
-    def token(self, key: str | None, renew: bool) -> str:
+    def token(self, key: str | None, refused: str) -> str:
         began = time.monotonic()
         with self._lock:
-            if self._token is not None and self._token.serves(time.time(), renew):
-                return self._token.text
+            kept = self._token
+            if kept is not None and time.time() < kept.ends and not refused.endswith(kept.text):
+                return kept.text
             if self._failed is not None and self._failed[0] >= began:
                 raise Unreadable(self._failed[1])  # it was asked while this reader waited
             try:
@@ -63,17 +60,17 @@ _containers: dict[str, _Container] = {}
 _lock = threading.Lock()
 
 
-def token_of(href: str, template: str, key: str | None, renew: bool) -> str:
+def token_of(href: str, template: str, key: str | None, refused: str = "") -> str:
     """The signature (a query string) of the container in which an href lies.
 
-    One is kept for each container and asked for again shortly before it expires, or with `renew`.
-    Raises Unreadable where the service fails.
+    One is kept for each container and asked for again shortly before it expires, or where it is
+    that of a `refused` address. Raises Unreadable where the service fails.
     """
     account, container = _container_of(href)
     url = template.format(account=account, container=container)
     with _lock:
         kept = _containers.setdefault(url, _Container(url))
-    return kept.token(key, renew)
+    return kept.token(key, refused)
 
 
 def _ask(url: str, key: str | None) -> _Token:
