@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from pipeline.layout import ITEMS
 from pipeline.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.published_assets import ANY, Conventions, band_keys
 from pipeline.storage import public_url
+
+_ROWS = 256
 
 
 def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
@@ -53,11 +55,15 @@ def thaw(content: bytes, given: str, conventions: Conventions = ANY) -> list[Ite
     )
 
 
-def thaw_published(content: bytes, given: str) -> list[dict[str, Any]]:
-    """The items of a frozen file as STAC items; raises OutputError where it is damaged."""
+def thaw_published(content: bytes, given: str) -> Iterator[dict[str, Any]]:
+    """The items of a frozen file as STAC items; raises OutputError where it is damaged.
+
+    They come a few at a time: as nested dictionaries they take hundreds of times their size here.
+    """
     try:
-        table = pq.read_table(io.BytesIO(content))
-        return [_without_nulls(item) for item in stac_table_to_items(table)]
+        for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
+            for item in stac_table_to_items(pa.Table.from_batches([rows])):
+                yield _without_nulls(item)
     except (pa.ArrowException, OSError, KeyError, ValueError):  # OSError: of a damaged page
         raise OutputError(
             given, "the frozen items are damaged", "Put the run's own file back"

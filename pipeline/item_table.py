@@ -33,12 +33,13 @@ class ItemTable:
     def _items(self) -> Iterator[dict[str, Any]]:
         place = Path(self.path).expanduser().absolute()
         try:
-            items = thaw_published(place.read_bytes(), self.path)
+            content = place.read_bytes()
         except OSError as error:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
             raise CatalogError(self.path, reason, _WRITE) from None
+        try:
+            for item in thaw_published(content, self.path):
+                itself = links_of((str(place), item), "self")
+                yield absolute(item, itself[0] if itself else str(place))
         except OutputError:
             raise CatalogError(self.path, "this is no table of items", _WRITE) from None
-        for item in items:
-            itself = links_of((str(place), item), "self")
-            yield absolute(item, itself[0] if itself else str(place))

@@ -9,6 +9,7 @@ import pytest
 from pystac_client import ConformanceClasses
 
 from pipeline.catalog import open_catalog, period_of, search
+from pipeline.catalog_description import describe
 from pipeline.documents import resolved
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.region import Region, read_region
@@ -261,7 +262,7 @@ def test_an_api_that_keeps_failing(
 ) -> None:
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
     address, state = api
-    catalog = open_catalog(_settings(address).catalog)
+    catalog = open_catalog(describe(address))
     state.failures, state.status = 1000, status
     with pytest.raises(CatalogUnavailable, match=str(status)):
         _search(region, _settings(address))

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_addresses_with_a_secret_are_refused(base: str, query: str) -> None:
 def test_secrets_in_links_are_not_written() -> None:
     item = earth_search_item()
     item["links"][0]["href"] += "?sig=hidden"
-    assert "hidden" not in json.dumps(thaw_published(freeze([item], ANY_CATALOG), "items"))
+    assert "hidden" not in json.dumps(list(thaw_published(freeze([item], ANY_CATALOG), "items")))
 
 
 def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> None:
@@ -101,6 +102,20 @@ def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> No
     assert frame.crs == "EPSG:4326" or frame.crs.to_string() == "OGC:CRS84"
     for published in thaw_published(file.read_bytes(), "items"):
         pystac.Item.from_dict(published).validate()
+
+
+def test_of_many_items_a_few_are_in_memory_at_a_time() -> None:
+    def peak(count: int) -> int:
+        items = [earth_search_item(sequence=number) for number in range(count)]
+        content = freeze(items, ANY_CATALOG)
+        tracemalloc.start()
+        try:
+            assert next(thaw_published(content, "items"))["id"] == items[0]["id"]
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(1024) < 1.5 * peak(256)
 
 
 def test_the_same_items_freeze_to_the_same_bytes() -> None:
