@@ -9,8 +9,9 @@ import pytest
 
 from models.preprocessing import BANDS
 from pipeline.access import Access
+from pipeline.access_description import AccessDescription
 from pipeline.catalog import search
-from pipeline.catalog_description import describe, shipped_catalogs
+from pipeline.catalog_description import CatalogDescription, describe, shipped_catalogs
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.item import SCL, Item
 from pipeline.normalise import normalise
@@ -258,6 +259,15 @@ def test_what_is_wrong_with_a_description_is_told(case: str, tmp_path: Path) -> 
     assert told.value.remedy
     assert "pydantic" not in str(told.value)
     assert HUSH not in "".join(traceback.format_exception(told.value))
+
+
+def test_the_manual_has_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "catalogues.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    described = describe(written(tmp_path, example))
+    assert set(described.conventions.names) == set(ALL)
+    for key in (*CatalogDescription.model_fields, *AccessDescription.model_fields):
+        assert f"`{key}`" in page or f"`[{key}]`" in page
 
 
 def test_no_such_description(tmp_path: Path) -> None:
