@@ -23,6 +23,7 @@ from pipeline.item_table import ItemTable
 from pipeline.mgrs_tiles import wrapped
 from pipeline.normalise import cloud_cover_of, moment_of, normalise
 from pipeline.outline import outline
+from pipeline.published_assets import Conventions, band_keys
 from pipeline.region import Region
 from pipeline.settings import SearchSettings
 from pipeline.stac_api import StacApi
@@ -82,7 +83,7 @@ def search(region: Region, settings: SearchSettings) -> Found:
                 cloudier.append(cover)
                 continue
             normalise(item, conventions)
-            kept.append(item)
+            kept.append(_named(item, conventions))
         except CatalogError as error:
             refused.append(error)
     if cloudier and not kept:
@@ -168,6 +169,12 @@ def _around(region: Region) -> Region:
     """The region with all that lies within `_AROUND` of it, or a simpler one that holds that."""
     grown = outline(region.geometry, _VERTICES).buffer(1.2 * _AROUND).simplify(0.1 * _AROUND)
     return Region(wrapped(grown), region.source)
+
+
+def _named(item: dict[str, Any], conventions: Conventions) -> dict[str, Any]:
+    """The item with the assets only that are read: the others are most of what it weighs."""
+    keys = band_keys(item["assets"], conventions.names).values()
+    return {**item, "assets": {key: item["assets"][key] for key in keys}}
 
 
 def _reaches(item: dict[str, Any], region: Region) -> bool:

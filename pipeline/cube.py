@@ -30,8 +30,8 @@ Bounds = tuple[float, float, float, float]
 
 # Metres around a cell in which an item's footprint is looked for. Footprints are simplified, and an
 # edge of 110 km that is straight in degrees lies 0.4 km off the straight one in UTM at 60° of
-# latitude, 1.3 km at 80°.
-_AROUND = 2000.0
+# latitude, 2.1 km at 83°.
+_AROUND = 2500.0
 
 
 @dataclass(frozen=True)
