@@ -116,7 +116,7 @@ def _write_granule(folder: Path, granule: Granule, bands: Written, number: int) 
     place.mkdir(parents=True)
     for file, _raster in bands.values():
         _link(file, place / file.name)
-    scl = _scene_classes(np.random.default_rng([YEAR, number]), granule.overpass.cloud_cover)
+    scl = scene_classes(np.random.default_rng([YEAR, number]), granule.overpass.cloud_cover)
     transform = _transform(granule.tile, 2 * PIXEL)
     size = write_raster(place / "SCL.tif", scl, transform, granule.tile.epsg)
     rasters = {name: raster for name, (_, raster) in bands.items()}
@@ -144,7 +144,7 @@ def _fields(rng: np.random.Generator) -> np.ndarray:
     return cells[rows, columns]
 
 
-def _scene_classes(rng: np.random.Generator, cover: float) -> np.ndarray:
+def scene_classes(rng: np.random.Generator, cover: float) -> np.ndarray:
     """Scene classes of 20 m with clouds (9) over a share of it, shadows (3) beside: uint8."""
     n = SIZE // 2
     coarse = sum(zoom(rng.normal(0, s, (n // s, n // s)), s, order=1) for s in (256, 64, 16))

@@ -60,6 +60,7 @@ def with_odc_stac(items: Stac, cell: dict[str, Any]) -> np.ndarray:
 def with_timesen(items: Stac, cell: dict[str, Any]) -> np.ndarray:
     """The pipeline's own tasks up to the series; 20 m repeated to 10 m, so that all compare."""
     from models.preprocessing import BANDS
+    from pipeline.clear_mask import Masking
     from pipeline.cube import band_resolution, block_windows
     from pipeline.grid import Cell
     from pipeline.mgrs_tiles import parse_tile
@@ -68,7 +69,7 @@ def with_timesen(items: Stac, cell: dict[str, Any]) -> np.ndarray:
 
     normal = [normalise(item) for item in items]
     where = Cell(parse_tile(cell["tile"]), *cell["place"])
-    clear = dask.delayed(read_clear)(normal, where, cell["keep"])
+    clear = dask.delayed(read_clear)(normal, where, Masking(tuple(cell["keep"])))
     parts = {
         (index, block): dask.delayed(read_series)(normal, band, where, block, clear)
         for index, band in enumerate(BANDS)

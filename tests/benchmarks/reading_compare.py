@@ -1,0 +1,166 @@
+"""Parts A, B and D: the same pixels read in several ways, in turns, and their ratios."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks.latency_proxy import at_a_distance
+from tests.benchmarks.reading_archive import ALL_ASSETS, Archives, cell_of
+from tests.benchmarks.reading_job import Job, in_own_process, make_job, say, write_json
+from tests.nginx import Nginx
+
+OURS, AT_10M, FLOOR = "timesen", "timesen, all at 10 m", "decoding alone"
+SMALL_DATES, SMALL, LARGE = 24, 1024, 2048
+DELAY = 0.05  # seconds
+WAYS = (
+    OURS, AT_10M, "stackstac", "stackstac, uint16", "odc-stac", FLOOR, "GDAL in memory",
+)  # fmt: skip
+FROM_AFAR = (OURS, AT_10M, "stackstac", "odc-stac")
+TARGETS = (("stackstac", 2.5), ("odc-stac", 1.4))
+"""How many times longer than we they are to take, at least."""
+MOST_OF_FLOOR, MOST_FROM_AFAR = 1.15, 1.5
+
+Runs = Mapping[str, list[dict[str, Any]]]
+
+
+def small_job(archives: Archives, address: str) -> Job:
+    """24 dates of a cell of 1024 pixels, delivered whole."""
+    items = archives.items(archives.year, address)[:SMALL_DATES]
+    return make_job(items, _warm(archives, address), cell_of(SMALL))
+
+
+def large_job(archives: Archives, address: str) -> Job:
+    """60 dates of a cell of 2048 pixels, of each chunk of which the maximum is taken."""
+    items = archives.items(archives.year, address)
+    return make_job(items, _warm(archives, address), cell_of(LARGE), whole=False)
+
+
+def in_turns(jobs: Mapping[str, tuple[str, Job]], repeats: int) -> Runs:
+    """Read each job (label → way, job) in a process of its own, one after the other, repeatedly.
+
+    Raises RuntimeError where ways that read the same do not give equal pixels.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {label: [] for label in jobs}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(repeats):
+            for label, (way, job) in jobs.items():
+                file = write_json(Path(folder) / "job.json", replace(job, digest=turn == 0))
+                runs[label].append(in_own_process("reading_ways", way, file))
+                say(f"  {label}: {runs[label][-1]['seconds']:.2f} s")
+    digests = {label: done[0]["digest"] for label, done in runs.items()}
+    first = next(iter(digests.values()))
+    if differing := [label for label, digest in digests.items() if digest != first]:
+        raise RuntimeError(f"{differing} did not read the same pixels as {next(iter(digests))}")
+    return runs
+
+
+def ratio(runs: Runs, label: str, to: str) -> float:
+    """How many times longer one takes than another: the median of the turns' ratios."""
+    turns = zip(runs[label], runs[to], strict=True)
+    return median(one["seconds"] / other["seconds"] for one, other in turns)
+
+
+def seconds(runs: Runs, label: str) -> float:
+    return median(one["seconds"] for one in runs[label])
+
+
+def peak(runs: Runs, label: str) -> float:
+    return median(one["peak"] for one in runs[label])
+
+
+def table(runs: Runs) -> Iterator[str]:
+    """Markdown: a line a way."""
+    yield "| way | seconds (median) | ratio to timesen | peak memory |"
+    yield "|---|---:|---:|---:|"
+    for label in runs:
+        yield (
+            f"| {label} | {seconds(runs, label):.2f} | {ratio(runs, label, OURS):.2f} "
+            f"| {peak(runs, label) / 1e9:.2f} GB |"
+        )
+
+
+def verdict(runs: Runs, ours: str) -> Iterator[str]:
+    """Whether the targets hold for one of our ways."""
+    for way, least in TARGETS:
+        times = ratio(runs, way, ours)
+        yield f"- {ours}: {times:.2f} times as fast as {way}, {held(times >= least)} {least} times."
+    times = ratio(runs, ours, FLOOR)
+    yield (
+        f"- {ours}: {times:.2f} times as long as decoding alone, "
+        f"{held(times <= MOST_OF_FLOOR)} {MOST_OF_FLOOR} times."
+    )
+
+
+def held(holds: bool) -> str:
+    """How a figure stands to its target."""
+    return "within the target of" if holds else "**missing the target of**"
+
+
+def read_section(archives: Archives, server: Nginx, repeats: int) -> str:
+    """Part A."""
+    job = small_job(archives, server.address)
+    runs = in_turns({way: (way, job) for way in WAYS}, repeats)
+    return f"""## A. Reading: {SMALL_DATES} dates × {len(ALL_ASSETS)} assets × {SMALL}²
+
+All pixels are delivered, as numpy arrays; equal in all ways (compared as stored, by digest).
+{repeats} interleaved runs.
+
+{_lines(table(runs))}
+
+{_lines(verdict(runs, OURS))}
+{_lines(verdict(runs, AT_10M))}
+"""
+
+
+def large_section(archives: Archives, server: Nginx, repeats: int) -> str:
+    """Part B."""
+    job = large_job(archives, server.address)
+    runs = in_turns({way: (way, job) for way in WAYS}, repeats)
+    return f"""## B. Reading: {len(job.items)} dates × {len(ALL_ASSETS)} assets × {LARGE}²
+
+As float64 these pixels are 22 GB, so every way hands each of its chunks to a maximum and drops it;
+maxima are equal. {repeats} interleaved runs.
+
+{_lines(table(runs))}
+
+{_lines(verdict(runs, OURS))}
+"""
+
+
+def latency_section(archives: Archives, server: Nginx, repeats: int) -> str:
+    """Part D."""
+    with at_a_distance(server.address, 0) as near, at_a_distance(server.address, DELAY) as far:
+        places = {"near": near, "far": far}
+        jobs = {
+            f"{way}, {place}": (way, small_job(archives, at))
+            for way in FROM_AFAR
+            for place, at in places.items()
+        }
+        runs = in_turns(jobs, repeats)
+    lines = ["| way | near | far | far / near |", "|---|---:|---:|---:|"]
+    for way in FROM_AFAR:
+        near_s, far_s = seconds(runs, f"{way}, near"), seconds(runs, f"{way}, far")
+        times = ratio(runs, f"{way}, far", f"{way}, near")
+        lines.append(f"| {way} | {near_s:.2f} | {far_s:.2f} | {times:.2f} |")
+    ours = ratio(runs, f"{OURS}, far", f"{OURS}, near")
+    return f"""## D. The same read from afar: {DELAY * 1000:.0f} ms more for every request
+
+The read of part A through a TCP proxy in a process of its own, which passes requests on at once
+(near) or {DELAY * 1000:.0f} ms later, a new connection's first one {2 * DELAY * 1000:.0f} ms later
+(far), and answers as fast as they come. Seconds, medians of {repeats} interleaved runs.
+
+{_lines(lines)}
+
+- timesen takes {ours:.2f} times as long from afar, {held(ours <= MOST_FROM_AFAR)} {MOST_FROM_AFAR}.
+"""
+
+
+def _warm(archives: Archives, address: str) -> list[dict[str, Any]]:
+    return archives.items(archives.copies, address)[:2]
+
+
+def _lines(lines: Iterator[str] | Sequence[str]) -> str:
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""The monthly series of a cell by the pipeline's own tasks: time, memory, and what was read.
+
+`python -m tests.benchmarks.reading_series MASKING JOB`: MASKING is a JSON object of the fields of
+`Masking`. Each series is dropped when it is made, as a worker drops it once it is encoded.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.preprocessing import BANDS
+from pipeline.clear_mask import ClearMask, Masking
+from pipeline.cube import Block, band_resolution, block_windows
+from pipeline.grid import SOURCE_BLOCK, Cell
+from pipeline.item import Item
+from pipeline.normalise import normalise
+from pipeline.observe import read_clear, read_series
+from tests.benchmarks.memory import peak_bytes, reset_peak
+from tests.benchmarks.reading_job import THREADS, read_job
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a cell's series took.
+
+    `seconds` of all and `mask_seconds` of the scene classification, by the clock; `reading` and
+    `compositing`, summed over threads; `mask_peak` and `peak`, the most memory while the mask and
+    while the series were made (bytes); `read` of `shown` acquisitions were read.
+    """
+
+    seconds: float
+    mask_seconds: float
+    reading: float
+    compositing: float
+    mask_peak: int
+    peak: int
+    shown: int
+    read: int
+
+
+def parts_of(items: Sequence[Item], cell: Cell) -> list[tuple[str, Block]]:
+    """The bands and blocks that are tasks of a cell."""
+    return [
+        (band, block)
+        for band in BANDS
+        for block in block_windows(cell, SOURCE_BLOCK * band_resolution(items, band) // 10)
+    ]
+
+
+def make_series(items: Sequence[Item], cell: Cell, masking: Masking) -> Spent:
+    """Read the mask, then all bands, and composite them."""
+    began = time.perf_counter()
+    reset_peak()
+    clear: ClearMask = read_clear(items, cell, masking)
+    mask_peak, mask_seconds = peak_bytes(), time.perf_counter() - began
+    reset_peak()
+
+    def series(part: tuple[str, Block]) -> tuple[float, float]:
+        band, block = part
+        done = read_series(items, band, cell, block, clear)
+        return done.read_seconds, done.composite_seconds
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        spent = list(pool.map(series, parts_of(items, cell)))
+    return Spent(
+        seconds=time.perf_counter() - began,
+        mask_seconds=mask_seconds,
+        reading=clear.read_seconds + sum(reading for reading, _ in spent),
+        compositing=sum(compositing for _, compositing in spent),
+        mask_peak=mask_peak,
+        peak=peak_bytes(),
+        shown=clear.acquisitions,
+        read=clear.clear_acquisitions,
+    )
+
+
+def masking_of(fields: dict[str, Any]) -> Masking:
+    """The masking that JSON says."""
+    return Masking(**fields | {"keep": tuple(fields["keep"])})
+
+
+def main(masking: str, path: Path) -> None:
+    """Make the series and print what it took."""
+    job, how = read_job(path), masking_of(json.loads(masking))
+    warm = job.warming
+    make_series([normalise(item) for item in warm.items], warm.cell, how)
+    spent = make_series([normalise(item) for item in job.items], job.cell, how)
+    print(json.dumps(vars(spent)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
