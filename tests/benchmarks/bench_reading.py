@@ -55,6 +55,8 @@ medians of those within a turn.
 - **odc-stac**: `odc.stac.load` as `uint16` with chunks of 1024², its settings for the cloud.
 - **decoding alone**: the deflated blocks that the cell needs are in memory; they are inflated and
   their differences undone by the reader's own code. The floor.
+- **fetching and decoding**: the same, each block fetched first by a bare HTTP client in the thread
+  that decodes it.
 - **GDAL in memory**: the same windows by GDAL of the files in /vsimem.
 
 {parts}"""

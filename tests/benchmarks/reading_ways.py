@@ -22,7 +22,13 @@ import numpy as np
 
 from tests.benchmarks.memory import peak_bytes
 from tests.benchmarks.reading_archive import ALL_ASSETS, BAND_ASSETS, OFFSET
-from tests.benchmarks.reading_floor import Delivered, decoding, gdal_in_memory, taken
+from tests.benchmarks.reading_floor import (
+    Delivered,
+    decoding,
+    fetching,
+    gdal_in_memory,
+    taken,
+)
 from tests.benchmarks.reading_job import THREADS, Job, read_job
 
 Way = Callable[[Job], Callable[[], Delivered]]
@@ -118,6 +124,7 @@ WAYS: Mapping[str, Way] = {
     ),
     "odc-stac": _started(with_odc_stac),
     "decoding alone": decoding,
+    "fetching and decoding": fetching,
     "GDAL in memory": gdal_in_memory,
 }
 """What is done with a job before the clock runs, which gives what is timed."""
