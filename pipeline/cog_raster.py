@@ -61,6 +61,11 @@ def open_cog(file: ByteRanges, name: str) -> CogRaster | None:
     return CogRaster(file, header)
 
 
+def knows(name: str) -> bool:
+    """Whether the header of a file is kept."""
+    return _headers.get(name) is not None
+
+
 def forget(name: str) -> None:
     """Read the header of a file anew the next time: what was read of it does not fit."""
     _headers.drop(name)

@@ -138,20 +138,29 @@ class NativeReader:
         """The window as it is stored; raises Unreadable, whose causes may hold no secret."""
         file = self._file()
         if file is not None:
+            known = cog_raster.knows(self.url)
             try:
-                raster = cog_raster.open_cog(file, self.url)
-                if raster is not None and raster.header.epsg == self.spec.epsg:
-                    require_promised(raster, raster.header.epsg, self.extent)
-                    place = placement(raster, target)
-                    if place is not None:
-                        return read_native(raster, place, target.shape)
-            except Unreadable:
+                values = self._without_gdal(file, target)
+            except Unreadable as error:
                 cog_raster.forget(self.url)
-                raise
+                if not known or error.failure.unreachable:
+                    raise
+                values = self._without_gdal(file, target)  # by now another file may lie there
+            if values is not None:
+                return values
         with _gdal_turn:
             return patiently(
                 lambda: self._with_gdal(target), self.settings.patience, self.faults.retried
             )
+
+    def _without_gdal(self, file: ByteRanges, target: Target) -> np.ndarray | None:
+        """The window of a tiled GeoTIFF whose grid agrees with the target's; None of all else."""
+        raster = cog_raster.open_cog(file, self.url)
+        if raster is None or raster.header.epsg != self.spec.epsg:
+            return None
+        require_promised(raster, raster.header.epsg, self.extent)
+        place = placement(raster, target)
+        return None if place is None else read_native(raster, place, target.shape)
 
     def _file(self) -> ByteRanges | None:
         """The raster's bytes, where they are read without GDAL."""

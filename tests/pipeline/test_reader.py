@@ -294,3 +294,18 @@ def test_file_urls_and_names_with_spaces(tmp_path: Path, values: np.ndarray) -> 
     for href in (asset.href, Path(asset.href).as_uri()):
         found = make_reader(url=href, spec=spec_of((4, 4))).read(Window(0, 0, 4, 4))
         np.testing.assert_array_equal(found, values[:4, :4])
+
+
+def test_a_file_that_is_replaced_while_its_header_is_known(
+    tmp_path: Path, values: np.ndarray
+) -> None:
+    asset = write_raster(tmp_path / "a.tif", values)
+    reader = make_reader(url=asset.href, spec=spec_of((300, 260)))
+    whole = Window(0, 0, 260, 300)
+    np.testing.assert_array_equal(reader.read(whole), values)
+    other = values[::-1].copy()
+    write_raster(tmp_path / "a.tif", other, blocksize=256, compress="LZW")
+    np.testing.assert_array_equal(reader.read(whole), other)
+    write_raster(tmp_path / "a.tif", values, blocksize=512)
+    np.testing.assert_array_equal(reader.read(whole), values)
+    assert not len(reader.faults)
