@@ -25,10 +25,10 @@ RESULT = Path(__file__).parent / "results" / "reading.md"
 Section = Callable[[Archives, Nginx, int], str]
 
 PARTS: Mapping[str, tuple[Section, int]] = {
-    "A": (read_section, 5),
-    "B": (large_section, 2),
+    "A": (read_section, 3),
+    "B": (large_section, 1),
     "C": (memory_section, 1),
-    "D": (latency_section, 3),
+    "D": (latency_section, 2),
     "E": (bytes_section, 1),
     "F": (mosaic_section, 1),
 }
@@ -40,7 +40,7 @@ def document(made: archive.BenchArchive, sections: list[str]) -> str:
     parts = "\n".join(sections)
     return f"""# Reading
 
-Made by `python -m tests.benchmarks.bench_reading` on {os.cpu_count()} cores \
+Made by `python -m tests.benchmarks.bench_reading` on {os.cpu_count()} cores
 ({platform.machine()}, Linux). An archive of {made.dates} dates ({archive.A_MONTH} a month), ten
 bands and the scene classification, DEFLATE, stored at {made.stored:.0%} of its size, is read over
 HTTP from nginx on the same machine, which shares its cores. {THREADS} threads; every way in a

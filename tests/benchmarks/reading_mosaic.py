@@ -34,7 +34,7 @@ from tests.benchmarks.reading_job import (
 from tests.nginx import Nginx
 
 LIMIT = "3GB"
-CAP = 300.0  # seconds
+CAP = 200.0  # seconds
 _EVERY = 0.1  # seconds between looks at the worker
 
 
