@@ -88,28 +88,31 @@ def expected(local: list[Item]) -> tuple[ClearMask, BandSeries]:
 
 
 def assert_same(
-    found: tuple[ClearMask, BandSeries], expected: tuple[ClearMask, BandSeries], retries: int
+    found: tuple[ClearMask, BandSeries],
+    expected: tuple[ClearMask, BandSeries],
+    retries: int | None = None,
 ) -> None:
     np.testing.assert_array_equal(found[0].bits, expected[0].bits)
     np.testing.assert_array_equal(found[1].series, expected[1].series)
     assert not found[0].faults
     assert not found[1].faults
-    assert found[0].retries + found[1].retries == retries
+    if retries is not None:
+        assert found[0].retries + found[1].retries == retries
 
 
 def half_of_all(path: str, first: int, before: int) -> How:
     """Every other answer fails, by chance, but the same in each run whatever the threads do."""
     chance = random.Random(zlib.crc32(f"{path} {first} {before}".encode()))
-    if before >= 5 or chance.random() < 0.5:
+    if before >= 4 or chance.random() < 0.5:
         return 200
-    return chance.choice([503, 500, 429, "resets", "hangs up", "stalls", "stops short"])
+    return chance.choice([*2 * (503, 500, 429, "resets", "hangs up", "stops short"), "stalls"])
 
 
 def test_half_of_all_requests_fail(
     ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries]
 ) -> None:
-    ill.how = half_of_all
-    found = read(moved(local, ill.address), timeout=1)
+    ill.how, ill.stall = half_of_all, 3
+    found = read(moved(local, ill.address))
     assert ill.failures > 0.4 * len(ill.asked)
     assert {each.how for each in ill.asked} >= {503, "resets", "hangs up", "stalls", "stops short"}
     assert_same(found, expected, ill.failures)
@@ -118,15 +121,15 @@ def test_half_of_all_requests_fail(
 def test_a_server_that_stalls_for_a_while(
     ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries]
 ) -> None:
-    until = time.monotonic() + 1
+    until = time.monotonic() + 1.5
     ill.how = lambda path, first, before: "stalls" if time.monotonic() < until else 200
-    found = read(moved(local, ill.address), timeout=0.6)
+    found = read(moved(local, ill.address), timeout=1)
     assert ill.failures >= DATES  # the classification of each, at least once
-    assert_same(found, expected, ill.failures)
+    assert found[0].retries >= DATES
+    assert_same(found, expected)
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
 def test_a_pause_that_the_server_names_is_kept(
     ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries], status: int, form: str
 ) -> None:
@@ -188,7 +191,7 @@ def test_a_server_that_goes_and_comes_back(
         series = read_series(items, "B02", CELL, WHOLE, clear, given)
         returning.join()
     assert series.retries >= DATES
-    assert_same((clear, series), expected, series.retries)
+    assert_same((clear, series), expected)
 
 
 def test_a_server_that_stays_away_is_no_empty_map(
