@@ -63,7 +63,7 @@ class ClearMask:
         counts = np.zeros((MONTHS, *self.bits.shape[1:]), np.uint8)
         for overpass in np.unique(self.acquisition):
             items = np.flatnonzero(self.acquisition == overpass)
-            clear = np.logical_or.reduce([self._plane(item) for item in items.tolist()])
+            clear = np.logical_or.reduce([_plane(self.bits, item) for item in items.tolist()])
             counts[self.month[items[0]]] += clear
         return counts
 
@@ -75,10 +75,6 @@ class ClearMask:
         for place, item in zip(clear, items.tolist(), strict=True):
             np.not_equal(part[item // 8] & np.uint8(1 << item % 8), 0, out=place)
         return items, clear
-
-    def _plane(self, item: int) -> np.ndarray:
-        plane: np.ndarray = (self.bits[item // 8] & np.uint8(1 << item % 8)) != 0
-        return plane
 
 
 class Scenes:
@@ -93,7 +89,6 @@ class Scenes:
     ) -> None:
         self.bits = np.zeros((-(-items // 8), *shape), np.uint8)
         self.seen = np.zeros(items, np.int64)
-        self._items = items
         self._inner = tuple(slice(margin, margin + side) for side in shape)
         self._resolution = resolution
         self._masking = masking
@@ -112,15 +107,14 @@ class Scenes:
         masking = self._masking
         if masking.most is None and masking.least == 0:
             return
-        planes = [
-            (self.bits[item // 8] >> np.uint8(item % 8) & np.uint8(1)).view(bool)
-            for item in range(self._items)
-        ]
-        chosen = chosen_acquisitions(
-            planes, self.seen, month, acquisition, masking.most, masking.least
-        )
-        for item in np.flatnonzero(~chosen).tolist():
-            self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
+        for number in np.unique(month):  # one after the other: planes take eight times the bits
+            items = np.flatnonzero(month == number)
+            chosen = chosen_acquisitions(
+                [_plane(self.bits, item) for item in items.tolist()],
+                self.seen[items], month[items], acquisition[items], masking.most, masking.least,
+            )  # fmt: skip
+            for item in items[~chosen].tolist():
+                self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
 
 
 def beyond(scenes: np.ndarray, pixels: float) -> np.ndarray:
@@ -130,6 +124,10 @@ def beyond(scenes: np.ndarray, pixels: float) -> np.ndarray:
         return np.ones(scenes.shape, bool)
     apart: np.ndarray = distance_transform_edt(~hidden) > pixels
     return apart
+
+
+def _plane(bits: np.ndarray, item: int) -> np.ndarray:
+    return (bits[item // 8] >> np.uint8(item % 8) & np.uint8(1)).view(bool)
 
 
 def any_clear(bits: np.ndarray, items: int) -> np.ndarray:

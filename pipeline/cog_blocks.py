@@ -5,12 +5,11 @@ file anew for each window, copies a block several times, and waits for the netwo
 that could decode.
 """
 
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import deflate
 import numpy as np
-from dask.system import CPU_COUNT
 from numba import njit
 
 from pipeline.byte_ranges import ByteRanges
@@ -20,23 +19,37 @@ from pipeline.faults import damaged
 _GAP = 4096  # bytes between blocks that are rather read than asked for separately
 _MOST = 16 * 2**20  # bytes of one request
 
-# More threads wait for bytes than there are cores to decode them.
-_decoding = threading.BoundedSemaphore(CPU_COUNT)
-
 Span = tuple[int, int]  # first, and first after
 
 
-def read_pixels(file: ByteRanges, header: CogHeader, rows: Span, columns: Span) -> np.ndarray:
-    """A window of the raster as it is stored, in the header's dtype: (rows, columns).
+@dataclass(frozen=True)
+class StoredWindow:
+    """A window of a raster as it is stored: fetched, which waits, and not decoded, which works."""
 
-    The window lies within the raster. Blocks that were never written are 0. Raises Unreadable.
-    """
-    window = np.zeros((rows[1] - rows[0], columns[1] - columns[0]), header.dtype)
+    header: CogHeader
+    rows: Span
+    columns: Span
+    blocks: list[tuple[Span, memoryview]]
+    """Row and column among the raster's blocks, and bytes, of each block that was ever written."""
+
+    def decoded(self) -> np.ndarray:
+        """The pixels in the header's dtype: (rows, columns); 0 in blocks that were never written.
+
+        Raises Unreadable.
+        """
+        shape = (self.rows[1] - self.rows[0], self.columns[1] - self.columns[0])
+        whole = len(self.blocks) == sum(1 for _ in _blocks(self.header, self.rows, self.columns))
+        window = np.empty(shape, self.header.dtype) if whole else np.zeros(shape, self.header.dtype)
+        for place, content in self.blocks:
+            _put(_inflated(content, self.header), place, self, window)
+        return window
+
+
+def fetch_window(file: ByteRanges, header: CogHeader, rows: Span, columns: Span) -> StoredWindow:
+    """Fetch the blocks of a window that lies within the raster. Raises Unreadable."""
     places = dict(_blocks(header, rows, columns))
-    for block, content in _contents(file, header, sorted(places)):
-        with _decoding:
-            _put(_decoded(content, header), header, places[block], rows, columns, window)
-    return window
+    contents = _contents(file, header, sorted(places))
+    return StoredWindow(header, rows, columns, [(places[b], content) for b, content in contents])
 
 
 def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, Span]]:
@@ -73,7 +86,7 @@ def _contents(
             yield block, content[offset : offset + count]
 
 
-def _decoded(content: memoryview, header: CogHeader) -> np.ndarray:
+def _inflated(content: memoryview, header: CogHeader) -> np.ndarray:
     """A whole block's stored numbers: (block rows, block columns)."""
     size = header.block[0] * header.block[1] * header.dtype.itemsize
     try:
@@ -85,10 +98,9 @@ def _decoded(content: memoryview, header: CogHeader) -> np.ndarray:
     return np.frombuffer(plain, header.dtype).reshape(header.block)
 
 
-def _put(
-    block: np.ndarray, header: CogHeader, place: Span, rows: Span, columns: Span, window: np.ndarray
-) -> None:
+def _put(block: np.ndarray, place: Span, stored: StoredWindow, window: np.ndarray) -> None:
     """Put what a block holds of the window there."""
+    header, rows, columns = stored.header, stored.rows, stored.columns
     first_row, first_column = place[0] * header.block[0], place[1] * header.block[1]
     top, bottom = max(rows[0], first_row), min(rows[1], first_row + header.block[0])
     left, right = max(columns[0], first_column), min(columns[1], first_column + header.block[1])

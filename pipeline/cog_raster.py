@@ -4,11 +4,10 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import numpy as np
 from affine import Affine
 
 from pipeline.byte_ranges import ByteRanges
-from pipeline.cog_blocks import Span, read_pixels
+from pipeline.cog_blocks import Span, StoredWindow, fetch_window
 from pipeline.cog_header import CogHeader, read_header
 from pipeline.native_window import nodata_of
 
@@ -42,9 +41,9 @@ class CogRaster:
         """The stored number that stands for nodata."""
         return nodata_of(self.header.nodata, self.header.dtype)
 
-    def read(self, rows: Span, columns: Span) -> np.ndarray:
-        """A window within the raster, as it is stored. Raises Unreadable."""
-        return read_pixels(self.file, self.header, rows, columns)
+    def fetch(self, rows: Span, columns: Span) -> StoredWindow:
+        """A window within the raster, still to be decoded. Raises Unreadable."""
+        return fetch_window(self.file, self.header, rows, columns)
 
 
 def open_cog(file: ByteRanges, name: str) -> CogRaster | None:

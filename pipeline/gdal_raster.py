@@ -16,9 +16,9 @@ from pipeline.native_window import (
     Extent,
     Span,
     Target,
+    native_window,
     nodata_of,
     placement,
-    read_native,
     require_promised,
     unsigned,
 )
@@ -72,7 +72,8 @@ def read_with_gdal(
         if own == epsg:
             place = placement(raster, target)
             if place is not None:
-                return read_native(raster, place, target.shape)
+                native = native_window(raster, place, target.shape)
+                return native.laid(raster.read(native.rows, native.columns))
         return _warped(raster, epsg, target)
 
 

@@ -34,9 +34,6 @@ class Raster(Protocol):
     def nodata(self) -> int:
         """The stored number that stands for nodata."""
 
-    def read(self, rows: Span, columns: Span) -> np.ndarray:
-        """A window within the raster, as it is stored. Raises Unreadable."""
-
 
 @dataclass(frozen=True)
 class Extent:
@@ -106,28 +103,57 @@ def placement(raster: Raster, target: Target) -> Placement | None:
     return Placement(ratio, round(row), round(column)) if agree else None
 
 
-def read_native(raster: Raster, place: Placement, shape: tuple[int, int]) -> np.ndarray:
-    """The target's pixels as uint8 or uint16, 0 where they are nodata or outside the raster.
+@dataclass(frozen=True)
+class NativeWindow:
+    """The part of a raster that a target needs, and where it goes in it.
 
-    Raises Unreadable, too where the raster lies elsewhere.
+    `rows` and `columns` are the raster's own pixels, `nodata` is its stored number for that;
+    `place` and `shape` are the target's.
     """
+
+    rows: Span
+    columns: Span
+    place: Placement
+    shape: tuple[int, int]
+    nodata: int
+
+    def laid(self, stored: np.ndarray) -> np.ndarray:
+        """The target's pixels as uint8 or uint16, 0 where they are nodata or outside the raster.
+
+        `stored` are the raster's in `rows` and `columns`; the result may be `stored` itself.
+        """
+        values = unsigned(stored, self.nodata)
+        ratio = self.place.ratio
+        row, column = (
+            self.place.row - self.rows[0] * ratio,
+            self.place.column - self.columns[0] * ratio,
+        )
+        if ratio > 1:  # columns first: rows are then copied whole
+            values = values.repeat(ratio, axis=1).repeat(ratio, axis=0)
+        if (row, column) == (0, 0) and values.shape == self.shape:
+            return values
+        inside = values[max(row, 0) : row + self.shape[0], max(column, 0) : column + self.shape[1]]
+        if inside.shape == self.shape:
+            return inside
+        padded = np.zeros(self.shape, values.dtype)
+        padded[max(-row, 0) :, max(-column, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+        return padded
+
+
+def native_window(raster: Raster, place: Placement, shape: tuple[int, int]) -> NativeWindow:
+    """What a target needs of a raster. Raises Unreadable where the raster lies elsewhere."""
     ratio, row, column = place.ratio, place.row, place.column
     rows = (max(row, 0), min(row + shape[0], raster.height * ratio))
     columns = (max(column, 0), min(column + shape[1], raster.width * ratio))
     if rows[0] >= rows[1] or columns[0] >= columns[1]:
         raise damaged("lies elsewhere than its item says")
-    own_rows = (rows[0] // ratio, -(-rows[1] // ratio))
-    own_columns = (columns[0] // ratio, -(-columns[1] // ratio))
-    values = unsigned(raster.read(own_rows, own_columns), raster.nodata)
-    if ratio > 1:
-        values = values.repeat(ratio, axis=0).repeat(ratio, axis=1)
-        values = values[rows[0] - own_rows[0] * ratio :, columns[0] - own_columns[0] * ratio :]
-        values = values[: rows[1] - rows[0], : columns[1] - columns[0]]
-    if values.shape == shape:
-        return values
-    padded = np.zeros(shape, values.dtype)
-    padded[rows[0] - row : rows[1] - row, columns[0] - column : columns[1] - column] = values
-    return padded
+    return NativeWindow(
+        (rows[0] // ratio, -(-rows[1] // ratio)),
+        (columns[0] // ratio, -(-columns[1] // ratio)),
+        place,
+        shape,
+        raster.nodata,
+    )
 
 
 def unsigned(values: np.ndarray, nodata: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rasters read ahead of who asks for them in turn: a server's latency is waited for once."""
+"""Rasters fetched ahead of who asks for them in turn: a server's latency is waited for once."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import numpy as np
 from distributed.threadpoolexecutor import ThreadPoolExecutor
 from rasterio.windows import Window
 
-Read = Callable[[Window], np.ndarray]
+Pixels = Callable[[], np.ndarray]
+Begin = Callable[[Window], Pixels]
 
 
 class ReadAhead:
@@ -18,25 +19,26 @@ class ReadAhead:
 
     stackstac asks its readers one after the other. When the first is asked, the next ones are
     begun, too, by threads that this process's tasks share: `requests` of them, which wait for the
-    network most of the time. No more than that many are begun and not yet taken, so memory stays
-    bounded.
+    network most of the time. What they fetched is finished by the thread that takes it, so that
+    there are no more at work than cores, and what is held is small. No more than that many are
+    begun and not yet taken, so memory stays bounded.
     """
 
     def __init__(self, requests: int) -> None:
         self._requests = requests
-        self._announced: list[Read] = []
-        self._begun: dict[int, Future[np.ndarray]] = {}
+        self._announced: list[Begin] = []
+        self._begun: dict[int, Future[Pixels]] = {}
         self._next = 0
         self._lock = threading.Lock()
 
-    def announce(self, read: Read) -> int:
+    def announce(self, begin: Begin) -> int:
         """Say that a read will be asked for after those announced so far; gives its number."""
         with self._lock:
-            self._announced.append(read)
+            self._announced.append(begin)
             return len(self._announced) - 1
 
-    def take(self, number: int, window: Window) -> np.ndarray:
-        """What a read gives; raises what it raises, and then begins no other."""
+    def take(self, number: int, window: Window) -> Pixels:
+        """What finishes a read; raises what beginning it raises, and then begins no other."""
         with self._lock:
             last = min(number + self._requests, len(self._announced))
             threads = _threads(self._requests)

@@ -1,7 +1,7 @@
 """Rasters → windows of `uint16`, read natively: stackstac's reader protocol without its warp."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,7 +22,7 @@ from pipeline.errors import ReadingError
 from pipeline.faults import Failure, Fault, FaultLog, Unreadable, damaged
 from pipeline.gdal_access import failure, gdal_path, gdal_session, is_remote
 from pipeline.gdal_raster import read_with_gdal
-from pipeline.native_window import Extent, Target, placement, read_native, require_promised
+from pipeline.native_window import Extent, Target, native_window, placement, require_promised
 from pipeline.patience import patiently
 from pipeline.read_ahead import ReadAhead
 from pipeline.storage import public_url
@@ -32,6 +32,9 @@ _gdal_turn = threading.BoundedSemaphore(_GDAL_AT_ONCE)
 
 # What rasterio lets through as it is comes from headers of which nothing can be made.
 _OF_GDAL = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+
+Pixels = Callable[[], np.ndarray]
+"""What is left of reading a window once its bytes are there: the work that takes a core."""
 
 SATURATED = 65535
 """The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
@@ -65,7 +68,8 @@ class NativeReader:
     by GDAL. Holds no open file, so it is thread-safe and, without `ahead`, can be pickled.
 
     `offsets` (href → DN) is what is added to stored numbers, `bands` (href → band) names them in
-    `faults`. With `ahead`, readers are read in the order in which they were made, several at once.
+    `faults`. With `ahead`, readers are read in the order in which they were made; the bytes of
+    several are fetched at once, and decoded by who asks for them.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class NativeReader:
         self.faults = FaultLog() if faults is None else faults
         self.settings = settings or ReaderSettings()
         self._ahead = ahead
-        self._number = ahead.announce(self._read) if ahead else 0
+        self._number = ahead.announce(self._begun) if ahead else 0
 
     def read(self, window: Window, **kwargs: Any) -> np.ndarray:
         """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
@@ -106,23 +110,39 @@ class NativeReader:
         or credentials never passes for land without observations; and where it is missing or
         damaged, if the settings are strict.
         """
-        return self._ahead.take(self._number, window) if self._ahead else self._read(window)
+        ahead = self._ahead
+        return (ahead.take(self._number, window) if ahead else self._begun(window))()
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _read(self, window: Window) -> np.ndarray:
+    def _begun(self, window: Window) -> Pixels:
+        """Fetch what a window needs; what is returned decodes it."""
         target = _target(self.spec, window)
         try:
             stored = self._stored(target)
-            if self.offset and stored.dtype != np.uint16:
-                raise damaged(f"holds {stored.dtype}, not the numbers of a band with an offset")
         except Unreadable as error:
-            found = error.failure
+            failed = error.failure
         else:
-            return self._narrowed(harmonised(stored, self.offset))
-        fault = Fault(public_url(self.url), self.band, found.reason)
-        if found.unreachable:
+            return lambda: self._finished(stored, target)
+        blank = self._left_out(failed, target)
+        return lambda: blank
+
+    def _finished(self, stored: Pixels, target: Target) -> np.ndarray:
+        try:
+            values = stored()
+            if self.offset and values.dtype != np.uint16:
+                raise damaged(f"holds {values.dtype}, not the numbers of a band with an offset")
+        except Unreadable as error:
+            failed = error.failure
+        else:
+            return self._narrowed(harmonised(values, self.offset))
+        return self._left_out(failed, target)
+
+    def _left_out(self, failed: Failure, target: Target) -> np.ndarray:
+        """Nodata in place of what cannot be read, and a fault; raises where that is not right."""
+        fault = Fault(public_url(self.url), self.band, failed.reason)
+        if failed.unreachable:
             raise ReadingError(
                 f"{fault.asset}: {fault.reason}. Start again when it can be reached to go on"
             )
@@ -134,33 +154,50 @@ class NativeReader:
         self.faults.append(fault)
         return np.zeros(target.shape, self.dtype)
 
-    def _stored(self, target: Target) -> np.ndarray:
-        """The window as it is stored; raises Unreadable, whose causes may hold no secret."""
+    def _stored(self, target: Target, again: bool = False) -> Pixels:
+        """The window as it is stored.
+
+        Raises Unreadable, as what is returned does; their causes may hold no secret.
+        """
         file = self._file()
         if file is not None:
-            known = cog_raster.knows(self.url)
+            known = cog_raster.knows(self.url) and not again
             try:
-                values = self._without_gdal(file, target)
+                fetched = self._without_gdal(file, target)
             except Unreadable as error:
                 cog_raster.forget(self.url)
                 if not known or error.failure.unreachable:
                     raise
-                values = self._without_gdal(file, target)  # by now another file may lie there
-            if values is not None:
-                return values
+                fetched = self._without_gdal(file, target)  # by now another file may lie there
+            if fetched is not None:
+                return lambda: self._decoded(fetched, target, known)
         with _gdal_turn:
-            return patiently(
+            values = patiently(
                 lambda: self._with_gdal(target), self.settings.patience, self.faults.retried
             )
+        return lambda: values
 
-    def _without_gdal(self, file: ByteRanges, target: Target) -> np.ndarray | None:
+    def _decoded(self, fetched: Pixels, target: Target, known: bool) -> np.ndarray:
+        try:
+            return fetched()
+        except Unreadable:
+            cog_raster.forget(self.url)
+            if not known:
+                raise
+        return self._stored(target, again=True)()
+
+    def _without_gdal(self, file: ByteRanges, target: Target) -> Pixels | None:
         """The window of a tiled GeoTIFF whose grid agrees with the target's; None of all else."""
         raster = cog_raster.open_cog(file, self.url)
         if raster is None or raster.header.epsg != self.spec.epsg:
             return None
         require_promised(raster, raster.header.epsg, self.extent)
         place = placement(raster, target)
-        return None if place is None else read_native(raster, place, target.shape)
+        if place is None:
+            return None
+        native = native_window(raster, place, target.shape)
+        fetched = raster.fetch(native.rows, native.columns)
+        return lambda: native.laid(fetched.decoded())
 
     def _file(self) -> ByteRanges | None:
         """The raster's bytes, where they are read without GDAL."""
@@ -225,11 +262,11 @@ class NativeReader:
 def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
     """Reflectance × 10000 from stored numbers: 0 stays 0 (nodata), else within 1 … 65535.
 
-    `values` is uint8 or uint16; the result, of its dtype, may be `values` itself, changed.
+    `values` is uint8 or uint16 (y, x); the result, of its dtype, may be `values` itself, changed.
     Saturated numbers of uint16 become 0.
     """
     if values.dtype == np.uint16:
-        _harmonise(values.reshape(-1), offset)
+        _harmonise(values, offset)
     elif offset:
         raise ValueError("only bands of uint16 have an offset")
     return values
@@ -237,10 +274,12 @@ def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _harmonise(values: np.ndarray, offset: int) -> None:
-    for i in range(len(values)):
-        stored = np.int64(values[i])
-        moved = min(max(stored + offset, 1), 65535)
-        values[i] = 0 if stored in (0, SATURATED) else moved
+    moved = np.int32(offset)
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            stored = np.int32(values[y, x])
+            harmonic = min(max(stored + moved, np.int32(1)), np.int32(65535))
+            values[y, x] = np.int32(0) if stored == 0 or stored == 65535 else harmonic
 
 
 # URLs that failed when this process last read them: GDAL would remember it, and not try again.

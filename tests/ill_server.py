@@ -77,14 +77,12 @@ class _Handler(RangeHandler):
             ill.counts[place] += 1
             ill.asked.append(Asked(*place, time.time(), how))
         content = ill.files.get(self.path)
-        if content is None:
-            self.answer(404)
-        elif how == 200:
-            self.answer(*self.part_of(content))
+        if how == 200:
+            self.answer(*((404,) if content is None else self.part_of(content)))
         elif isinstance(how, int):
             self.answer(how, b"not now", dict(ill.headers))
         else:
-            self._break_off(how, content)
+            self._break_off(how, content or b"")
 
     def _break_off(self, how: str, content: bytes) -> None:
         self.close_connection = True

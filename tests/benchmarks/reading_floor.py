@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from pipeline.access import OPEN
 from pipeline.byte_ranges import ByteRanges, HttpRanges
-from pipeline.cog_blocks import _blocks, _contents, read_pixels
+from pipeline.cog_blocks import _blocks, _contents, fetch_window
 from pipeline.cog_header import CogHeader, read_header
 from tests.benchmarks.reading_archive import rasters_of
 from tests.benchmarks.reading_job import THREADS, Job
@@ -147,7 +147,7 @@ def stored_bytes(job: Job) -> int:
 def _decoded(rasters: Sequence[tuple[Wanted, ByteRanges]], job: Job) -> Delivered:
     def decode(raster: tuple[Wanted, ByteRanges]) -> np.ndarray:
         wanted, file = raster
-        return taken(read_pixels(file, wanted.header, wanted.rows, wanted.columns), job)
+        return taken(fetch_window(file, wanted.header, wanted.rows, wanted.columns).decoded(), job)
 
     return _in_threads(decode, rasters, [wanted.name for wanted, _ in rasters])
 

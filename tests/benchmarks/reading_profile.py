@@ -22,12 +22,13 @@ from tests.benchmarks.reading_ways import with_timesen
 REST, WALL = "all else: Python, Dask, waking threads", "wall"
 _PARTS: tuple[tuple[str, Any, str], ...] = (
     ("fetching bytes", byte_ranges.HttpRanges, "read"),
-    ("inflating", cog_blocks, "_decoded"),
+    ("inflating", cog_blocks, "_inflated"),
     ("undoing differences", cog_blocks, "_put"),
-    ("the rest of a window: its memory, the list of blocks", cog_raster, "read_pixels"),
+    ("the rest of a window: its memory, the list of blocks", cog_blocks.StoredWindow, "decoded"),
     ("headers", cog_raster, "read_header"),
     ("offset and saturation", reader, "harmonised"),
-    ("the rest of the reader", reader.NativeReader, "_read"),
+    ("the rest of the reader", reader.NativeReader, "_begun"),
+    ("the rest of the reader", reader.NativeReader, "read"),
     ("stackstac: a chunk's memory, the copy into it", to_dask, "fetch_raster_window"),
     ("stackstac: the lazy array", cube, "_stacked"),
 )

@@ -49,7 +49,7 @@ def opened(path: Path) -> CogRaster | None:
 def natively(path: Path, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
     raster = opened(path)
     assert raster is not None
-    return unsigned(raster.read(rows, columns), raster.nodata)
+    return unsigned(raster.fetch(rows, columns).decoded(), raster.nodata)
 
 
 def by_gdal(path: Path) -> np.ndarray:
@@ -100,7 +100,7 @@ def write_kind(folder: Path, kind: Kind, values: np.ndarray) -> Path:
         options["SPARSE_OK"] = "TRUE"
         values[: kind.block, : kind.block] = kind.nodata or 0
     write(path, values, **options, **tiles)
-    if kind.layout == "last":
+    if kind.layout == "last" and max(kind.shape) > 4:  # smaller ones have no such overviews
         with rasterio.open(path, "r+") as raster:
             raster.build_overviews([2, 4], Resampling.nearest)
     if kind.layout == "first":
