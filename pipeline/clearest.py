@@ -21,8 +21,8 @@ def chosen_acquisitions(
     """Which items to read: bool (item,).
 
     `planes` says where each item is clear, bool (y, x); `seen` counts the pixels that it shows
-    at all. Left out are acquisitions of which less than `least` (0 … 1) of what they show is
-    clear; of the others `most` a month are taken (None: all), one after the other the one that
+    at all. Left out are acquisitions of which less than `least` (0 … 1) of what they show (their
+    largest granule, where there are several) is clear; of the others `most` a month are taken (None: all), one after the other the one that
     adds most: a pixel that has n clear observations already counts 1 / (n + 1). So the clearest
     come first, but not so that a part of the cell, which only another orbit sees, goes without.
     """
@@ -60,12 +60,16 @@ def _adding_most(clear: Mapping[int, np.ndarray], most: int) -> list[int]:
     if len(clear) <= most:
         return list(clear)
     left = {number: plane[::_SAMPLE, ::_SAMPLE] for number, plane in clear.items()}
-    count = np.zeros(next(iter(left.values())).shape, np.float32)
+    count = np.zeros(next(iter(left.values())).shape, np.intp)
+    worth = 1 / np.arange(1, most + 1)  # of a pixel that has 0, 1, … clear observations already
     taken: list[int] = []
     while left and len(taken) < most:
-        worth = 1 / (count + 1)
-        # The earlier of two that add the same, so that a run can be repeated.
-        best = max(sorted(left), key=lambda number: float(worth[left[number]].sum()))
+        # The earlier of two that add the same, so that a run can be repeated: pixels are counted,
+        # since sums of many fractions differ by the order in which they are added.
+        best = max(
+            sorted(left),
+            key=lambda number: np.bincount(count[left[number]], minlength=most) @ worth,
+        )
         count += left.pop(best)
         taken.append(best)
     return taken
