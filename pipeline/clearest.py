@@ -22,9 +22,10 @@ def chosen_acquisitions(
 
     `planes` says where each item is clear, bool (y, x); `seen` counts the pixels that it shows
     at all. Left out are acquisitions of which less than `least` (0 … 1) of what they show (their
-    largest granule, where there are several) is clear; of the others `most` a month are taken (None: all), one after the other the one that
-    adds most: a pixel that has n clear observations already counts 1 / (n + 1). So the clearest
-    come first, but not so that a part of the cell, which only another orbit sees, goes without.
+    largest granule, where there are several) is clear; of the others `most` a month are taken
+    (None: all), one after the other the one that adds most: a pixel that has n clear observations
+    already counts 1 / (n + 1). So the clearest come first, but not so that a part of the cell,
+    which only another orbit sees, goes without.
     """
     chosen = np.zeros(len(planes), bool)
     for items in _by_month(month, acquisition, seen):
