@@ -1,87 +1,38 @@
-"""Vocabularies: the classes of a map, the words that ask for them, and their text embeddings."""
+"""Vocabularies: the classes of a map and the words that ask for them."""
 
 import difflib
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StrictInt,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from models.colours import distinct_colours
 from models.errors import VocabularyError
-from models.text import TextTower
+from models.prompts import TEMPLATES, has_one_slot
+from models.vocabulary_class import (
+    Name,
+    Prompts,
+    Text,
+    VocabularyClass,
+    VocabularyParent,
+    filled,
+    repeated,
+)
 
 _SHIPPED = Path(__file__).parent / "vocabularies"
 _REMEDY = "Correct the file; the shipped vocabularies show how"
-_PLAIN, _WITH_ARTICLE = "{}", "{a}"
-# Control characters, line breaks among them, belong in no name; XML styles would not open.
-_Name = Annotated[str, Field(pattern=r"^\P{Cc}*[^\p{Cc}\s]\P{Cc}*$")]
-_Text = Annotated[str, Field(pattern=r"^\P{Cc}*$")]
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-
-TEMPLATES = (
-    "a photo of {}.",
-    "a photo of {a}.",
-    "a land cover photo of {}.",
-    "a land cover photo of {a}.",
-    "an image of {}.",
-    "an image of {a}.",
-)
-"""The paper's templates (arXiv 2508.11919), each without and with an article."""
-
-
-class VocabularyClass(BaseModel):
-    """One class of a map.
-
-    `prompts` are the phrases that mean it (default: its name), `colour` is "#rrggbb", `code` its
-    code in the nomenclature, `value` its value in the raster, 1 to 65535 (0 is nodata).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: _Name
-    prompts: tuple[_Text, ...]
-    colour: str
-    code: _Text | None = None
-    value: StrictInt
-
-    @model_validator(mode="before")
-    @classmethod
-    def _prompt_defaults_to_name(cls, raw: Any) -> Any:
-        return (
-            {"prompts": (raw["name"],), **raw} if isinstance(raw, dict) and "name" in raw else raw
-        )
-
-    @field_validator("prompts")
-    @classmethod
-    def _prompts_say_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if not prompts or not all(prompt.strip() for prompt in prompts):
-            raise ValueError("prompts must be one or more, none empty")
-        return tuple(prompt.strip() for prompt in prompts)
-
-    @field_validator("colour")
-    @classmethod
-    def _is_colour(cls, colour: str) -> str:
-        if not _COLOUR.fullmatch(colour):
-            raise ValueError(f'{colour!r} is no colour "#rrggbb"')
-        return colour.lower()
-
-    @field_validator("value")
-    @classmethod
-    def _fits_raster(cls, value: int) -> int:
-        if not 1 <= value <= 65535:
-            raise ValueError(f"{value} is outside 1 to 65535 (0 is nodata)")
-        return value
+_PARTS: dict[str, tuple[str, type[BaseModel]]] = {
+    "classes": ("class", VocabularyClass),
+    "parents": ("parent", VocabularyParent),
+}
 
 
 class Vocabulary(BaseModel):
@@ -89,62 +40,78 @@ class Vocabulary(BaseModel):
 
     A template holds one slot: "{}" takes the prompt as it is, "{a}" the prompt with "a" or "an".
     A class without `value` takes its place in the list, counted from 1; one without `colour`
-    takes one by rule, distinct from all others.
+    takes one by rule, distinct from all others. The same holds for `parents`; where there are
+    any, every class names one (`VocabularyClass.parent`). `background` are phrases for what is
+    none of the classes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: _Name
-    title: _Text
-    source: _Text
-    licence: _Text
-    templates: tuple[_Text, ...] = Field(TEMPLATES, min_length=1)
+    name: Name
+    title: Text
+    source: Text
+    licence: Text
+    templates: tuple[Text, ...] = Field(TEMPLATES, min_length=1)
+    background: Prompts = ()
+    parents: tuple[VocabularyParent, ...] = ()
     classes: tuple[VocabularyClass, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
-        classes = raw.get("classes") if isinstance(raw, dict) else None
-        if not isinstance(classes, list | tuple) or not all(isinstance(c, dict) for c in classes):
+        if not isinstance(raw, dict):
             return raw
-        given = [c["colour"] for c in classes if _COLOUR.fullmatch(str(c.get("colour")))]
-        lacking = sum("colour" not in entry for entry in classes)
-        made = iter(distinct_colours(lacking, given) if lacking else ())
-        filled = [
-            {"value": place, **({} if "colour" in entry else {"colour": next(made)}), **entry}
-            for place, entry in enumerate(classes, start=1)
-        ]
-        return {**raw, "classes": filled}
+        return {**raw, **{part: filled(raw[part]) for part in _PARTS if part in raw}}
 
     @field_validator("templates")
     @classmethod
     def _one_slot(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
-            if template.count(_PLAIN) + template.count(_WITH_ARTICLE) != 1:
+            if not has_one_slot(template):
                 raise ValueError(f'{template!r} must hold one slot, "{{}}" or "{{a}}"')
         return templates
 
     @model_validator(mode="after")
-    def _classes_differ(self) -> "Vocabulary":
+    def _fits_together(self) -> "Vocabulary":
+        problems = repeated(self.classes)
         if not self.classes:
-            raise ValueError("it has no classes")
-        if len(self.classes) == 1:
-            raise ValueError(f"{self.classes[0].name!r} is its only class; a map needs two or more")
-        keys: dict[str, list[Any]] = {
-            "name": [entry.name.strip().casefold() for entry in self.classes],
-            "code": [entry.code for entry in self.classes if entry.code is not None],
-            "value": [entry.value for entry in self.classes],
-        }
-        for what, values in keys.items():
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(f"{what} {', '.join(map(str, twice))} occurs more than once")
+            problems.append("it has no classes")
+        elif len(self.classes) == 1:
+            problems.append(f"{self.classes[0].name!r} is its only class; a map needs two or more")
+        problems += [f"parents: {problem}" for problem in repeated(self.parents)]
+        problems += _misfits(self.classes, self.parents)
+        asked = {prompt.casefold() for entry in self.classes for prompt in entry.prompts}
+        if both := [prompt for prompt in self.background if prompt.casefold() in asked]:
+            problems.append(f"background: {', '.join(map(repr, both))} also means a class")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @property
     def dtype(self) -> np.dtype:
-        """What a raster of these classes needs: uint8, or uint16 for values above 255."""
-        return np.dtype(np.uint8 if max(c.value for c in self.classes) <= 255 else np.uint16)
+        """What a raster of these classes, or of their parents, needs.
+
+        uint8, or uint16 where a value is above 254: the highest number of either is
+        `none_value`.
+        """
+        highest = max(entry.value for entry in (*self.classes, *self.parents))
+        return np.dtype(np.uint8 if highest < np.iinfo(np.uint8).max else np.uint16)
+
+    @property
+    def none_value(self) -> int:
+        """What a pixel takes that is none of the classes: 255 in uint8, 65535 in uint16."""
+        return int(np.iinfo(self.dtype).max)
+
+    @property
+    def parent_index(self) -> np.ndarray:
+        """The place in `parents` of each class's parent: int64 (class,).
+
+        Raises ValueError where there are no parents.
+        """
+        places = {parent.key: place for place, parent in enumerate(self.parents)}
+        if not places:
+            raise ValueError(f"vocabulary {self.name} has no parents")
+        return np.array([places[str(entry.parent)] for entry in self.classes])
 
 
 def shipped_vocabularies() -> tuple[str, ...]:
@@ -196,38 +163,28 @@ def make_vocabulary(raw: dict[str, Any], source: str, remedy: str = _REMEDY) -> 
         raise VocabularyError(source, "; ".join(_problems(error)), remedy) from None
 
 
-def embed_vocabulary(vocabulary: Vocabulary, tower: TextTower) -> np.ndarray:
-    """The text embedding of each class: float32 (class, dim), unit length.
-
-    Every prompt in every template is embedded and normalised, their mean a class is normalised
-    again, as the paper does.
-    """
-    sentences = [_sentences(entry, vocabulary.templates) for entry in vocabulary.classes]
-    embeddings = tower.embed([text for texts in sentences for text in texts]).astype(np.float64)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    starts = np.cumsum([0, *map(len, sentences[:-1])])
-    sums = np.add.reduceat(embeddings, starts, axis=0)
-    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
-
-
-def with_article(phrase: str) -> str:
-    """The phrase with "a" or "an" before it, by its first letter; one with an article stays."""
-    first = phrase.split(maxsplit=1)[0].casefold()
-    if first in {"a", "an", "the"}:
-        return phrase
-    sounds_as_consonant = first.startswith(("eu", "uni", "use", "one"))
-    vowel = first[0] in "aeiou" and not sounds_as_consonant
-    return f"{'an' if vowel else 'a'} {phrase}"
-
-
-def _sentences(entry: VocabularyClass, templates: tuple[str, ...]) -> list[str]:
-    return [
-        template.replace(_PLAIN, prompt)
-        if _PLAIN in template
-        else template.replace(_WITH_ARTICLE, with_article(prompt))
-        for prompt in entry.prompts
-        for template in templates
-    ]
+def _misfits(
+    classes: tuple[VocabularyClass, ...], parents: tuple[VocabularyParent, ...]
+) -> list[str]:
+    """What is wrong between classes and parents, in words."""
+    if not parents:
+        orphans = [entry.name for entry in classes if entry.parent is not None]
+        return [f"parent: {', '.join(orphans)} name one, and there are no parents"] * bool(orphans)
+    keys = [parent.key for parent in parents]
+    problems = []
+    for place, entry in enumerate(classes, start=1):
+        if entry.parent is None:
+            problems.append(f"class {place}, parent: {entry.name!r} names none")
+        elif entry.parent not in keys:
+            near = difflib.get_close_matches(entry.parent, keys, 3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"they are {', '.join(keys)}"
+            problems.append(
+                f"class {place}, parent: {entry.parent!r} is none of the parents ({hint})"
+            )
+    named = {entry.parent for entry in classes}
+    if childless := [key for key in keys if key not in named]:
+        problems.append(f"parents: {', '.join(childless)} without a class")
+    return problems
 
 
 def _problems(error: ValidationError) -> list[str]:
@@ -235,7 +192,7 @@ def _problems(error: ValidationError) -> list[str]:
     for entry in error.errors():
         where, reason = _where(entry["loc"]), entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
-            model = VocabularyClass if len(entry["loc"]) > 1 else Vocabulary
+            _, model = _PARTS.get(str(entry["loc"][0]), ("", Vocabulary))
             near = difflib.get_close_matches(str(entry["loc"][-1]), model.model_fields, 1)
             reason = "unknown key" + (f" (did you mean {near[0]}?)" if near else "")
         elif entry["type"] == "string_pattern_mismatch":
@@ -247,6 +204,7 @@ def _problems(error: ValidationError) -> list[str]:
 
 def _where(location: tuple[int | str, ...]) -> str:
     """("classes", 2, "colour") → "class 3, colour", counted as one reads the file."""
-    if len(location) > 1 and location[0] == "classes":
-        return ", ".join([f"class {int(location[1]) + 1}", *map(str, location[2:])])
+    if len(location) > 1 and location[0] in _PARTS:
+        word, _ = _PARTS[str(location[0])]
+        return ", ".join([f"{word} {int(location[1]) + 1}", *map(str, location[2:])])
     return ".".join(map(str, location))

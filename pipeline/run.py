@@ -13,9 +13,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.checkpoint import Card, Checkpoint, load_checkpoint
-from models.errors import CheckpointError
-from models.text import load_text_tower
-from models.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, vocabulary_from_words
+from models.text_embeddings import embed_for_checkpoint
+from models.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from pipeline.access import Access
 from pipeline.catalog import Found, search
 from pipeline.catalog_description import CatalogDescription, describe
@@ -220,12 +219,4 @@ def _text_embeddings(store: Store, resumed: bool, card: Card, vocabulary: Vocabu
     """The vocabulary's text embeddings, float32 (class, dim); a run embeds its words once."""
     if resumed and store.exists(TEXT):
         return load_tensors(store.read(TEXT))["text"]
-    tower = load_text_tower(card.text_tower, card.text_tower_revision)
-    if tower.dim != card.architecture.embedding_dim:
-        raise CheckpointError(
-            f"checkpoint {card.name}",
-            f"it embeds into {card.architecture.embedding_dim} dimensions, and its text tower "
-            f"{card.text_tower} into {tower.dim}",
-            "Name on the card the text tower that it was trained with",
-        )
-    return embed_vocabulary(vocabulary, tower)
+    return embed_for_checkpoint(vocabulary, card).classes

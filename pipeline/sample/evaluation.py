@@ -3,11 +3,8 @@
 import numpy as np
 
 from models.text import TextTower
-from models.vocabulary import (
-    embed_vocabulary,
-    load_vocabulary,
-    vocabulary_from_words,
-)
+from models.text_embeddings import embed_vocabulary
+from models.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.sample.classes import (
     BARE,
     BROADLEAVED,
@@ -45,7 +42,7 @@ def evaluate(
     every class. The calibration error is that of the twelve classes' confidences (Guo et al.
     2017), ten bins.
     """
-    twelve = embed_vocabulary(load_vocabulary(VOCABULARY), tower)
+    twelve = embed_vocabulary(load_vocabulary(VOCABULARY), tower).classes
     predicted, confidence = _predicted(embeddings, twelve, logit_scale)
     hits = predicted == land
     by_class = [float(hits[land == k].mean()) for k in range(CLASS_COUNT)]
@@ -65,7 +62,8 @@ def evaluate(
     ):
         right = _grouped(members)[land]
         known = right != _ABSENT
-        found, _ = _predicted(embeddings[known], embed_vocabulary(vocabulary, tower), logit_scale)
+        text = embed_vocabulary(vocabulary, tower).classes
+        found, _ = _predicted(embeddings[known], text, logit_scale)
         metrics[f"accuracy, {title}"] = (found == right[known]).mean()
     return {name: round(float(value), 4) for name, value in metrics.items()}
 
@@ -75,7 +73,7 @@ def calibrated_scale(embeddings: np.ndarray, land: np.ndarray, tower: TextTower)
 
     Temperature scaling (Guo et al. 2017) over a grid from 2 to 100.
     """
-    cosine = embeddings @ embed_vocabulary(load_vocabulary(VOCABULARY), tower).T
+    cosine = embeddings @ embed_vocabulary(load_vocabulary(VOCABULARY), tower).classes.T
     scales = np.geomspace(2, 100, 80)
     own = np.arange(len(land))
     losses = [-np.log(_softmax(scale * cosine)[own, land]).mean() for scale in scales]
@@ -96,7 +94,7 @@ def _held_out(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> flo
             words[entry.classes[0]].append(entry.wording)
     shares = []
     for wordings in zip(*words, strict=False):
-        text = embed_vocabulary(vocabulary_from_words(",".join(wordings)), tower)
+        text = embed_vocabulary(vocabulary_from_words(",".join(wordings)), tower).classes
         shares.append(((embeddings @ text.T).argmax(axis=1) == land).mean())
     return float(np.mean(shares))
 

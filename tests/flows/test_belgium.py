@@ -13,7 +13,8 @@ from rich.console import Console
 from flows.run_map import run_map
 from models.checkpoint import load_checkpoint
 from models.text import load_text_tower
-from models.vocabulary import embed_vocabulary, load_vocabulary
+from models.text_embeddings import embed_vocabulary
+from models.vocabulary import load_vocabulary
 from pipeline.errors import CatalogError
 from pipeline.settings import MapSettings, make_settings
 from tests.belgium import (
@@ -85,7 +86,7 @@ def test_the_map_is_complete_and_pixel_for_pixel(
     by_calendar = filled[np.argsort(patch["t.month"].values)]
     pixels = by_calendar.reshape(12, -1, len(bands)).transpose(1, 0, 2).astype(np.uint16)
     vocabulary = load_vocabulary("cropland")
-    text = embed_vocabulary(vocabulary, load_text_tower(checkpoint.card.text_tower))
+    text = embed_vocabulary(vocabulary, load_text_tower(checkpoint.card.text_tower)).classes
     with torch.inference_mode():
         embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
     cosine = embeddings @ torch.from_numpy(text).T

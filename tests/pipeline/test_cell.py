@@ -15,7 +15,8 @@ from models.checkpoint import Checkpoint
 from models.errors import CheckpointError
 from models.preprocessing import AUTHORS
 from models.text import load_text_tower
-from models.vocabulary import embed_vocabulary, load_vocabulary
+from models.text_embeddings import embed_vocabulary
+from models.vocabulary import load_vocabulary
 from pipeline.cell import cell_graph
 from pipeline.embed import embed_pixels
 from pipeline.geometric_median import geometric_median, with_gaps_filled
@@ -113,7 +114,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
     assert report.observations == len(clear) < len(items)
 
     vocabulary = load_vocabulary("sample-landscape")
-    text = embed_vocabulary(vocabulary, load_text_tower(TOWER))
+    text = embed_vocabulary(vocabulary, load_text_tower(TOWER)).classes
     rows, columns = np.nonzero(valid)
     pixels = np.random.default_rng(5).choice(len(rows), 300, replace=False)
     encoder = checkpoint.encoder.double()

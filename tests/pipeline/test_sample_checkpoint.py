@@ -8,7 +8,8 @@ import torch
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.text import SentenceTower, TextTower
-from models.vocabulary import embed_vocabulary, load_vocabulary, vocabulary_from_words
+from models.text_embeddings import embed_vocabulary
+from models.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.sample import train as training
 from pipeline.sample.classes import CLASS_COUNT, MAIZE, WATER, WHEAT, sample_classes
 from pipeline.sample.descriptions import ABSENT, Description, descriptions
@@ -67,7 +68,7 @@ def test_it_maps_classes_in_free_words(
     tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     land, embeddings = unseen
-    text = embed_vocabulary(vocabulary_from_words("corn, wheat, open water"), tower)
+    text = embed_vocabulary(vocabulary_from_words("corn, wheat, open water"), tower).classes
     for index, k in enumerate((MAIZE, WHEAT, WATER)):
         nearest = (embeddings[land == k] @ text.T).argmax(axis=1)
         assert (nearest == index).mean() > 0.9
@@ -77,7 +78,7 @@ def test_no_pixel_is_snow_or_mangrove(
     tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     _land, embeddings = unseen
-    text = embed_vocabulary(load_vocabulary("esa-worldcover"), tower)
+    text = embed_vocabulary(load_vocabulary("esa-worldcover"), tower).classes
     names = [entry.name for entry in load_vocabulary("esa-worldcover").classes]
     found = (embeddings @ text.T).argmax(axis=1)
     for name in ("Snow and ice", "Mangroves", "Moss and lichen"):
@@ -85,7 +86,7 @@ def test_no_pixel_is_snow_or_mangrove(
 
 
 def test_the_scale_that_calibrates_is_found(tower: SentenceTower) -> None:
-    text = embed_vocabulary(load_vocabulary("sample-landscape"), tower)
+    text = embed_vocabulary(load_vocabulary("sample-landscape"), tower).classes
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3000, text.shape[1])) * 0.3 + text[rng.integers(0, 12, 3000)]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
