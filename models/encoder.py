@@ -48,6 +48,21 @@ class EncoderConfig:
         seasons = (_SEASONS,) if self.months == 12 else ()
         return tuple(dict.fromkeys((self.months, *seasons, 1)))
 
+    def require_shape(self, series: torch.Tensor) -> None:
+        """Raise CheckpointError for a series that an encoder of these sizes does not take."""
+        steps = " or ".join(map(str, self.series_lengths))
+        fits = (
+            (series.ndim == 3 or (series.ndim == 5 and series.shape[3:] == (1, 1)))
+            and series.shape[1] in self.series_lengths
+            and series.shape[2] == self.bands
+        )
+        if not fits:
+            raise CheckpointError(
+                f"a series of shape {tuple(series.shape)}",
+                f"the encoder takes (pixels, {steps}, {self.bands})",
+                "Give steps and bands as the checkpoint's card states them",
+            )
+
 
 class Encoder(nn.Module):
     """Transformer over the months of one pixel (post-norm, ReLU), after arXiv 2508.11919.
@@ -76,7 +91,7 @@ class Encoder(nn.Module):
         T is `config.months` (12), or 4 seasons or 1 (the year) with positions reduced;
         embeddings have unit length. Raises CheckpointError for any other shape.
         """
-        self._require_shape(series)
+        self.config.require_shape(series)
         tokens = self.spectral_embedding(series) + self.positions(series.shape[1])
         tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
         class_token = self.transformer(tokens)[:, 0]
@@ -94,18 +109,3 @@ class Encoder(nn.Module):
         if steps == _SEASONS:
             return months.unflatten(1, (_SEASONS, -1)).median(dim=2).values
         return F.interpolate(months.transpose(1, 2), size=1, mode="nearest").transpose(1, 2)
-
-    def _require_shape(self, series: torch.Tensor) -> None:
-        lengths = self.config.series_lengths
-        steps = " or ".join(map(str, lengths))
-        fits = (
-            (series.ndim == 3 or (series.ndim == 5 and series.shape[3:] == (1, 1)))
-            and series.shape[1] in lengths
-            and series.shape[2] == self.config.bands
-        )
-        if not fits:
-            raise CheckpointError(
-                f"a series of shape {tuple(series.shape)}",
-                f"the encoder takes (pixels, {steps}, {self.config.bands})",
-                "Give steps and bands as the checkpoint's card states them",
-            )
