@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
+from flows.vocabulary_cli import vocabulary_app
 from pipeline.settings import MapSettings, SearchSettings
 
 # What a command needs is imported in it: Dask, Prefect and torch take seconds to import.
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def main() -> None:
