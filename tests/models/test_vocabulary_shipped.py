@@ -2,15 +2,18 @@
 
 import itertools
 import re
+import tomllib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.colours import _oklab, _rgb
-from models.vocabulary import load_vocabulary, shipped_vocabularies
+from models.vocabulary import load_vocabulary, make_vocabulary, shipped_vocabularies
 from models.vocabulary_class import VocabularyParent
 
+DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "vocabularies.md"
 DISTINCT = 0.05
 """Between colours made by rule, in OKLab; a just noticeable difference is about 0.02."""
 OFFICIAL = 0.01
@@ -27,12 +30,16 @@ def _closest(entries: tuple[VocabularyParent, ...]) -> float:
     return min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(lab, 2))
 
 
-def test_the_list_is_the_one_that_is_documented() -> None:
-    assert shipped_vocabularies() == (
-        *("corine-land-cover", "cropland", "eea-bioregions", "esa-worldcover", "eunis-habitats"),
-        *("iucn-ecosystems", "lucas-crops", "lucas-land-cover", "lucas-land-cover-detailed"),
-        *("lucas-land-use", "sample-landscape"),
-    )
+def test_the_documentation_lists_them_with_their_numbers_of_classes() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+)", DOCUMENTATION.read_text(), re.MULTILINE)
+    shipped = {name: len(load_vocabulary(name).classes) for name in shipped_vocabularies()}
+    assert {name: int(count) for name, count in rows} == shipped
+
+
+def test_the_documentations_example_is_a_vocabulary() -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+    vocabulary = make_vocabulary(tomllib.loads(example), "docs/vocabularies.md")
+    assert vocabulary.parent_index.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("name", shipped_vocabularies())
