@@ -1,12 +1,9 @@
-"""Series → embeddings, in batches of valid pixels, on the device at hand."""
+"""The series of a block, and the batches of its pixels that are to be embedded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-
-from models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -55,20 +52,6 @@ def _repeated(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return coarse
     rows, columns = (full // part for full, part in zip(shape, coarse.shape, strict=True))
     return coarse.repeat(rows, axis=0).repeat(columns, axis=1)
-
-
-def device_at_hand() -> torch.device:
-    """The GPU of this process where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@torch.inference_mode()
-def embed_pixels(series: np.ndarray, checkpoint: Checkpoint, device: torch.device) -> torch.Tensor:
-    """Embeddings of series: uint16 (pixel, month, band) → float32 (pixel, dim), unit length."""
-    normalised = checkpoint.card.preprocessing.normalise(series)
-    encoder = checkpoint.encoder.to(device).eval()
-    embeddings: torch.Tensor = encoder(normalised.to(device))
-    return embeddings
 
 
 def batches_of(

@@ -13,8 +13,8 @@ import torch
 from dask.system import CPU_COUNT
 
 from models.checkpoint import Checkpoint
+from models.inference import ON_CPU, PixelEncoder, activation_bytes, device_at_hand
 from pipeline.access import OPEN
-from pipeline.embed import device_at_hand, embed_pixels
 from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.item import SCL, Asset, Item
 from pipeline.observe import SCL_DATES
@@ -101,7 +101,7 @@ def worker_memory(
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
     - A thread reads the scene classification of the cell (20 m) of some dates at once; or it
-      reads one band of a source block at all dates that are read, some of them ahead, with the
+      reads one band of a source block at all dates that are read, some fetched ahead, with the
       block's part of the mask, and makes a series of it; or it encodes a batch, and holds its
       activations. For geometric medians it reads all bands of a month in a block of twice the
       side, and all bands' months are held at 10 m.
@@ -114,12 +114,12 @@ def worker_memory(
     block = min(pixels, SOURCE_BLOCK**2)
     classification = dates * pixels / 4  # a bit a date, below
     read = dates_read(dates, settings)
-    ahead = 2 * block * min(read, OPEN.requests)
+    ahead = _BAND_BYTES * block * min(read, OPEN.requests)
     reading = max(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )
     shape = checkpoint.card.architecture
-    batch = settings.batch_size * (shape.months + 1) * (6 * shape.dim + shape.feedforward) * 4
+    batch = (settings.batch_size or ON_CPU) * activation_bytes(shape)
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
     if settings.reading.composite == "geometric-median":
         wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)
@@ -164,13 +164,14 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
     shape = (_PROBE, preprocessing.months, len(preprocessing.bands))
     series = np.full(shape, 1000, np.uint16)
     device = device_at_hand()
+    encoder = PixelEncoder(checkpoint, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     fastest = float("inf")
     end = time.perf_counter() + _PROBE_SECONDS
     while fastest == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
-        embed_pixels(series, checkpoint, device)
+        encoder.embed(series)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         fastest = min(fastest, time.perf_counter() - start)

@@ -183,7 +183,9 @@ class MapSettings(SearchSettings):
     cell_size: int = Field(
         2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
     )
-    batch_size: int = Field(512, ge=1, description="pixels encoded at once")
+    batch_size: int | None = Field(
+        None, ge=1, description="pixels encoded at once; default: what suits the device"
+    )
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 

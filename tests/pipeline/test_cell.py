@@ -18,7 +18,6 @@ from models.text import load_text_tower
 from models.text_embeddings import embed_vocabulary
 from models.vocabulary import load_vocabulary
 from pipeline.cell import cell_graph
-from pipeline.embed import embed_pixels
 from pipeline.geometric_median import geometric_median, with_gaps_filled
 from pipeline.grid import Cell, owned_pixels
 from pipeline.item import SCL, Item
@@ -187,7 +186,8 @@ def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -
     rows, columns = np.nonzero(valid)
     some = np.random.default_rng(2).choice(len(rows), 2000)
     pixels = series[rows[some], columns[some]]
-    embeddings = embed_pixels(np.ascontiguousarray(pixels), checkpoint, torch.device("cpu"))
+    with torch.inference_mode():
+        embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
     nearest = (embeddings @ torch.from_numpy(run.text).T).argmax(1).numpy() + 1
     assert (classes[rows[some], columns[some]] == nearest).mean() > 0.999
 

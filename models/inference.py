@@ -1,0 +1,81 @@
+"""Series → embeddings on the device at hand, as fast as it goes: what mapping runs call."""
+
+import numpy as np
+import torch
+
+from models.checkpoint import Checkpoint
+from models.encoder import EncoderConfig
+from models.fast_encoder import FastEncoder
+
+ON_CPU = 128
+"""Pixels encoded at once on a core: more fall out of its cache, fewer waste time between steps
+(`tests.benchmarks.bench_encoder`)."""
+
+_GPU_SHARE = 0.5  # of the free memory, since classification and other processes need some
+_MOST_ON_GPU = 65_536
+_LIVE = 5  # arrays of the tokens' width that live at once in a layer, beside its projections
+
+
+class PixelEncoder:
+    """Embeds the series of pixels by a checkpoint, on one device.
+
+    On a GPU the products are of float16 (autocast, as the authors train), batches are sized to
+    its free memory, and halved for good where it runs out. On the CPU all is float32.
+    `batch_size` is how many pixels are encoded at once (default: what suits the device).
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, batch_size: int | None = None
+    ) -> None:
+        self.device = device
+        self.card = checkpoint.card
+        self._encoder = FastEncoder(checkpoint.encoder).to(device)
+        self.batch_size = batch_size or self._suitable()
+
+    @torch.inference_mode()
+    def embed(self, series: np.ndarray) -> torch.Tensor:
+        """Embeddings of series: uint16 (pixel, T, band) → float32 (pixel, dim), unit length.
+
+        On a GPU what is returned may still be under way; using it waits for it.
+        """
+        given = torch.from_numpy(np.ascontiguousarray(series).view(np.int16))
+        if self.device.type == "cuda":
+            given = given.pin_memory()  # so that copying does not wait for what is under way
+        parts = [torch.empty(0, self.card.architecture.embedding_dim, device=self.device)]
+        start = 0
+        while start < len(given):
+            part = given[start : start + self.batch_size]
+            try:
+                parts.append(self._embedded(part.to(self.device, non_blocking=True)))
+                start += len(part)
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size = -(-min(self.batch_size, len(part)) // 2)
+                torch.cuda.empty_cache()
+        return torch.cat(parts)
+
+    def _embedded(self, stored: torch.Tensor) -> torch.Tensor:
+        # As int16, since few operations know uint16.
+        series = self.card.preprocessing.normalise(stored.to(torch.int32) & 0xFFFF)
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            embeddings: torch.Tensor = self._encoder(series)
+        return embeddings
+
+    def _suitable(self) -> int:
+        if self.device.type != "cuda":
+            return ON_CPU
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = int(free * _GPU_SHARE) // activation_bytes(self.card.architecture)
+        return max(1, min(fits, _MOST_ON_GPU))
+
+
+def activation_bytes(sizes: EncoderConfig) -> int:
+    """Bytes that encoding a pixel takes at its peak, in float32; on a GPU it is some less."""
+    width = (_LIVE + 3) * sizes.dim + sizes.feedforward
+    return 4 * (sizes.months + 1) * width
+
+
+def device_at_hand() -> torch.device:
+    """The GPU of this process where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,142 @@
+"""What one Dask task does once series are made: encode a block's pixels and classify them."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from models.checkpoint import load_checkpoint
+from models.errors import CheckpointError
+from models.inference import PixelEncoder, device_at_hand
+from pipeline.classify import Scores, classify, percent
+from pipeline.cube import Block
+from pipeline.embed import SeriesBlock, batches_of
+from pipeline.faults import Fault
+from pipeline.observe import BandSeries
+from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE
+from pipeline.run import Run
+
+# A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
+_GPU_TURN = threading.Lock()
+
+
+@dataclass(frozen=True)
+class SeriesNotes:
+    """What remains of a `BandSeries` when its pixels are encoded."""
+
+    faults: tuple[Fault, ...]
+    read_seconds: float
+    composite_seconds: float
+    retries: int
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """The classes of a block: class value uint8/uint16 and confidence uint8, both (y, x).
+
+    `seconds` is the time of encoding and classifying; `read` what is known of the series it was
+    made of, by band and place (bands of 20 m are shared by several blocks).
+    """
+
+    block: Block
+    classes: np.ndarray
+    confidence: np.ndarray
+    seconds: Mapping[str, float]
+    read: Mapping[str, SeriesNotes]
+
+
+def map_block(
+    block: Block, places: Sequence[Block], owned: np.ndarray, run: Run, *parts: BandSeries
+) -> BlockMap:
+    """Encode and classify a block's pixels.
+
+    `parts` are the series of the checkpoint's bands, in its order, each of the part of the cell
+    that `places` says, which holds the block; `owned` is bool (y, x) of the whole cell.
+    """
+    encoder = _encoder(run.checkpoint, run.checkpoint_fingerprint, run.settings.batch_size)
+    series = SeriesBlock(
+        tuple(_cut(part, place, block) for part, place in zip(parts, places, strict=True)),
+        (block.height, block.width),
+    )
+    classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
+    values = np.array([entry.value for entry in run.vocabulary.classes], run.vocabulary.dtype)
+    seconds = {"encode": 0.0, "classify": 0.0}
+    batches = batches_of(series, owned[block.slices()], encoder.batch_size)
+    for rows, columns, scores in _one_behind(_scored(batches, encoder, run, seconds)):
+        classes[rows, columns] = values[scores.index[:, 0].cpu().numpy()]
+        confidence[rows, columns] = percent(scores.confidence[:, 0]).cpu().numpy()
+    bands = run.card.preprocessing.bands
+    return BlockMap(block, classes, confidence, seconds, dict(_notes(bands, places, parts)))
+
+
+_Scored = tuple[np.ndarray, np.ndarray, Scores]
+
+
+def _scored(
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    encoder: PixelEncoder,
+    run: Run,
+    seconds: dict[str, float],
+) -> Iterator[_Scored]:
+    """Pixels' places and scores; adds to `seconds`."""
+    turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
+    # Dask's threads share the cores already; torch's own would wait for one another.
+    torch.set_num_threads(1)
+    text = torch.from_numpy(run.text).to(encoder.device)
+    bias = torch.tensor([entry.bias for entry in run.vocabulary.classes], device=encoder.device)
+    began = time.perf_counter()
+    for rows, columns, pixels in batches:
+        with turn:
+            embeddings = encoder.embed(pixels)
+            encoded = time.perf_counter()
+            scores = classify(embeddings, text, run.card.logit_scale, bias)
+            ended = time.perf_counter()
+        seconds["encode"] += encoded - began
+        seconds["classify"] += ended - encoded
+        yield rows, columns, scores
+        began = time.perf_counter()
+
+
+def _one_behind(batches: Iterable[_Scored]) -> Iterator[_Scored]:
+    """Each batch once the next is begun: a GPU computes while its last results are fetched."""
+    former: _Scored | None = None
+    for batch in batches:
+        if former is not None:
+            yield former
+        former = batch
+    if former is not None:
+        yield former
+
+
+@lru_cache(maxsize=2)
+def _encoder(path: str, fingerprint: str, batch_size: int | None) -> PixelEncoder:
+    """The checkpoint's encoder in this process; it must still be what the run began with."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.fingerprint != fingerprint:
+        raise CheckpointError(
+            path,
+            "it is not the checkpoint that the run began with",
+            "Put that one back, or map into another folder",
+        )
+    return PixelEncoder(checkpoint, device_at_hand(), batch_size)
+
+
+def _cut(part: BandSeries, place: Block, block: Block) -> np.ndarray:
+    """The part of a series that belongs to `block`; the series covers `place`."""
+    n = part.resolution // 10
+    row, column = (block.row - place.row) // n, (block.column - place.column) // n
+    return part.series[:, row : row + block.height // n, column : column + block.width // n]
+
+
+def _notes(
+    bands: Sequence[str], places: Sequence[Block], parts: Sequence[BandSeries]
+) -> Iterator[tuple[str, SeriesNotes]]:
+    for band, place, part in zip(bands, places, parts, strict=True):
+        notes = SeriesNotes(part.faults, part.read_seconds, part.composite_seconds, part.retries)
+        yield f"{band} at {place.row}, {place.column}", notes
