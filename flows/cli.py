@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.checkpoint_cli import checkpoint_app
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
 from flows.vocabulary_cli import vocabulary_app
 from pipeline.settings import MapSettings, SearchSettings
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(vocabulary_app, name="vocabulary")
+app.add_typer(checkpoint_app, name="checkpoint")
 
 
 def main() -> None:

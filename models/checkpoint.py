@@ -87,7 +87,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     or contradicts itself.
     """
     folder = _folder(path_or_name)
-    card = _read_card(folder / CARD)
+    card = parse_card(_read(folder / CARD), str(folder / CARD))
     stored = _read(folder / WEIGHTS)
     try:
         tensors = safetensors.torch.load(stored)
@@ -95,13 +95,8 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
         raise CheckpointError(
             str(folder / WEIGHTS), f"truncated or corrupt ({error})", "Fetch the file again"
         ) from error
-    with torch.device("meta"):  # the weights come from the file: nothing to allocate or draw
-        encoder = Encoder(card.architecture)
-    _require_fitting(tensors, encoder.state_dict(), str(folder / WEIGHTS))
-    _require_sound(tensors, str(folder / WEIGHTS))
-    weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    encoder.load_state_dict(weights, assign=True)
-    return Checkpoint(encoder.eval(), card, _fingerprint(stored, card), folder)
+    encoder = fitted_encoder(card.architecture, tensors, str(folder / WEIGHTS))
+    return Checkpoint(encoder, card, _fingerprint(stored, card), folder)
 
 
 def save_checkpoint(
@@ -140,6 +135,42 @@ def save_checkpoint(
     return _fingerprint(stored, card)
 
 
+def fitted_encoder(
+    architecture: EncoderConfig, tensors: Mapping[str, torch.Tensor], where: str
+) -> Encoder:
+    """The encoder of these tensors, by the names of its state dict: float32, eval mode.
+
+    Raises CheckpointError of `where`, naming the tensors, for any that is missing, unexpected, of
+    another shape, not floating point, not finite, or an all-zero matrix.
+    """
+    with torch.device("meta"):  # the weights are there already: nothing to allocate or draw
+        encoder = Encoder(architecture)
+    _require_fitting(tensors, encoder.state_dict(), where)
+    _require_sound(tensors, where)
+    weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    encoder.load_state_dict(weights, assign=True)
+    return encoder.eval()
+
+
+def parse_card(content: bytes, where: str) -> Card:
+    """The card of a JSON document; raises CheckpointError of `where`, naming every field amiss."""
+    try:
+        return Card.model_validate_json(content)
+    except ValidationError as error:
+        problems = []
+        for entry in error.errors():
+            cause = entry.get("ctx", {}).get("error")
+            reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
+            if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+                reason = "unknown key"
+            place = ".".join(map(str, entry["loc"]))
+            reason = reason.removeprefix("Value error, ")
+            problems.append(f"{place}: {reason}" if place else reason)
+        raise CheckpointError(
+            where, "; ".join(problems), "Correct the card, or fetch it again"
+        ) from None
+
+
 def _folder(path_or_name: str | Path) -> Path:
     if str(path_or_name) in shipped_checkpoints():
         return _SHIPPED / str(path_or_name)
@@ -163,24 +194,6 @@ def _read(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _read_card(path: Path) -> Card:
-    try:
-        return Card.model_validate_json(_read(path))
-    except ValidationError as error:
-        problems = []
-        for entry in error.errors():
-            cause = entry.get("ctx", {}).get("error")
-            reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
-            if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-                reason = "unknown key"
-            where = ".".join(map(str, entry["loc"]))
-            reason = reason.removeprefix("Value error, ")
-            problems.append(f"{where}: {reason}" if where else reason)
-        raise CheckpointError(
-            str(path), "; ".join(problems), "Correct the card, or fetch it again"
-        ) from None
 
 
 def _require_fitting(

@@ -1,0 +1,268 @@
+"""The authors' checkpoints: an encoder's tensors out of a `.ckpt`, of which nothing is run."""
+
+import argparse
+import hashlib
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from models.errors import CheckpointError, WorldError
+
+PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
+"""Where the encoder lies in a state dict of the authors' code; the trained one goes first."""
+
+_MARKS = ("spectral_embedding.1.weight", "time_pos_encoding")  # names that no other model has
+_PARTS = {"spectral_embedding", "time_pos_encoding", "class_token", "transformer", "mlp_head"}
+_KNOWN = {"queue", "queue_ptr", "pooling_layer", "logit_scale", "clip_model"}
+_ENCODERS = {"TS_ViT", "ts_encoder"}
+_MOST_NAMES = 8
+_CONTIGUOUS = torch.contiguous_format
+
+
+@dataclass(frozen=True, eq=False)
+class AuthorsCheckpoint:
+    """What a file of the authors' training holds of an encoder.
+
+    `tensors` have the names of the encoder's own state dict; they lay under `prefix` and, the
+    same, under `copies`. `left_out` counts the other tensors by where they lay; `unknown` are
+    those of them that the authors' code is not known to write. `log_scale` is the logarithm of
+    the learned multiplier of the cosine. `channels` are the bands that the training's settings
+    name, and `origin` says which file at which step of the training this was.
+    """
+
+    source: str
+    tensors: Mapping[str, torch.Tensor]
+    prefix: str
+    copies: tuple[str, ...]
+    left_out: Mapping[str, int]
+    unknown: tuple[str, ...]
+    log_scale: float | None
+    channels: tuple[str, ...]
+    origin: Mapping[str, str | int]
+
+
+def read_authors_checkpoint(path: str | Path, prefix: str | None = None) -> AuthorsCheckpoint:
+    """The encoder in a Lightning `.ckpt`, or in a plain state dict that torch.save wrote.
+
+    `prefix` is where it lies in the state dict; without it, one of `PREFIXES`. Raises
+    CheckpointError for a file that is damaged, that holds anything but tensors and plain values,
+    that has no encoder or several that differ; WorldError where the disk fails.
+    """
+    path = Path(path).expanduser()
+    where = str(path)
+    content, digest = _read(path)
+    state = _state_dict(content, where)
+    chosen, copies = _choose(state, prefix, where)
+    rest = [name for name in state if name not in _under(chosen, state)]
+    groups = Counter(_group(name) for name in rest)
+    unknown = tuple(name for name in groups if name.split(".")[-1] not in _KNOWN | _ENCODERS)
+    settings = content if "state_dict" in content else {}
+    counts = {key: settings.get(key) for key in ("epoch", "global_step")}
+    return AuthorsCheckpoint(
+        source=where,
+        tensors={
+            # In memory of its own: what shares memory cannot be saved as safetensors.
+            name.removeprefix(chosen): state[name].detach().clone(memory_format=_CONTIGUOUS)
+            for name in _under(chosen, state)
+        },
+        prefix=chosen,
+        copies=copies,
+        left_out=groups,
+        unknown=unknown,
+        log_scale=_log_scale(state),
+        channels=_channels(settings),
+        origin={"sha256": digest} | {k: n for k, n in counts.items() if type(n) is int},
+    )
+
+
+def shown(prefix: str) -> str:
+    """A prefix as it is told to people."""
+    return prefix or "no prefix"
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """What the file holds, and its SHA-256."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _require_whole(file, str(path))
+            return _loaded(file, str(path)), digest
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CheckpointError(
+            str(path), "no such file", "Give the file that the training wrote, MODEL.ckpt"
+        ) from error
+    except OSError as error:
+        raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _require_whole(file: IO[bytes], where: str) -> None:
+    """torch.load itself does not notice bits that changed: the archive's checksums do."""
+    problem = None
+    if not zipfile.is_zipfile(file):
+        problem = "cut off, or nothing that torch.save writes"
+    else:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if damaged := archive.testzip():
+                    problem = f"damaged: {damaged!a} is not what its checksum says"
+        except OSError:
+            raise
+        except Exception as error:  # zipfile and what inflates raise many kinds
+            problem = f"damaged ({type(error).__name__})"
+    if problem:
+        raise CheckpointError(
+            where, problem, "Fetch it again; save files older than PyTorch 1.6 anew with torch.save"
+        )
+
+
+def _loaded(file: IO[bytes], where: str) -> Any:
+    # Lightning keeps the authors' command line in every file, as a Namespace: a bag of values,
+    # of which no code runs. Any other class is refused, whatever it is.
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error says all
+        try:
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # what is made to do harm may raise anything
+            if not (refused := _refused(file)):
+                raise CheckpointError(
+                    where,
+                    f"nothing that can be read without running it ({type(error).__name__})",
+                    "Fetch it again, or save its state dict alone with torch.save",
+                ) from error
+            raise CheckpointError(
+                where,
+                f"holds more than tensors ({', '.join(refused)}), and reading that could run "
+                "any program, which timesen never does; nothing was run",
+                "If you trust it as much as a program, save its tensors alone, where what wrote "
+                'it is installed: torch.save(torch.load("MODEL.ckpt", map_location="cpu", '
+                'weights_only=False)["state_dict"], "weights.pt"); then import weights.pt',
+            ) from error
+
+
+def _refused(file: IO[bytes]) -> list[str]:
+    """The names in the pickle that are not allowed, found without running it."""
+    try:
+        file.seek(0)
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+    except Exception:  # as above
+        return []
+    return [ascii(name)[1:-1][:80] for name in names[:_MOST_NAMES]]
+
+
+def _state_dict(content: Any, where: str) -> dict[str, torch.Tensor]:
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not any(
+        isinstance(tensor, torch.Tensor) for tensor in state.values()
+    ):
+        raise CheckpointError(
+            where, "no state dict in it", "Give a Lightning .ckpt, or a state dict by torch.save"
+        )
+    if not all(isinstance(name, str) and name.isprintable() for name in state):
+        raise CheckpointError(
+            where, "its state dict has names that are no names", "Fetch the file again"
+        )
+    tensors = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
+    if hollow := [name for name, tensor in tensors.items() if not _is_dense(tensor)]:
+        raise CheckpointError(
+            where, f"not all values are stored of {_first(hollow)}", "Save dense tensors"
+        )
+    return tensors
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    stored = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return stored and tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes()
+
+
+def _choose(
+    state: Mapping[str, torch.Tensor], prefix: str | None, where: str
+) -> tuple[str, tuple[str, ...]]:
+    """The prefix of the encoder, and those under which the same tensors lie once more."""
+    if prefix is not None:
+        asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+        if not _lies(asked, state):
+            raise _nowhere(where, f"no encoder under {shown(asked)}", state)
+        return asked, ()
+    found = [known for known in PREFIXES if _lies(known, state)]
+    if not found:
+        raise _nowhere(where, "no TimeSenCLIP encoder where the authors' code puts it", state)
+    first, *others = found
+    if any(not _same(first, other, state) for other in others):
+        raise CheckpointError(
+            where,
+            f"holds encoders that differ, under {' and '.join(map(shown, found))}",
+            "Say by its prefix which one is meant; the authors' code trains the one under "
+            "learner., and TS_ViT. is its copy of the last validation",
+        )
+    return first, tuple(others)
+
+
+def _lies(prefix: str, state: Mapping[str, torch.Tensor]) -> bool:
+    return any(prefix + mark in state for mark in _MARKS)
+
+
+def _nowhere(where: str, problem: str, state: Mapping[str, torch.Tensor]) -> CheckpointError:
+    places = {name.removesuffix(mark) for name in state for mark in _MARKS if name.endswith(mark)}
+    remedy = f"One may be under {', '.join(map(shown, sorted(places)))}: say so by the prefix"
+    if not places:
+        remedy = f"It would hold {' and '.join(_MARKS)}; it holds {_first(state)}"
+    return CheckpointError(where, problem, remedy)
+
+
+def _first(names: Iterable[str]) -> str:
+    every = sorted(names)
+    more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""
+    return ", ".join(every[:_MOST_NAMES]) + more
+
+
+def _under(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, None]:
+    """The names of the encoder's tensors, in the file's order; without a prefix, by their names."""
+    if prefix:
+        return {name: None for name in state if name.startswith(prefix)}
+    return {name: None for name in state if name.partition(".")[0] in _PARTS}
+
+
+def _same(one: str, other: str, state: Mapping[str, torch.Tensor]) -> bool:
+    first, second = (
+        {name.removeprefix(prefix): state[name] for name in _under(prefix, state)}
+        for prefix in (one, other)
+    )
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype and torch.equal(first[name], second[name])
+        for name in first
+    )
+
+
+def _group(name: str) -> str:
+    """Where a tensor lay, without what is inside: learner.pooling_layer, clip_model."""
+    return ".".join(name.split(".")[: 2 if name.startswith("learner.") else 1])
+
+
+def _log_scale(state: Mapping[str, torch.Tensor]) -> float | None:
+    for name in ("logit_scale", "learner.logit_scale"):  # not clip_model's, which is CLIP's own
+        if name in state and state[name].numel() == 1 and state[name].is_floating_point():
+            return float(state[name])
+    return None
+
+
+def _channels(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The bands in the training's settings; whether it took them in this order is another thing."""
+    settings = content.get("hyper_parameters")
+    if isinstance(settings, Mapping):
+        settings = settings.get("args", settings)
+    if isinstance(settings, argparse.Namespace):
+        settings = vars(settings)
+    channels = settings.get("channels") if isinstance(settings, Mapping) else None
+    named = isinstance(channels, list | tuple) and all(
+        isinstance(band, str) and band.isalnum() for band in channels
+    )
+    return tuple(channels) if named and channels else ()
