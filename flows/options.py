@@ -52,6 +52,7 @@ _OPTIONS = (
     _Option("first_month", int, _WHAT, "1…12"),
     _Option("vocabulary", str, _WHAT),
     _Option("classes", str, _WHAT, "WORDS"),
+    _Option("level", str, _WHAT, "class|parent"),
     _Option("checkpoint", str, _WHAT),
     _Option("out", str, _WHAT),
     _Option("catalog.url", str, _FROM),

@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -28,6 +28,9 @@ from models.vocabulary_class import (
 )
 
 _SHIPPED = Path(__file__).parent / "vocabularies"
+NONE = "none of these"
+"""What the class is called of pixels that are none of a vocabulary's."""
+_NONE_COLOUR = "#bdbdbd"
 _REMEDY = "Correct the file; the shipped vocabularies show how"
 _PARTS: dict[str, tuple[str, type[BaseModel]]] = {
     "classes": ("class", VocabularyClass),
@@ -41,8 +44,9 @@ class Vocabulary(BaseModel):
     A template holds one slot: "{}" takes the prompt as it is, "{a}" the prompt with "a" or "an".
     A class without `value` takes its place in the list, counted from 1; one without `colour`
     takes one by rule, distinct from all others. The same holds for `parents`; where there are
-    any, every class names one (`VocabularyClass.parent`). `background` are phrases for what is
-    none of the classes.
+    any, every class names one (`VocabularyClass.parent`), and `level` says which of the two a map
+    shows: a pixel's nearest class, or that class's parent. `background` are phrases for what is
+    none of the classes; `threshold` is the cosine similarity below which a pixel is none of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +57,8 @@ class Vocabulary(BaseModel):
     licence: Text
     templates: tuple[Text, ...] = Field(TEMPLATES, min_length=1)
     background: Prompts = ()
+    threshold: float | None = Field(None, gt=-1, lt=1)
+    level: Literal["class", "parent"] = "class"
     parents: tuple[VocabularyParent, ...] = ()
     classes: tuple[VocabularyClass, ...]
 
@@ -83,6 +89,8 @@ class Vocabulary(BaseModel):
         asked = {prompt.casefold() for entry in self.classes for prompt in entry.prompts}
         if both := [prompt for prompt in self.background if prompt.casefold() in asked]:
             problems.append(f"background: {', '.join(map(repr, both))} also means a class")
+        if self.level == "parent" and not self.parents:
+            problems.append("level: its classes have no parents")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -96,6 +104,18 @@ class Vocabulary(BaseModel):
         """
         highest = max(entry.value for entry in (*self.classes, *self.parents))
         return np.dtype(np.uint8 if highest < np.iinfo(np.uint8).max else np.uint16)
+
+    @property
+    def legend(self) -> tuple[VocabularyParent, ...]:
+        """What a map of this vocabulary may show, at its level: names, colours and values."""
+        entries = self.parents if self.level == "parent" else self.classes
+        if not self.background and self.threshold is None:
+            return tuple(entries)
+        # Constructed unchecked: its value is the one that no class may have.
+        none = VocabularyParent.model_construct(
+            name=NONE, colour=_NONE_COLOUR, code=None, value=self.none_value
+        )
+        return (*entries, none)
 
     @property
     def none_value(self) -> int:

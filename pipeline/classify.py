@@ -28,22 +28,30 @@ def classify(
     logit_scale: float,
     bias: torch.Tensor | None = None,
     most: int = 1,
+    groups: torch.Tensor | None = None,
 ) -> Scores:
     """The nearest classes of each embedding and how sure they are.
 
     `embeddings` float (pixel, dim) and `text` float (class, dim), both of unit length; `bias`
     float (class,) is added to the logits; `most` is how many classes are given (at most all).
-    Classes are gone through some at a time, with a running maximum and a running sum.
+    With `groups`, int64 (class,), a class's confidence is the sum of its group's. Classes are gone
+    through some at a time, with a running maximum and running sums.
     """
     pixels, k = len(embeddings), min(most, len(text))
     logits = embeddings.new_empty(pixels, 0)
     index = torch.empty(pixels, 0, dtype=torch.int64, device=embeddings.device)
     total = embeddings.new_full((pixels,), -torch.inf)
+    summed = total[:, None].repeat(1, 0 if groups is None else int(groups.max()) + 1)
     for start in range(0, len(text), _CLASSES):
         part = logit_scale * (embeddings @ text[start : start + _CLASSES].T)
         if bias is not None:
             part += bias[start : start + _CLASSES]
         total = torch.logaddexp(total, part.logsumexp(dim=1))
+        if groups is not None:
+            of_part = groups[start : start + _CLASSES]
+            for group in of_part.unique().tolist():
+                share = part[:, of_part == group].logsumexp(dim=1)
+                summed[:, group] = torch.logaddexp(summed[:, group], share)
         best, place = part.topk(min(k, part.shape[1]), dim=1)
         logits = torch.cat((logits, best), dim=1)
         index = torch.cat((index, place + start), dim=1)
@@ -51,7 +59,8 @@ def classify(
             logits, place = logits.topk(k, dim=1)
             index = index.gather(1, place)
     unbiased = logits if bias is None else logits - bias[index]
-    return Scores(index, unbiased / logit_scale, torch.exp(logits - total[:, None]))
+    shares = logits if groups is None else summed.gather(1, groups[index])
+    return Scores(index, unbiased / logit_scale, torch.exp(shares - total[:, None]))
 
 
 def percent(confidence: torch.Tensor) -> torch.Tensor:

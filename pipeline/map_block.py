@@ -13,7 +13,7 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
 from models.inference import PixelEncoder, device_at_hand
-from pipeline.classify import Scores, classify, percent
+from pipeline.answers import Answers, answers_of
 from pipeline.cube import Block
 from pipeline.embed import SeriesBlock, batches_of
 from pipeline.faults import Fault
@@ -65,47 +65,45 @@ def map_block(
     )
     classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
     confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
-    values = np.array([entry.value for entry in run.vocabulary.classes], run.vocabulary.dtype)
+    answers = answers_of(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
     seconds = {"encode": 0.0, "classify": 0.0}
     batches = batches_of(series, owned[block.slices()], encoder.batch_size)
-    for rows, columns, scores in _one_behind(_scored(batches, encoder, run, seconds)):
-        classes[rows, columns] = values[scores.index[:, 0].cpu().numpy()]
-        confidence[rows, columns] = percent(scores.confidence[:, 0]).cpu().numpy()
+    for rows, columns, place, share in _one_behind(_answered(batches, encoder, answers, seconds)):
+        classes[rows, columns] = answers.values[place.cpu().numpy()]
+        confidence[rows, columns] = share.cpu().numpy()
     bands = run.card.preprocessing.bands
     return BlockMap(block, classes, confidence, seconds, dict(_notes(bands, places, parts)))
 
 
-_Scored = tuple[np.ndarray, np.ndarray, Scores]
+_Answered = tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]
 
 
-def _scored(
+def _answered(
     batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     encoder: PixelEncoder,
-    run: Run,
+    answers: Answers,
     seconds: dict[str, float],
-) -> Iterator[_Scored]:
-    """Pixels' places and scores; adds to `seconds`."""
+) -> Iterator[_Answered]:
+    """Pixels' rows and columns, and what `Answers.of` says of them; adds to `seconds`."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
     # Dask's threads share the cores already; torch's own would wait for one another.
     torch.set_num_threads(1)
-    text = torch.from_numpy(run.text).to(encoder.device)
-    bias = torch.tensor([entry.bias for entry in run.vocabulary.classes], device=encoder.device)
     began = time.perf_counter()
     for rows, columns, pixels in batches:
         with turn:
             embeddings = encoder.embed(pixels)
             encoded = time.perf_counter()
-            scores = classify(embeddings, text, run.card.logit_scale, bias)
+            place, share = answers.of(embeddings)
             ended = time.perf_counter()
         seconds["encode"] += encoded - began
         seconds["classify"] += ended - encoded
-        yield rows, columns, scores
+        yield rows, columns, place, share
         began = time.perf_counter()
 
 
-def _one_behind(batches: Iterable[_Scored]) -> Iterator[_Scored]:
+def _one_behind(batches: Iterable[_Answered]) -> Iterator[_Answered]:
     """Each batch once the next is begun: a GPU computes while its last results are fetched."""
-    former: _Scored | None = None
+    former: _Answered | None = None
     for batch in batches:
         if former is not None:
             yield former

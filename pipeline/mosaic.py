@@ -44,8 +44,8 @@ def write_mosaics(
     if not items:
         return
     crs = mosaic_crs(items)
-    colours = {entry.value: entry.colour for entry in vocabulary.classes}
-    names = {entry.value: entry.name for entry in vocabulary.classes}
+    colours = {entry.value: entry.colour for entry in vocabulary.legend}
+    names = {entry.value: entry.name for entry in vocabulary.legend}
     if vocabulary.dtype.name != "uint8":
         colours = {}
     bands = {

@@ -144,8 +144,8 @@ def _draw(
 
 def _coloured(classes: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """Class values → uint8 (y, x, 3); nodata is nearly white."""
-    palette = np.full((int(max(classes.max(), vocabulary.classes[-1].value)) + 1, 3), 245, np.uint8)
-    for entry in vocabulary.classes:
+    palette = np.full((int(max(classes.max(), vocabulary.legend[-1].value)) + 1, 3), 245, np.uint8)
+    for entry in vocabulary.legend:
         if entry.value < len(palette):
             palette[entry.value] = rgb(entry.colour)
     return palette[classes]
@@ -158,7 +158,7 @@ def _legend(
     total = sum(hectares.values()) or 1.0
     rows: list[tuple[str | None, str, float]] = [
         (entry.colour, entry.name, 100 * hectares.get(entry.value, 0.0) / total)
-        for entry in vocabulary.classes
+        for entry in vocabulary.legend
     ]
     rows.sort(key=lambda row: -row[2])
     if len(rows) <= LEGEND_ROWS:

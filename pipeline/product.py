@@ -189,8 +189,8 @@ def commit_cell(
         cell.epsg,
         NODATA_CLASS,
         description=f"class: {vocabulary.title}",
-        colours={entry.value: entry.colour for entry in vocabulary.classes},
-        categories={entry.value: entry.name for entry in vocabulary.classes},
+        colours={entry.value: entry.colour for entry in vocabulary.legend},
+        categories={entry.value: entry.name for entry in vocabulary.legend},
         overview="mode",
         tags=tags,
     )

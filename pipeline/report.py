@@ -97,7 +97,7 @@ def summarise(
             hectares=hectares.get(entry.value, 0.0),
             share=100 * hectares.get(entry.value, 0.0) / total,
         )
-        for entry in vocabulary.classes
+        for entry in vocabulary.legend
     ]
     return Summary(
         run=run,

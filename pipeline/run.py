@@ -8,13 +8,17 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.checkpoint import Card, Checkpoint, load_checkpoint
-from models.text_embeddings import embed_for_checkpoint
-from models.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
+from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary import (
+    Vocabulary,
+    load_vocabulary,
+    make_vocabulary,
+    vocabulary_from_words,
+)
 from pipeline.access import Access
 from pipeline.catalog import Found, search
 from pipeline.catalog_description import CatalogDescription, describe
@@ -38,7 +42,7 @@ from pipeline.storage import Store, public_url
 class Run:
     """What a worker needs to know of a run; small and picklable.
 
-    `text` is float32 (class, dim), the vocabulary's text embeddings in the order of its classes.
+    `text` are the vocabulary's text embeddings.
     `checkpoint` is what `load_checkpoint` takes, `checkpoint_fingerprint` what it must then have.
     """
 
@@ -50,7 +54,7 @@ class Run:
     checkpoint_fingerprint: str
     card: Card
     vocabulary: Vocabulary
-    text: np.ndarray
+    text: TextEmbeddings
     access: Access
 
     @property
@@ -119,7 +123,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
     if frozen is None:
         store.write(VOCABULARY, vocabulary.model_dump_json(indent=2).encode() + b"\n")
-        store.write(TEXT, save_tensors({"text": text}))
+        store.write(TEXT, save_tensors({"classes": text.classes, "background": text.background}))
         store.write(ITEMS, content)
         plan.write(store)
     parts = asked | {
@@ -147,7 +151,14 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
     if settings.classes is not None:
         return vocabulary_from_words(settings.classes)
     assert settings.vocabulary is not None  # MapSettings holds that one of the two is given
-    return load_vocabulary(settings.vocabulary)
+    vocabulary = load_vocabulary(settings.vocabulary)
+    if settings.level in (None, vocabulary.level):
+        return vocabulary
+    return make_vocabulary(
+        vocabulary.model_dump() | {"level": settings.level},
+        settings.vocabulary,
+        'Give each class a parent in the file, or leave level = "parent" out',
+    )
 
 
 def _asked(
@@ -215,8 +226,10 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _text_embeddings(store: Store, resumed: bool, card: Card, vocabulary: Vocabulary) -> np.ndarray:
-    """The vocabulary's text embeddings, float32 (class, dim); a run embeds its words once."""
+def _text_embeddings(
+    store: Store, resumed: bool, card: Card, vocabulary: Vocabulary
+) -> TextEmbeddings:
+    """The vocabulary's text embeddings; a run embeds its words once."""
     if resumed and store.exists(TEXT):
-        return load_tensors(store.read(TEXT))["text"]
-    return embed_for_checkpoint(vocabulary, card).classes
+        return TextEmbeddings(**load_tensors(store.read(TEXT)))
+    return embed_for_checkpoint(vocabulary, card)

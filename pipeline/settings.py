@@ -177,6 +177,10 @@ class MapSettings(SearchSettings):
     classes: str | None = Field(
         None, description='classes in words: "wheat field, forest, lake"; or give a vocabulary'
     )
+    level: Literal["class", "parent"] | None = Field(
+        None,
+        description="whether the map shows classes or their parents; default: the vocabulary's",
+    )
     checkpoint: str = Field(
         "sample", description="the encoder: a shipped checkpoint's name or a folder"
     )
@@ -205,6 +209,10 @@ class MapSettings(SearchSettings):
         if (self.vocabulary is None) == (self.classes is None):
             raise ValueError(
                 "give either vocabulary (a name or file) or classes (words), one of them"
+            )
+        if self.level == "parent" and self.classes is not None:
+            raise ValueError(
+                'classes in words have no parents: level = "parent" needs a vocabulary'
             )
         return self
 

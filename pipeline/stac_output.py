@@ -236,7 +236,7 @@ def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> li
         {"value": 0, "name": "nodata", "title": "No data", "nodata": True}
     ]
     names = {"nodata"}
-    for entry in vocabulary.classes:
+    for entry in vocabulary.legend:
         name = re.sub(r"[^0-9A-Za-z_]+", "-", entry.name).strip("-") or "class"
         # "winter wheat" and "winter-wheat" would both be winter-wheat.
         name = f"{name}-{entry.value}" if name in {*names, "class"} else name

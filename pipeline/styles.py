@@ -27,7 +27,7 @@ def class_style(vocabulary: Vocabulary) -> str:
     entries = "".join(
         f'        <paletteEntry value="{entry.value}" color="{entry.colour}" alpha="255" '
         f"label={quoteattr(entry.name)}/>\n"
-        for entry in vocabulary.classes
+        for entry in vocabulary.legend
     )
     return _style(
         '    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" '

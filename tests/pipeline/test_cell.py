@@ -188,7 +188,7 @@ def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -
     pixels = series[rows[some], columns[some]]
     with torch.inference_mode():
         embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
-    nearest = (embeddings @ torch.from_numpy(run.text).T).argmax(1).numpy() + 1
+    nearest = (embeddings @ torch.from_numpy(run.text.classes).T).argmax(1).numpy() + 1
     assert (classes[rows[some], columns[some]] == nearest).mean() > 0.999
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import CatalogError, OutputError
+from models.errors import VocabularyError
+from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS, RUN, TEXT, VOCABULARY
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell, read_run
 from pipeline.run import PreparedRun, prepare_run
@@ -60,7 +61,7 @@ def test_what_is_planned_is_what_is_mapped(prepare: Prepare, tmp_path: Path) -> 
     again = prepare()
     assert again.items == planned.items
     assert again.run.manifest == planned.run.manifest
-    assert np.array_equal(again.run.text, planned.run.text)
+    assert np.array_equal(again.run.text.classes, planned.run.text.classes)
     after = contents(tmp_path / "run")
     assert before == after
 
@@ -85,8 +86,19 @@ def test_a_plan_is_replaced_by_another_once_that_one_holds(
     assert contents(tmp_path / "run") == before, "a mistake has cost the plan"
     other = prepare(classes="forest, lake, town, road")
     assert read_run(other.run.store).fingerprint == other.run.manifest.fingerprint
-    assert len(other.run.text) == 4
-    assert len(prepare(classes="forest, lake, town, road").run.text) == 4
+    assert len(other.run.text.classes) == 4
+    assert len(prepare(classes="forest, lake, town, road").run.text.classes) == 4
+
+
+def test_a_run_shows_parents_where_there_are_any(prepare: Prepare) -> None:
+    named = {"vocabulary": "lucas-land-cover-detailed", "classes": None}
+    planned = prepare(**named, level="parent")
+    assert {entry.code for entry in planned.run.vocabulary.legend} == set("ABCDEFGH")
+    assert len(planned.run.text.classes) == 74
+    with pytest.raises(VocabularyError, match="its classes have no parents"):
+        prepare(vocabulary="sample-landscape", classes=None, level="parent")
+    with pytest.raises(SettingsError, match="classes in words have no parents"):
+        prepare(vocabulary=None, classes="forest, lake", level="parent")
 
 
 def test_a_run_of_which_a_cell_is_begun_is_kept(prepare: Prepare, tmp_path: Path) -> None:

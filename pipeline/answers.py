@@ -1,0 +1,65 @@
+"""What the pixels of a run are compared with, and what the map then shows of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.text_embeddings import TextEmbeddings
+from models.vocabulary import Vocabulary
+from pipeline.classify import classify, percent
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A vocabulary on a device: its text embeddings and what each of them stands for.
+
+    `text` float32 (n, dim): the classes', then the background prompts'; `bias` float32 (n,) is
+    added to their logits; `groups` int64 (n,) is the place in `values` of what they stand for on
+    the map, a class, a class's parent, or none of these; `values` is uint8 or uint16 (shown,), of
+    which the last is that of none of these.
+    """
+
+    text: torch.Tensor
+    bias: torch.Tensor
+    groups: torch.Tensor
+    values: np.ndarray
+    logit_scale: float
+    threshold: float | None
+
+    def of(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each pixel is: place in `values` int64 (pixel,), and uint8 percent (pixel,).
+
+        It is what the text embedding of the highest logit stands for (logit_scale × cosine +
+        bias), and the percentage is the share of all that stand for the same in the softmax. A
+        pixel less similar to it than the threshold is none of these, with 0 %.
+        """
+        scores = classify(embeddings, self.text, self.logit_scale, self.bias, groups=self.groups)
+        place = self.groups[scores.index[:, 0]]
+        shares = percent(scores.confidence[:, 0])
+        if self.threshold is not None:
+            beneath = scores.cosine[:, 0] < self.threshold
+            place = place.masked_fill(beneath, len(self.values) - 1)
+            shares = shares.masked_fill(beneath, 0)
+        return place, shares
+
+
+def answers_of(
+    vocabulary: Vocabulary, text: TextEmbeddings, logit_scale: float, device: torch.device
+) -> Answers:
+    """The answers of a vocabulary, at the level that it says, on a device."""
+    classes, background = len(vocabulary.classes), len(text.background)
+    shown = vocabulary.parents if vocabulary.level == "parent" else vocabulary.classes
+    own = vocabulary.parent_index if vocabulary.level == "parent" else np.arange(classes)
+    values = [*(entry.value for entry in shown), vocabulary.none_value]
+    bias = [*(entry.bias for entry in vocabulary.classes), *[0.0] * background]
+    return Answers(
+        text=torch.from_numpy(np.concatenate((text.classes, text.background))).to(device),
+        bias=torch.tensor(bias, dtype=torch.float32, device=device),
+        groups=torch.from_numpy(np.append(own, [len(shown)] * background).astype(np.int64)).to(
+            device
+        ),
+        values=np.array(values, vocabulary.dtype),
+        logit_scale=logit_scale,
+        threshold=vocabulary.threshold,
+    )
