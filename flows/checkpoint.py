@@ -109,4 +109,6 @@ def _size(encoder: Encoder) -> str:
 
 
 def _tell(console: Console, name: str, text: str, style: str | None = None) -> None:
-    console.print(f"{name:<12} {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{name:<12} {text}".rstrip(), style=style, markup=False, highlight=False, soft_wrap=True
+    )
