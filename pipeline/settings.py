@@ -179,7 +179,7 @@ class MapSettings(SearchSettings):
     )
     level: Literal["class", "parent"] | None = Field(
         None,
-        description="whether the map shows classes or their parents; default: the vocabulary's",
+        description="show classes or their parents; default: the vocabulary's",
     )
     checkpoint: str = Field(
         "sample", description="the encoder: a shipped checkpoint's name or a folder"
@@ -212,7 +212,7 @@ class MapSettings(SearchSettings):
             )
         if self.level == "parent" and self.classes is not None:
             raise ValueError(
-                'classes in words have no parents: level = "parent" needs a vocabulary'
+                'classes in words have no parents; level = "parent" needs a vocabulary'
             )
         return self
 
