@@ -31,13 +31,13 @@ Runs = Mapping[str, list[dict[str, Any]]]
 def small_job(archives: Archives, address: str) -> Job:
     """24 dates of a cell of 1024 pixels, delivered whole."""
     items = archives.items(archives.year, address)[:SMALL_DATES]
-    return make_job(items, _warm(archives, address), cell_of(SMALL))
+    return make_job(items, _warm(archives, address, SMALL_DATES // 3), cell_of(SMALL))
 
 
 def large_job(archives: Archives, address: str) -> Job:
     """60 dates of a cell of 2048 pixels, of each chunk of which the maximum is taken."""
     items = archives.items(archives.year, address)
-    return make_job(items, _warm(archives, address), cell_of(LARGE), whole=False)
+    return make_job(items, _warm(archives, address, 2), cell_of(LARGE), whole=False)
 
 
 def in_turns(jobs: Mapping[str, tuple[str, Job]], repeats: int) -> Runs:
@@ -179,8 +179,8 @@ The read of part A through a TCP proxy in a process of its own, which passes req
 """
 
 
-def _warm(archives: Archives, address: str) -> list[dict[str, Any]]:
-    return archives.items(archives.copies, address)[:2]
+def _warm(archives: Archives, address: str, dates: int) -> list[dict[str, Any]]:
+    return archives.items(archives.copies, address)[:dates]
 
 
 def _lines(lines: Iterator[str] | Sequence[str]) -> str:

@@ -19,7 +19,7 @@ class Job:
     """A cell to read, by its place in the tile's grid, of all `items`.
 
     With `whole` all pixels are delivered; else the maximum of each chunk is, and its pixels are
-    dropped. `warm` are other items, of which a corner is read first. `digest` asks for a digest
+    dropped. `warm` are other items, which are read first. `digest` asks for a digest
     of the pixels that are delivered.
     """
 
@@ -36,8 +36,9 @@ class Job:
 
     @property
     def warming(self) -> "Job":
-        """A corner of the cell of the other items."""
-        return replace(self, items=self.warm, place=(*self.place[:4], 64, 64), whole=True)
+        """The cell of the other items; a corner of it, where not all pixels are delivered."""
+        place = self.place if self.whole else (*self.place[:4], 64, 64)
+        return replace(self, items=self.warm, place=place, whole=True)
 
 
 def make_job(items: Stac, warm: Stac, cell: Cell, *, whole: bool = True) -> Job:
