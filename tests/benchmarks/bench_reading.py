@@ -44,9 +44,9 @@ Made by `python -m tests.benchmarks.bench_reading` on {os.cpu_count()} cores
 ({platform.machine()}, Linux). An archive of {made.dates} dates ({archive.A_MONTH} a month), ten
 bands and the scene classification, DEFLATE, stored at {made.stored:.0%} of its size, is read over
 HTTP from nginx on the same machine, which shares its cores. {THREADS} threads; every way in a
-process of its own for each run, after other dates of the same cell were read (a third as many; of
-large cells a corner), since a worker reads one cell after another; ratios are medians of those within
-a turn.
+process of its own for each run, after other dates of the same cell were read (a third as many;
+of large cells a corner), since a worker reads one cell after another; ratios are medians of those
+within a turn.
 
 - **timesen**: stackstac with timesen's reader, as the pipeline's tasks use it: a task a band and
   source block, `uint16`, offset removed, bands of 20 m as 20 m.
