@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.bench_cli import bench_app
 from flows.checkpoint_cli import checkpoint_app
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
 from flows.vocabulary_cli import vocabulary_app
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(vocabulary_app, name="vocabulary")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
@@ -72,6 +74,59 @@ def plan(settings: MapSettings) -> int:
 @takes_settings
 def map_(settings: MapSettings) -> int:
     """Map a region. Stopped and started again, it goes on where it stopped."""
+    return _mapped(settings)
+
+
+@app.command()
+@explained
+def classify(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that kept embeddings.")],
+    out: Annotated[str, typer.Option("--out", help="The new map's folder, or s3://bucket/prefix.")],
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="WORDS", help="Classes in words.")
+    ] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", help="A shipped vocabulary's name or a TOML file.")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option("--level", metavar="class|parent", help="What the map shows.")
+    ] = None,
+) -> int:
+    """Ask a run's embeddings for other classes: a new map, without reading or encoding anything.
+
+    The run must have been mapped with `--keep-embeddings`.
+    """
+    from pipeline.kept_run import settings_of_kept
+
+    own = {"out": out, "classes": classes, "vocabulary": vocabulary, "level": level}
+    return _mapped(settings_of_kept(run_folder, {k: v for k, v in own.items() if v is not None}))
+
+
+@app.command()
+@explained
+def query(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that kept embeddings.")],
+    words: Annotated[
+        str | None, typer.Argument(help="What to look for, such as: vineyard.", show_default=False)
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="LON,LAT", help="Look for what is like a place.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Default: a folder in the run's, by the question.")
+    ] = None,
+) -> int:
+    """Show where a run's pixels are similar to words, or to another pixel: a heat map."""
+    from rich.console import Console
+
+    from flows.query import run_query
+
+    run_query(run_folder, words, like, out, Console())
+    return 0
+
+
+def _mapped(settings: MapSettings) -> int:
+    """Run a map and say where it is; gives the exit code."""
     from rich.console import Console
 
     from flows.run_map import run_map

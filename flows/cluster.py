@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from models.errors import UserError, WorldError
 from pipeline.manifest import software_versions
 from pipeline.run import Run
-from pipeline.settings import ClusterSettings
+from pipeline.settings_sections import ClusterSettings
 from pipeline.storage import public_text
 from pipeline.workers import workers_of
 

@@ -4,8 +4,9 @@ What is computed differently, all of it exact up to rounding:
 
 - The first layer attends over tokens that are linear in the bands and constant otherwise, so its
   scores are a bilinear form of bands, and what it sums are bands: the input projection, queries,
-  keys, values and the output projection fold into two small products (`_First`).
-- The last layer computes its class token alone; keys and values fold into the one query (`_Last`).
+  keys, values and the output projection fold into two small products (`FirstLayer`).
+- The last layer computes its class token alone; keys and values fold into the one query
+  (`LastLayer`).
 - A bias of keys adds the same to all scores of a query, and softmax drops it; a bias of values adds
   itself, since weights sum to one, and moves into the output projection's. The scores' scale moves
   into the queries, the head's normalisation into its projection.
@@ -33,11 +34,22 @@ class FastEncoder(nn.Module):
         self.config = encoder.config
         layers = [_Weights.of(layer, self.config) for layer in encoder.transformer.layers]
         lengths = self.config.series_lengths
-        self.first = nn.ModuleDict({str(n): _First(encoder, layers[0], n) for n in lengths})
-        self.middle = nn.ModuleList(_Middle(weights) for weights in layers[1:-1])
-        self.last = _Last(layers[-1]) if len(layers) > 1 else None
+        self.first = nn.ModuleDict({str(n): FirstLayer(encoder, layers[0], n) for n in lengths})
+        self.middle = nn.ModuleList(MiddleLayer(weights) for weights in layers[1:-1])
+        self.last = LastLayer(layers[-1]) if len(layers) > 1 else None
         self.head = _head(encoder)
         self.to(encoder.class_token).requires_grad_(False).eval()
+
+    @property
+    def middle_layers(self) -> list["MiddleLayer"]:
+        """All layers but the first and the last."""
+        return [layer for layer in self.middle if isinstance(layer, MiddleLayer)]
+
+    def first_layer(self, steps: int) -> "FirstLayer":
+        """The first layer for series of so many steps."""
+        layer = self.first[str(steps)]
+        assert isinstance(layer, FirstLayer)
+        return layer
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         """Embed normalised series: (B, T, S) or (B, T, S, 1, 1) → float (B, embedding_dim).
@@ -45,7 +57,7 @@ class FastEncoder(nn.Module):
         Raises CheckpointError for a shape that the encoder does not take.
         """
         self.config.require_shape(series)
-        tokens = self.first[str(series.shape[1])](series.flatten(2))
+        tokens = self.first_layer(series.shape[1])(series.flatten(2))
         for layer in self.middle:
             tokens = layer(tokens)
         class_token = tokens[:, 0] if self.last is None else self.last(tokens)
@@ -63,7 +75,7 @@ class _Weights:
     value: torch.Tensor
     out: torch.Tensor
     out_bias: torch.Tensor
-    rest: "_Rest"
+    rest: "Rest"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,7 +91,7 @@ class _Weights:
         out = attention.out_proj.weight.detach().double().T
         out_bias = attention.out_proj.bias.detach().double() + value_bias @ out
         return cls(
-            config.heads, query * scale, query_bias * scale, key, value, out, out_bias, _Rest(layer)
+            config.heads, query * scale, query_bias * scale, key, value, out, out_bias, Rest(layer)
         )
 
     def of_heads(self, matrix: torch.Tensor) -> torch.Tensor:
@@ -87,7 +99,7 @@ class _Weights:
         return matrix.unflatten(-1, self.shape).movedim(-2, 0)
 
 
-class _Rest(nn.Module):
+class Rest(nn.Module):
     """What a layer does after its attention: (…, dim) and the attention's (…, dim) → (…, dim)."""
 
     def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
@@ -97,11 +109,12 @@ class _Rest(nn.Module):
         self.narrow = _linear(layer.linear2.weight.detach().T, layer.linear2.bias.detach())
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What comes of the sum of tokens and their attention, in place of it."""
         tokens = self.norm1(tokens)
         return self.norm2(self.narrow(self.wide(tokens).relu_()).add_(tokens))
 
 
-class _First(nn.Module):
+class FirstLayer(nn.Module):
     """The input projection and the first layer: (B, T, S) → tokens (B, N, dim), N = T + 1.
 
     Token j is x_j E + c_j, of bands x_j (none for the class token, j = 0) and a constant c_j. Of
@@ -140,6 +153,7 @@ class _First(nn.Module):
         self.rest = weights.rest
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
+        """Tokens after the first layer."""
         bands = F.pad(series, (0, 0, 1, 0))  # the class token has none
         count, tokens, _ = bands.shape
         heads = tokens * self.heads
@@ -158,7 +172,7 @@ class _First(nn.Module):
         return self.rest(self.out(terms) + self.out_constant)
 
 
-class _Middle(nn.Module):
+class MiddleLayer(nn.Module):
     """A whole layer: (B, N, dim) → (B, N, dim)."""
 
     def __init__(self, weights: _Weights) -> None:
@@ -173,6 +187,7 @@ class _Middle(nn.Module):
         self.rest = weights.rest
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens after the layer."""
         query, key, value = (
             self.project(tokens).unflatten(-1, (3, *self.shape)).permute(2, 0, 3, 1, 4)
         )
@@ -180,7 +195,7 @@ class _Middle(nn.Module):
         return self.rest(self.out(attended.transpose(1, 2).flatten(2)).add_(tokens))
 
 
-class _Last(nn.Module):
+class LastLayer(nn.Module):
     """The class token of a layer: (B, N, dim) → (B, dim)."""
 
     def __init__(self, weights: _Weights) -> None:
@@ -193,6 +208,7 @@ class _Last(nn.Module):
         self.rest = weights.rest
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The class token after the layer."""
         class_token = tokens[:, 0]
         query = self.query(class_token).unflatten(-1, self.shape).movedim(1, 0)
         asked = torch.bmm(query, self.key).movedim(0, 1)  # (B, heads, dim), in the tokens' space

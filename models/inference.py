@@ -1,5 +1,8 @@
 """Series → embeddings on the device at hand, as fast as it goes: what mapping runs call."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -74,6 +77,25 @@ def activation_bytes(sizes: EncoderConfig) -> int:
     """Bytes that encoding a pixel takes at its peak, in float32; on a GPU it is some less."""
     width = (_LIVE + 3) * sizes.dim + sizes.feedforward
     return 4 * (sizes.months + 1) * width
+
+
+def one_core_a_thread() -> None:
+    """Let no operation of torch spread over cores in this process.
+
+    Dask's threads share these already; operations that did, too, would wait for one another.
+    """
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """The same for a while."""
+    threads = torch.get_num_threads()
+    one_core_a_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def device_at_hand() -> torch.device:

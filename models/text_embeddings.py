@@ -7,7 +7,7 @@ import numpy as np
 
 from models.checkpoint import Card
 from models.errors import CheckpointError
-from models.prompts import sentences
+from models.prompts import TEMPLATES, sentences
 from models.text import TextTower
 from models.text_cache import embed_texts
 from models.vocabulary import Vocabulary
@@ -44,14 +44,31 @@ def embed_for_checkpoint(vocabulary: Vocabulary, card: Card) -> TextEmbeddings:
     found = _embedded(
         vocabulary, lambda texts: embed_texts(card.text_tower, card.text_tower_revision, texts)
     )
-    dim, wanted = found.classes.shape[1], card.architecture.embedding_dim
+    _require_dim(found.classes.shape[1], card)
+    return found
+
+
+def embed_words(prompts: Sequence[str], card: Card) -> np.ndarray:
+    """The text embedding of what some phrases mean together: float32 (dim,), unit length.
+
+    As a class of these prompts would have, in the usual templates. Raises as
+    `embed_for_checkpoint`.
+    """
+    texts = sentences(prompts, TEMPLATES)
+    found = embed_texts(card.text_tower, card.text_tower_revision, texts).astype(np.float64)
+    _require_dim(found.shape[1], card)
+    mean = (found / np.linalg.norm(found, axis=1, keepdims=True)).sum(axis=0)
+    return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+
+def _require_dim(dim: int, card: Card) -> None:
+    wanted = card.architecture.embedding_dim
     if dim != wanted:
         raise CheckpointError(
             f"checkpoint {card.name}",
             f"it embeds into {wanted} dimensions, and its text tower {card.text_tower} into {dim}",
             "Name on the card the text tower that it was trained with",
         )
-    return found
 
 
 def _embedded(

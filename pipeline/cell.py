@@ -15,6 +15,7 @@ import dask
 import numpy as np
 from dask.delayed import Delayed, delayed
 
+from pipeline.answer_cell import answer_cell
 from pipeline.cell_report import CellReport, Observed
 from pipeline.clear_mask import ClearMask
 from pipeline.composite import MONTHS
@@ -35,8 +36,11 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     """The lazy work of a cell; computing it commits the cell and gives its CellReport.
 
     `items` are those of the cell's tile, by time; those that do not reach into it are left out.
-    With `gpu`, encoding is kept for workers that offer the resource "GPU".
+    With `gpu`, encoding is kept for workers that offer the resource "GPU". Where the run takes
+    another's embeddings, there is nothing to read and encode.
     """
+    if run.settings.embeddings is not None:
+        return delayed(answer_cell)(cell, delayed(run, traverse=False))
     bands = run.card.preprocessing.bands
     chosen = tuple(substituted(reaching(items, cell), run.settings.reading.substitute))
     shared_items = delayed(chosen, traverse=False)
@@ -76,7 +80,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
             # Each part an argument of its own: a list of them would all be annotated, too.
             maps += [
-                delayed(map_block)(piece, places, owned, shared_run, *parts)
+                delayed(map_block)(piece, places, owned, cell, shared_run, *parts)
                 for piece in ([block] if gpu else _strips(block))
             ]
     return delayed(commit)(cell, shared_run, clear, *maps)
@@ -114,6 +118,7 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
             retries=clear.retries + sum(note.retries for note in notes.values()),
         ),
         faults=_unique(faults),
+        kept=[part.kept for part in maps if part.kept is not None],
     )
 
 

@@ -148,7 +148,8 @@ def observations(
     array = (
         _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults, dates)
         if items
-        else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype=dtype)
+        # Of one chunk: Dask cannot choose chunks for what is empty.
+        else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype=dtype, chunks=-1)
     )
     height, width = array.shape[2:]
     left, _, _, top = bounds

@@ -13,7 +13,13 @@ import torch
 from dask.system import CPU_COUNT
 
 from models.checkpoint import Checkpoint
-from models.inference import ON_CPU, PixelEncoder, activation_bytes, device_at_hand
+from models.inference import (
+    ON_CPU,
+    PixelEncoder,
+    activation_bytes,
+    device_at_hand,
+    on_one_core,
+)
 from pipeline.access import OPEN
 from pipeline.grid import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.item import SCL, Asset, Item
@@ -165,17 +171,15 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
     series = np.full(shape, 1000, np.uint16)
     device = device_at_hand()
     encoder = PixelEncoder(checkpoint, device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     fastest = float("inf")
     end = time.perf_counter() + _PROBE_SECONDS
-    while fastest == float("inf") or time.perf_counter() < end:
-        start = time.perf_counter()
-        encoder.embed(series)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        fastest = min(fastest, time.perf_counter() - start)
-    torch.set_num_threads(threads)
+    with on_one_core():
+        while fastest == float("inf") or time.perf_counter() < end:
+            start = time.perf_counter()
+            encoder.embed(series)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            fastest = min(fastest, time.perf_counter() - start)
     return _encoders(CPU_COUNT) * _PROBE / fastest
 
 

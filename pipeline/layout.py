@@ -29,6 +29,11 @@ def cell_key(tile: str, cell: str, name: str) -> str:
     return f"{CELLS}/{tile}/{cell}/{name}"
 
 
+def embeddings_name(row: int, column: int) -> str:
+    """The name of a block's embeddings in its cell's folder: `embeddings-0256-0000.tif`."""
+    return f"embeddings-{row:04}-{column:04}.tif"
+
+
 def failure_key(cell: str) -> str:
     """The key of what is known of a cell that failed."""
     return f"{FAILURES}/{cell}.json"

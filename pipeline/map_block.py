@@ -6,20 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
-from models.inference import PixelEncoder, device_at_hand
+from models.inference import PixelEncoder, device_at_hand, one_core_a_thread
 from pipeline.answers import Answers, answers_of
 from pipeline.cube import Block
-from pipeline.embed import SeriesBlock, batches_of
+from pipeline.embed import SeriesBlock, batches_of, in_steps
 from pipeline.faults import Fault
+from pipeline.grid import Cell
+from pipeline.kept_embeddings import keep_embeddings, quantised
 from pipeline.observe import BandSeries
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.run import Run
+from pipeline.settings import MapSettings
 
 # A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
 _GPU_TURN = threading.Lock()
@@ -40,7 +44,8 @@ class BlockMap:
     """The classes of a block: class value uint8/uint16 and confidence uint8, both (y, x).
 
     `seconds` is the time of encoding and classifying; `read` what is known of the series it was
-    made of, by band and place (bands of 20 m are shared by several blocks).
+    made of, by band and place (bands of 20 m are shared by several blocks). `kept` is the name and
+    the STAC fields of the file of its embeddings, if they are kept.
     """
 
     block: Block
@@ -48,12 +53,18 @@ class BlockMap:
     confidence: np.ndarray
     seconds: Mapping[str, float]
     read: Mapping[str, SeriesNotes]
+    kept: Mapping[str, Any] | None = None
 
 
 def map_block(
-    block: Block, places: Sequence[Block], owned: np.ndarray, run: Run, *parts: BandSeries
+    block: Block,
+    places: Sequence[Block],
+    owned: np.ndarray,
+    cell: Cell,
+    run: Run,
+    *parts: BandSeries,
 ) -> BlockMap:
-    """Encode and classify a block's pixels.
+    """Encode and classify a block's pixels; write their embeddings, if they are kept.
 
     `parts` are the series of the checkpoint's bands, in its order, each of the part of the cell
     that `places` says, which holds the block; `owned` is bool (y, x) of the whole cell.
@@ -66,16 +77,31 @@ def map_block(
     classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
     confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
     answers = answers_of(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
+    keep = run.settings.keep_embeddings
+    dim = run.card.architecture.embedding_dim if keep else 0
+    embeddings = np.zeros((*series.shape, dim), np.int8)
     seconds = {"encode": 0.0, "classify": 0.0}
     batches = batches_of(series, owned[block.slices()], encoder.batch_size)
-    for rows, columns, place, share in _one_behind(_answered(batches, encoder, answers, seconds)):
-        classes[rows, columns] = answers.values[place.cpu().numpy()]
-        confidence[rows, columns] = share.cpu().numpy()
+    for done in _one_behind(_answered(batches, encoder, answers, seconds, run.settings)):
+        classes[done.rows, done.columns] = answers.values[done.place.cpu().numpy()]
+        confidence[done.rows, done.columns] = done.share.cpu().numpy()
+        if done.stored is not None:
+            embeddings[done.rows, done.columns] = done.stored.cpu().numpy()
     bands = run.card.preprocessing.bands
-    return BlockMap(block, classes, confidence, seconds, dict(_notes(bands, places, parts)))
+    read = dict(_notes(bands, places, parts))
+    kept = keep_embeddings(run.store, run.manifest, cell, block, embeddings) if keep else None
+    return BlockMap(block, classes, confidence, seconds, read, kept)
 
 
-_Answered = tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor]
+@dataclass(frozen=True)
+class _Answered:
+    """A batch: its pixels, what `Answers.of` says of them, their embeddings if they are kept."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    place: torch.Tensor
+    share: torch.Tensor
+    stored: torch.Tensor | None
 
 
 def _answered(
@@ -83,21 +109,22 @@ def _answered(
     encoder: PixelEncoder,
     answers: Answers,
     seconds: dict[str, float],
+    settings: MapSettings,
 ) -> Iterator[_Answered]:
-    """Pixels' rows and columns, and what `Answers.of` says of them; adds to `seconds`."""
+    """The batches once they are under way; adds to `seconds`."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
-    # Dask's threads share the cores already; torch's own would wait for one another.
-    torch.set_num_threads(1)
+    one_core_a_thread()
     began = time.perf_counter()
     for rows, columns, pixels in batches:
         with turn:
-            embeddings = encoder.embed(pixels)
+            embeddings = encoder.embed(in_steps(pixels, settings.steps))
             encoded = time.perf_counter()
             place, share = answers.of(embeddings)
+            stored = quantised(embeddings) if settings.keep_embeddings else None
             ended = time.perf_counter()
         seconds["encode"] += encoded - began
         seconds["classify"] += ended - encoded
-        yield rows, columns, place, share
+        yield _Answered(rows, columns, place, share, stored)
         began = time.perf_counter()
 
 

@@ -12,9 +12,17 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 
 from models.vocabulary import Vocabulary
+from pipeline.cell_report import PREFIX
 from pipeline.footprint import joint_bbox
 from pipeline.grid import PIXEL
-from pipeline.layout import CLASS_MOSAIC, CONFIDENCE_MOSAIC, mosaic_part_key
+from pipeline.layout import (
+    CLASS,
+    CLASS_MOSAIC,
+    CONFIDENCE,
+    CONFIDENCE_MOSAIC,
+    cell_key,
+    mosaic_part_key,
+)
 from pipeline.manifest import RunManifest
 from pipeline.seams import Seam, seams_between
 from pipeline.storage import Store
@@ -34,7 +42,25 @@ class _Zone:
 def write_mosaics(
     store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
 ) -> None:
-    """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items.
+    """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items."""
+    colours = {entry.value: entry.colour for entry in vocabulary.legend}
+    names = {entry.value: entry.name for entry in vocabulary.legend}
+    dtype = vocabulary.dtype.name
+    classes = Band(dtype, 0, "class", colours if dtype == "uint8" else {}, names)
+    write_mosaic(store, CLASS_MOSAIC, run, items, CLASS, classes)
+    confidence = Band("uint8", 255, "confidence in percent", {}, {})
+    write_mosaic(store, CONFIDENCE_MOSAIC, run, items, CONFIDENCE, confidence)
+
+
+def write_mosaic(
+    store: Store,
+    key: str,
+    run: RunManifest,
+    items: Sequence[Mapping[str, Any]],
+    raster: str,
+    band: Band,
+) -> None:
+    """Write the VRT `key` over the rasters of a name in the folders of the cells of some items.
 
     In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
     (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m; only where
@@ -44,34 +70,25 @@ def write_mosaics(
     if not items:
         return
     crs = mosaic_crs(items)
-    colours = {entry.value: entry.colour for entry in vocabulary.legend}
-    names = {entry.value: entry.name for entry in vocabulary.legend}
-    if vocabulary.dtype.name != "uint8":
-        colours = {}
-    bands = {
-        CLASS_MOSAIC: ("class", Band(vocabulary.dtype.name, 0, "class", colours, names)),
-        CONFIDENCE_MOSAIC: ("confidence", Band("uint8", 255, "confidence in percent", {}, {})),
-    }
-    seams = seams_between(_boxes(items), crs)
     tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
-    for key, (asset, band) in bands.items():
-        zones = _zones(items, asset)
-        if len(zones) == 1:
-            zone = zones[0]
-            sources = [Source(name, frame) for name, frame in zone.cells]
-            store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
-            continue
-        beneath, parts = [], []
-        for zone in zones:
-            inner = mosaic_part_key(asset, f"epsg{zone.epsg}")
-            sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
-            store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
-            parts.append(_write_warped(store, inner, zone, crs, band))
-            for seam in seams:
-                if seam.epsg == zone.epsg:
-                    beneath += _write_seam(store, inner, zone, crs, band, seam)
-        whole = _around([part.frame for part in parts])
-        store.write(key, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
+    zones = _zones(items, raster)
+    if len(zones) == 1:
+        zone = zones[0]
+        sources = [Source(name, frame) for name, frame in zone.cells]
+        store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+        return
+    seams = seams_between(_boxes(items), crs)
+    beneath, parts = [], []
+    for zone in zones:
+        inner = mosaic_part_key(raster.removesuffix(".tif"), f"epsg{zone.epsg}")
+        sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
+        store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+        parts.append(_write_warped(store, inner, zone, crs, band))
+        for seam in seams:
+            if seam.epsg == zone.epsg:
+                beneath += _write_seam(store, inner, zone, crs, band, seam)
+    whole = _around([part.frame for part in parts])
+    store.write(key, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
 
 
 def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
@@ -98,16 +115,14 @@ def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
     return ProjectedCRS(conversion, name=name, geodetic_crs="EPSG:4326")
 
 
-def _zones(items: Sequence[Mapping[str, Any]], asset: str) -> list[_Zone]:
+def _zones(items: Sequence[Mapping[str, Any]], raster: str) -> list[_Zone]:
     cells: dict[str, list[tuple[str, Frame]]] = defaultdict(list)
     for item in items:
         properties = item["properties"]
         rows, columns = properties["proj:shape"]
         frame = Frame(Affine(*properties["proj:transform"][:6]), rows, columns)
-        name = item["assets"][asset]["href"].removeprefix("./")
-        cells[properties["proj:code"]].append(
-            (f"cells/{properties['timesen:tile']}/{item['id']}/{name}", frame)
-        )
+        key = cell_key(properties[f"{PREFIX}tile"], item["id"], raster)
+        cells[properties["proj:code"]].append((key, frame))
     zones = []
     for code, found in sorted(cells.items()):
         crs = CRS.from_user_input(code)

@@ -31,7 +31,7 @@ from pipeline.layout import (
     failure_key,
 )
 from pipeline.manifest import RunManifest, differences, fingerprint, new_manifest
-from pipeline.stac_output import cell_item, collection
+from pipeline.stac_output import cell_item, collection, raster_tags
 from pipeline.storage import Store, public_text, public_url
 from pipeline.styles import class_style
 
@@ -146,14 +146,15 @@ def commit_cell(
     seconds: Mapping[str, float],
     observed: Observed,
     faults: Sequence[Mapping[str, str]] = (),
+    kept: Sequence[Mapping[str, Any]] = (),
 ) -> CellReport:
     """Write a cell's rasters, then the item that makes it finished; gives its report.
 
     `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
     percent, 255 = nodata; both of the cell's shape. `observed` is what it was made of; its counts
-    are a raster, too. `seconds` is time by stage so far; the stage
-    "write" is measured here. An earlier failure of the cell is forgotten. Raises OutputUnwritable,
-    and OutputError where the folder is no longer this run's.
+    are a raster, too. `kept` are the assets of embeddings that lie there already. `seconds` is time
+    by stage so far; the stage "write" is measured here. An earlier failure of the cell is
+    forgotten. Raises OutputUnwritable, and OutputError where the folder is no longer this run's.
     """
     began = time.perf_counter()
     tile = cell.tile.name
@@ -163,13 +164,7 @@ def commit_cell(
             "another run began in this folder meanwhile",
             "Give every run a folder of its own",
         )
-    tags = {
-        "TIFFTAG_SOFTWARE": f"timesen {run.versions['timesen']}",
-        "TIFFTAG_COPYRIGHT": run.attribution.replace("–", "-"),  # TIFF has ASCII only
-        "TIMESEN_FINGERPRINT": run.fingerprint,
-        "TIMESEN_CELL": cell.id,
-        "TIMESEN_PERIOD": "/".join(moment.strftime("%Y-%m-%d") for moment in run.period),
-    }
+    tags = raster_tags(run, cell)
     confidence_bytes = write_cog(
         store,
         cell_key(tile, cell.id, CONFIDENCE),
@@ -221,7 +216,7 @@ def commit_cell(
         faults=tuple({k: public_text(str(v)) for k, v in fault.items()} for fault in faults),
     )
     item = cell_item(
-        run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale
+        run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale, kept
     )
     store.write(cell_key(tile, cell.id, ITEM), _json(item))
     store.remove(failure_key(cell.id))

@@ -27,6 +27,7 @@ from pipeline.errors import OutputError
 from pipeline.frozen import freeze, thaw
 from pipeline.grid import Cell
 from pipeline.item import Item
+from pipeline.kept_run import items_of_kept
 from pipeline.layout import ITEMS, TEXT, VOCABULARY
 from pipeline.manifest import RunManifest, differences
 from pipeline.normalise import require_bands
@@ -114,10 +115,11 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     vocabulary = _vocabulary(settings)
     catalog = describe(settings.catalog.url, settings.catalog.collection)
     asked = _asked(settings, region, checkpoint, vocabulary, catalog)
+    kept = items_of_kept(settings.embeddings, asked) if settings.embeddings else None
     frozen = _frozen(store, asked)
     text = _text_embeddings(store, frozen is not None, card, vocabulary)
-    found = Found([]) if frozen else search(region, settings)
-    content = frozen or freeze(found.items, catalog)
+    found = Found([]) if frozen or kept else search(region, settings)
+    content = frozen or kept or freeze(found.items, catalog)
     items = thaw(content, public_url(store.path(ITEMS)), catalog.conventions)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
@@ -184,6 +186,9 @@ def _asked(
             "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),
         },
         "reading": settings.reading.model_dump(mode="json"),
+        **({"steps": settings.steps} if settings.steps != 12 else {}),
+        **({"keep_embeddings": True} if settings.keep_embeddings else {}),
+        **({"embeddings": True} if settings.embeddings else {}),
     }
 
 

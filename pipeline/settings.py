@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -16,124 +15,18 @@ from pydantic import (
     model_validator,
 )
 
-from models.preprocessing import BANDS
 from pipeline.address import holds_secret
 from pipeline.errors import SettingsError
 from pipeline.given import existing, names_tiles
-
-_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class CatalogSettings(_Strict):
-    """Where the items come from."""
-
-    url: str = Field(
-        "earth-search",
-        description="the catalogue: earth-search, planetary-computer, cdse, a STAC API's URL, a "
-        "static one (a folder, or the URL of its catalog.json), a TOML file that describes one, "
-        "or a table of items (.parquet); ${NAME} in a URL is taken from the environment",
-    )
-    collection: str | None = Field(
-        None, description="the collection's id; default: the catalogue's description's"
-    )
-    max_cloud_cover: float = Field(
-        95.0, ge=0, le=100, description="leave out granules that are cloudier, in percent"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _without_secret(cls, value: str) -> str:
-        if holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write ${NAME} in their place, and set NAME in the environment"
-            )
-        return value
+from pipeline.settings_sections import (
+    CatalogSettings,
+    ClusterSettings,
+    ReadingSettings,
+    Strict,
+)
 
 
-class ReadingSettings(_Strict):
-    """How observations are read and masked."""
-
-    keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
-        None,
-        min_length=1,
-        description="scene classes that count as clear; default: those of the checkpoint's card "
-        "that are neither cloud nor shadow",
-    )
-    dilate: float = Field(
-        0.0, ge=0, le=2000, description="metres around cloud and shadow that are not clear either"
-    )
-    most_a_month: int = Field(
-        6, ge=0, description="acquisitions that are read of a month at most; 0: all"
-    )
-    least_clear: float = Field(
-        1.0,
-        ge=0,
-        le=100,
-        description="percent of what an acquisition shows of a cell that must be clear to read it",
-    )
-    composite: Literal["median", "geometric-median"] = Field(
-        "median", description="how a month's clear observations become one"
-    )
-    substitute: dict[str, str] = Field(
-        default_factory=dict, description="an absent band → the band that stands for it"
-    )
-    strict: bool = Field(False, description="a raster that can't be read fails its cell")
-
-    @field_validator("substitute")
-    @classmethod
-    def _known_bands(cls, value: dict[str, str]) -> dict[str, str]:
-        for band in (*value.keys(), *value.values()):
-            if band not in BANDS:
-                raise ValueError(f"{band!r} is no band; bands are {', '.join(BANDS)}")
-        chained = set(value) & set(value.values())
-        if chained:
-            raise ValueError(f"{', '.join(sorted(chained))} is both absent and a substitute")
-        return value
-
-
-class ClusterSettings(_Strict):
-    """Where the Dask work runs."""
-
-    kind: Literal["threads", "local", "address"] = Field(
-        "threads",
-        description="threads of this process, local worker processes, or a scheduler's address",
-    )
-    address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
-    workers: int | None = Field(None, ge=1, description="worker processes (local)")
-    threads: int | None = Field(
-        None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
-    )
-    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
-    cells_in_flight: int | None = Field(
-        None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
-    )
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _enough_memory(cls, value: str) -> str:
-        from dask.utils import parse_bytes  # takes longer than all else of this file
-
-        try:
-            enough = parse_bytes(value) >= _LEAST_MEMORY
-        except ValueError:
-            enough = False
-        if not enough:
-            raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
-        return value
-
-    @model_validator(mode="after")
-    def _address_fits_kind(self) -> "ClusterSettings":
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError('an address goes with kind = "address", and only with it')
-        return self
-
-
-class SearchSettings(_Strict):
+class SearchSettings(Strict):
     """What of a catalogue is asked for: the items of a region and twelve months.
 
     The twelve months are those from `first_month` of `year` on (calendar year by default).
@@ -184,19 +77,32 @@ class MapSettings(SearchSettings):
     checkpoint: str = Field(
         "sample", description="the encoder: a shipped checkpoint's name or a folder"
     )
+    steps: Literal[12, 4, 1] = Field(
+        12,
+        description="steps of a pixel's year: months; or seasons (4), or the year (1), for speed",
+    )
     cell_size: int = Field(
         2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
     )
     batch_size: int | None = Field(
         None, ge=1, description="pixels encoded at once; default: what suits the device"
     )
+    keep_embeddings: bool = Field(
+        False,
+        description="keep each pixel's embedding (int8), to ask for other classes later",
+    )
+    embeddings: str | None = Field(
+        None,
+        min_length=1,
+        description="a run that kept embeddings: they are classified, and nothing is read",
+    )
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 
-    @field_validator("out")
+    @field_validator("out", "embeddings")
     @classmethod
-    def _without_secret(cls, value: str) -> str:
-        if holds_secret(value):
+    def _without_secret(cls, value: str | None) -> str | None:
+        if value is not None and holds_secret(value):
             raise ValueError(
                 "a URL with a user, a password or a query may hold a secret, and settings are "
                 "shown; write s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and "

@@ -46,6 +46,7 @@ def cell_item(
     confidence_bytes: bytes,
     counts_bytes: bytes,
     counts_scale: float,
+    kept: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The STAC item (1.1.0) of a finished cell, with its rasters as assets beside it.
 
@@ -86,18 +87,19 @@ def cell_item(
             "class": {
                 "href": f"./{CLASS}",
                 **_class_asset(vocabulary, report),
-                **_file_fields(class_bytes),
+                **file_fields(class_bytes),
             },
             "confidence": {
                 "href": f"./{CONFIDENCE}",
                 **_confidence_asset(),
-                **_file_fields(confidence_bytes),
+                **file_fields(confidence_bytes),
             },
             "clear-observations": {
                 "href": f"./{COUNTS}",
                 **_counts_asset(cell, counts_scale),
-                **_file_fields(counts_bytes),
+                **file_fields(counts_bytes),
             },
+            **{str(asset["href"])[2:].removesuffix(".tif"): dict(asset) for asset in kept},
         },
         "links": [
             {"rel": name, "href": "../../../collection.json", "type": "application/json"}
@@ -256,7 +258,19 @@ def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> li
     return classes
 
 
-def _file_fields(content: bytes) -> dict[str, Any]:
+def raster_tags(run: RunManifest, cell: Cell) -> dict[str, str]:
+    """What every raster of a cell says of itself in its header."""
+    return {
+        "TIFFTAG_SOFTWARE": f"timesen {run.versions['timesen']}",
+        "TIFFTAG_COPYRIGHT": run.attribution.replace("–", "-"),  # TIFF has ASCII only
+        "TIMESEN_FINGERPRINT": run.fingerprint,
+        "TIMESEN_CELL": cell.id,
+        "TIMESEN_PERIOD": "/".join(moment.strftime("%Y-%m-%d") for moment in run.period),
+    }
+
+
+def file_fields(content: bytes) -> dict[str, Any]:
+    """What STAC's file extension says of an asset."""
     # A multihash (extension "file"): 0x12 is SHA-256, 0x20 its 32 bytes.
     return {
         "file:size": len(content),

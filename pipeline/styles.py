@@ -1,10 +1,14 @@
 """Styles by which QGIS shows the mosaics: it loads `class.qml` by itself beside `class.vrt`."""
 
+from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
 from models.vocabulary import Vocabulary
 from pipeline.layout import CLASS_STYLE, CONFIDENCE_STYLE
 from pipeline.storage import Store
+
+SIMILARITY_SCALE = 10_000
+"""What a cosine is multiplied with in a raster of similarities."""
 
 CONFIDENCE_RAMP = (
     (0, "#440154"),
@@ -40,17 +44,29 @@ def class_style(vocabulary: Vocabulary) -> str:
 
 def confidence_style() -> str:
     """QGIS's layer style with `CONFIDENCE_RAMP` over the confidence."""
+    return _ramp_style([(percent, f"{percent} %") for percent, _ in CONFIDENCE_RAMP])
+
+
+def similarity_style(low: float, high: float) -> str:
+    """QGIS's layer style with the same ramp over a similarity's numbers from `low` to `high`."""
+    steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
+    return _ramp_style([(step, f"{step / SIMILARITY_SCALE:.3f}") for step in steps])
+
+
+def _ramp_style(steps: Sequence[tuple[float, str]]) -> str:
+    """A ramp over values, which have labels."""
     items = "".join(
-        f'            <item value="{percent}" color="{colour}" alpha="255" label="{percent} %"/>\n'
-        for percent, colour in CONFIDENCE_RAMP
+        f'            <item value="{value:g}" color="{colour}" alpha="255" label="{label}"/>\n'
+        for (value, label), (_, colour) in zip(steps, CONFIDENCE_RAMP, strict=True)
     )
+    least, most = f"{steps[0][0]:g}", f"{steps[-1][0]:g}"
     return _style(
         '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
-        'classificationMin="0" classificationMax="100" nodataColor="">\n'
+        f'classificationMin="{least}" classificationMax="{most}" nodataColor="">\n'
         "      <rasterTransparency/>\n"
         "      <rastershader>\n"
         '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
-        'minimumValue="0" maximumValue="100" labelPrecision="0">\n'
+        f'minimumValue="{least}" maximumValue="{most}" labelPrecision="0">\n'
         f"{items}"
         "        </colorrampshader>\n"
         "      </rastershader>\n"

@@ -6,7 +6,7 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.settings import ClusterSettings
+from pipeline.settings_sections import ClusterSettings
 
 _MOST_THREADS = 4  # of a worker process: more share one encoder, one interpreter and one memory
 

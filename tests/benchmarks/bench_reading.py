@@ -82,6 +82,7 @@ def main() -> None:
                 say(f"Part {name} …")
                 section, repeats = PARTS[name]
                 sections.append(section(archives, server, arguments.repeats or repeats))
+                say(sections[-1])  # nothing that was measured is lost where a later part fails
     text = document(archives.made, sections)
     if out is not None:
         out.parent.mkdir(exist_ok=True)

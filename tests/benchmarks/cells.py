@@ -21,7 +21,8 @@ from pipeline.grid import PIXEL, Cell
 from pipeline.item import Item
 from pipeline.mgrs_tiles import to_lonlat
 from pipeline.run import Run, prepare_run
-from pipeline.settings import ClusterSettings, MapSettings, make_settings
+from pipeline.settings import MapSettings, make_settings
+from pipeline.settings_sections import ClusterSettings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.made_card import made_card

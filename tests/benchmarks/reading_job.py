@@ -36,8 +36,9 @@ class Job:
 
     @property
     def warming(self) -> "Job":
-        """The cell of the other items; a corner of it, where not all pixels are delivered."""
-        place = self.place if self.whole else (*self.place[:4], 64, 64)
+        """The cell of the other items; a corner of it, where it is large."""
+        small = self.place[4] <= 1024
+        place = self.place if small else (*self.place[:4], 64, 64)
         return replace(self, items=self.warm, place=place, whole=True)
 
 

@@ -12,7 +12,8 @@ import pytest
 from flows.cli import run
 from flows.options import _OPTIONS
 from pipeline.sample.archive import SampleArchive
-from pipeline.settings import CatalogSettings, ClusterSettings, MapSettings, ReadingSettings
+from pipeline.settings import MapSettings
+from pipeline.settings_sections import CatalogSettings, ClusterSettings, ReadingSettings
 
 Options = Callable[..., list[str]]
 Say = Callable[[list[str]], tuple[int, str]]

@@ -24,7 +24,8 @@ from flows.cluster import (
 )
 from flows.progress import CellCount
 from pipeline.run import PreparedRun, prepare_run
-from pipeline.settings import ClusterSettings, MapSettings, make_settings
+from pipeline.settings import MapSettings, make_settings
+from pipeline.settings_sections import ClusterSettings
 from tests.flows.conftest import Shell
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from pipeline.clear_mask import ClearMask, Masking
-from pipeline.cube import Block, block_windows, substituted
+from pipeline.cube import Block, block_windows, observations, substituted
 from pipeline.errors import ReadingError
 from pipeline.grid import Cell, parse_tile
 from pipeline.item import SCL, Item
@@ -293,3 +293,11 @@ def test_results_travel_between_processes(published: list[Item]) -> None:
     assert pickle.loads(pickle.dumps(found)).series.shape == found.series.shape
     with pytest.raises(ValueError, match="do not go with"):
         read_series(published[1:], "B05", CELL, WHOLE, clear)
+
+
+def test_a_block_of_any_size_may_have_no_items() -> None:
+    """Dask chooses no chunks for what is empty; a block may be clouded all year."""
+    for size in (64, 1024, 2048):
+        stack = observations([], ["B02"], (0, 0, size * 10, size * 10), 32631, 10)
+        assert stack.shape == (0, 1, size, size)
+        assert stack.data.compute().shape == stack.shape

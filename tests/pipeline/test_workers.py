@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.settings import ClusterSettings
+from pipeline.settings_sections import ClusterSettings
 from pipeline.workers import cells_in_flight, workers_of
 
 GB = 10**9

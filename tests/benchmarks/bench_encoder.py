@@ -1,0 +1,164 @@
+"""Encoding beside the plain module: throughput, operations, and what is lost.
+
+`python -m tests.benchmarks.bench_encoder`, about four minutes on two cores; writes
+tests/benchmarks/results/encoder.md.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.encoder import Encoder, EncoderConfig
+from models.fast_encoder import FastEncoder
+from models.inference import ON_CPU
+from models.text_embeddings import embed_for_checkpoint
+from models.vocabulary import load_vocabulary
+from pipeline.kept_embeddings import quantised, restored
+from tests.benchmarks.real_series import TABLES, read_real_series
+
+RESULT = Path(__file__).parent / "results" / "encoder.md"
+SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+TURNS, PIXELS = 9, 1024
+BATCHES = (32, 64, 128, 256, 512)
+VOCABULARY = "lucas-land-cover"
+
+Ways = Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
+
+
+def paper_encoder() -> Encoder:
+    """An encoder of the paper's sizes whose weights are drawn; speed does not depend on them."""
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig()).eval()
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.add_(torch.randn_like(weight) * 0.02)
+    return encoder
+
+
+def flops(module: torch.nn.Module) -> float:
+    """Operations a pixel by torch's counter, in millions."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.enable_grad():  # without gradients torch's fused layer is not counted
+        module(torch.rand(64, 12, 10))
+    return counter.get_total_flops() / 64 / 1e6
+
+
+def throughput(ways: Ways) -> dict[tuple[str, int], list[float]]:
+    """Pixels a second of each way and batch size, turn by turn; a thread a core, as runs encode."""
+    threads = os.cpu_count() or 1
+    torch.set_num_threads(1)
+    found: dict[tuple[str, int], list[float]] = {}
+
+    def encode(way: Callable[[torch.Tensor], torch.Tensor], batch: int) -> None:
+        series = torch.rand(batch, 12, 10)
+        with torch.inference_mode():
+            for _ in range(PIXELS // batch):
+                way(series)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(TURNS + 1):
+            for batch in BATCHES:
+                for name, way in ways.items():
+                    began = time.perf_counter()
+                    for done in [pool.submit(encode, way, batch) for _ in range(threads)]:
+                        done.result()
+                    if turn:  # the first is slow
+                        rate = threads * PIXELS / (time.perf_counter() - began)
+                        found.setdefault((name, batch), []).append(rate)
+    return found
+
+
+def throughput_table(found: Mapping[tuple[str, int], list[float]]) -> Iterator[str]:
+    yield "| pixels at once | plain | fast | fast to plain, turn by turn |"
+    yield "|---:|---:|---:|---:|"
+    for batch in BATCHES:
+        plain, fast = found["plain", batch], found["fast", batch]
+        ratio = median(f / p for f, p in zip(fast, plain, strict=True))
+        yield f"| {batch} | {median(plain):,.0f} | {median(fast):,.0f} | {ratio:.2f} |"
+
+
+def agreement_table(checkpoint: Checkpoint, encoder: Encoder) -> Iterator[str]:
+    """What the fast encoder and int8 embeddings change, on real series."""
+    vocabulary = load_vocabulary(VOCABULARY)
+    text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
+    fast, paper_fast = FastEncoder(checkpoint.encoder), FastEncoder(encoder)
+    yield (
+        "| series | points | largest difference, paper's sizes | largest difference | "
+        "same class, fast | same class, int8 | smallest cosine, int8 |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for table in TABLES:
+        series, _ = read_real_series(SHARED, table)
+        normalised = checkpoint.card.preprocessing.normalise(series)
+        with torch.inference_mode():
+            plain, found = checkpoint.encoder(normalised), fast(normalised)
+            kept = restored(quantised(plain))
+            paper = (encoder(normalised) - paper_fast(normalised)).abs().max()
+        nearest = [(embeddings @ text.T).argmax(dim=1) for embeddings in (plain, found, kept)]
+        same = [(nearest[0] == other).float().mean().item() for other in nearest[1:]]
+        yield (
+            f"| {table} | {len(series)} | {paper:.1e} | {(plain - found).abs().max():.1e} | "
+            f"{same[0]:.2%} | {same[1]:.2%} | {(plain * kept).sum(dim=1).min():.5f} |"
+        )
+
+
+def document() -> str:
+    encoder = paper_encoder()
+    fast = FastEncoder(encoder)
+    found = throughput({"plain": encoder, "fast": fast})
+    best = max(BATCHES, key=lambda batch: median(found["plain", batch]))
+    at_best = median(
+        f / p for f, p in zip(found["fast", ON_CPU], found["plain", best], strict=True)
+    )
+    lines = [
+        "# Encoding",
+        "",
+        f"Made by `python -m tests.benchmarks.bench_encoder` on {os.cpu_count()} cores "
+        f"({platform.machine()}, Linux), torch {torch.__version__}, float32.",
+        "",
+        "An encoder of the paper's sizes (8.17 M parameters). **plain** is `models.encoder` in "
+        "eval and inference mode, which takes torch's fused layers; **fast** is "
+        "`models.fast_encoder`. A thread a core, each with one of torch's; medians of "
+        f"{TURNS} interleaved turns, pixels a second.",
+        "",
+        f"Operations a pixel by torch's counter: plain {flops(encoder):.1f} MFLOP, "
+        f"fast {flops(fast):.1f} MFLOP.",
+        "",
+        *throughput_table(found),
+        "",
+        f"Runs encode {ON_CPU} pixels at once: {at_best:.2f} times the plain module at its best "
+        f"batch size ({best}).",
+        "",
+    ]
+    if (SHARED / "PROVENANCE.md").is_file():
+        checkpoint = load_checkpoint("sample")
+        lines += [
+            "## What is lost",
+            "",
+            "On real series (`shared/data/real`), by the sample checkpoint and the vocabulary "
+            f"{VOCABULARY}: numbers of embeddings, and the nearest class.",
+            "",
+            *agreement_table(checkpoint, encoder),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, write and print the result."""
+    text = document()
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
