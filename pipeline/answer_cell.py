@@ -72,10 +72,10 @@ def answered(stored: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarr
     classes = np.full((rows, columns), NODATA_CLASS, answers.values.dtype)
     confidence = np.full((rows, columns), NODATA_CONFIDENCE, np.uint8)
     for row in range(0, rows, _ROWS):
-        part = np.ascontiguousarray(stored[:, row : row + _ROWS]).reshape(dim, -1)
-        embeddings = restored(torch.from_numpy(part).to(answers.text.device).T)
+        part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
+        embeddings = restored(torch.from_numpy(part).to(answers.text.device))
         place, share = (found.cpu().numpy() for found in answers.of(embeddings))
-        seen = part.any(axis=0)
+        seen = part.any(axis=1)
         shape = (-1, columns)
         classes[row : row + _ROWS] = np.where(seen, answers.values[place], NODATA_CLASS).reshape(
             shape

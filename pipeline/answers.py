@@ -34,7 +34,9 @@ class Answers:
         bias), and the percentage is the share of all that stand for the same in the softmax. A
         pixel less similar to it than the threshold is none of these, with 0 %.
         """
-        scores = classify(embeddings, self.text, self.logit_scale, self.bias, groups=self.groups)
+        alone = len(self.groups) < len(self.values)  # every text stands for something of its own
+        groups = None if alone else self.groups
+        scores = classify(embeddings, self.text, self.logit_scale, self.bias, groups=groups)
         place = self.groups[scores.index[:, 0]]
         shares = percent(scores.confidence[:, 0])
         if self.threshold is not None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 _CLASSES = 128  # compared at once, so that memory does not grow with the vocabulary
 
@@ -38,29 +39,31 @@ def classify(
     through some at a time, with a running maximum and running sums.
     """
     pixels, k = len(embeddings), min(most, len(text))
+    shown = len(text) if groups is None else int(groups.max()) + 1
     logits = embeddings.new_empty(pixels, 0)
     index = torch.empty(pixels, 0, dtype=torch.int64, device=embeddings.device)
-    total = embeddings.new_full((pixels,), -torch.inf)
-    summed = total[:, None].repeat(1, 0 if groups is None else int(groups.max()) + 1)
+    highest = embeddings.new_full((pixels, 1), -torch.inf)  # so far; the sums are relative to it
+    total, summed = embeddings.new_zeros(pixels, 1), embeddings.new_zeros(pixels, 1)
     for start in range(0, len(text), _CLASSES):
         part = logit_scale * (embeddings @ text[start : start + _CLASSES].T)
         if bias is not None:
             part += bias[start : start + _CLASSES]
-        total = torch.logaddexp(total, part.logsumexp(dim=1))
-        if groups is not None:
-            of_part = groups[start : start + _CLASSES]
-            for group in of_part.unique().tolist():
-                share = part[:, of_part == group].logsumexp(dim=1)
-                summed[:, group] = torch.logaddexp(summed[:, group], share)
         best, place = part.topk(min(k, part.shape[1]), dim=1)
         logits = torch.cat((logits, best), dim=1)
         index = torch.cat((index, place + start), dim=1)
         if logits.shape[1] > k:
             logits, place = logits.topk(k, dim=1)
             index = index.gather(1, place)
+        higher = torch.maximum(highest, best[:, :1])
+        scale, shares = torch.exp(highest - higher), torch.exp(part - higher)
+        total = total * scale + shares.sum(dim=1, keepdim=True)
+        if groups is not None:
+            member = F.one_hot(groups[start : start + _CLASSES], shown).to(shares)
+            summed = summed * scale + shares @ member
+        highest = higher
     unbiased = logits if bias is None else logits - bias[index]
-    shares = logits if groups is None else summed.gather(1, groups[index])
-    return Scores(index, unbiased / logit_scale, torch.exp(shares - total[:, None]))
+    own = torch.exp(logits - highest) if groups is None else summed.gather(1, groups[index])
+    return Scores(index, unbiased / logit_scale, own / total)
 
 
 def percent(confidence: torch.Tensor) -> torch.Tensor:

@@ -112,10 +112,10 @@ def similarities(stored: np.ndarray, asked: torch.Tensor) -> np.ndarray:
     dim, rows, columns = stored.shape
     values = np.full((rows, columns), NODATA, np.uint16)
     for row in range(0, rows, _ROWS):
-        part = np.ascontiguousarray(stored[:, row : row + _ROWS]).reshape(dim, -1)
-        cosine = restored(torch.from_numpy(part).to(asked.device).T) @ asked
+        part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
+        cosine = restored(torch.from_numpy(part).to(asked.device)) @ asked
         scaled = (cosine * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE).cpu().numpy()
-        found = np.where(part.any(axis=0), scaled, NODATA).astype(np.uint16)
+        found = np.where(part.any(axis=1), scaled, NODATA).astype(np.uint16)
         values[row : row + _ROWS] = found.reshape(-1, columns)
     return values
 
