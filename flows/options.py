@@ -58,6 +58,7 @@ _OPTIONS = (
     _Option("catalog.url", str, _FROM),
     _Option("catalog.collection", str, _FROM, "ID"),
     _Option("catalog.max_cloud_cover", float, _FROM, "PERCENT"),
+    _Option("embeddings", str, _FROM, "RUN"),
     _Option("reading.keep_scl", str, _FROM, "4,5,6,…"),
     _Option("reading.dilate", float, _FROM, "METRES"),
     _Option("reading.most_a_month", int, _FROM),

@@ -111,10 +111,14 @@ class MapSettings(SearchSettings):
         return value
 
     @model_validator(mode="after")
-    def _one_source_of_classes(self) -> "MapSettings":
+    def _fits_together(self) -> "MapSettings":
         if (self.vocabulary is None) == (self.classes is None):
             raise ValueError(
                 "give either vocabulary (a name or file) or classes (words), one of them"
+            )
+        if self.keep_embeddings and self.embeddings is not None:
+            raise ValueError(
+                "embeddings of another run stay there; leave keep_embeddings or embeddings out"
             )
         if self.level == "parent" and self.classes is not None:
             raise ValueError(
@@ -205,9 +209,10 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key in ("region", "checkpoint", "vocabulary"):
         if key in anchored:
             anchored[key] = anchor(anchored[key])
-    out = anchored.get("out")
-    if isinstance(out, str) and out and "://" not in out:
-        anchored["out"] = str((folder / Path(out).expanduser()).absolute())
+    for key in ("out", "embeddings"):
+        place = anchored.get(key)
+        if isinstance(place, str) and place and "://" not in place:
+            anchored[key] = str((folder / Path(place).expanduser()).absolute())
     if isinstance(catalog := anchored.get("catalog"), dict) and "url" in catalog:
         anchored["catalog"] = {**catalog, "url": anchor(catalog["url"])}
     return anchored
