@@ -123,8 +123,7 @@ def save_checkpoint(
         for name, tensor in encoder.state_dict().items()
     }
     _require_sound(tensors, f"encoder for {folder}")
-    if folder.exists():
-        _require_replaceable(folder, replace)
+    require_writable(folder, replace)
     stored = safetensors.torch.save(tensors)
     try:
         with _written_beside(folder) as temporary:
@@ -133,6 +132,20 @@ def save_checkpoint(
     except OSError as error:
         raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
     return _fingerprint(stored, card)
+
+
+def require_writable(folder: str | Path, replace: bool) -> None:
+    """Raise CheckpointError where `save_checkpoint` would not write to a folder."""
+    folder = Path(folder).absolute()
+    if not folder.exists():
+        return
+    if not replace:
+        raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
+    strangers = sorted({path.name for path in folder.iterdir()} - {WEIGHTS, CARD})
+    if strangers:
+        raise CheckpointError(
+            str(folder), f"also holds {', '.join(strangers)}", "Choose another, or empty it"
+        )
 
 
 def fitted_encoder(
@@ -224,16 +237,6 @@ def _require_sound(tensors: Mapping[str, torch.Tensor], where: str) -> None:
     if problems:
         raise CheckpointError(
             where, "; ".join(problems), "Use weights of a training that went well"
-        )
-
-
-def _require_replaceable(folder: Path, replace: bool) -> None:
-    if not replace:
-        raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
-    strangers = sorted({path.name for path in folder.iterdir()} - {WEIGHTS, CARD})
-    if strangers:
-        raise CheckpointError(
-            str(folder), f"also holds {', '.join(strangers)}", "Choose another, or empty it"
         )
 
 
