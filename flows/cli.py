@@ -12,6 +12,7 @@ import typer
 
 from flows.bench_cli import bench_app
 from flows.checkpoint_cli import checkpoint_app
+from flows.distil_cli import distil
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
 from flows.vocabulary_cli import vocabulary_app
 from pipeline.settings import MapSettings, SearchSettings
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(vocabulary_app, name="vocabulary")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.command()(distil)
 app.add_typer(bench_app, name="bench")
 
 

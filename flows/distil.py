@@ -1,0 +1,150 @@
+"""The flow that makes a student: draw series, have them labelled, train, measure and save."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.distil_settings import DistilSettings
+from flows.progress import RunProgress, tell
+from models.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
+from models.distil import Bank, Progress, label, student_config, train_student
+from models.encoder import Encoder, EncoderConfig
+from models.inference import PixelEncoder, device_at_hand
+from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary import Vocabulary, load_vocabulary
+from pipeline.drawn_series import DrawnSeries, draw_series, series_of_file
+from pipeline.student import Agreement, agreement, student_card
+
+_TOLD = 10  # times that a stage tells how far it is
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student that was saved: its folder, its fingerprint, and how far it agrees."""
+
+    folder: Path
+    fingerprint: str
+    measured: Agreement
+
+
+@flow(name="distil", flow_run_name="{settings.teacher} → {settings.out}", persist_result=False)
+def distil_checkpoint(settings: DistilSettings) -> Student:
+    """Make a student of a checkpoint and write it with its card.
+
+    Raises UserError for whatever the user must mend, before anything is computed where that can be
+    told; WorldError where reading or writing fails.
+    """
+    require_writable(settings.out, settings.replace)
+    teacher = load_checkpoint(settings.teacher)
+    config = student_config(
+        teacher.card, settings.dim, settings.depth, settings.heads, settings.feedforward
+    )
+    vocabulary = load_vocabulary(settings.vocabulary)
+    text = embed_for_checkpoint(vocabulary, teacher.card)
+    drawn = draw(settings, teacher)
+    seen, held_out = drawn.parted(settings.seed)
+    bank = label_bank(settings, teacher, seen)
+    student = train(settings, teacher, config, bank, text)
+    measured = measure(teacher, student, held_out, vocabulary, text)
+    fingerprint = save(settings, teacher, student, drawn, len(seen), measured)
+    create_markdown_artifact(measured.markdown(), key="student-agreement")
+    return Student(Path(settings.out), fingerprint, measured)
+
+
+@task(name="draw", cache_policy=NO_CACHE, persist_result=False)
+def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
+    """The series of the run or of the file."""
+    if settings.run is None:
+        assert settings.series is not None  # the settings hold that one of the two is given
+        return series_of_file(Path(settings.series), teacher.card)
+    return draw_series(
+        settings.run, teacher.card, settings.pixels, settings.blocks, settings.seed,
+        _telling("reading series"),
+    )  # fmt: skip
+
+
+@task(name="label", cache_policy=NO_CACHE, persist_result=False)
+def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
+    """The bank, labelled by the teacher."""
+    return label(teacher, series, settings.bank, settings.seed, _telling("asking the teacher"))
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(
+    settings: DistilSettings,
+    teacher: Checkpoint,
+    config: EncoderConfig,
+    bank: Bank,
+    text: TextEmbeddings,
+) -> Encoder:
+    """The student."""
+    return train_student(
+        bank, teacher.card, config,
+        steps=settings.steps, batch=settings.batch, seed=settings.seed,
+        text=np.concatenate((text.classes, text.background)),
+        progress=_telling("training the student"),
+    )  # fmt: skip
+
+
+@task(name="measure", cache_policy=NO_CACHE, persist_result=False)
+def measure(
+    teacher: Checkpoint,
+    student: Encoder,
+    series: np.ndarray,
+    vocabulary: Vocabulary,
+    text: TextEmbeddings,
+) -> Agreement:
+    """How far teacher and student agree about series that neither the bank nor training saw."""
+    tell(RunProgress("comparing with the teacher"))
+    card = teacher.card
+    learned = Checkpoint(
+        student, card.model_copy(update={"architecture": student.config}), "", teacher.path
+    )
+    wanted, given = (PixelEncoder(c, device_at_hand()).embed(series) for c in (teacher, learned))
+    found = agreement(wanted, given, vocabulary, text, card.logit_scale)
+    get_run_logger().info("%.1f %% of %s series agree", 100 * found.same, found.pixels)
+    return found
+
+
+@task(name="save", cache_policy=NO_CACHE, persist_result=False)
+def save(
+    settings: DistilSettings,
+    teacher: Checkpoint,
+    student: Encoder,
+    drawn: DrawnSeries,
+    seen: int,
+    measured: Agreement,
+) -> str:
+    """Write the checkpoint; gives its fingerprint."""
+    out = Path(settings.out)
+    training = {
+        "series": f"{drawn.source}, {seen} of them to learn from",
+        "bank": f"{settings.bank} of these as they are or varied, labelled by the teacher",
+        "loss": f"1 - cosine, and the divergence of the softmax over {settings.vocabulary}",
+        "steps": settings.steps,
+        "batch": settings.batch,
+        "seed": settings.seed,
+        "device": device_at_hand().type,
+        "versions": {name: version(name) for name in ("timesen", "torch", "numpy")},
+    }
+    card = student_card(out.absolute().name, teacher, student.config, training, measured)
+    return save_checkpoint(out, student, card, replace=settings.replace)
+
+
+def _telling(stage: str) -> Progress:
+    """Tells how far a stage is, in tenths."""
+    tell(RunProgress(stage))
+    told = 0
+
+    def progress(share: float) -> None:
+        nonlocal told
+        if (tenths := int(share * _TOLD)) > told:
+            told = tenths
+            tell(RunProgress(f"{stage}, {tenths / _TOLD:.0%}"))
+
+    return progress

@@ -1,0 +1,48 @@
+"""A student made from the command line: the flow with its Prefect server, shown on a console."""
+
+import os
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.distil_settings import DistilSettings
+from flows.prefect_local import prefect_server
+from flows.progress import RunProgress, shown_on, tell
+from pipeline.student import Agreement
+
+
+def run_distil(settings: DistilSettings, console: Console) -> None:
+    """Run the flow `distil` and show how far it is, then how far teacher and student agree.
+
+    Raises UserError and WorldError as the flow does.
+    """
+    # What Prefect logs goes to its server; on the console, only we speak.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server() as wait_for_server, shown_on(console):
+        tell(RunProgress("starting"))
+        from flows.distil import distil_checkpoint
+
+        wait_for_server()
+        student = distil_checkpoint(settings)
+    console.print(_table(student.measured))
+    console.print(
+        f"Mean cosine to the teacher {student.measured.cosine:.4f}, of {student.measured.pixels} "
+        "series that it did not learn from",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(
+        f"Checkpoint   {student.folder}: fingerprint {student.fingerprint}",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _table(measured: Agreement) -> Table:
+    table = Table(
+        f"{measured.vocabulary}, by the teacher's class", "series", "same", box=box.SIMPLE
+    )
+    for entry in measured.by_class:
+        table.add_row(Text(entry.name), str(entry.pixels), f"{entry.same:.1%}")
+    table.add_row("all", str(measured.pixels), f"{measured.same:.1%}")
+    return table
