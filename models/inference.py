@@ -9,10 +9,13 @@ import torch
 from models.checkpoint import Checkpoint
 from models.encoder import EncoderConfig
 from models.fast_encoder import FastEncoder
+from models.openvino_encoder import OpenVinoEncoder
 
-ON_CPU = 128
+ON_CPU = 64
 """Pixels encoded at once on a core: more fall out of its cache, fewer waste time between steps
 (`tests.benchmarks.bench_encoder`)."""
+
+_CLASSIFIED = 1024  # pixels that are handed on at once on a CPU
 
 _GPU_SHARE = 0.5  # of the free memory, since classification and other processes need some
 _MOST_ON_GPU = 65_536
@@ -23,8 +26,8 @@ class PixelEncoder:
     """Embeds the series of pixels by a checkpoint, on one device.
 
     On a GPU the products are of float16 (autocast, as the authors train), batches are sized to
-    its free memory, and halved for good where it runs out. On the CPU all is float32.
-    `batch_size` is how many pixels are encoded at once (default: what suits the device).
+    its free memory, and halved for good where it runs out. On the CPU all is float32, by OpenVINO.
+    `batch_size` is how many pixels are taken at once (default: what suits the device).
     """
 
     def __init__(
@@ -32,8 +35,10 @@ class PixelEncoder:
     ) -> None:
         self.device = device
         self.card = checkpoint.card
-        self._encoder = FastEncoder(checkpoint.encoder).to(device)
-        self.batch_size = batch_size or self._suitable()
+        fast = FastEncoder(checkpoint.encoder)
+        on_cpu = device.type == "cpu"
+        self._encoder = OpenVinoEncoder(fast, ON_CPU) if on_cpu else fast.to(device)
+        self.batch_size = batch_size or (_CLASSIFIED if on_cpu else self._fitting())
 
     @torch.inference_mode()
     def embed(self, series: np.ndarray) -> torch.Tensor:
@@ -65,9 +70,7 @@ class PixelEncoder:
             embeddings: torch.Tensor = self._encoder(series)
         return embeddings
 
-    def _suitable(self) -> int:
-        if self.device.type != "cuda":
-            return ON_CPU
+    def _fitting(self) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = int(free * _GPU_SHARE) // activation_bytes(self.card.architecture)
         return max(1, min(fits, _MOST_ON_GPU))

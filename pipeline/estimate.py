@@ -125,7 +125,7 @@ def worker_memory(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )
     shape = checkpoint.card.architecture
-    batch = (settings.batch_size or ON_CPU) * activation_bytes(shape)
+    batch = ON_CPU * activation_bytes(shape)
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
     if settings.reading.composite == "geometric-median":
         wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)

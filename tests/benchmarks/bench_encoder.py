@@ -19,6 +19,7 @@ from models.checkpoint import Checkpoint, load_checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.fast_encoder import FastEncoder
 from models.inference import ON_CPU
+from models.openvino_encoder import OpenVinoEncoder
 from models.text_embeddings import embed_for_checkpoint
 from models.vocabulary import load_vocabulary
 from pipeline.kept_embeddings import quantised, restored
@@ -27,6 +28,7 @@ from tests.benchmarks.real_series import TABLES, read_real_series
 RESULT = Path(__file__).parent / "results" / "encoder.md"
 SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TURNS, PIXELS = 9, 1024
+NAMES = ("plain", "fast", "OpenVINO")
 BATCHES = (32, 64, 128, 256, 512)
 VOCABULARY = "lucas-land-cover"
 
@@ -77,19 +79,25 @@ def throughput(ways: Ways) -> dict[tuple[str, int], list[float]]:
 
 
 def throughput_table(found: Mapping[tuple[str, int], list[float]]) -> Iterator[str]:
-    yield "| pixels at once | plain | fast | fast to plain, turn by turn |"
-    yield "|---:|---:|---:|---:|"
+    yield f"| pixels at once | {' | '.join(NAMES)} | {' | '.join(NAMES[1:])}, to plain |"
+    yield "|---:|---:|---:|---:|---:|---:|"
     for batch in BATCHES:
-        plain, fast = found["plain", batch], found["fast", batch]
-        ratio = median(f / p for f, p in zip(fast, plain, strict=True))
-        yield f"| {batch} | {median(plain):,.0f} | {median(fast):,.0f} | {ratio:.2f} |"
+        rates = [f"{median(found[name, batch]):,.0f}" for name in NAMES]
+        plain = found["plain", batch]
+        ratios = [
+            f"{median(f / p for f, p in zip(found[name, batch], plain, strict=True)):.2f}"
+            for name in NAMES[1:]
+        ]
+        yield f"| {batch} | {' | '.join(rates)} | {' | '.join(ratios)} |"
 
 
 def agreement_table(checkpoint: Checkpoint, encoder: Encoder) -> Iterator[str]:
     """What the fast encoder and int8 embeddings change, on real series."""
     vocabulary = load_vocabulary(VOCABULARY)
     text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
-    fast, paper_fast = FastEncoder(checkpoint.encoder), FastEncoder(encoder)
+    fast, paper_fast = (
+        OpenVinoEncoder(FastEncoder(e), ON_CPU) for e in (checkpoint.encoder, encoder)
+    )
     yield (
         "| series | points | largest difference, paper's sizes | largest difference | "
         "same class, fast | same class, int8 | smallest cosine, int8 |"
@@ -113,10 +121,17 @@ def agreement_table(checkpoint: Checkpoint, encoder: Encoder) -> Iterator[str]:
 def document() -> str:
     encoder = paper_encoder()
     fast = FastEncoder(encoder)
-    found = throughput({"plain": encoder, "fast": fast})
+    by_openvino = {batch: OpenVinoEncoder(fast, batch) for batch in BATCHES}
+    found = throughput(
+        {
+            "plain": encoder,
+            "fast": fast,
+            "OpenVINO": lambda series: by_openvino[len(series)](series),
+        }
+    )
     best = max(BATCHES, key=lambda batch: median(found["plain", batch]))
     at_best = median(
-        f / p for f, p in zip(found["fast", ON_CPU], found["plain", best], strict=True)
+        f / p for f, p in zip(found["OpenVINO", ON_CPU], found["plain", best], strict=True)
     )
     lines = [
         "# Encoding",
@@ -126,7 +141,8 @@ def document() -> str:
         "",
         "An encoder of the paper's sizes (8.17 M parameters). **plain** is `models.encoder` in "
         "eval and inference mode, which takes torch's fused layers; **fast** is "
-        "`models.fast_encoder`. A thread a core, each with one of torch's; medians of "
+        "`models.fast_encoder` in torch, **OpenVINO** the same by `models.openvino_encoder`, as "
+        "runs encode on CPUs. A thread a core, each with one of torch's; medians of "
         f"{TURNS} interleaved turns, pixels a second.",
         "",
         f"Operations a pixel by torch's counter: plain {flops(encoder):.1f} MFLOP, "

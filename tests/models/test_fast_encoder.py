@@ -2,6 +2,7 @@
 
 import copy
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError
 from models.fast_encoder import FastEncoder
+from models.openvino_encoder import OpenVinoEncoder
 
 CONFIGS = {
     "paper": EncoderConfig(),
@@ -50,6 +52,42 @@ def test_agrees_with_the_plain_encoder(config: EncoderConfig) -> None:
         assert found.dtype == torch.float32
         assert (found - plain).abs().max() < 2e-6
         torch.testing.assert_close(fast(series[..., None, None]), found)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@torch.inference_mode()
+def test_agrees_where_openvino_computes_it(config: EncoderConfig) -> None:
+    encoder = drawn(config)
+    on_cpu = OpenVinoEncoder(FastEncoder(encoder), batch_size=16)
+    for steps in config.series_lengths:
+        for count in (33, 16, 1, 0):
+            series = series_of(config, steps, count)
+            found = on_cpu(series)
+            assert found.shape == (count, config.embedding_dim)
+            assert found.dtype == torch.float32
+            assert not count or (found - encoder(series)).abs().max() < 3e-6
+    series = series_of(config, 1)
+    torch.testing.assert_close(on_cpu(series[..., None, None]), on_cpu(series))
+
+
+@torch.inference_mode()
+def test_openvino_serves_threads_side_by_side() -> None:
+    encoder = drawn(CONFIGS["two layers"])
+    on_cpu = OpenVinoEncoder(FastEncoder(encoder), batch_size=8)
+    given = [series_of(encoder.config, 12, count) + count / 100 for count in range(1, 40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(on_cpu, given))
+    for series, embeddings in zip(given, found, strict=True):
+        assert (embeddings - encoder(series)).abs().max() < 3e-6
+
+
+@torch.inference_mode()
+def test_a_pixel_that_is_no_number_spoils_no_other() -> None:
+    encoder = drawn(CONFIGS["two layers"])
+    series = series_of(encoder.config, 12)
+    series[3, 5, 2] = torch.nan
+    found = OpenVinoEncoder(FastEncoder(encoder), batch_size=64)(series)
+    assert not found[torch.arange(len(series)) != 3].isnan().any()
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.fast_encoder import FastEncoder
 from models.inference import ON_CPU, PixelEncoder, activation_bytes, device_at_hand
 
 CPU = torch.device("cpu")
@@ -85,10 +86,9 @@ def test_a_pixel_that_does_not_fit_raises(checkpoint: Checkpoint, series: np.nda
 
 def test_keeps_its_meaning_in_half_precision(checkpoint: Checkpoint, series: np.ndarray) -> None:
     """On the CPU, the arithmetic that a GPU is given."""
-    encoder = PixelEncoder(checkpoint, CPU)
     normalised = checkpoint.card.preprocessing.normalise(series)
     with torch.inference_mode(), torch.autocast("cpu", torch.float16):
-        found = encoder._encoder(normalised)
+        found = FastEncoder(checkpoint.encoder)(normalised)
     assert found.dtype == torch.float32
     assert (found * plain(checkpoint, series)).sum(dim=1).min() > 0.9999
 
