@@ -54,7 +54,7 @@ def distil(
         int,
         typer.Option("--bank", min=1, help="Series that the teacher labels.", rich_help_panel=_HOW),
     ] = 60_000,
-    steps: Annotated[int, typer.Option("--steps", min=10, rich_help_panel=_HOW)] = 3000,
+    steps: Annotated[int, typer.Option("--steps", min=10, rich_help_panel=_HOW)] = 2000,
     batch: Annotated[int, typer.Option("--batch", min=1, rich_help_panel=_HOW)] = 512,
     seed: Annotated[int, typer.Option("--seed", min=0, rich_help_panel=_HOW)] = 0,
     dim: Annotated[int, typer.Option("--dim", min=1, rich_help_panel=_HOW)] = 128,

@@ -22,7 +22,7 @@ class DistilSettings:
     pixels: int = 50_000
     blocks: int = 16
     bank: int = 60_000
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 512
     seed: int = 0
     dim: int = 128

@@ -62,7 +62,7 @@ def distil(
     config: EncoderConfig,
     *,
     bank: int = 60_000,
-    steps: int = 3000,
+    steps: int = 2000,
     batch: int = 512,
     seed: int = 0,
     text: np.ndarray | None = None,
@@ -155,8 +155,8 @@ def train_student(
 def varied(series: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` series of those given, uint16 (count, 12, band), each taken as often as any other.
 
-    A quarter stay as they are. Of the others, half are mixtures with another; all have bands that
-    are some percent brighter or darker, and noise; every second has months that are lost and take
+    A quarter stay as they are. Of the others, half are mixtures with another, shifted by up to two
+    months; all have bands and months that are brighter or darker, and noise; every second has months that are lost and take
     the median of those left, as a month without clear observations does.
     """
     turns = -(-count // len(series))
@@ -171,9 +171,13 @@ def varied(series: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
 
 def _varied(own: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     n, months, bands = own.shape
+    # The other's season may be some weeks off.
+    month = (np.arange(months) + rng.integers(-2, 3, (n, 1))) % months
+    others = np.take_along_axis(others, month[:, :, None], axis=1)
     share = rng.uniform(0, 1, (n, 1, 1)) * (rng.uniform(size=(n, 1, 1)) < 0.5)
     values = own + share * (others.astype(np.float32) - own)
-    gain = 1 + 0.08 * rng.standard_normal((n, 1, 1)) + 0.04 * rng.standard_normal((n, 1, bands))
+    gain = 1 + 0.12 * rng.standard_normal((n, 1, 1)) + 0.06 * rng.standard_normal((n, 1, bands))
+    gain = gain + 0.04 * rng.standard_normal((n, months, 1))
     noise = 15 + 0.03 * values * (rng.uniform(size=(n, 1, 1)) < 0.5)
     values = values * gain + noise * rng.standard_normal((n, months, bands))
     least = rng.uniform(0, 0.6, (n, 1)) * (rng.uniform(size=(n, 1)) < 0.5)
