@@ -156,8 +156,9 @@ def varied(series: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
     """`count` series of those given, uint16 (count, 12, band), each taken as often as any other.
 
     A quarter stay as they are. Of the others, half are mixtures with another, shifted by up to two
-    months; all have bands and months that are brighter or darker, and noise; every second has months that are lost and take
-    the median of those left, as a month without clear observations does.
+    months; all have bands and months that are brighter or darker, and noise; every second has
+    months that are lost and take the median of those left, as a month without clear observations
+    does.
     """
     turns = -(-count // len(series))
     order = np.concatenate([rng.permutation(len(series)) for _ in range(turns)])[:count]
