@@ -44,20 +44,30 @@ _DESCRIPTION = (
 )
 
 
-def train(steps: int = _STEPS, pixels: int = _PIXELS, seed: int = SEED) -> tuple[Encoder, Card]:
-    """Train the encoder on the CPU and measure it on seeds that it never saw."""
+def train(
+    steps: int = _STEPS,
+    pixels: int = _PIXELS,
+    seed: int = SEED,
+    config: EncoderConfig = ENCODER,
+    batch: int = _BATCH,
+    rate: float = _RATE,
+) -> tuple[Encoder, Card]:
+    """Train the encoder on the CPU and measure it on seeds that it never saw.
+
+    Larger sizes (`config`) want smaller batches, for their time, and a lower `rate`.
+    """
     torch.manual_seed(seed)
     started = time.monotonic()
     tower = SentenceTower()
     seen = [entry for entry in descriptions() if not entry.is_held_out]
     texts = Texts(seen, tower.embed)
     lands, series = _draw(pixels)
-    encoder = Encoder(ENCODER).train()
-    loss_of, bank = InfoNCE(_TEMPERATURE), MemoryBank(_QUEUE, ENCODER.embedding_dim)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
+    encoder = Encoder(config).train()
+    loss_of, bank = InfoNCE(_TEMPERATURE), MemoryBank(_QUEUE, config.embedding_dim)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     rng = np.random.default_rng([seed, 1])
-    for step, rows in enumerate(_batches(len(lands), steps, rng)):
+    for step, rows in enumerate(_batches(len(lands), batch, steps, rng)):
         land = lands[rows]
         chosen = texts.choose(land, rng)
         positives = texts.embeddings[chosen, rng.integers(0, texts.wordings, len(rows))]
@@ -82,7 +92,13 @@ def train(steps: int = _STEPS, pixels: int = _PIXELS, seed: int = SEED) -> tuple
     embeddings = embed(encoder, unseen)
     scale = calibrated_scale(embeddings[::2], truth[::2], tower)
     metrics = evaluate(embeddings[1::2], truth[1::2], tower, scale)
-    return encoder, _card(tower, scale, metrics, steps, pixels, seed, minutes)
+    training = {
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "minutes": round(minutes, 1),
+    }
+    return encoder, _card(config, tower, scale, metrics, pixels, rate, training)
 
 
 @torch.inference_mode()
@@ -100,15 +116,15 @@ def _draw(pixels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _batches(count: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _batches(count: int, batch: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Rows of each step, every row once before any comes again."""
     order = rng.permutation(count)
     place = 0
     for _ in range(steps):
-        if place + _BATCH > count:
+        if place + batch > count:
             order, place = rng.permutation(count), 0
-        yield order[place : place + _BATCH]
-        place += _BATCH
+        yield order[place : place + batch]
+        place += batch
 
 
 def _augmented(series: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -129,19 +145,19 @@ def _augmented(series: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _card(
+    config: EncoderConfig,
     tower: SentenceTower,
     scale: float,
     metrics: dict[str, float],
-    steps: int,
     pixels: int,
-    seed: int,
-    minutes: float,
+    rate: float,
+    training: dict[str, float],
 ) -> Card:
     return Card(
         name="sample",
         description=_DESCRIPTION,
         demonstration=True,
-        architecture=ENCODER,
+        architecture=config,
         preprocessing=PREPROCESSING,
         text_tower=tower.name,
         text_tower_revision=tower.revision,
@@ -155,11 +171,8 @@ def _card(
             "that are true of a pixel are none of its negatives",
             "augmentation": "gain, shift and noise of the bands; months lost and filled by the "
             "median; a month keeps its own position",
-            "optimiser": f"AdamW, one cycle to {_RATE}, weight decay 0.01",
-            "steps": steps,
-            "batch": _BATCH,
-            "seed": seed,
-            "minutes": round(minutes, 1),
+            "optimiser": f"AdamW, one cycle to {rate}, weight decay 0.01",
+            **training,
             "device": "CPU",
             "command": "python -m pipeline.sample.train",
         },

@@ -1,0 +1,269 @@
+"""What a student is worth: its throughput beside its teacher's, and how often both say the same.
+
+`python -m tests.benchmarks.bench_student`; about twenty minutes on two cores. Writes
+tests/benchmarks/results/student.md. The teacher has the paper's sizes and is trained here, on made
+series; `--teacher FOLDER` takes it from there where it was trained before, or keeps it there.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.distil import label, student_config, train_student
+from models.encoder import EncoderConfig
+from models.inference import PixelEncoder
+from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary import Vocabulary, load_vocabulary
+from pipeline.sample.series import sample_series
+from pipeline.sample.train import train
+from pipeline.student import Agreement, agreement, student_card
+from tests.real_series import real_series
+
+RESULT = Path(__file__).parent / "results" / "student.md"
+COMMAND = "python -m tests.benchmarks.bench_student"
+SHARPENED, OTHER = "lucas-land-cover", "sample-landscape"
+_SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+_CPU = torch.device("cpu")
+_THREADS, _TURNS = 2, 5
+_TEACHER_STEPS, _TEACHER_BATCH, _TEACHER_RATE, _TEACHER_PIXELS = 400, 128, 4e-4, 48_000
+_STUDENT_SEED, _STUDENT_PIXELS, _BANK, _STEPS, _BATCH = 3000, 30_000, 60_000, 2000, 512
+_UNSEEN_SEED, _UNSEEN_PIXELS = 4000, 6000
+_SECONDS = 2.0  # that one turn of an encoder takes at least
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to encode: its name, and what embeds series uint16 (n, 12, band)."""
+
+    name: str
+    embed: Callable[[np.ndarray], object]
+    parameters: int
+
+
+def made_teacher(folder: Path) -> Checkpoint:
+    """The teacher in a folder; trained first where it is empty."""
+    if not folder.exists():
+        config = EncoderConfig(embedding_dim=384)  # of the offline text tower
+        encoder, card = train(
+            _TEACHER_STEPS,
+            _TEACHER_PIXELS,
+            config=config,
+            batch=_TEACHER_BATCH,
+            rate=_TEACHER_RATE,
+        )
+        card = card.model_copy(update={"name": "teacher of the paper's sizes"})
+        save_checkpoint(folder, encoder, card)
+    return load_checkpoint(folder)
+
+
+def made_student(
+    teacher: Checkpoint, series: np.ndarray, text: TextEmbeddings, folder: Path
+) -> tuple[Checkpoint, Mapping[str, float]]:
+    """A student of default sizes, and the minutes that labelling and training took."""
+    config = student_config(teacher.card)
+    began = time.monotonic()
+    bank = label(teacher, series, _BANK, 0)
+    labelled = time.monotonic()
+    encoder = train_student(
+        bank, teacher.card, config,
+        steps=_STEPS, batch=_BATCH, seed=0, text=text.classes,
+    )  # fmt: skip
+    minutes = {
+        "labelling": (labelled - began) / 60,
+        "training": (time.monotonic() - labelled) / 60,
+    }
+    nothing = Agreement(SHARPENED, 0, 0.0, 0.0, ())
+    save_checkpoint(folder, encoder, student_card("student", teacher, config, {}, nothing))
+    return load_checkpoint(folder), minutes
+
+
+def throughput(ways: list[Way], series: np.ndarray) -> dict[str, list[float]]:
+    """Pixels a second of each way, in turns; every way is warmed up first."""
+    counts = {}
+    for way in ways:
+        way.embed(series[:256])
+        began = time.perf_counter()
+        way.embed(series[:1024])
+        rate = 1024 / (time.perf_counter() - began)
+        counts[way.name] = min(len(series), max(1024, int(rate * _SECONDS)))
+    found: dict[str, list[float]] = {way.name: [] for way in ways}
+    for _ in range(_TURNS):
+        for way in ways:
+            part = series[: counts[way.name]]
+            began = time.perf_counter()
+            way.embed(part)
+            found[way.name].append(len(part) / (time.perf_counter() - began))
+    return found
+
+
+def plain(checkpoint: Checkpoint) -> Callable[[np.ndarray], object]:
+    """The encoder's plain module in eval mode, in batches as the fast one's."""
+
+    @torch.inference_mode()
+    def embed(series: np.ndarray) -> object:
+        normalise = checkpoint.card.preprocessing.normalise
+        return [
+            checkpoint.encoder(normalise(series[i : i + 128])) for i in range(0, len(series), 128)
+        ]
+
+    return embed
+
+
+def throughput_table(ways: list[Way], found: Mapping[str, list[float]]) -> Iterator[str]:
+    """Markdown: a line a way; ratios are medians of those within a turn."""
+    first = found[ways[0].name]
+    yield "| encoder | parameters | pixels/s (median) | ratio to the plain module |"
+    yield "|---|---:|---:|---:|"
+    for way in ways:
+        ratio = median(own / one for own, one in zip(found[way.name], first, strict=True))
+        yield (
+            f"| {way.name} | {way.parameters:,} | {median(found[way.name]):,.0f} | {ratio:.1f} |"
+        )
+
+
+def compared(
+    teacher: Checkpoint, student: Checkpoint, series: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both encoders' embeddings of the series."""
+    first, second = (PixelEncoder(c, _CPU).embed(series) for c in (teacher, student))
+    return first, second
+
+
+def agreement_table(found: Mapping[str, Mapping[str, Agreement]]) -> Iterator[str]:
+    """Markdown: a line a set of series, a column a vocabulary."""
+    names = list(next(iter(found.values())))
+    yield "| series | n | mean cosine | " + " | ".join(names) + " |"
+    yield "|---|---:|---:|" + "---:|" * len(names)
+    for place, by_vocabulary in found.items():
+        first = by_vocabulary[names[0]]
+        shares = " | ".join(f"{by_vocabulary[name].same:.1%}" for name in names)
+        yield f"| {place} | {first.pixels:,} | {first.cosine:.4f} | {shares} |"
+
+
+def class_table(found: Mapping[str, Agreement]) -> Iterator[str]:
+    """Markdown: a line a class, a column a set of series; share and, in brackets, series."""
+    classes = dict.fromkeys(c.name for one in found.values() for c in one.by_class)
+    yield "| the teacher's class | " + " | ".join(found) + " |"
+    yield "|---|" + "---:|" * len(found)
+    for name in classes:
+        cells = [
+            next((f"{c.same:.1%} ({c.pixels:,})" for c in one.by_class if c.name == name), "–")
+            for one in found.values()
+        ]
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def answers(
+    teacher: Checkpoint, student: Checkpoint, places: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Agreement]]:
+    """How far both agree, by set of series and vocabulary."""
+    vocabularies = {name: load_vocabulary(name) for name in (SHARPENED, OTHER)}
+    texts = {name: embed_for_checkpoint(v, teacher.card) for name, v in vocabularies.items()}
+    scale = teacher.card.logit_scale
+    found = {}
+    for place, series in places.items():
+        _say(f"{len(series):,} series: {place} …")
+        both = compared(teacher, student, series)
+        found[place] = {
+            name: agreement(*both, vocabulary, texts[name], scale)
+            for name, vocabulary in vocabularies.items()
+        }
+    return found
+
+
+def document(
+    teacher: Checkpoint,
+    speed: str,
+    found: Mapping[str, Mapping[str, Agreement]],
+    minutes: Mapping[str, float],
+    notice: str,
+) -> str:
+    """The whole result, Markdown."""
+    shape = teacher.card.architecture
+    training = teacher.card.training
+    spent = ", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items())
+    return f"""# A student
+
+Made by `{COMMAND}` on {os.cpu_count()} cores ({platform.machine()}, Linux). The teacher has the
+paper's sizes ({shape.depth} layers, {shape.dim} wide) and was trained for {training["minutes"]}
+minutes on made series; of the twelve classes it finds
+{teacher.card.metrics["accuracy, 12 classes, names"]:.0%}. The student has the default sizes of
+`timesen distil` and learned from {_STUDENT_PIXELS:,} other made series ({_BANK:,} in the bank,
+{_STEPS} steps of {_BATCH}), sharpened for {SHARPENED}. Minutes: {spent}.
+
+## Throughput
+
+{_THREADS} threads, {_TURNS} interleaved turns; "fast" is what mapping runs call (`PixelEncoder`).
+
+{speed}
+
+## Classes that teacher and student agree on
+
+Series that the student never learned from: made ones of another seed, and measured ones. It was not
+sharpened for {OTHER}.{notice}
+
+{chr(10).join(agreement_table(found))}
+
+{SHARPENED}, by class: share (series).
+
+{chr(10).join(class_table({place: one[SHARPENED] for place, one in found.items()}))}
+"""
+
+
+def main() -> None:
+    """Make teacher and student, measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--teacher", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    torch.set_num_threads(_THREADS)
+    places = {f"made, seed {_UNSEEN_SEED}": sample_series(_UNSEEN_SEED, _UNSEEN_PIXELS)[1]}
+    notice = ""
+    if (_SHARED / "PROVENANCE.md").is_file():
+        places |= real_series(_SHARED)
+    else:
+        notice = " No measured ones were at hand."
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _say("The teacher …")
+        teacher = made_teacher(arguments.teacher or folder / "teacher")
+        vocabulary: Vocabulary = load_vocabulary(SHARPENED)
+        text = embed_for_checkpoint(vocabulary, teacher.card)
+        _say("The student …")
+        series = sample_series(_STUDENT_SEED, _STUDENT_PIXELS)[1]
+        student, minutes = made_student(teacher, series, text, folder / "student")
+    found = answers(teacher, student, places)
+    _say("Throughput …")
+    ways = [
+        Way("the teacher's plain module", plain(teacher), _size(teacher)),
+        Way("the teacher, fast", PixelEncoder(teacher, _CPU).embed, _size(teacher)),
+        Way("the student, fast", PixelEncoder(student, _CPU).embed, _size(student)),
+    ]
+    speed = "\n".join(throughput_table(ways, throughput(ways, np.tile(series, (4, 1, 1)))))
+    result = document(teacher, speed, found, minutes, notice)
+    arguments.out.parent.mkdir(exist_ok=True)
+    arguments.out.write_text(result)
+    print(result)
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return sum(tensor.numel() for tensor in checkpoint.encoder.state_dict().values())
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
