@@ -93,6 +93,9 @@ def classify(
     level: Annotated[
         str | None, typer.Option("--level", metavar="class|parent", help="What the map shows.")
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Classes a pixel is given, in order (1…8).")
+    ] = None,
 ) -> int:
     """Ask a run's embeddings for other classes: a new map, without reading or encoding anything.
 
@@ -100,7 +103,7 @@ def classify(
     """
     from pipeline.kept_run import settings_of_kept
 
-    own = {"out": out, "classes": classes, "vocabulary": vocabulary, "level": level}
+    own = {"out": out, "classes": classes, "vocabulary": vocabulary, "level": level, "top_k": top_k}
     return _mapped(settings_of_kept(run_folder, {k: v for k, v in own.items() if v is not None}))
 
 

@@ -66,6 +66,7 @@ _OPTIONS = (
     _Option("reading.composite", str, _FROM, "median|geometric-median"),
     _Option("reading.substitute", list[str], _FROM, "B8A=B08"),
     _Option("reading.strict", bool, _FROM),
+    _Option("top_k", int, _HOW, "1…8"),
     _Option("steps", int, _HOW, "12|4|1"),
     _Option("cell_size", int, _HOW),
     _Option("batch_size", int, _HOW),

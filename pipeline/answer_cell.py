@@ -17,6 +17,7 @@ from pipeline.grid import PIXEL, Cell
 from pipeline.kept_embeddings import kept_blocks, read_embeddings, restored
 from pipeline.layout import COUNTS, ITEM, cell_key
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
+from pipeline.ranked import write_ranked
 from pipeline.run import Run
 from pipeline.storage import Store, public_url
 
@@ -32,8 +33,9 @@ def answer_cell(cell: Cell, run: Run) -> CellReport:
     began = time.perf_counter()
     source = Store(str(run.settings.embeddings))
     item = _item(source, cell)
-    classes = np.full(cell.shape, NODATA_CLASS, run.vocabulary.dtype)
-    confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
+    ranks = (run.settings.top_k, *cell.shape)
+    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
     answers = answers_of(run.vocabulary, run.text, run.card.logit_scale, device_at_hand())
     reading = 0.0
     one_core_a_thread()
@@ -41,8 +43,8 @@ def answer_cell(cell: Cell, run: Run) -> CellReport:
         start = time.perf_counter()
         stored = read_embeddings(source, cell_key(cell.tile.name, cell.id, name))
         reading += time.perf_counter() - start
-        place = block.slices()
-        classes[place], confidence[place] = answered(stored, answers)
+        place = (slice(None), *block.slices())
+        classes[place], confidence[place] = answered(stored, answers, run.settings.top_k)
     counts, resolution = _counts(source, cell, item)
     report = CellReport.from_item(item)
     spent = time.perf_counter() - began
@@ -50,8 +52,8 @@ def answer_cell(cell: Cell, run: Run) -> CellReport:
         run.store,
         run.manifest,
         cell,
-        classes,
-        confidence,
+        classes[0],
+        confidence[0],
         run.vocabulary,
         seconds={"read": reading, "classify": spent - reading},
         observed=Observed(
@@ -62,25 +64,27 @@ def answer_cell(cell: Cell, run: Run) -> CellReport:
             retries=report.retries,
         ),
         faults=report.faults,
+        kept=write_ranked(run, cell, classes, confidence),
     )
 
 
 @torch.inference_mode()
-def answered(stored: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Class values uint8/uint16 and confidence uint8, both (y, x), of int8 (dim, y, x)."""
+def answered(stored: np.ndarray, answers: Answers, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the pixels of int8 (dim, y, x) are, best first.
+
+    Class values uint8/uint16 and confidence uint8, both (most, y, x).
+    """
     dim, rows, columns = stored.shape
-    classes = np.full((rows, columns), NODATA_CLASS, answers.values.dtype)
-    confidence = np.full((rows, columns), NODATA_CONFIDENCE, np.uint8)
+    classes = np.full((most, rows, columns), NODATA_CLASS, answers.values.dtype)
+    confidence = np.full((most, rows, columns), NODATA_CONFIDENCE, np.uint8)
     for row in range(0, rows, _ROWS):
         part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
-        embeddings = restored(torch.from_numpy(part).to(answers.text.device))
-        place, share = (found.cpu().numpy() for found in answers.of(embeddings))
         seen = part.any(axis=1)
-        shape = (-1, columns)
-        classes[row : row + _ROWS] = np.where(seen, answers.values[place], NODATA_CLASS).reshape(
-            shape
-        )
-        confidence[row : row + _ROWS] = np.where(seen, share, NODATA_CONFIDENCE).reshape(shape)
+        embeddings = restored(torch.from_numpy(part[seen]).to(answers.text.device))
+        place, share = (found.cpu().numpy().T for found in answers.of(embeddings, most))
+        there = seen.reshape(-1, columns)
+        classes[: len(place), row : row + _ROWS][:, there] = answers.values[place]
+        confidence[: len(place), row : row + _ROWS][:, there] = share
     return classes, confidence
 
 

@@ -27,23 +27,31 @@ class Answers:
     logit_scale: float
     threshold: float | None
 
-    def of(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What each pixel is: place in `values` int64 (pixel,), and uint8 percent (pixel,).
+    def of(self, embeddings: torch.Tensor, most: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each pixel is, best first: places in `values` and percent, both (pixel, most).
 
-        It is what the text embedding of the highest logit stands for (logit_scale × cosine +
-        bias), and the percentage is the share of all that stand for the same in the softmax. A
-        pixel less similar to it than the threshold is none of these, with 0 %.
+        The places are int64, the percentages uint8. First comes what the text embedding of the
+        highest logit stands for (logit_scale × cosine + bias); the percentage is the share of all
+        that stand for the same in the softmax, and the others follow by it. A pixel less similar
+        to the first than the threshold is none of these, with 0 %. At most as many are given as
+        there are.
         """
         alone = len(self.groups) < len(self.values)  # every text stands for something of its own
         groups = None if alone else self.groups
-        scores = classify(embeddings, self.text, self.logit_scale, self.bias, groups=groups)
-        place = self.groups[scores.index[:, 0]]
-        shares = percent(scores.confidence[:, 0])
+        scores = classify(embeddings, self.text, self.logit_scale, self.bias, most, groups)
+        if scores.of_groups is None:
+            place, shares = self.groups[scores.index], scores.confidence
+        else:
+            first = self.groups[scores.index[:, :1]]
+            order = scores.of_groups.scatter(1, first, 2.0)  # above every share
+            place = order.topk(min(most, order.shape[1]), dim=1).indices
+            shares = scores.of_groups.gather(1, place)
+        rounded = percent(shares)
         if self.threshold is not None:
             beneath = scores.cosine[:, 0] < self.threshold
-            place = place.masked_fill(beneath, len(self.values) - 1)
-            shares = shares.masked_fill(beneath, 0)
-        return place, shares
+            place[beneath, 0] = len(self.values) - 1
+            rounded[beneath, 0] = 0
+        return place, rounded
 
 
 def answers_of(

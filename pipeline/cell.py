@@ -27,6 +27,7 @@ from pipeline.map_block import BlockMap, SeriesNotes, map_block
 from pipeline.observe import read_clear, read_series
 from pipeline.observe_month import read_month, series_of_months
 from pipeline.product import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
+from pipeline.ranked import write_ranked
 from pipeline.run import Run
 
 _STRIP = 256  # rows
@@ -88,12 +89,13 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
 
 def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
     """Put the blocks together and write the cell's files; its item comes last."""
-    classes = np.full(cell.shape, NODATA_CLASS, run.vocabulary.dtype)
-    confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
+    ranks = (run.settings.top_k, *cell.shape)
+    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
     notes: dict[str, SeriesNotes] = {}
     for part in maps:
-        classes[part.block.slices()] = part.classes
-        confidence[part.block.slices()] = part.confidence
+        place = (slice(None), *part.block.slices())
+        classes[place], confidence[place] = part.classes, part.confidence
         notes |= part.read
     faults = [*clear.faults, *(fault for note in notes.values() for fault in note.faults)]
     seconds = {
@@ -106,8 +108,8 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
         run.store,
         run.manifest,
         cell,
-        classes,
-        confidence,
+        classes[0],
+        confidence[0],
         run.vocabulary,
         seconds=seconds,
         observed=Observed(
@@ -118,7 +120,10 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
             retries=clear.retries + sum(note.retries for note in notes.values()),
         ),
         faults=_unique(faults),
-        kept=[part.kept for part in maps if part.kept is not None],
+        kept=[
+            *(part.kept for part in maps if part.kept is not None),
+            *write_ranked(run, cell, classes, confidence),
+        ],
     )
 
 

@@ -14,12 +14,14 @@ class Scores:
 
     `index` int64 (pixel, k): 0-based classes, best first; `cosine` float32 (pixel, k);
     `confidence` float32 (pixel, k), 0 … 1: the softmax over all classes of
-    logit_scale × cosine + bias, as CLIP's (Radford et al. 2021).
+    logit_scale × cosine + bias, as CLIP's (Radford et al. 2021); `of_groups` float32 (pixel,
+    group): the sums of it over groups of classes, if there are any.
     """
 
     index: torch.Tensor
     cosine: torch.Tensor
     confidence: torch.Tensor
+    of_groups: torch.Tensor | None = None
 
 
 @torch.inference_mode()
@@ -35,8 +37,8 @@ def classify(
 
     `embeddings` float (pixel, dim) and `text` float (class, dim), both of unit length; `bias`
     float (class,) is added to the logits; `most` is how many classes are given (at most all).
-    With `groups`, int64 (class,), a class's confidence is the sum of its group's. Classes are gone
-    through some at a time, with a running maximum and running sums.
+    `groups`, int64 (class,), are what their confidences are summed over. Classes are gone through
+    some at a time, with a running maximum and running sums.
     """
     pixels, k = len(embeddings), min(most, len(text))
     shown = len(text) if groups is None else int(groups.max()) + 1
@@ -62,8 +64,8 @@ def classify(
             summed = summed * scale + shares @ member
         highest = higher
     unbiased = logits if bias is None else logits - bias[index]
-    own = torch.exp(logits - highest) if groups is None else summed.gather(1, groups[index])
-    return Scores(index, unbiased / logit_scale, own / total)
+    of_groups = None if groups is None else summed / total
+    return Scores(index, unbiased / logit_scale, torch.exp(logits - highest) / total, of_groups)
 
 
 def percent(confidence: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,18 @@ from pipeline.settings import MapSettings, make_settings
 from pipeline.storage import Store, public_url
 
 # What embeddings do not depend on: the words, and the version of the software that asks.
-_FREE = ("vocabulary", "timesen", "keep_embeddings", "embeddings")
+_FREE = ("vocabulary", "timesen", "top_k", "keep_embeddings", "embeddings")
 
-_OWN = ("out", "vocabulary", "classes", "level", "keep_embeddings", "embeddings", "cluster")
+_OWN = (
+    "out",
+    "vocabulary",
+    "classes",
+    "level",
+    "top_k",
+    "keep_embeddings",
+    "embeddings",
+    "cluster",
+)
 """Settings that a run of another's embeddings does not take over."""
 
 

@@ -21,6 +21,8 @@ MOSAIC_PARTS = "mosaic"
 CLASS = "class.tif"
 CONFIDENCE = "confidence.tif"
 COUNTS = "clear_observations.tif"
+RANKED = "ranked.tif"
+RANKED_CONFIDENCE = "ranked_confidence.tif"
 ITEM = "item.json"
 
 

@@ -41,7 +41,7 @@ class SeriesNotes:
 
 @dataclass(frozen=True)
 class BlockMap:
-    """The classes of a block: class value uint8/uint16 and confidence uint8, both (y, x).
+    """The classes of a block, best first: value uint8/uint16, confidence uint8, both (k, y, x).
 
     `seconds` is the time of encoding and classifying; `read` what is known of the series it was
     made of, by band and place (bands of 20 m are shared by several blocks). `kept` is the name and
@@ -74,8 +74,9 @@ def map_block(
         tuple(_cut(part, place, block) for part, place in zip(parts, places, strict=True)),
         (block.height, block.width),
     )
-    classes = np.full(series.shape, NODATA_CLASS, run.vocabulary.dtype)
-    confidence = np.full(series.shape, NODATA_CONFIDENCE, np.uint8)
+    ranks = (run.settings.top_k, *series.shape)
+    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
     answers = answers_of(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
     keep = run.settings.keep_embeddings
     dim = run.card.architecture.embedding_dim if keep else 0
@@ -83,8 +84,9 @@ def map_block(
     seconds = {"encode": 0.0, "classify": 0.0}
     batches = batches_of(series, owned[block.slices()], encoder.batch_size)
     for done in _one_behind(_answered(batches, encoder, answers, seconds, run.settings)):
-        classes[done.rows, done.columns] = answers.values[done.place.cpu().numpy()]
-        confidence[done.rows, done.columns] = done.share.cpu().numpy()
+        place = done.place.cpu().numpy().T
+        classes[: len(place), done.rows, done.columns] = answers.values[place]
+        confidence[: len(place), done.rows, done.columns] = done.share.cpu().numpy().T
         if done.stored is not None:
             embeddings[done.rows, done.columns] = done.stored.cpu().numpy()
     bands = run.card.preprocessing.bands
@@ -119,7 +121,7 @@ def _answered(
         with turn:
             embeddings = encoder.embed(in_steps(pixels, settings.steps))
             encoded = time.perf_counter()
-            place, share = answers.of(embeddings)
+            place, share = answers.of(embeddings, settings.top_k)
             stored = quantised(embeddings) if settings.keep_embeddings else None
             ended = time.perf_counter()
         seconds["encode"] += encoded - began

@@ -186,6 +186,7 @@ def _asked(
             "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),
         },
         "reading": settings.reading.model_dump(mode="json"),
+        **({"top_k": settings.top_k} if settings.top_k > 1 else {}),
         **({"steps": settings.steps} if settings.steps != 12 else {}),
         **({"keep_embeddings": True} if settings.keep_embeddings else {}),
         **({"embeddings": True} if settings.embeddings else {}),

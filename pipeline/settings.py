@@ -87,6 +87,9 @@ class MapSettings(SearchSettings):
     batch_size: int | None = Field(
         None, ge=1, description="pixels encoded at once; default: what suits the device"
     )
+    top_k: int = Field(
+        1, ge=1, le=8, description="classes a pixel is given in order, with the margin; 1: its own"
+    )
     keep_embeddings: bool = Field(
         False,
         description="keep each pixel's embedding (int8), to ask for other classes later",

@@ -24,7 +24,7 @@ EXTENSIONS = {
         "file": "v2.1.0",
     }.items()
 }
-_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _COPERNICUS = {
     "name": "European Union, Copernicus Sentinel-2",
     "roles": ["licensor", "producer"],
@@ -189,7 +189,7 @@ def _class_asset(vocabulary: Vocabulary, report: CellReport | None) -> dict[str,
     band = {"name": "class", "data_type": vocabulary.dtype.name, "nodata": 0}
     return {
         "title": "Class",
-        "type": _COG,
+        "type": COG,
         "roles": ["data"],
         "bands": [{**band, "description": vocabulary.title}],
         "raster:bands": [_raster_band(vocabulary.dtype.name, 0)],
@@ -202,7 +202,7 @@ def _confidence_asset() -> dict[str, Any]:
     return {
         "title": "Confidence",
         "description": "Softmax over the classes of the scaled cosine, of the class given",
-        "type": _COG,
+        "type": COG,
         "roles": ["data"],
         "bands": [band],
         "raster:bands": [{**_raster_band("uint8", 255), "unit": "%"}],
@@ -217,7 +217,7 @@ def _counts_asset(cell: Cell, scale: float) -> dict[str, Any]:
     return {
         "title": "Clear observations",
         "description": "Clear acquisitions that were read of each pixel, by month",
-        "type": _COG,
+        "type": COG,
         "roles": ["metadata"],
         "gsd": step,
         "proj:shape": [round(rows / scale), round(columns / scale)],

@@ -46,7 +46,7 @@ def text() -> TextEmbeddings:
 
 def shown(answers: Answers, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place, percent = answers.of(torch.from_numpy(pixels))
-    return answers.values[place.numpy()], percent.numpy()
+    return answers.values[place[:, 0].numpy()], percent[:, 0].numpy()
 
 
 def plainly(
@@ -105,3 +105,18 @@ def test_a_parent_is_that_of_the_nearest_class(text: TextEmbeddings, pixels: np.
     np.testing.assert_array_equal(
         of_parent[of_class < 255], np.where(of_class < 20, 2, 3)[of_class < 255]
     )
+
+
+@pytest.mark.parametrize("level", ["class", "parent"])
+def test_ranks_follow_their_shares(text: TextEmbeddings, pixels: np.ndarray, level: str) -> None:
+    asked = vocabulary(level=level, background=("a wall", "a cat"))
+    answers = answers_of(asked, text, SCALE, torch.device("cpu"))
+    place, percent = answers.of(torch.from_numpy(pixels), most=8)
+    assert place.shape == percent.shape == (len(pixels), len(asked.legend))
+    alone, share = answers.of(torch.from_numpy(pixels))
+    assert torch.equal(place[:, :1], alone)
+    assert torch.equal(percent[:, :1], share)
+    assert all(len(set(row)) == len(row) for row in place.tolist())
+    later = percent[:, 1:].int()
+    assert (later[:, :-1] >= later[:, 1:]).all()
+    assert (percent.int().sum(dim=1) - 100).abs().max() <= 3  # roundings

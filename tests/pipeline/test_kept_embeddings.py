@@ -24,7 +24,14 @@ from pipeline.kept_embeddings import (
     restored,
 )
 from pipeline.kept_run import settings_of_kept
-from pipeline.layout import CLASS, CONFIDENCE, COUNTS, cell_key
+from pipeline.layout import (
+    CLASS,
+    CONFIDENCE,
+    COUNTS,
+    RANKED,
+    RANKED_CONFIDENCE,
+    cell_key,
+)
 from pipeline.product import finished_cells, finished_items
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
@@ -197,3 +204,21 @@ def test_a_damaged_file_is_named(kept: PreparedRun, tmp_path: Path) -> None:
     (tmp_path / "e.tif").write_bytes(json.dumps({"no": "raster"}).encode())
     with pytest.raises(OutputError, match="no embeddings that can be read"):
         read_embeddings(Store(str(tmp_path)), "e.tif")
+
+
+def test_classes_in_order(kept: PreparedRun, prepare: Prepare, tmp_path: Path) -> None:
+    whole = prepare(cell_size=64, top_k=3)
+    finish(whole)
+    ranked, shares = raster_of(whole, RANKED), raster_of(whole, RANKED_CONFIDENCE).astype(int)
+    assert (len(ranked), len(shares)) == (3, 4)
+    np.testing.assert_array_equal(ranked[0], raster_of(whole, CLASS)[0])
+    np.testing.assert_array_equal(shares[0], raster_of(whole, CONFIDENCE)[0])
+    seen = ranked[0] > 0
+    assert (shares[:, ~seen] == 255).all()
+    np.testing.assert_array_equal(shares[3][seen], (shares[0] - shares[1])[seen])
+    assert (ranked[0] != ranked[1])[seen].all()
+    (item,) = finished_items(whole.run.store, whole.run.manifest.fingerprint)
+    assert {"ranked", "ranked_confidence"} <= item["assets"].keys()
+    asked = asking(kept, tmp_path / "asked", vocabulary="sample-landscape", top_k=3)
+    finish(asked)
+    assert (raster_of(asked, RANKED) == ranked)[0][seen].mean() >= 0.995
