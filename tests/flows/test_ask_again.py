@@ -71,7 +71,7 @@ def test_a_heat_map(
     values = shown(place)
     np.testing.assert_array_equal(values != 65535, shown(mapped / "class.vrt") > 0)
     west, south, east, north = (float(edge) for edge in sample_archive.region.split(","))
-    like = f"{(west + east) / 2},{(south + north) / 2}"
+    like = f"{west + (east - west) * 0.3},{south + (north - south) * 0.6}"
     out = mapped.parent / "like"
     assert run(["query", str(mapped), "--like", like, "--out", str(out)]) == 0
     assert shown(out / "similarity.vrt")[shown(out / "similarity.vrt") != 65535].max() >= 9_999
