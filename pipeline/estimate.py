@@ -164,8 +164,18 @@ def measured_encode_rate(checkpoint: Checkpoint) -> float:
     """Pixels a second that this machine encodes, on its GPU where it has one (about a second).
 
     On the CPU each core encodes its own pixels, as workers do. The fastest of several batches
-    counts: the first ones of a process are slow, and so is one that shares its core.
+    counts: the first ones of a process are slow, and so is one that shares its core. A checkpoint
+    is measured once in a process.
     """
+    if checkpoint.fingerprint not in _measured:
+        _measured[checkpoint.fingerprint] = _encode_rate(checkpoint)
+    return _measured[checkpoint.fingerprint]
+
+
+_measured: dict[str, float] = {}
+
+
+def _encode_rate(checkpoint: Checkpoint) -> float:
     preprocessing = checkpoint.card.preprocessing
     shape = (_PROBE, preprocessing.months, len(preprocessing.bands))
     series = np.full(shape, 1000, np.uint16)
