@@ -1,6 +1,6 @@
 """Encoding beside the plain module: throughput, operations, and what is lost.
 
-`python -m tests.benchmarks.bench_encoder`, about four minutes on two cores; writes
+`python -m tests.benchmarks.bench_encoder`, about three minutes on two cores; writes
 tests/benchmarks/results/encoder.md.
 """
 
@@ -27,7 +27,7 @@ from tests.benchmarks.real_series import TABLES, read_real_series
 
 RESULT = Path(__file__).parent / "results" / "encoder.md"
 SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-TURNS, PIXELS = 9, 1024
+TURNS, PIXELS = 7, 512
 NAMES = ("plain", "fast", "OpenVINO")
 BATCHES = (32, 64, 128, 256, 512)
 VOCABULARY = "lucas-land-cover"
