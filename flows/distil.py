@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from flows.distil_settings import DistilSettings
 from flows.progress import RunProgress, tell
 from models.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
-from models.distil import Bank, Progress, label, student_config, train_student
+from models.distil import Bank, Progress, embed_all, label, student_config, train_student
 from models.encoder import Encoder, EncoderConfig
-from models.inference import PixelEncoder, device_at_hand
+from models.inference import device_at_hand
 from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary import Vocabulary, load_vocabulary
 from pipeline.drawn_series import DrawnSeries, draw_series, series_of_file
@@ -105,7 +105,7 @@ def measure(
     learned = Checkpoint(
         student, card.model_copy(update={"architecture": student.config}), "", teacher.path
     )
-    wanted, given = (PixelEncoder(c, device_at_hand()).embed(series) for c in (teacher, learned))
+    wanted, given = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
     found = agreement(wanted, given, vocabulary, text, card.logit_scale)
     get_run_logger().info("%.1f %% of %s series agree", 100 * found.same, found.pixels)
     return found

@@ -5,7 +5,9 @@ many times. The bank holds the given series and many more that lie between and a
 varied is varied before the teacher sees it, so every label is exact.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +23,7 @@ Progress = Callable[[float], None]
 """Is told the share that is done, 0 … 1."""
 
 _RATE, _DECAY, _WARM, _STEEPEST = 3e-3, 0.01, 0.15, 1.0
-_LABELLED = 2048  # series labelled between two words on progress
+_EMBEDDED = 2048  # series embedded between two words on progress
 _VARIED = 8192  # series varied at once, which bounds the memory
 
 
@@ -93,14 +95,28 @@ def label(
     On the device at hand. `series` is uint16 (n, 12, band).
     """
     made = varied(series, count, np.random.default_rng([seed, 1]))
-    encoder = PixelEncoder(teacher, device_at_hand())
-    parts = []
-    for start in range(0, count, _LABELLED):
-        parts.append(encoder.embed(made[start : start + _LABELLED]).cpu())
-        if progress is not None:
-            progress(min(1.0, (start + _LABELLED) / count))
+    return Bank(made, embed_all(teacher, made, progress))
+
+
+def embed_all(
+    checkpoint: Checkpoint, series: np.ndarray, progress: Progress | None = None
+) -> torch.Tensor:
+    """Embeddings of series on the device at hand, float32 (n, dim), on the CPU.
+
+    `series` is uint16 (n, 12, band), n 1 or more.
+    """
+    encoder = PixelEncoder(checkpoint, device_at_hand())
+    parts = np.split(series, range(_EMBEDDED, len(series), _EMBEDDED))
+    found = []
+    # On a CPU, a thread has one core.
+    threads = 1 if encoder.device.type == "cuda" else os.cpu_count()
+    with ThreadPoolExecutor(threads) as pool:
+        for embeddings in pool.map(lambda part: encoder.embed(part).cpu(), parts):
+            found.append(embeddings)
+            if progress is not None:
+                progress(len(found) / len(parts))
     # A clone, since what is made in inference mode takes no part in training.
-    return Bank(made, torch.cat(parts).clone())
+    return torch.cat(found).clone()
 
 
 def train_student(

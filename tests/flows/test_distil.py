@@ -37,7 +37,7 @@ def test_a_student_of_the_sample(
     command = ["distil", "sample", "--series", str(series), "--out", str(out)]
     sizes = ["--dim", "64", "--vocabulary", "cropland"]
     with connected(users_server):
-        assert run([*command, *sizes, "--bank", "2000", "--steps", "250", "--batch", "128"]) == 0
+        assert run([*command, *sizes, "--bank", "1000", "--steps", "120", "--batch", "128"]) == 0
     said = capsys.readouterr().out
     student, teacher = load_checkpoint(out), load_checkpoint("sample")
     assert f"fingerprint {student.fingerprint}" in said
@@ -52,7 +52,7 @@ def test_a_student_of_the_sample(
     assert card.training["teacher"] == "sample"
     assert card.training["teacher's fingerprint"] == teacher.fingerprint
     assert card.training["series"] == "400 series of made.npy, 320 of them to learn from"
-    assert card.training["steps"] == 250
+    assert card.training["steps"] == 120
     assert set(card.training["versions"]) == {"timesen", "torch", "numpy"}
     assert card.metrics["held-out series"] == 80
     assert card.metrics["same class as the teacher, cropland"] > 0.9
