@@ -26,7 +26,7 @@ from pipeline.mgrs_tiles import (
 from pipeline.region import Region
 
 __all__ = [
-    "PIXEL", "SOURCE_BLOCK", "Cell", "Tile", "cells_of", "owned_pixels", "parse_tile",
+    "PIXEL", "SOURCE_BLOCK", "Cell", "Tile", "cell_in", "cells_of", "owned_pixels", "parse_tile",
     "region_near", "tile_at", "tiles_of",
 ]  # fmt: skip
 
@@ -107,8 +107,7 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     2048, source blocks of 1024 pixels fall into one cell each, at 10 m and at 20 m.
     """
     left, top = tile.grid_origin
-    first_row = (top - tile.northing - SQUARE) // PIXEL
-    first_column = (tile.easting - left) // PIXEL
+    first_row, first_column = _first_pixel(tile)
     side = SQUARE // PIXEL
     near = region_near(tile, region)
     area = _projected(near.geometry, tile.epsg, _CHORD)
@@ -120,16 +119,24 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     end_row = min(first_row + side - 1, (top - south) // PIXEL)
     begin_column = max(first_column, (west - left) // PIXEL)
     end_column = min(first_column + side - 1, (east - left) // PIXEL)
-    cells = []
-    for row in range(begin_row // cell_size, end_row // cell_size + 1):
-        for column in range(begin_column // cell_size, end_column // cell_size + 1):
-            r0, r1 = _clipped(row * cell_size, cell_size, first_row, side)
-            c0, c1 = _clipped(column * cell_size, cell_size, first_column, side)
-            block = Cell(tile, row, column, r0, c0, r1 - r0, c1 - c0)
-            trimmed = _trimmed(block, owned_pixels(block, near))
-            if trimmed:
-                cells.append(trimmed)
-    return tuple(cells)
+    cells = [
+        cell_in(tile, near, row, column, cell_size)
+        for row in range(begin_row // cell_size, end_row // cell_size + 1)
+        for column in range(begin_column // cell_size, end_column // cell_size + 1)
+    ]
+    return tuple(cell for cell in cells if cell)
+
+
+def cell_in(
+    tile: Tile, region: Region, row: int, column: int, cell_size: int = 2048
+) -> Cell | None:
+    """The cell of `cells_of` in a block of a tile; None where it owns no pixel of the region."""
+    first_row, first_column = _first_pixel(tile)
+    side = SQUARE // PIXEL
+    r0, r1 = _clipped(row * cell_size, cell_size, first_row, side)
+    c0, c1 = _clipped(column * cell_size, cell_size, first_column, side)
+    block = Cell(tile, row, column, r0, c0, r1 - r0, c1 - c0)
+    return _trimmed(block, owned_pixels(block, region))
 
 
 def region_near(tile: Tile, region: Region) -> Region:
@@ -225,6 +232,12 @@ def _trimmed(block: Cell, owned: np.ndarray) -> Cell | None:
         int(bottom - top),
         int(right - left),
     )
+
+
+def _first_pixel(tile: Tile) -> tuple[int, int]:
+    """Row and column, in the tile's grid, of the first pixel of its square."""
+    left, top = tile.grid_origin
+    return (top - tile.northing - SQUARE) // PIXEL, (tile.easting - left) // PIXEL
 
 
 def _clipped(start: int, length: int, first: int, side: int) -> tuple[int, int]:
