@@ -29,3 +29,7 @@ class CatalogUnavailable(WorldError):
 
 class OutputUnwritable(WorldError):
     """Storage that refused a write: full, read-only or unreachable."""
+
+
+class DatasetError(UserError):
+    """A table of series or of ground views, or a training set, that is damaged or does not fit."""

@@ -1,0 +1,77 @@
+"""Training sets made for tests: random series, ground views and labels, written as `pack` does."""
+
+import numpy as np
+import pyarrow as pa
+
+from models.preprocessing import BANDS
+from pipeline.dataset_card import DatasetCard, GroundSide
+from pipeline.set_writer import SetWriter
+from pipeline.shards import fixed_lists, ground_lists
+from pipeline.spatial_split import SPLITS, SplitRule
+from pipeline.storage import Store
+
+CLASSES = ("forest", "maize", "water")
+
+
+def made_set(
+    address: str,
+    *,
+    train: int = 200,
+    held_out: int = 40,
+    views: int = 3,
+    dim: int = 16,
+    shard_rows: int = 23,
+    bands: tuple[str, ...] = BANDS,
+    seed: int = 0,
+) -> DatasetCard:
+    """A training set of so many rows for training, and so many each for validation and test.
+
+    Ids count from 0 over all parts: "p0", …; a row has 1 … `views` views, all alike in direction to
+    its class's own, and a label "cover" that every tenth lacks. Every twelfth month is missing.
+    """
+    draw = np.random.default_rng(seed)
+    ground = GroundSide(kind="photos", tower="clip:made", revision="r", dim=dim, views=views)
+    writer = SetWriter(Store(address), bands, ground, {"cover": CLASSES})
+    centres = draw.standard_normal((len(CLASSES), dim))
+    first = 0
+    for split in SPLITS:
+        rows = train if split == "train" else held_out
+        for start in range(0, rows, shard_rows):
+            count = min(shard_rows, rows - start)
+            writer.write(split, _table(draw, centres, first, count, views, len(bands)))
+            first += count
+    return writer.finish(SplitRule(), {}, ["made for a test"], {})
+
+
+def _table(
+    draw: np.random.Generator, centres: np.ndarray, first: int, count: int, views: int, bands: int
+) -> pa.Table:
+    label = draw.integers(0, len(CLASSES), count)
+    series = draw.integers(1, 3000, (count, 12, bands)) + 1000 * label[:, None, None]
+    series[draw.random((count, 12)) < 1 / 12] = 0
+    counts = draw.integers(1, views + 1, count)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    owner = np.repeat(label, counts)
+    made = centres[owner] + 0.3 * draw.standard_normal((offsets[-1], centres.shape[1]))
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    names = [CLASSES[value] if (first + row) % 10 else None for row, value in enumerate(label)]
+    return pa.table(
+        {
+            "id": [f"p{first + row}" for row in range(count)],
+            "lon": draw.uniform(0, 10, count),
+            "lat": draw.uniform(45, 55, count),
+            "year": np.full(count, 2018, np.int32),
+            "series": fixed_lists(series.astype(np.uint16)),
+            "clear": fixed_lists(np.full((count, 12), 3, np.uint16)),
+            "photo_key": pa.nulls(count, pa.string()),
+            "label_cover": pa.array(names, pa.string()),
+            "block": ["1"] * count,
+            "ground": ground_lists(offsets, made.astype(np.float16)),
+            "views": _lists(offsets, [str(view) for size in counts for view in range(size)]),
+            "keys": _lists(offsets, owner.astype(np.int64)),
+        }
+    )
+
+
+def _lists(offsets: np.ndarray, values: object) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
