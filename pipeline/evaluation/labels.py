@@ -1,0 +1,122 @@
+"""Labels of points → classes of a vocabulary: by name, code, number, or the parent's."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.vocabulary import Vocabulary
+from models.vocabulary_class import VocabularyParent
+
+NO_CLASS = -1
+"""The place of a label that is none of the classes."""
+
+Level = Literal["class", "parent"]
+
+_FINER = re.compile(r"(\d|\.|x\d)[\w.]*", re.IGNORECASE)  # what follows "B" in "B11" and "Bx1"
+_BEGINS_FINER = re.compile(r"[A-Za-z].*|\d{2,}")
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedLabels:
+    """What labels mean in a vocabulary.
+
+    `index` int64 (n,): the place in `vocabulary.classes`, or in `vocabulary.parents` where `level`
+    says so, or `NO_CLASS`. `unknown` are the labels that mean none, with how often they occur, the
+    most frequent first; `blank` counts those that are not given. `finer` are labels that were taken
+    for the class whose code they refine ("B11" → "Cropland", of code B).
+    """
+
+    index: np.ndarray
+    level: Level
+    unknown: Mapping[str, int]
+    blank: int
+    finer: Mapping[str, str]
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which labels are a class: bool (n,)."""
+        return self.index != NO_CLASS
+
+
+def match_labels(
+    labels: Sequence[str | None], vocabulary: Vocabulary, level: Level | None = None
+) -> MatchedLabels:
+    """The classes that labels name, whatever their case and the spaces around them.
+
+    A label is a class's name, its code, its number where it has no code, or a finer code of a
+    nomenclature whose codes begin with their parent's (LUCAS, EUNIS, CORINE). Labels may be parents
+    as well: then all are compared as parents (`level` "parent"), which happens by itself where more
+    labels are a parent alone than are a class. At `level` "class" such labels are unknown.
+    """
+    counts = Counter(text_of(label) for label in labels)
+    blank = counts.pop("", 0)
+    of_class = {label: _place(label, vocabulary.classes) for label in counts}
+    of_parent = {label: _place(label, vocabulary.parents) for label in counts}
+    if level is None:
+        alone = sum(
+            counts[label]
+            for label, place in of_parent.items()
+            if place != NO_CLASS and of_class[label] == NO_CLASS
+        )
+        classes = sum(counts[label] for label, place in of_class.items() if place != NO_CLASS)
+        level = "parent" if alone > classes else "class"
+    if level == "parent":
+        lifted = vocabulary.parent_index
+        places = {
+            label: of_parent[label] if place == NO_CLASS else int(lifted[place])
+            for label, place in of_class.items()
+        }
+    else:
+        places = of_class
+    shown: Sequence[VocabularyParent] = (
+        vocabulary.parents if level == "parent" else vocabulary.classes
+    )
+    return MatchedLabels(
+        index=np.array([places.get(text_of(label), NO_CLASS) for label in labels], np.int64),
+        level=level,
+        unknown={label: n for label, n in counts.most_common() if places[label] == NO_CLASS},
+        blank=blank,
+        finer={
+            label: shown[place].name
+            for label, place in places.items()
+            if place != NO_CLASS and not _is_exact(label, vocabulary)
+        },
+    )
+
+
+def text_of(label: str | None) -> str:
+    """A label without the spaces around it; empty where there is none."""
+    return "" if label is None else label.strip()
+
+
+def _is_exact(label: str, vocabulary: Vocabulary) -> bool:
+    keys = {key for entry in (*vocabulary.classes, *vocabulary.parents) for key in _keys(entry)}
+    return label.casefold() in keys
+
+
+def _keys(entry: VocabularyParent) -> tuple[str, str]:
+    """What an entry is called by, without case."""
+    other = str(entry.value) if entry.code is None else entry.code
+    return entry.name.strip().casefold(), other.casefold()
+
+
+def _place(label: str, entries: Sequence[VocabularyParent]) -> int:
+    """The place of the entry that a label names: by name, else by code, else by a finer code."""
+    wanted = label.casefold()
+    keys = [_keys(entry) for entry in entries]
+    for which in (0, 1):
+        for place, key in enumerate(keys):
+            if key[which] == wanted:
+                return place
+    best, longest = NO_CLASS, 0
+    for place, entry in enumerate(entries):
+        code = entry.code
+        if code is None or not _BEGINS_FINER.fullmatch(code) or len(code) <= longest:
+            continue
+        if wanted.startswith(code.casefold()) and _FINER.fullmatch(label[len(code) :]):
+            best, longest = place, len(code)
+    return best

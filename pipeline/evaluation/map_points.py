@@ -1,0 +1,134 @@
+"""Reference points, and what a finished map shows at them."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from pyproj import Transformer
+from rasterio.errors import RasterioError
+
+from pipeline.cell_report import PREFIX
+from pipeline.errors import OutputError
+from pipeline.layout import CLASS, cell_key
+from pipeline.point_file import PointsError, read_frame
+from pipeline.product import NODATA_CLASS
+from pipeline.storage import Store, public_url
+
+OUTSIDE = -1
+"""The class of a point that lies in no cell."""
+_READERS = 8
+_NEAR = 12.0  # degrees from a zone's central meridian: further, UTM's formulas give no places
+
+
+@dataclass(frozen=True, eq=False)
+class ReferencePoints:
+    """Points with a label: `lon`, `lat` float64 (n,), degrees of WGS 84, NaN for no place."""
+
+    lon: np.ndarray
+    lat: np.ndarray
+    labels: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_reference(path: Path, label: str) -> ReferencePoints:
+    """The points of a vector file of any CRS, or of a table with lon and lat, and their labels.
+
+    Raises PointsError for a file that is none, holds no point, or has no such column.
+    """
+    frame = read_frame(path)
+    if label not in frame.columns:
+        columns = ", ".join(str(name) for name in frame.columns if name not in ("lon", "lat"))
+        raise PointsError(
+            str(path),
+            f"it has no column {label!r}; its columns are {columns}",
+            "Name the column of the reference classes by --label",
+        )
+    if not len(frame):
+        raise PointsError(str(path), "it holds no point", "Give reference points")
+    return ReferencePoints(
+        lon=frame["lon"].to_numpy(np.float64),
+        lat=frame["lat"].to_numpy(np.float64),
+        labels=tuple(_label(value) for value in frame[label]),
+    )
+
+
+def classes_at(
+    store: Store, items: Sequence[Mapping[str, Any]], lon: np.ndarray, lat: np.ndarray
+) -> np.ndarray:
+    """What the map shows at places: int64 (n,) of class values, 0 nodata, `OUTSIDE` in no cell.
+
+    `items` are the finished cells' STAC items; `lon`, `lat` float64 (n,), NaN for no place. A place
+    belongs to the pixel that it lies in, and every pixel to one cell: where cells of two zones
+    cover it, the one that owns it has a class. Raises OutputError for a raster that cannot be read.
+    """
+    found = np.full(len(lon), OUTSIDE, np.int64)
+    pixels = _pixels_by_zone(items, lon, lat)
+
+    def read(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        properties = item["properties"]
+        x, y = pixels[properties["proj:code"]]
+        rows, columns = properties["proj:shape"]
+        column, row = ~Affine(*properties["proj:transform"]) * (x, y)
+        with np.errstate(invalid="ignore"):  # NaN lies nowhere
+            inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        points = np.flatnonzero(inside)
+        if not len(points):
+            return points, np.empty(0, np.int64)
+        classes = _classes(store, str(properties[f"{PREFIX}tile"]), str(item["id"]))
+        return points, classes[row[points].astype(int), column[points].astype(int)]
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for points, values in pool.map(read, items):
+            found[points] = np.maximum(found[points], values)
+    return found
+
+
+def _pixels_by_zone(
+    items: Sequence[Mapping[str, Any]], lon: np.ndarray, lat: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The places in each CRS of the cells, NaN where they lie far from its zone."""
+    places = {}
+    for code in sorted({str(item["properties"]["proj:code"]) for item in items}):
+        middle = int(code.removeprefix("EPSG:")) % 100 * 6 - 183
+        near = np.abs((lon - middle + 180) % 360 - 180) < _NEAR
+        x, y = np.full(len(lon), np.nan), np.full(len(lon), np.nan)
+        to_zone = Transformer.from_crs(4326, code, always_xy=True)
+        x[near], y[near] = to_zone.transform(lon[near], lat[near])
+        places[code] = (x, y)
+    return places
+
+
+def _classes(store: Store, tile: str, cell: str) -> np.ndarray:
+    key = cell_key(tile, cell, CLASS)
+    try:
+        with (
+            rasterio.Env(**store.gdal_options()),
+            rasterio.open(store.gdal_path(key)) as raster,
+        ):
+            classes: np.ndarray = raster.read(1)
+            return classes
+    except RasterioError as error:
+        raise OutputError(
+            public_url(store.path(key)), "it cannot be read", "Map the cell again, then evaluate"
+        ) from error
+
+
+def _label(value: Any) -> str | None:
+    """A cell of a table as text: whole numbers without a point, None where nothing is written."""
+    if value is None or value != value:  # NaN, NaT
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def is_mapped(values: np.ndarray) -> np.ndarray:
+    """Which places have a class: bool (n,)."""
+    return (values != OUTSIDE) & (values != NODATA_CLASS)

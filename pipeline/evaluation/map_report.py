@@ -1,0 +1,172 @@
+"""A map's accuracy as files: evaluation.json, report.md, confusion.png."""
+
+import json
+from typing import Any
+
+from pipeline.evaluation.area_accuracy import FEWEST, Estimate
+from pipeline.evaluation.figures import confusion_figure
+from pipeline.evaluation.map_evaluation import MapEvaluated
+from pipeline.evaluation.tables import percent, plain, table
+from pipeline.storage import Store
+
+NUMBERS, REPORT, CONFUSION = "evaluation.json", "report.md", "confusion.png"
+_LISTED = 20
+
+
+def write_map_report(store: Store, found: MapEvaluated) -> str:
+    """Write the report's files to a folder; gives the report, Markdown. Raises OutputUnwritable."""
+    accuracy = found.accuracy
+    title = f"{found.about['title']}, {found.about['period']}"
+    store.write(
+        CONFUSION,
+        confusion_figure(accuracy.proportions, found.names, title, "map", "reference"),
+    )
+    report = "\n".join(_lines(found)) + "\n"
+    store.write(REPORT, report.encode())
+    numbers = json.dumps(_numbers(found), indent=1, ensure_ascii=False)
+    store.write(NUMBERS, numbers.encode() + b"\n")
+    return report
+
+
+def _numbers(found: MapEvaluated) -> dict[str, Any]:
+    accuracy = found.accuracy
+    return {
+        "map": plain(found.about),
+        "points": plain(found.points),
+        "unknown labels": dict(found.labels.unknown),
+        "labels of finer codes": dict(found.labels.finer),
+        "overall accuracy": _estimate(accuracy.overall),
+        "hectares": accuracy.hectares,
+        "classes left out": accuracy.left_out,
+        "classes": [
+            {
+                "name": entry.name,
+                "mapped points": entry.mapped_points,
+                "reference points": entry.reference_points,
+                "user's accuracy": _estimate(entry.users),
+                "producer's accuracy": _estimate(entry.producers),
+                "share of the area": _estimate(entry.share),
+                "hectares": _estimate(entry.area),
+                "hectares as mapped": entry.mapped,
+            }
+            for entry in accuracy.by_class
+        ],
+        "confusion": {
+            "classes": list(found.names),
+            "rows": "map",
+            "columns": "reference",
+            "points": plain(accuracy.counts),
+            "proportion of the area": plain(accuracy.proportions),
+        },
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, float] | None:
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "standard error": found.standard_error,
+        "95 % interval, to either side": found.half_width,
+    }
+
+
+def _lines(found: MapEvaluated) -> list[str]:
+    accuracy, used = found.accuracy, found.points
+    shown = [c for c in accuracy.by_class if c.mapped_points or c.reference_points or c.mapped]
+    shown.sort(key=lambda entry: -entry.area.value)
+    lines = [
+        f"# Accuracy of {found.about['title']}, {found.about['period']}",
+        "",
+        f"Overall accuracy **{_share(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, by "
+        f"{used.used:,} reference points ({found.about['points']}, column "
+        f"`{found.about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
+        "weigh as much as the area of the map's class that they lie in. They hold where points "
+        "were drawn at random, or on a grid, over the map or within its classes.",
+        "",
+        "## By class",
+        "",
+        *table(
+            ["class", "points", "user's accuracy", "producer's accuracy", "area, ha", "mapped, ha"],
+            [
+                [
+                    entry.name,
+                    f"{entry.mapped_points:,} / {entry.reference_points:,}",
+                    _share(entry.users),
+                    _share(entry.producers),
+                    f"{entry.area.value:,.0f} ± {entry.area.half_width:,.0f}",
+                    f"{entry.mapped:,.0f}",
+                ]
+                for entry in shown
+            ],
+        ),
+        "",
+        "*Points*: mapped as the class / of the class by reference. *User's accuracy*: of what is "
+        "mapped as it, the share that is of it. *Producer's*: of what is of it, the share that is "
+        "mapped as it. *Area*: of the class as the references correct it; *mapped*: as counted on "
+        "the map.",
+        "",
+        "![Confusion by area](confusion.png)",
+        "",
+        "## Confusion: points",
+        "",
+        *_matrix(found, accuracy.counts.tolist(), "{:,}"),
+        "",
+        "Rows are the map's classes, columns the references'.",
+        "",
+        "## Confusion: share of the area",
+        "",
+        *_matrix(found, accuracy.proportions.tolist(), "{:.4f}"),
+        "",
+        "## Points",
+        "",
+        *_points(found),
+    ]
+    return [*lines, "", f"{found.about['attribution']}."]
+
+
+def _matrix(found: MapEvaluated, values: list[list[Any]], form: str) -> list[str]:
+    accuracy = found.accuracy
+    occurring = accuracy.counts.sum(axis=0) + accuracy.counts.sum(axis=1) > 0
+    places = [k for k, occurs in enumerate(occurring) if occurs]
+    if len(places) > _LISTED:
+        return [f"{len(places)} classes: see evaluation.json and the picture."]
+    return table(
+        ["map", *(found.names[k] for k in places)],
+        [[found.names[k], *(form.format(values[k][j]) for j in places)] for k in places],
+    )
+
+
+def _points(found: MapEvaluated) -> list[str]:
+    used, labels = found.points, found.labels
+    reasons = {
+        "outside of every finished cell": used.outside,
+        "on nodata": used.on_nodata,
+        "without a place": used.no_place,
+        "without a label": used.no_label,
+        "with a label that the vocabulary does not know": used.unknown_label,
+        f"in classes of the map with fewer than {FEWEST} points": used.left_out,
+    }
+    lines = [f"{used.used:,} of {used.given:,} points are used."]
+    lines += [f"- {count:,} {reason}" for reason, count in reasons.items() if count]
+    if labels.unknown:
+        listed = ", ".join(f"{k} ({n})" for k, n in list(labels.unknown.items())[:_LISTED])
+        lines.append(f"- labels unknown to the vocabulary, over all points: {listed}")
+    if labels.finer:
+        listed = ", ".join(f"{k} as {name}" for k, name in list(labels.finer.items())[:_LISTED])
+        lines.append(f"- finer codes taken for their class: {listed}")
+    if labels.level == "parent":
+        lines.append("- classes are compared by their parents")
+    if found.accuracy.left_out:
+        lost = sum(found.accuracy.left_out.values())
+        share = lost / (lost + found.accuracy.hectares)
+        listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in found.accuracy.left_out.items())
+        lines.append(
+            f"- {percent(share)} of the map is left out of all numbers, since these classes have "
+            f"fewer than {FEWEST} points: {listed}"
+        )
+    return lines
+
+
+def _share(found: Estimate | None) -> str:
+    return "–" if found is None else f"{100 * found.value:.1f} ± {100 * found.half_width:.1f} %"

@@ -1,0 +1,88 @@
+"""Retrieval between series and what was seen on the ground: recall among the first k."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+
+from models.training_batch import NO_KEY
+
+FIRST = (1, 5, 10)
+_AT_ONCE = 512  # queries compared at once, so that memory grows with the gallery alone
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Share of `queries` that find a right entry among the first k of a `gallery`.
+
+    `recall` by k; `chance` is what an arbitrary order would give; `median_rank` counts from 1.
+    """
+
+    queries: int
+    gallery: int
+    recall: dict[int, float]
+    chance: dict[int, float]
+    median_rank: float
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Both ways: from series to the ground (`to_ground`), and back (`to_series`)."""
+
+    to_ground: Recall
+    to_series: Recall
+
+
+def retrieval(
+    series: np.ndarray, ground: np.ndarray, keys: np.ndarray, first: Sequence[int] = FIRST
+) -> Retrieval:
+    """Recall of pairs float32 (n, dim), unit length, row by row a pair.
+
+    A query's right entries are its own partner and all that depict the same: `keys` int64 (n, k)
+    says what a row depicts, and rows that share one other than NO_KEY are each other's (equal
+    descriptions, or a class). An entry that is no more similar than a wrong one comes after it, so
+    that embeddings that are all the same find nothing.
+    """
+    same = _incidence(keys)
+    return Retrieval(_recall(series, ground, same, first), _recall(ground, series, same, first))
+
+
+def _incidence(keys: np.ndarray) -> csr_matrix:
+    """Which row depicts what: bool (n, distinct keys + n), the last n being each row itself."""
+    n = len(keys)
+    row, column = np.nonzero(keys != NO_KEY)
+    values, place = np.unique(keys[row, column], return_inverse=True)
+    rows = np.concatenate((row, np.arange(n)))
+    columns = np.concatenate((place, len(values) + np.arange(n)))
+    shape = (n, len(values) + n)
+    return coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=shape).tocsr()
+
+
+def _recall(
+    queries: np.ndarray, gallery: np.ndarray, same: csr_matrix, first: Sequence[int]
+) -> Recall:
+    n = len(queries)
+    rank, right = np.empty(n, np.int64), np.empty(n, np.int64)
+    transposed = same.T.tocsr()
+    for start in range(0, n, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        matches = (same[part] @ transposed).toarray() > 0
+        similarity = queries[part] @ gallery.T
+        best = np.where(matches, similarity, -np.inf).max(axis=1, keepdims=True)
+        rank[part] = 1 + ((similarity >= best) & ~matches).sum(axis=1)
+        right[part] = matches.sum(axis=1)
+    return Recall(
+        queries=n,
+        gallery=len(gallery),
+        recall={k: float((rank <= k).mean()) for k in first},
+        chance={k: _chance(right, len(gallery), k) for k in first},
+        median_rank=float(np.median(rank)),
+    )
+
+
+def _chance(right: np.ndarray, gallery: int, k: int) -> float:
+    """1 − the share of orders whose first k hold none of the right entries (hypergeometric)."""
+    drawn = np.arange(min(k, gallery))
+    missed = np.clip((gallery - right[:, None] - drawn) / (gallery - drawn), 0, 1).prod(axis=1)
+    return float(1 - missed.mean())
