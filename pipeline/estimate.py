@@ -50,11 +50,13 @@ class Rates:
 
     `values` are decoded, masked and composited a second and core: 10 to 20 million (24 dates × 11
     rasters of 1024² took 3 s on 2 cores). `network` is bytes a second for a whole run over http(s)
-    or s3: 10 to 100 MB/s.
+    or s3: 10 to 100 MB/s. `asked` is kept embeddings that this machine compares with a vocabulary a
+    second (`tests.benchmarks.bench_ask`).
     """
 
     values: tuple[float, float] = (10e6, 20e6)
     network: tuple[float, float] = (10e6, 100e6)
+    asked: float = 1e5 * CPU_COUNT
 
 
 TYPICAL = Rates()

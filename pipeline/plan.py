@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,14 @@ _SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges
 class Plan:
     """A run's tiles and cells and what it takes: bytes, seconds (fastest, slowest), memory.
 
-    `refused` says of each item that cannot be used why; these are left out.
+    `encode_rate` is pixels a second, None where embeddings are there already. `refused` says of
+    each item that cannot be used why; these are left out.
     """
 
     tiles: tuple[TilePlan, ...]
     output_bytes: float
     seconds: tuple[float, float]
-    encode_rate: float
+    encode_rate: float | None
     worker_memory: float
     memory_warning: str | None = None
     refused: tuple[CatalogError, ...] = ()
@@ -110,6 +111,9 @@ class Plan:
         items = sum(tile.items for tile in self.tiles)
         by_month = np.array([tile.acquisitions for tile in self.tiles]).mean(axis=0)
         months = " ".join(f"{count:.0f}" for count in by_month)
+        how = "embeddings are there already"
+        if self.encode_rate is not None:
+            how = f"the encoder does {self.encode_rate:,.0f} pixels a second here"
         lines = [
             f"tiles          {len(self.tiles)}: {_listed([t.tile.name for t in self.tiles])}",
             f"cells          {len(self.cells)}",
@@ -118,8 +122,7 @@ class Plan:
             f"pixels         {self.pixels:,} ({self.pixels * PIXEL**2 / 1e6:,.1f} km²)",
             f"to read        about {_bytes(self.bytes_to_read)}",
             f"output         about {_bytes(self.output_bytes)}",
-            f"time           {_time(self.seconds[0])} to {_time(self.seconds[1])}; the encoder "
-            f"does {self.encode_rate:,.0f} pixels a second here",
+            f"time           {_time(self.seconds[0])} to {_time(self.seconds[1])}; {how}",
             f"worker memory  about {_bytes(self.worker_memory)}",
         ]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
@@ -140,7 +143,7 @@ class Plan:
             "bytes_to_read": round(self.bytes_to_read),
             "output_bytes": round(self.output_bytes),
             "seconds": [round(value, 1) for value in self.seconds],
-            "encoded_pixels_per_second": round(self.encode_rate),
+            "encoded_pixels_per_second": self.encode_rate and round(self.encode_rate),
             "worker_memory_bytes": round(self.worker_memory),
             "warnings": list(self.warnings),
         }
@@ -176,7 +179,9 @@ def make_plan(
             region.source, "the region is smaller than a pixel", "Give one of at least 10 × 10 m"
         )
     pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
-    rate = encode_rate(checkpoint)
+    rate = None if settings.embeddings else encode_rate(checkpoint)
+    if settings.embeddings:
+        tiles = tuple(_asked(tile, checkpoint, settings.embeddings) for tile in tiles)
     values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
     largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
     dates = max(cell.items for tile in tiles for cell in tile.cells)
@@ -186,7 +191,7 @@ def make_plan(
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
-        seconds=run_seconds(pixels, values, remote, rate, settings, rates),
+        seconds=run_seconds(pixels, values, remote, rate or rates.asked, settings, rates),
         encode_rate=rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
@@ -239,6 +244,13 @@ def _planned(
         values=sum(item_values(item, bands, area, share) for item, area, share in work),
         uncovered=_uncovered(tile, region, grounds),
     )
+
+
+def _asked(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
+    """A tile of which another run kept the embeddings: these are all that is read."""
+    stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
+    remote = stored if "://" in source else 0.0
+    return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
 
 
 def _ground(item: Item, tile: Tile) -> BaseGeometry:

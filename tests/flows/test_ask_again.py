@@ -1,5 +1,6 @@
 """`timesen classify` and `timesen query`: a run's embeddings asked anew, from the command line."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_classes_in_other_words(
     before, after = shown(mapped / "class.vrt"), shown(out / "class.vrt")
     np.testing.assert_array_equal(before == 0, after == 0)
     assert set(np.unique(after)) <= set(range(6))
+    plan, dim = json.loads((out / "plan" / "plan.json").read_text()), 384
+    assert plan["bytes_to_read"] == plan["pixels"] * dim
+    assert plan["encoded_pixels_per_second"] is None
     assert run(["status", str(out)]) == 0
     # Started again there is nothing left to do, and nothing changes.
     assert run(["classify", str(mapped), "--classes", WORDS, "--out", str(out)]) == 0
