@@ -1,0 +1,94 @@
+"""CLIP's image tower: photos → unit vectors, in the space of its text tower."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from models.clip_files import (
+    WEIGHTS,
+    clip_of_folder,
+    clip_of_hub,
+    commit_in_cache,
+    quiet,
+    require_revision,
+    weights_hash,
+)
+from models.errors import UserError
+from models.inference import device_at_hand
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_FILES = {
+    "config.json": ("config.json",),
+    "safetensors weights": WEIGHTS,
+    "image processor": ("preprocessor_config.json", "processor_config.json"),
+}
+_KINDS = "Known are clip:HUB-ID (e.g. clip:openai/clip-vit-base-patch32) and clip:FOLDER"
+
+
+class ClipImageTower:
+    """CLIP's image tower with its projection, from the Hugging Face hub or a local folder.
+
+    `spec` is clip:HUB-ID or clip:FOLDER, `revision` as for `models.text.load_text_tower`. `name` is
+    the spec, `revision` says which weights, `dim` is the length of an embedding. It runs on the GPU
+    of this process where there is one. Only safetensors weights are read, never pickles. Raises
+    UserError for a folder or repository without them, WorldError where the hub cannot be reached.
+    """
+
+    def __init__(self, spec: str, revision: str | None = None) -> None:
+        kind, _, place = spec.partition(":")
+        said = f"image tower {spec}"
+        if kind != "clip" or not place:
+            raise UserError(f"image tower {spec!r}", "no such image tower", _KINDS)
+        folder = Path(place).expanduser()
+        if folder.is_dir():
+            self._processor, model = clip_of_folder(folder, said, _FILES, _load_clip)
+            self.revision = weights_hash(model)
+            require_revision(said, revision, self.revision)
+        elif place.startswith(("/", ".", "~")):
+            raise UserError(said, "there is no such folder", _KINDS)
+        else:
+            self._processor, model = clip_of_hub(place, revision, said, _KINDS, _load_clip)
+            self.revision = commit_in_cache(place, revision) or weights_hash(model)
+        self.name = spec
+        self.dim: int = model.config.projection_dim
+        self._device = device_at_hand()
+        self._model = model.to(self._device)
+
+    @torch.inference_mode()
+    def embed(self, photos: Sequence["Image"]) -> np.ndarray:
+        """Unit-length embeddings of photos, all at once: float32 (n, dim).
+
+        Photos are of mode RGB and of any size; each is scaled, cut and normalised as CLIP's own
+        preprocessing says.
+        """
+        if not photos:
+            return np.empty((0, self.dim), np.float32)
+        pixels = self._processor(images=list(photos), return_tensors="pt")["pixel_values"]
+        embeddings = self._model(pixel_values=pixels.to(self._device)).image_embeds
+        found: np.ndarray = F.normalize(embeddings.float(), dim=-1).cpu().numpy()
+        return found
+
+
+def _load_clip(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
+    from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
+    with quiet():
+        processor = CLIPImageProcessorPil.from_pretrained(place, **choice)
+        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
+            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
+        )
+    model, loading = loaded
+    absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
+    if absent:
+        raise UserError(
+            said,
+            f"no CLIP image tower: {len(absent)} tensors do not fit, first {absent[0]}",
+            "Give a CLIP model with its image projection",
+        )
+    return processor, model.eval()
