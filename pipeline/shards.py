@@ -1,6 +1,7 @@
 """Rows of a training set: as a shard's Parquet, as arrays, and some of them as a batch."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +91,8 @@ def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
 
 def fixed_lists(values: np.ndarray) -> pa.Array:
     """An Arrow array of the rows of an array (n, …): fixed-size lists, without a copy."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+    flat = pa.array(np.ascontiguousarray(values).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))
 
 
 def ground_lists(offsets: np.ndarray, ground: np.ndarray) -> pa.Array:
