@@ -244,7 +244,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path, tables: tuple[str, s
     write_ground(str(tmp_path / "strange"), [("a", "N"), ("b", "N"), ("c", "N"), ("d", "N")])
     with pytest.raises(DatasetError, match=r"views of a, b, c, … \(4\), and series of p0.*not one"):
         pack([series], str(tmp_path / "strange"), out, RULE)
-    with pytest.raises(ValueError, match=r"blocks of 5000 km: .*leaves test empty"):
+    with pytest.raises(ValueError, match=r"blocks of 5000 km: .*leaves validation, test empty"):
         pack([series], ground, out, SplitRule(block_km=5000))
     with pytest.raises(DatasetError, match="no finished ground table"):
         pack([series], series, out, RULE)
