@@ -9,12 +9,11 @@ import os
 import threading
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino import opset13 as ops
 from torch import nn
 
 from models.fast_encoder import FastEncoder, FirstLayer, LastLayer, MiddleLayer, Rest
+from models.silent_openvino import ops, ov
 
 
 class OpenVinoEncoder:
