@@ -1,6 +1,8 @@
 # The two commands of the README: `make demo` and `make test`. Both set up what they need.
 PYTHON ?= python3
 VENV ?= .venv
+# As many processes as there are cores, but each takes two gigabytes.
+SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -28,10 +30,10 @@ demo: $(VENV)/.run  ## map the sample archive; ends by saying where the map is
 	$(BIN)/timesen demo
 
 test: $(VENV)/.dev  ## the test suite (without the tests marked slow)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 test-all: $(VENV)/.dev  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
