@@ -97,6 +97,25 @@ def takes_search_settings(command: Callable[..., int]) -> Command:
     return _taking(command, asked, make_search_settings)
 
 
+def takes_options(*wanted: str) -> Callable[[Callable[..., int]], Command]:
+    """A command that takes some settings of a run as options: whole sections, or one by one.
+
+    Its first parameter is given what the user gave, a nested dictionary; its others stay its own.
+    """
+    options = [o for o in _OPTIONS if {o.setting, o.setting.partition(".")[0]} & {*wanted}]
+
+    def taking(command: Callable[..., int]) -> Command:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> int:
+            return command(_overrides({o.setting: given.pop(_name(o)) for o in options}), **given)
+
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [_parameter(_name(option), _annotation(option)) for option in options]
+        return _with_signature(with_options, [*own, *parameters])
+
+    return taking
+
+
 def _taking(
     command: Callable[..., int],
     options: Sequence[_Option],

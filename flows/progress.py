@@ -19,6 +19,7 @@ _LINE_SECONDS = 10
 class RunProgress:
     """How far a run is: `stage` in words, its cells, and what share of their pixels is done.
 
+    What is counted may be called otherwise: `units`.
     `seconds_left` is None while nothing tells how long a cell takes.
     """
 
@@ -28,12 +29,13 @@ class RunProgress:
     failed: int = 0
     share: float = 0.0
     seconds_left: float | None = None
+    units: str = "cells"
 
     def __str__(self) -> str:
         """One line, "mapping: 3 of 12 cells, 1 failed, about 4 min left"."""
         parts = [f"{self.stage}"]
         if self.cells:
-            parts[0] += f": {self.done} of {self.cells} cells"
+            parts[0] += f": {self.done} of {self.cells} {self.units}"
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.seconds_left is not None and self.done + self.failed < self.cells:

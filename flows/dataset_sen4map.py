@@ -1,0 +1,112 @@
+"""The flow that makes a series table of Sen4Map's files: a part a file, units of its groups."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.dataset_series import summary
+from flows.progress import RunProgress, tell
+from flows.series_parts import Made, make_parts
+from flows.series_settings import Sen4MapSettings
+from flows.unit_queue import Call, call
+from models.preprocessing import BANDS
+from pipeline.errors import SettingsError
+from pipeline.sen4map import LABELS, LICENCE, YEAR, Sen4MapReading, group_names, read_groups
+from pipeline.series_folder import Notes, SeriesFolder
+from pipeline.series_table import SeriesCard, SeriesTable
+from pipeline.storage import Store
+
+_GROUPS = 500
+"""Groups that are read as one; of patches, only the centre pixel is read."""
+
+
+@flow(name="dataset-sen4map", flow_run_name="Sen4Map → {settings.out}", persist_result=False)
+def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
+    """Make the table of the points of the files; started again, it goes on.
+
+    Raises SeriesFailed once all that can be read is; UserError for what the user must mend,
+    such as points that lie in two files.
+    """
+    tell(RunProgress("planning"))
+    reading = Sen4MapReading(settings.keep)
+    works = [_File(Path(name), f"{number:04d}", reading) for number, name in _numbered(settings)]
+    _require_distinct(works)
+    made_of = [[Path(w.path).name, w.path.stat().st_size, w.names_digest] for w in works]
+    folder = SeriesFolder(
+        Store(settings.out), {"files": made_of, "keep_scl": list(settings.keep)}, BANDS, LABELS
+    )
+    folder.open()
+    if folder.is_finished():
+        return SeriesTable.open(settings.out).card
+    make_parts(works, folder, settings.cluster, f"lots of {_GROUPS} points")
+    tell(RunProgress("finishing"))
+    card = folder.finish(
+        {"kind": "sen4map", "files": [w.path.name for w in works]},
+        points=sum(len(work.names) for work in works),
+        first_month=1,
+        licence=LICENCE,
+        attribution=f"Contains modified Copernicus Sentinel data {YEAR}; Sen4Map, Sharma et al. "
+        "2024, doi:10.1109/JSTARS.2024.3435081; LUCAS, Eurostat",
+        left_out={},
+    )
+    create_markdown_artifact(summary(card), key="series-table")
+    return card
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file's groups, in lots."""
+
+    path: Path
+    name: str
+    reading: Sen4MapReading
+
+    @cached_property
+    def names(self) -> list[str]:
+        return group_names(self.path)
+
+    @property
+    def names_digest(self) -> str:
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:12]
+
+    @cached_property
+    def _lots(self) -> dict[str, Sequence[str]]:
+        names = self.names
+        return {f"{i:06d}": names[i : i + _GROUPS] for i in range(0, len(names), _GROUPS)}
+
+    @property
+    def units(self) -> Mapping[str, int]:
+        return {name: len(lot) for name, lot in self._lots.items()}
+
+    def calls(self, left: Collection[str]) -> Mapping[str, Call]:
+        path = self.path.absolute()
+        return {name: call(read_groups, path, self._lots[name], self.reading) for name in left}
+
+    def made(self, unit: str, result: Any) -> Made:
+        rows, left_out = result
+        return rows, Notes(left_out)
+
+    def without(self, unit: str, reason: str) -> Made:
+        return None, Notes(dict.fromkeys(self._lots[unit], reason))
+
+
+def _numbered(settings: Sen4MapSettings) -> list[tuple[int, str]]:
+    return list(enumerate(settings.files))
+
+
+def _require_distinct(works: Sequence[_File]) -> None:
+    seen: dict[str, Path] = {}
+    for work in works:
+        for name in work.names:
+            if (other := seen.setdefault(name, work.path)) is not work.path:
+                raise SettingsError(
+                    f"{other} and {work.path}",
+                    f"both hold {name}, and every point has one row",
+                    "Give each point's file once",
+                )

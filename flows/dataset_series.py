@@ -1,0 +1,172 @@
+"""The flow that reads the series of points from a catalogue: a part a tile and year, a unit a cell.
+
+A tile's year is searched once and its items are frozen in the folder, so that a run that is started
+again reads what it began with.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.progress import RunProgress, tell
+from flows.series_parts import Made, make_parts
+from flows.series_settings import SeriesSettings
+from flows.unit_queue import Call, call
+from pipeline.catalog import open_catalog
+from pipeline.catalog_description import describe
+from pipeline.item import Item
+from pipeline.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
+from pipeline.point_items import season_items
+from pipeline.point_series import PointReading, PointSeries, read_point_series
+from pipeline.points import Points, read_points
+from pipeline.series_folder import Notes, SeriesFolder
+from pipeline.series_table import SeriesCard, SeriesRows, SeriesTable
+from pipeline.storage import Store, public_url
+
+LICENCE = "of labels: the points' own; of series: Copernicus Sentinel data, free and open"
+UNSEEN = "no clear observation in the year"
+
+
+@flow(
+    name="dataset-series",
+    flow_run_name="{settings.points} → {settings.out}",
+    persist_result=False,
+)
+def dataset_series(settings: SeriesSettings) -> SeriesCard:
+    """Read the series of the points and write their table; started again, it goes on.
+
+    Raises SeriesFailed once all that can be read is; UserError for what the user must mend;
+    WorldError where catalogue, storage or cluster fail as a whole.
+    """
+    tell(RunProgress("planning"))
+    points = read_points(Path(settings.points), settings.columns, settings.classes)
+    open_catalog(describe(settings.catalog.url, settings.catalog.collection))  # mistakes show now
+    reading = settings.point_reading()
+    store = Store(settings.out)
+    folder = SeriesFolder(store, _input(settings, points), reading.bands, tuple(points.labels))
+    folder.open()
+    if folder.is_finished():
+        return SeriesTable.open(settings.out).card
+    works = [
+        _Season(settings, store, points, groups, reading)
+        for groups in seasons_of(groups_of(points)).values()
+    ]
+    make_parts(works, folder, settings.cluster, "cells")
+    tell(RunProgress("finishing"))
+    card = folder.finish(
+        {
+            "kind": "archive",
+            "points": Path(settings.points).name,
+            "catalog": public_url(settings.catalog.url),
+        },
+        points=len(points) + len(points.left_out),
+        first_month=settings.first_month,
+        licence=LICENCE,
+        attribution=f"Contains modified Copernicus Sentinel data {_period(settings, points)}",
+        left_out=points.left_out,
+    )
+    create_markdown_artifact(summary(card), key="series-table")
+    return card
+
+
+def summary(card: SeriesCard) -> str:
+    """A series table in a few lines of Markdown."""
+    lines = [f"{card.rows} series of {card.points} points", ""]
+    lines += [f"- {year}: {count}" for year, count in card.years.items()]
+    lines += [f"- left out, {reason}: {count}" for reason, count in card.left_out.items()]
+    return "\n".join(lines)
+
+
+def _input(settings: SeriesSettings, points: Points) -> Mapping[str, object]:
+    """All that the series depend on."""
+    return {
+        "points": points.fingerprint,
+        "first_month": settings.first_month,
+        "catalog": settings.catalog.model_dump(mode="json")
+        | {"url": public_url(settings.catalog.url)},
+        "reading": settings.reading.model_dump(mode="json") | {"keep_scl": list(settings.keep)},
+        "cell_size": CELL_SIZE,
+    }
+
+
+def _period(settings: SeriesSettings, points: Points) -> str:
+    first, last = int(points.year.min()), int(points.year.max()) + (settings.first_month > 1)
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def read_group(group: PointGroup, items: Sequence[Item], reading: PointReading) -> PointSeries:
+    """What a worker does: read the points of a cell."""
+    cell = group.cell()
+    return read_point_series(cell, *group.within(cell), items, reading)
+
+
+class _Season:
+    """The points of a tile and a year, by cell."""
+
+    def __init__(
+        self,
+        settings: SeriesSettings,
+        store: Store,
+        points: Points,
+        groups: Sequence[PointGroup],
+        reading: PointReading,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._points = points
+        self._groups = {group.place: group for group in groups}
+        self._reading = reading
+        self._attributions: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return next(iter(self._groups.values())).season
+
+    @property
+    def units(self) -> Mapping[str, int]:
+        return {place: len(group) for place, group in self._groups.items()}
+
+    def calls(self, left: Collection[str]) -> Mapping[str, Call] | str:
+        items = season_items(
+            self._store,
+            self._settings.catalog,
+            self._settings.first_month,
+            list(self._groups.values()),
+            self._reading.bands,
+            dict(self._reading.substitute),
+        )
+        if isinstance(items, str):
+            return items
+        self._attributions = tuple(sorted({item.attribution for item in items}))
+        return {p: call(read_group, self._groups[p], tuple(items), self._reading) for p in left}
+
+    def made(self, unit: str, result: PointSeries) -> Made:
+        members = self._groups[unit].members
+        seen = result.series.any(axis=(1, 2))
+        reason = UNSEEN if result.acquisitions else "no acquisitions: none shows the place"
+        notes = Notes(
+            left_out={self._points.ids[i]: reason for i in members[~seen].tolist()},
+            faults={f"{f.asset} {f.band}": f.reason for f in result.faults},
+            retries=result.retries,
+            attributions=self._attributions,
+        )
+        if not seen.any():
+            return None, notes
+        kept = self._points.take(members[seen])
+        rows = SeriesRows(
+            ids=kept.ids,
+            lon=kept.lon,
+            lat=kept.lat,
+            year=kept.year,
+            series=result.series[seen],
+            clear=result.clear[seen],
+            labels=kept.labels,
+            photo_keys=kept.photo_keys,
+        )
+        return rows, notes
+
+    def without(self, unit: str, reason: str) -> Made:
+        ids = [self._points.ids[i] for i in self._groups[unit].members.tolist()]
+        return None, Notes(dict.fromkeys(ids, reason))

@@ -1,0 +1,42 @@
+"""A series table made from the command line: its flow with a Prefect server, shown on a console."""
+
+import os
+
+from rich.console import Console
+
+from flows.prefect_local import prefect_server
+from flows.progress import RunProgress, shown_on, tell
+from flows.series_settings import Sen4MapSettings, SeriesSettings
+from pipeline.series_folder import LEFT_OUT
+from pipeline.series_table import SeriesCard
+from pipeline.storage import Store
+
+
+def run_series(settings: SeriesSettings | Sen4MapSettings, console: Console) -> None:
+    """Run the flow that the settings are of, and say what was made.
+
+    Raises UserError and WorldError as the flow does.
+    """
+    # What Prefect logs goes to its server; on the console, only we speak.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server() as wait_for_server, shown_on(console):
+        tell(RunProgress("starting"))
+        from flows.dataset_sen4map import dataset_sen4map
+        from flows.dataset_series import dataset_series
+
+        wait_for_server()
+        card: SeriesCard
+        if isinstance(settings, SeriesSettings):
+            card = dataset_series(settings)
+        else:
+            card = dataset_sen4map(settings)
+    store = Store(settings.out)
+    _say(console, f"Series    {card.rows} of {card.points} points: {store.path()}")
+    for reason, count in card.left_out.items():
+        _say(console, f"Left out  {count}: {reason}")
+    if card.left_out:
+        _say(console, f"          named in {store.path(LEFT_OUT)}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,109 @@
+"""What a user says of a series table that is to be made."""
+
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from models.preprocessing import AUTHORS, BANDS
+from pipeline.address import holds_secret
+from pipeline.catalog_description import describe
+from pipeline.clear_mask import Masking, strict_keep
+from pipeline.errors import SettingsError
+from pipeline.point_series import PointReading
+from pipeline.points import YEARS, PointColumns
+from pipeline.reader import ReaderSettings
+from pipeline.settings_sections import CatalogSettings, ClusterSettings, ReadingSettings, Strict
+
+
+class _TableSettings(Strict):
+    """What every series table needs: a folder, and where the work runs."""
+
+    out: str = Field(min_length=1)
+    reading: ReadingSettings = ReadingSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+    @field_validator("out")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        if holds_secret(value):
+            raise ValueError(
+                "a URL with a user, a password or a query may hold a secret, and settings are "
+                "shown; write s3://bucket/prefix"
+            )
+        return value
+
+    @property
+    def keep(self) -> tuple[int, ...]:
+        """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
+        return self.reading.keep_scl or strict_keep(AUTHORS.scl_keep)
+
+
+class SeriesSettings(_TableSettings):
+    """Series of the points of a file, read from a catalogue.
+
+    `year` is that of all points, where no column says it. `labels` are columns of labels, by
+    default all called label_<name>; `classes` lists what a column of labels may hold. The section
+    `reading` and `first_month` are those of a mapping run.
+    """
+
+    points: str
+    id_column: str = "id"
+    year_column: str = "year"
+    year: int | None = Field(None, ge=YEARS[0], le=YEARS[1])
+    labels: tuple[str, ...] | None = None
+    photo_column: str = "photo_key"
+    classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    first_month: int = Field(1, ge=1, le=12)
+    catalog: CatalogSettings = CatalogSettings()
+
+    @property
+    def columns(self) -> PointColumns:
+        """Which columns of the file say what."""
+        return PointColumns(
+            self.id_column, self.year_column, self.year, self.labels, self.photo_column
+        )
+
+    def point_reading(self) -> PointReading:
+        """How points are read. Raises CatalogError where the catalogue's description is none."""
+        reading = self.reading
+        access = describe(self.catalog.url, self.catalog.collection).access.access()
+        return PointReading(
+            bands=BANDS,
+            masking=Masking(
+                keep=self.keep,
+                dilate=reading.dilate,
+                most=reading.most_a_month or None,
+                least=reading.least_clear / 100,
+            ),
+            reader=ReaderSettings(strict=reading.strict, access=access),
+            composite=reading.composite,
+            substitute=tuple(sorted(reading.substitute.items())),
+        )
+
+
+class Sen4MapSettings(_TableSettings):
+    """Series of Sen4Map's HDF5 files.
+
+    Of `reading`, only the scene classes that are kept apply, and only to patches: all of their
+    observations are read, and months are medians.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1)
+
+
+_Settings = TypeVar("_Settings", bound=Strict)
+
+
+def checked(model: type[_Settings], raw: dict[str, Any]) -> _Settings:
+    """Validated settings; raises SettingsError that names every one that is wrong."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, entry['loc'])) or 'settings'}: "
+            f"{entry['msg'].removeprefix('Value error, ')}"
+            for entry in error.errors()
+        )
+        raise SettingsError(
+            "the command line", problems, "`timesen dataset --help` lists the options"
+        ) from None
