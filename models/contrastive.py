@@ -1,4 +1,5 @@
-"""Contrastive pretraining: InfoNCE against a memory bank, after arXiv 2508.11919."""
+"""The losses of contrastive pretraining: InfoNCE against a memory bank (arXiv 2508.11919), and
+within the batch, both ways (CLIP: Radford et al. 2021)."""
 
 import math
 
@@ -6,59 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.memory_bank import MemoryBank, depict_the_same
+from models.processes import Processes
+
+__all__ = ["InfoNCE", "MemoryBank", "SymmetricInfoNCE"]
+
 _MAX_LOG_SCALE = 4.6052  # ln 100: CLIP's limit (Radford et al. 2021), and the authors'
-_NO_KEY = -1
 
 
-class MemoryBank(nn.Module):
-    """The last `size` embeddings of the other side, float32 of length `dim`: the negatives.
-
-    A ring buffer that is saved with the state dict. It begins empty, and only what was enqueued
-    counts, so no random vectors serve as negatives.
-    """
-
-    queue: torch.Tensor
-    keys: torch.Tensor
-    pointer: torch.Tensor
-    filled: torch.Tensor
-
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("queue", torch.zeros(size, dim))
-        self.register_buffer("keys", torch.full((size,), _NO_KEY))
-        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
-
-    @property
-    def negatives(self) -> torch.Tensor:
-        """What was enqueued and not yet overwritten, (queue, dim); the order carries no meaning."""
-        return self.queue[: int(self.filled)]
-
-    def same(self, keys: torch.Tensor) -> torch.Tensor:
-        """Which negatives carry the key of each row: bool (batch, queue), for `InfoNCE`.
-
-        `keys` int64 (batch,) says what a positive depicts: its class, or its description.
-        """
-        return keys[:, None] == self.keys[: int(self.filled)][None, :]
-
-    @torch.no_grad()
-    def enqueue(self, embeddings: torch.Tensor, keys: torch.Tensor | None = None) -> None:
-        """Put embeddings (n, dim) in, normalised, over the oldest; of more than fit, the last.
-
-        `keys` int64 (n,), 0 or more, say what they depict; without them they are the same as
-        nothing.
-        """
-        size = len(self.queue)
-        entries = F.normalize(embeddings.detach()[-size:].to(self.queue), dim=-1)
-        places = (self.pointer + torch.arange(len(entries), device=self.queue.device)) % size
-        self.queue[places] = entries
-        self.keys[places] = _NO_KEY if keys is None else keys[-size:].to(self.keys)
-        self.pointer.copy_((self.pointer + len(entries)) % size)
-        self.filled.copy_((self.filled + len(entries)).clamp(max=size))
-
-
-class InfoNCE(nn.Module):
-    """Cross-entropy that tells each pixel's own text or photo from a queue of others.
+class _Scaled(nn.Module):
+    """A loss of cosines times a scale, 1 / temperature.
 
     The temperature is fixed, or with `learned` a log-scale that starts from it and stays within
     0 … 4.6052, as CLIP's.
@@ -79,6 +37,20 @@ class InfoNCE(nn.Module):
         """The multiplier of the cosine, 1 / temperature: what a checkpoint's card states."""
         return float(self.log_scale.detach().exp())
 
+    def held_scale(self) -> torch.Tensor:
+        """The multiplier, with its gradient; a learned one is first brought within its limits."""
+        if isinstance(self.log_scale, nn.Parameter):
+            # The value itself is held, not its use: a clamp in the graph would end its gradient.
+            self.log_scale.data.clamp_(0.0, _MAX_LOG_SCALE)
+        return self.log_scale.exp()
+
+
+class InfoNCE(_Scaled):
+    """Cross-entropy that tells each pixel's own text or photo from a queue of others.
+
+    The temperature is fixed or learned, as `_Scaled` says.
+    """
+
     def forward(
         self,
         pixels: torch.Tensor,
@@ -93,16 +65,53 @@ class InfoNCE(nn.Module):
         positive depicts: they are left out of that row, for they are no negatives. Rows are
         normalised here. Without negatives the loss is 0.
         """
-        if isinstance(self.log_scale, nn.Parameter):
-            # The value itself is held, not its use: a clamp in the graph would end its gradient.
-            self.log_scale.data.clamp_(0.0, _MAX_LOG_SCALE)
-        pixels, positives, negatives = (
-            F.normalize(side.float(), dim=-1) for side in (pixels, positives, negatives)
-        )
-        own = (pixels * positives).sum(dim=-1, keepdim=True)
-        others = pixels @ negatives.T
+        scale = self.held_scale()
+        pixels, positives, negatives = map(_unit, (pixels, positives, negatives))
+        own = (pixels * positives).sum(dim=-1, keepdim=True) * scale
+        # Scaled first: infinity times a learned scale would give that no gradient but NaN.
+        others = pixels @ negatives.T * scale
         if same is not None:
             others = others.masked_fill(same, -math.inf)
-        logits = torch.cat((own, others), dim=1) * self.log_scale.exp()
         target = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
-        return F.cross_entropy(logits, target)
+        return F.cross_entropy(torch.cat((own, others), dim=1), target)
+
+
+class SymmetricInfoNCE(_Scaled):
+    """Cross-entropy both ways within the batch of all processes, each row against all others.
+
+    The mean of pixel → ground and ground → pixel. The temperature is fixed or learned.
+    """
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        positives: torch.Tensor,
+        keys: torch.Tensor,
+        processes: Processes,
+    ) -> torch.Tensor:
+        """The mean loss of this process's rows, a scalar; its mean over processes is the batch's.
+
+        `pixels` and `positives` float (n, dim), row by row a pair, `keys` int64 (n,): rows of an
+        equal key other than NO_KEY are no negatives of each other. Rows are normalised here;
+        gradients reach the other processes' rows.
+        """
+        scale = self.held_scale()
+        pixels, positives = _unit(pixels), _unit(positives)
+        n = len(pixels)
+        own = processes.rank * n + torch.arange(n, device=pixels.device)
+        same = depict_the_same(keys, processes.gathered(keys))
+        same[torch.arange(n, device=pixels.device), own] = False
+        losses = [
+            F.cross_entropy(
+                (side @ processes.gathered_with_gradient(other).T * scale).masked_fill(
+                    same, -math.inf
+                ),
+                own,
+            )
+            for side, other in ((pixels, positives), (positives, pixels))
+        ]
+        return torch.stack(losses).mean()
+
+
+def _unit(side: torch.Tensor) -> torch.Tensor:
+    return F.normalize(side.float(), dim=-1)

@@ -85,16 +85,19 @@ class Encoder(nn.Module):
             nn.LayerNorm(config.dim), nn.Linear(config.dim, config.embedding_dim)
         )
 
-    def forward(self, series: torch.Tensor) -> torch.Tensor:
+    def forward(self, series: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         """Embed normalised series: (B, T, S) or (B, T, S, 1, 1) → float (B, embedding_dim).
 
         T is `config.months` (12), or 4 seasons or 1 (the year) with positions reduced;
-        embeddings have unit length. Raises CheckpointError for any other shape.
+        embeddings have unit length. `kept` bool (B, T): the other steps' tokens take no part, as
+        if they were not there, and those that are kept have their own positions. Raises
+        CheckpointError for any other shape.
         """
         self.config.require_shape(series)
         tokens = self.spectral_embedding(series) + self.positions(series.shape[1])
         tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
-        class_token = self.transformer(tokens)[:, 0]
+        dropped = None if kept is None else F.pad(~kept, (1, 0))  # never the class token
+        class_token = self.transformer(tokens, src_key_padding_mask=dropped)[:, 0]
         return F.normalize(self.mlp_head(class_token).float(), dim=-1)
 
     def positions(self, steps: int) -> torch.Tensor:

@@ -31,3 +31,7 @@ class CheckpointError(UserError):
 
 class VocabularyError(UserError):
     """A vocabulary that is unknown, contradicts itself, or does not fit the checkpoint."""
+
+
+class PretrainingError(UserError):
+    """A recipe, a batch or a saved state with which no training can go on."""
