@@ -54,13 +54,14 @@ def summary(found: CheckpointEvaluated) -> list[str]:
     """A table of the main numbers, a column a number of steps."""
     rows: dict[str, list[str]] = {}
     for measured in found.measured:
-        for name, value in _main(measured).items():
+        for name, value in main_numbers(measured).items():
             rows.setdefault(name, []).append(value)
     header = ["", *(f"T = {measured.steps}" for measured in found.measured)]
     return table(header, [[name, *values] for name, values in rows.items()])
 
 
-def _main(measured: Measured) -> dict[str, str]:
+def main_numbers(measured: Measured) -> dict[str, str]:
+    """The main numbers of a number of steps, as they are shown."""
     main: dict[str, str] = {}
     if (zero := measured.zero_shot) is not None:
         main |= {

@@ -28,6 +28,27 @@ def write_map_report(store: Store, found: MapEvaluated) -> str:
     return report
 
 
+def class_rows(found: MapEvaluated) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of classes that occur, the largest first."""
+    header = ["class", "points", "user's accuracy", "producer's accuracy", "area, ha", "mapped, ha"]
+    shown = [
+        entry
+        for entry in found.accuracy.by_class
+        if entry.mapped_points or entry.reference_points or entry.mapped
+    ]
+    return header, [
+        [
+            entry.name,
+            f"{entry.mapped_points:,} / {entry.reference_points:,}",
+            share(entry.users),
+            share(entry.producers),
+            f"{entry.area.value:,.0f} ± {entry.area.half_width:,.0f}",
+            f"{entry.mapped:,.0f}",
+        ]
+        for entry in sorted(shown, key=lambda entry: -entry.area.value)
+    ]
+
+
 def _numbers(found: MapEvaluated) -> dict[str, Any]:
     accuracy = found.accuracy
     return {
@@ -73,12 +94,10 @@ def _estimate(found: Estimate | None) -> dict[str, float] | None:
 
 def _lines(found: MapEvaluated) -> list[str]:
     accuracy, used = found.accuracy, found.points
-    shown = [c for c in accuracy.by_class if c.mapped_points or c.reference_points or c.mapped]
-    shown.sort(key=lambda entry: -entry.area.value)
     lines = [
         f"# Accuracy of {found.about['title']}, {found.about['period']}",
         "",
-        f"Overall accuracy **{_share(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, by "
+        f"Overall accuracy **{share(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, by "
         f"{used.used:,} reference points ({found.about['points']}, column "
         f"`{found.about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
         "weigh as much as the area of the map's class that they lie in. They hold where points "
@@ -86,20 +105,7 @@ def _lines(found: MapEvaluated) -> list[str]:
         "",
         "## By class",
         "",
-        *table(
-            ["class", "points", "user's accuracy", "producer's accuracy", "area, ha", "mapped, ha"],
-            [
-                [
-                    entry.name,
-                    f"{entry.mapped_points:,} / {entry.reference_points:,}",
-                    _share(entry.users),
-                    _share(entry.producers),
-                    f"{entry.area.value:,.0f} ± {entry.area.half_width:,.0f}",
-                    f"{entry.mapped:,.0f}",
-                ]
-                for entry in shown
-            ],
-        ),
+        *table(*class_rows(found)),
         "",
         "*Points*: mapped as the class / of the class by reference. *User's accuracy*: of what is "
         "mapped as it, the share that is of it. *Producer's*: of what is of it, the share that is "
@@ -159,14 +165,14 @@ def _points(found: MapEvaluated) -> list[str]:
         lines.append("- classes are compared by their parents")
     if found.accuracy.left_out:
         lost = sum(found.accuracy.left_out.values())
-        share = lost / (lost + found.accuracy.hectares)
         listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in found.accuracy.left_out.items())
         lines.append(
-            f"- {percent(share)} of the map is left out of all numbers, since these classes have "
-            f"fewer than {FEWEST} points: {listed}"
+            f"- {percent(lost / (lost + found.accuracy.hectares))} of the map is left out of all "
+            f"numbers, since these classes have fewer than {FEWEST} points: {listed}"
         )
     return lines
 
 
-def _share(found: Estimate | None) -> str:
+def share(found: Estimate | None) -> str:
+    """A share with its 95 % interval: "87.3 ± 2.1 %"."""
     return "–" if found is None else f"{100 * found.value:.1f} ± {100 * found.half_width:.1f} %"

@@ -1,0 +1,200 @@
+"""The flows that evaluate: a checkpoint on labelled series, and a finished map at points."""
+
+from pathlib import Path
+
+import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.evaluate_settings import CheckpointEvaluation, MapEvaluation
+from flows.progress import RunProgress, tell
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.distil import embed_all
+from models.errors import UserError
+from models.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
+from pipeline.embed import in_steps
+from pipeline.evaluation.checkpoint_evaluation import (
+    Rows,
+    ask,
+    measure,
+    read_learned,
+    regress,
+)
+from pipeline.evaluation.checkpoint_report import (
+    CheckpointEvaluated,
+    summary,
+    write_checkpoint_report,
+)
+from pipeline.evaluation.map_evaluation import MapEvaluated, evaluate_run
+from pipeline.evaluation.map_report import write_map_report
+from pipeline.evaluation.measured import Measured
+from pipeline.evaluation.sources import ALL, Source, open_source
+from pipeline.spatial_split import SplitRule
+from pipeline.storage import Store
+
+_BUFFER = 1.0  # km
+
+
+@flow(
+    name="evaluate-checkpoint",
+    flow_run_name="{settings.checkpoint} on {settings.data}",
+    persist_result=False,
+)
+def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointEvaluated:
+    """Measure a checkpoint on labelled series and write the report.
+
+    Raises UserError for whatever the user must mend; WorldError where reading or writing fails.
+    """
+    checkpoint = load_checkpoint(settings.checkpoint)
+    vocabulary = _vocabulary(settings)
+    buffer = min(_BUFFER, settings.block_km / 4)
+    rule = SplitRule(settings.block_km, buffer_km=buffer, seed=settings.seed)
+    source = open_source(settings.data, checkpoint.card.preprocessing.bands, rule)
+    _require_columns(settings, source)
+    rows = read(settings, source, checkpoint, vocabulary)
+    measured = tuple(measure_steps(settings, rows, checkpoint, steps) for steps in settings.steps)
+    found = CheckpointEvaluated(
+        about=_about(settings, source, checkpoint, vocabulary, rows),
+        labels=None if rows.question is None else rows.question.matched,
+        measured=measured,
+    )
+    write(settings.out, found)
+    return found
+
+
+@flow(
+    name="evaluate-map", flow_run_name="{settings.run} at {settings.points}", persist_result=False
+)
+def evaluate_map(settings: MapEvaluation) -> MapEvaluated:
+    """Measure a finished map at reference points and write the report. Raises as the other flow."""
+    found = compare(settings)
+    write_map(map_folder(settings), found)
+    return found
+
+
+def map_folder(settings: MapEvaluation) -> str:
+    """Where the report of a map goes."""
+    return settings.out or f"{settings.run.rstrip('/')}/evaluation"
+
+
+@task(name="read", cache_policy=NO_CACHE, persist_result=False)
+def read(
+    settings: CheckpointEvaluation,
+    source: Source,
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary | None,
+) -> Rows:
+    """The rows that are evaluated, and those that teach probes."""
+    tell(RunProgress("reading series"))
+    part = settings.split or source.default_part
+    samples = source.read(part)
+    if not len(samples):
+        raise UserError(
+            f"part {part} of {settings.data}", "no row has a clear observation", "Take another"
+        )
+    question = regression = learned = None
+    notes: tuple[str, ...] = ()
+    if settings.number is not None:
+        asked = settings.positive, settings.negative
+        regression = regress(samples, settings.number, *asked, checkpoint)
+    if settings.label is not None and vocabulary is not None:
+        question = ask(samples, settings.label, vocabulary, settings.level, checkpoint)
+        level = question.matched.level
+        try:
+            learned = read_learned(source, part, settings.label, vocabulary, level, settings.seed)
+        except UserError as error:
+            if part != ALL:
+                raise
+            notes = (f"No probes and no fitted logit scale: {error}",)
+    return Rows(part, samples, question, regression, learned, notes)
+
+
+@task(name="measure", task_run_name="measure T = {steps}", cache_policy=NO_CACHE,
+      persist_result=False)  # fmt: skip
+def measure_steps(
+    settings: CheckpointEvaluation, rows: Rows, checkpoint: Checkpoint, steps: int
+) -> Measured:
+    """The metrics of series in so many steps."""
+    tell(RunProgress(f"measuring, T = {steps}"))
+
+    def embed(series: np.ndarray) -> np.ndarray:
+        return embed_all(checkpoint, in_steps(series, steps)).numpy()
+
+    found = measure(rows, steps, embed, checkpoint, settings.region, settings.draws, settings.seed)
+    if found.zero_shot is not None:
+        get_run_logger().info(
+            "T = %d: %.1f %% of %d rows right", steps,
+            100 * found.zero_shot.classes.accuracy, found.zero_shot.classes.rows,
+        )  # fmt: skip
+    return found
+
+
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+def compare(settings: MapEvaluation) -> MapEvaluated:
+    """The map at the points."""
+    tell(RunProgress("reading the map at the points"))
+    return evaluate_run(settings.run, Path(settings.points), settings.label, settings.level)
+
+
+@task(name="write", cache_policy=NO_CACHE, persist_result=False)
+def write(out: str, found: CheckpointEvaluated) -> None:
+    """Write the report, and show it in Prefect."""
+    tell(RunProgress("writing the report"))
+    write_checkpoint_report(Store(out), found)
+    title = f"{found.about['checkpoint']} on {found.about['part']}, {found.about['rows']} rows"
+    create_markdown_artifact("\n".join([f"# {title}", "", *summary(found)]), key="evaluation")
+
+
+@task(name="write", cache_policy=NO_CACHE, persist_result=False)
+def write_map(out: str, found: MapEvaluated) -> None:
+    """Write the report, and show it in Prefect."""
+    tell(RunProgress("writing the report"))
+    report = write_map_report(Store(out), found)
+    create_markdown_artifact(report.partition("![")[0], key="map-accuracy")
+
+
+def _vocabulary(settings: CheckpointEvaluation) -> Vocabulary | None:
+    if settings.classes is not None:
+        return vocabulary_from_words(settings.classes)
+    return None if settings.vocabulary is None else load_vocabulary(settings.vocabulary)
+
+
+def _require_columns(settings: CheckpointEvaluation, source: Source) -> None:
+    """Raise UserError for columns that are not there, or where there is nothing to measure."""
+    known = ", ".join(source.labels) or "none"
+    for name in (settings.label, settings.region, settings.number):
+        if name is not None and name not in source.labels:
+            raise UserError(
+                f"label {name!r}", f"{settings.data} has no such label", f"It has {known}"
+            )
+    if settings.label is None and settings.number is None and not source.has_ground:
+        raise UserError(
+            settings.data,
+            "series alone show nothing of a checkpoint",
+            f"Say what to compare with, by --label or --number; its labels are {known}",
+        )
+
+
+def _about(
+    settings: CheckpointEvaluation,
+    source: Source,
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary | None,
+    rows: Rows,
+) -> dict[str, object]:
+    return {
+        "checkpoint": checkpoint.card.name,
+        "fingerprint": checkpoint.fingerprint,
+        "logit_scale": checkpoint.card.logit_scale,
+        "text tower": checkpoint.card.text_tower,
+        "data": dict(source.about),
+        "part": rows.part,
+        "rows": len(rows.evaluated),
+        "without observation": rows.evaluated.left_out,
+        "vocabulary": None if vocabulary is None else vocabulary.name,
+        "label": settings.label,
+        "region": settings.region,
+        "regression": None if rows.regression is None else dict(rows.regression.about),
+        "seed": settings.seed,
+    }
