@@ -1,0 +1,47 @@
+"""What a member of a group does in tests: it adds numbers with the others, and may end badly."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from flows.group_member import Messages, given_by_worker, joined, place_of_environment
+from models.errors import UserError, WorldError
+
+
+def main() -> int:
+    place, messages = place_of_environment(), Messages()
+    given = json.loads(given_by_worker())
+    first = not (mark := Path(given["folder"]) / "begun").exists()
+    does = given["does"] if place.rank == given.get("rank", place.rank) else None
+    with joined(place, torch.device("cpu"), timeout=given.get("timeout", 60)):
+        total = torch.tensor([place.rank + 1.0])
+        if place.world > 1:
+            distributed.all_reduce(total)
+            distributed.barrier()
+        mark.touch()
+        messages.tell(
+            rank=place.rank, total=total.item(), pid=os.getpid(), threads=torch.get_num_threads()
+        )
+        if does == "die" or (does == "die once" and first):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if does == "raise":
+            raise ArithmeticError("nobody expected this")
+        if does == "mistake":
+            messages.tell_error(UserError("the given", "it is wrong", "Give another"))
+            return 2
+        if does == "failure":
+            messages.tell_error(WorldError("s3://key:secret@bucket/x does not answer."))
+            return 1
+        if does == "wait":
+            time.sleep(600)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
