@@ -9,8 +9,8 @@ class MeanPooling(nn.Module):
 
     def forward(self, ground: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Views float (n, k, dim), of which `present` bool (n, k) are there: float (n, dim)."""
-        weights = present / present.sum(dim=1, keepdim=True)
-        return (ground * weights[:, :, None]).sum(dim=1)
+        there = present[:, :, None]
+        return ground.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
 
 
 class AttentionPooling(nn.Module):
@@ -26,7 +26,9 @@ class AttentionPooling(nn.Module):
 
     def forward(self, ground: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Views float (n, k, dim), of which `present` bool (n, k) are there: float (n, dim)."""
-        scores = self.score(ground).masked_fill(~present[:, :, None], -torch.inf)
+        absent = ~present[:, :, None]
+        ground = ground.masked_fill(absent, 0)
+        scores: torch.Tensor = self.score(ground).masked_fill(absent, -torch.inf)
         return (ground * scores.softmax(dim=1)).sum(dim=1)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 import torch
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from models.contrastive_model import ContrastiveModel
@@ -24,15 +24,13 @@ from models.encoder import Encoder, EncoderConfig
 from models.errors import PretrainingError
 from models.memory_bank import MemoryBank
 from models.preprocessing import Preprocessing
-from models.pretraining_input import Input, InputOf, require_fitting
+from models.pretraining_checks import differences, require_fitting, require_together
+from models.pretraining_input import Input, InputOf
 from models.processes import Processes
 from models.recipe import Recipe
-from models.retrieval import retrieved
-from models.training_batch import Batch
+from models.training_batch import Batch, save_batch
 from models.training_state import TrainingState
-
-RANKS = (1, 5, 10)
-"""The k of recall@k."""
+from models.validation import Embedded, measured
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Pretraining:
         start: Encoder | None = None,
         remains: Path | None = None,
     ) -> None:
-        _require_together(recipe, preprocessing, architecture, device, start)
+        require_together(recipe, preprocessing, architecture, device, start)
         self.rows = recipe.share(world)
         """The rows of a batch that this process takes."""
         self.recipe, self.preprocessing, self.architecture = recipe, preprocessing, architecture
@@ -160,20 +158,18 @@ class Pretraining:
             parts = [self._embedded(batch, steps) for batch in batches]
         finally:
             self._model.train()
-        return self._compared(parts)
+        both = self.recipe.loss == "in-batch"
+        return measured(self._together(parts), self._processes, self.logit_scale, both)
 
     def state(self) -> TrainingState:
         """Where the training stands; the same on every process, so that one may save it."""
-        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        parts = {"model": self._model.state_dict()}
         if self._bank is not None:
-            tensors |= {f"bank.{name}": value for name, value in self._bank.state_dict().items()}
+            parts["bank"] = self._bank.state_dict()
         for number, values in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{name}": value for name, value in values.items()}
-        return TrainingState(
-            self._step,
-            {name: value.detach().cpu().clone() for name, value in tensors.items()},
-            {**self._facts(), "scaler": self._scaler.state_dict()},
-        )
+            parts[f"optimiser {number}"] = values
+        facts = {**self._facts(), "scaler": self._scaler.state_dict()}
+        return TrainingState.of_parts(self._step, parts, facts)
 
     def load_state(self, state: TrainingState) -> None:
         """Go on from a state: on a CPU and the same number of processes, bit for bit.
@@ -184,20 +180,17 @@ class Pretraining:
             if (was := state.facts.get(name)) != value:
                 raise PretrainingError(
                     f"the state of step {state.step}",
-                    f"its {name} is another: {_differences(was, value)}",
+                    f"its {name} is another: {differences(was, value)}",
                     "Go on with the settings that it was made by, or start anew elsewhere",
                 )
-        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "bank": {}, "optimiser": {}}
-        for name, tensor in state.tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+        parts = state.parts()
         self._model.load_state_dict(parts["model"])
         if self._bank is not None:
             self._bank.load_state_dict(parts["bank"])
-        values: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in parts["optimiser"].items():
-            number, _, rest = name.partition(".")
-            values.setdefault(int(number), {})[rest] = tensor.clone()
+        values = {
+            number: parts[f"optimiser {number}"]
+            for number in range(sum(part.startswith("optimiser ") for part in parts))
+        }
         groups = self._optimiser.state_dict()["param_groups"]
         self._optimiser.load_state_dict({"state": values, "param_groups": groups})
         self._scaler.load_state_dict(state.facts["scaler"])
@@ -253,57 +246,27 @@ class Pretraining:
             torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
             yield
 
-    def _embedded(
-        self, batch: Batch, months: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _embedded(self, batch: Batch, months: int) -> Embedded:
         require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
         given = self._input.plain(batch, months)
         ground = self._model.pooling(given.ground, given.present)
-        return (
-            self._model.embedded(given),
-            torch.nn.functional.normalize(ground, dim=-1),
-            given.keys,
-        )
+        return Embedded(self._model.embedded(given), F.normalize(ground, dim=-1), given.keys)
 
-    def _compared(
-        self, parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
-    ) -> dict[str, float]:
-        dim = self.architecture.embedding_dim
-        empty = torch.empty(0, dim, device=self._device)
-        none = torch.empty(0, dtype=torch.long, device=self._device)
-        own = [
-            torch.cat([first, *(part[side] for part in parts)])
-            for side, first in enumerate((empty, empty, none))
-        ]
-        pixels, ground, keys = map(self._processes.gathered_unequal, own)
-        if not len(keys):
-            raise PretrainingError("the validation", "it has no point", "Give it some")
-        counts = self._processes.gathered(torch.tensor([len(own[2])], device=self._device))
-        start = int(counts[: self._processes.rank].sum())
-        mine = torch.arange(start, start + len(own[2]), device=self._device)
-        found: dict[str, torch.Tensor] = {}
-        losses = []
-        for way, queries, gallery in (
-            ("pixel_to_ground", own[0], ground),
-            ("ground_to_pixel", own[1], pixels),
-        ):
-            before, loss = retrieved(queries, gallery, mine, own[2], keys, self.logit_scale)
-            losses.append(loss.sum())
-            found |= {f"recall_at_{k}_{way}": (before < k).sum() for k in RANKS}
-        both = self.recipe.loss == "in-batch"
-        found["loss"] = torch.stack(losses).mean() if both else losses[0]
-        sums = self._processes.sum(torch.stack([value.double() for value in found.values()]))
-        shares = dict(zip(found, (sums / len(keys)).tolist(), strict=True))
-        return {"points": float(len(keys)), **shares}
+    def _together(self, parts: list[Embedded]) -> Embedded:
+        none = torch.empty(0, self.architecture.embedding_dim, device=self._device)
+        no_key = torch.empty(0, dtype=torch.long, device=self._device)
+        return Embedded(
+            torch.cat([none, *(part.pixels for part in parts)]),
+            torch.cat([none, *(part.ground for part in parts)]),
+            torch.cat([no_key, *(part.keys for part in parts)]),
+        )
 
     def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
         """The error of a step that cannot be done, once its batch is saved."""
         rank = self._processes.rank
         path = self._remains / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
-        arrays = {name: getattr(batch, name) for name in ("series", "ground", "present", "keys")}
         try:
-            self._remains.mkdir(parents=True, exist_ok=True)
-            safetensors.numpy.save_file(arrays, path, {"ids": json.dumps(list(batch.ids))})
+            save_batch(batch, path)
             remains = f"its batch is saved as {path}"
         except OSError as error:
             remains = f"its batch could not be saved as {path} ({error.strerror})"
@@ -323,43 +286,3 @@ def _optimiser(recipe: Recipe, model: ContrastiveModel) -> torch.optim.AdamW:
     if temperature:
         groups.append({"params": temperature, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=recipe.rate)
-
-
-def _require_together(
-    recipe: Recipe,
-    preprocessing: Preprocessing,
-    architecture: EncoderConfig,
-    device: torch.device,
-    start: Encoder | None,
-) -> None:
-    given, problem, remedy = "the recipe", None, "Correct it"
-    lengths = architecture.series_lengths
-    if recipe.precision == "float16" and device.type != "cuda":
-        problem, remedy = "precision float16 needs a GPU", "Take bfloat16 or float32"
-    elif len(preprocessing.bands) != architecture.bands:
-        given = "the architecture"
-        problem = f"it has {architecture.bands} bands, the preprocessing {preprocessing.bands}"
-    elif architecture.months != preprocessing.months:
-        given = "the architecture"
-        problem = f"it has {architecture.months} months, the preprocessing {preprocessing.months}"
-    elif any(months not in lengths for months in recipe.months):
-        problem = f"months {recipe.months}: the architecture takes {lengths}"
-    elif start is not None and start.config != architecture:
-        given = "the checkpoint to start from"
-        problem = (
-            f"its sizes are others: {_differences(asdict(start.config), asdict(architecture))}"
-        )
-        remedy = "Take its architecture, or start from none"
-    if problem:
-        raise PretrainingError(given, problem, remedy)
-
-
-def _differences(was: Any, wanted: Any) -> str:
-    """What differs between two objects of JSON, field by field."""
-    if not isinstance(was, dict) or not isinstance(wanted, dict):
-        return f"{was!r}, not {wanted!r}"
-    return ", ".join(
-        f"{name} {was.get(name)!r}, not {wanted.get(name)!r}"
-        for name in dict.fromkeys((*was, *wanted))
-        if was.get(name) != wanted.get(name)
-    )

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from models.augmentation import augmented
-from models.errors import PretrainingError
 from models.ground_pooling import drawn_view, of_view
 from models.preprocessing import Preprocessing
 from models.processes import Processes
@@ -92,33 +91,6 @@ class InputOf:
         # torch warns of arrays that it could write to and should not, as Arrow's are.
         owned = array if array.flags.writeable else array.copy()
         return torch.from_numpy(owned).to(self.device, non_blocking=True)
-
-
-def require_fitting(batch: Batch, preprocessing: Preprocessing, dim: int) -> None:
-    """Raise PretrainingError for a batch that the encoder cannot be trained on."""
-    problem = None
-    n, bands = len(batch), len(preprocessing.bands)
-    views = batch.present.shape[-1]
-    for name, array, shape in (
-        ("series", batch.series, (n, preprocessing.months, bands)),
-        ("present", batch.present, (n, views)),
-        ("ground", batch.ground, (n, views, dim)),
-        ("keys", batch.keys, (n, views)),
-    ):
-        if array.shape != shape and problem is None:
-            problem = f"its {name} is {array.shape}, and the encoder takes {shape}"
-    if problem is None:
-        for what, amiss in (
-            ("no clear observation", ~batch.series.any(axis=(1, 2))),
-            ("no ground view", ~batch.present.any(axis=1)),
-        ):
-            if amiss.any() and problem is None:
-                names = ", ".join(batch.ids[row] for row in np.flatnonzero(amiss)[:5])
-                problem = f"{int(amiss.sum())} of its points have {what} ({names})"
-    if problem:
-        raise PretrainingError(
-            f"a batch of {n} points", problem, "Pack the training set anew, for this encoder"
-        )
 
 
 def _first_view(present: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,29 @@ class TrainingState:
     tensors: Mapping[str, torch.Tensor]
     facts: Mapping[str, Any]
 
+    @classmethod
+    def of_parts(
+        cls,
+        step: int,
+        parts: Mapping[str, Mapping[str, torch.Tensor]],
+        facts: Mapping[str, Any],
+    ) -> "TrainingState":
+        """A state of named state dicts, whose tensors are copied."""
+        tensors = {
+            f"{part}.{name}": tensor.detach().to("cpu", copy=True)
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        return cls(step, tensors, facts)
+
+    def parts(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The named state dicts; their tensors are copies."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
+        for full, tensor in self.tensors.items():
+            part, _, name = full.partition(".")
+            found.setdefault(part, {})[name] = tensor.clone()
+        return found
+
     def to_bytes(self) -> bytes:
         """The state as a safetensors file, with the facts in its header."""
         facts = json.dumps({"step": self.step, **self.facts})
@@ -73,9 +96,9 @@ def save_state(store: StateStore, state: TrainingState, keep: int = 3) -> str:
     """
     key = _NAME.format(state.step)
     store.write(key, state.to_bytes())
-    # States of later steps are of a run that went another way.
-    saved = [other for other in saved_states(store) if other != key]
-    for other in [*saved[: len(saved) - keep + 1], *(late for late in saved if late > key)]:
+    saved = saved_states(store)
+    number = saved.index(key) + 1  # later ones are damaged, or of a run that went another way
+    for other in saved[: max(0, number - keep)] + saved[number:]:
         store.remove(other)
     return key
 
