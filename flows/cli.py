@@ -12,6 +12,7 @@ import typer
 
 from flows.bench_cli import bench_app
 from flows.checkpoint_cli import checkpoint_app
+from flows.dataset_cli import dataset_app
 from flows.distil_cli import distil
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
 from flows.vocabulary_cli import vocabulary_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(vocabulary_app, name="vocabulary")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(dataset_app, name="dataset")
 app.command()(distil)
 app.add_typer(bench_app, name="bench")
 

