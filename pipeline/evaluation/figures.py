@@ -36,7 +36,7 @@ def confusion_figure(
     font = 8.5 if n <= 15 else 7.5 if n <= _WRITTEN else 6
     margin = 0.35 + 0.0125 * font * min(_LONGEST, max(map(len, labels)))
     side = max(n * cell, 1.6)
-    width, height = side + margin + 1.3, side + margin + 1.0
+    width, height = side + margin + 1.3, side + margin + 0.7
     figure = _figure(width, height)
     axes = figure.add_axes(
         (margin / width, margin / height, side / width, side / height), facecolor="#f1f2f4"
@@ -104,7 +104,7 @@ def few_shot_figure(
     axes.axhline(all_rows, color=_FAINT, linewidth=1, label="linear probe, all rows")
     if zero_shot is not None:
         axes.axhline(zero_shot, color=_ORANGE, linewidth=1.4, linestyle="--", label="zero-shot")
-    axes.set(xscale="log", ylim=(0, 1))
+    axes.set(xscale="log", ylim=(0, 1), xlim=(0.85 * shots[0], 1.18 * shots[-1]))
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.minorticks_off()
     axes.set_xlabel("rows a class", color=_FAINT, fontsize=9)

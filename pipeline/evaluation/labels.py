@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,7 @@ class MatchedLabels:
 
 
 def match_labels(
-    labels: Sequence[str | None], vocabulary: Vocabulary, level: Level | None = None
+    labels: Iterable[str | None], vocabulary: Vocabulary, level: Level | None = None
 ) -> MatchedLabels:
     """The classes that labels name, whatever their case and the spaces around them.
 
@@ -52,7 +52,8 @@ def match_labels(
     as well: then all are compared as parents (`level` "parent"), which happens by itself where more
     labels are a parent alone than are a class. At `level` "class" such labels are unknown.
     """
-    counts = Counter(text_of(label) for label in labels)
+    texts = [text_of(label) for label in labels]
+    counts = Counter(texts)
     blank = counts.pop("", 0)
     of_class = {label: _place(label, vocabulary.classes) for label in counts}
     of_parent = {label: _place(label, vocabulary.parents) for label in counts}
@@ -76,7 +77,7 @@ def match_labels(
         vocabulary.parents if level == "parent" else vocabulary.classes
     )
     return MatchedLabels(
-        index=np.array([places.get(text_of(label), NO_CLASS) for label in labels], np.int64),
+        index=np.array([places.get(text, NO_CLASS) for text in texts], np.int64),
         level=level,
         unknown={label: n for label, n in counts.most_common() if places[label] == NO_CLASS},
         blank=blank,

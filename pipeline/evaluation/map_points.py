@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from affine import Affine
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 
@@ -75,7 +74,8 @@ def classes_at(
         properties = item["properties"]
         x, y = pixels[properties["proj:code"]]
         rows, columns = properties["proj:shape"]
-        column, row = ~Affine(*properties["proj:transform"]) * (x, y)
+        width, _, left, _, height, top = properties["proj:transform"]
+        column, row = (x - left) / width, (y - top) / height
         with np.errstate(invalid="ignore"):  # NaN lies nowhere
             inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
         points = np.flatnonzero(inside)

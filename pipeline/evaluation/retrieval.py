@@ -41,11 +41,14 @@ def retrieval(
 
     A query's right entries are its own partner and all that depict the same: `keys` int64 (n, k)
     says what a row depicts, and rows that share one other than NO_KEY are each other's (equal
-    descriptions, or a class). An entry that is no more similar than a wrong one comes after it, so
-    that embeddings that are all the same find nothing.
+    descriptions, or a class). Ground embeddings that are equal and depict the same (a description
+    of many points) are one entry of their gallery. An entry that is no more similar than a wrong
+    one comes after it, so that embeddings that are all the same find nothing.
     """
     same = _incidence(keys)
-    return Retrieval(_recall(series, ground, same, first), _recall(ground, series, same, first))
+    chosen, entry = _distinct(ground, keys)
+    to_ground = _recall(series, ground[chosen], same, _of_entries(same, entry), first)
+    return Retrieval(to_ground, _recall(ground, series, same, same.T.tocsr(), first))
 
 
 def _incidence(keys: np.ndarray) -> csr_matrix:
@@ -59,15 +62,39 @@ def _incidence(keys: np.ndarray) -> csr_matrix:
     return coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=shape).tocsr()
 
 
+def _distinct(ground: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A row of each distinct entry, int64 (m,), and each row's entry, int64 (n,).
+
+    What depicts the same as nothing is an entry of its own.
+    """
+    _, place = np.unique(ground, axis=0, return_inverse=True)
+    alone = (keys == NO_KEY).all(axis=1)
+    own = np.where(alone, np.arange(len(keys)), NO_KEY)
+    told = np.column_stack((place.ravel(), keys, own))
+    _, chosen, entry = np.unique(told, axis=0, return_index=True, return_inverse=True)
+    return chosen, entry.ravel()
+
+
+def _of_entries(same: csr_matrix, entry: np.ndarray) -> csr_matrix:
+    """What entries depict, given each row's entry int64 (n,): (distinct keys + n, entry)."""
+    n = len(entry)
+    member = coo_matrix((np.ones(n, np.int32), (np.arange(n), entry)))
+    return (same.T @ member).tocsr()
+
+
 def _recall(
-    queries: np.ndarray, gallery: np.ndarray, same: csr_matrix, first: Sequence[int]
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    same: csr_matrix,
+    depicted: csr_matrix,
+    first: Sequence[int],
 ) -> Recall:
+    """`same` (query, …) and `depicted` (…, entry) say what both depict."""
     n = len(queries)
     rank, right = np.empty(n, np.int64), np.empty(n, np.int64)
-    transposed = same.T.tocsr()
     for start in range(0, n, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        matches = (same[part] @ transposed).toarray() > 0
+        matches = (same[part] @ depicted).toarray() > 0
         similarity = queries[part] @ gallery.T
         best = np.where(matches, similarity, -np.inf).max(axis=1, keepdims=True)
         rank[part] = 1 + ((similarity >= best) & ~matches).sum(axis=1)

@@ -1,6 +1,6 @@
 """What a checkpoint is evaluated on: a training set or a table of series, part by part."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,13 +29,13 @@ class Samples:
     """n rows that an encoder can take.
 
     `series` uint16 (n, 12, band), in the encoder's order of bands, gaps filled; `labels` by name,
-    a text or None a row. `ground` float32 (n, dim): the mean of a row's ground embeddings, of unit
-    length, and `keys` int64 (n, k): what they depict (NO_KEY: the same as nothing); None in a table
-    of series. `left_out` counts rows that have no clear observation in some band.
+    arrays (n,) of texts or None. `ground` float32 (n, dim): the mean of a row's ground embeddings,
+    of unit length, and `keys` int64 (n, k): what they depict (NO_KEY: the same as nothing); None in
+    a table of series. `left_out` counts rows that have no clear observation in some band.
     """
 
     series: np.ndarray
-    labels: Mapping[str, Sequence[str | None]]
+    labels: Mapping[str, np.ndarray]
     ground: np.ndarray | None
     keys: np.ndarray | None
     left_out: int
@@ -167,7 +167,7 @@ class _Table:
             yield rows.lon, rows.lat
 
 
-def numbers_of(labels: Sequence[str | None], name: str) -> np.ndarray:
+def numbers_of(labels: Iterable[str | None], name: str) -> np.ndarray:
     """A label as numbers: float64 (n,), NaN where there is none. Raises UserError for words."""
     values = []
     for label in labels:
@@ -208,7 +208,7 @@ def _ready(
         filled[start : start + _BATCH] = np.round(gaps_filled(part).numpy())
     return Samples(
         series=filled,
-        labels={name: [texts[row] for row in rows.tolist()] for name, texts in labels.items()},
+        labels={name: np.array(texts, object)[rows] for name, texts in labels.items()},
         ground=None if ground is None else ground[rows],
         keys=None if keys is None else keys[rows],
         left_out=int((~seen).sum()),

@@ -50,3 +50,15 @@ def test_embeddings_that_are_all_the_same_find_nothing() -> None:
     found = retrieval(same, same, np.full((50, 1), -1))
     assert found.to_ground.recall == {1: 0, 5: 0, 10: 0}
     assert found.to_ground.median_rank == 50
+
+
+def test_a_description_of_many_points_is_one_entry() -> None:
+    rng = np.random.default_rng(6)
+    texts = unit(rng.normal(size=(6, 16)))
+    key = rng.integers(0, 6, 200)
+    wrong = (key + 1) % 6
+    series = unit(texts[wrong] + 0.5 * texts[key])  # another text is first, the own one second
+    found = retrieval(series, texts[key], key[:, None])
+    assert found.to_ground.gallery == 6
+    assert found.to_ground.recall == {1: 0, 5: 1, 10: 1}
+    assert found.to_ground.chance[1] == pytest.approx(1 / 6)

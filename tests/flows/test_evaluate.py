@@ -1,0 +1,156 @@
+"""`timesen evaluate`: a checkpoint on a training set and a table, and a run at points."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import torch
+
+from flows.cli import run
+from pipeline.product import finished_items, read_run
+from pipeline.storage import Store
+from tests.flows.conftest import connected
+from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
+
+PNG = b"\x89PNG"
+WORDS = ["--checkpoint", "sample", "--vocabulary", "sample-landscape", "--label", "land"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_set(tmp_path_factory.mktemp("set"), made_samples(360))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_table(tmp_path_factory.mktemp("table"), made_samples(120))
+
+
+def read(out: Path) -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
+    return numbers
+
+
+def test_a_checkpoint_on_a_training_set(
+    packed: str, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    more = ["--region", "nuts0", "--steps", "12,1", "--draws", "2", "--number", "green"]
+    prompts = ["--positive", "dense green vegetation", "--negative", "bare soil"]
+    with connected(users_server):
+        assert run(["evaluate", packed, *WORDS, *more, *prompts, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "zero-shot accuracy (top 1)" in said
+    assert str(out / "report.md") in said
+    numbers = read(out)
+    assert numbers["about"]["part"] == "test"
+    assert numbers["labels"]["level"] == "class"
+    assert set(numbers["steps"]) == {"12", "1"}
+    months, year = numbers["steps"]["12"], numbers["steps"]["1"]
+    zero_shot = months["zero_shot"]
+    assert zero_shot["classes"]["accuracy"] > 0.9
+    assert zero_shot["classes"]["top5"] >= zero_shot["classes"]["accuracy"]
+    assert year["zero_shot"]["classes"]["accuracy"] < zero_shot["classes"]["accuracy"]
+    assert set(zero_shot["regions"]) == {"FR", "BE"}
+    regions = [region["rows"] for region in zero_shot["regions"].values()]
+    assert sum(regions) == zero_shot["classes"]["rows"]
+    assert zero_shot["fitted"]["loss"] <= zero_shot["fitted"]["loss_before"]
+    assert months["retrieval"]["to_ground"]["recall"]["1"] > 0.9
+    assert months["retrieval_by_label"]["to_series"]["recall"]["1"] > 0.9
+    assert months["regression"]["pearson"] > 0.2
+    assert months["probes"]["linear"]["accuracy"] > 0.8
+    assert months["probes"]["few_shot"][0]["draws"] == 2
+    report = (out / "report.md").read_text()
+    for name in ("confusion-12.png", "calibration-1.png", "few-shot-12.png"):
+        assert f"({name})" in report
+        assert (out / name).read_bytes().startswith(PNG)
+
+
+def test_a_table_of_series_whole_or_by_parts(
+    table: str, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with connected(users_server):
+        quick = ["--draws", "1"]
+        whole, one_block, part = tmp_path / "whole", tmp_path / "block", tmp_path / "part"
+        assert run(["evaluate", table, *WORDS, *quick, "--out", str(whole)]) == 0
+        wide = ["--block-km", "5000"]
+        assert run(["evaluate", table, *WORDS, *wide, "--out", str(one_block)]) == 0
+        assert run(["evaluate", table, *WORDS, *wide, "--split", "test", "--out", str(part)]) == 2
+    assert "5000 km" in capsys.readouterr().err
+    numbers, alone = read(whole), read(one_block)
+    assert numbers["about"]["part"] == "all"
+    assert numbers["about"]["rows"] == 118
+    assert numbers["about"]["without observation"] == 2
+    assert numbers["labels"]["unknown"] == {"volcano": 7}
+    assert numbers["steps"]["12"]["retrieval"] is None
+    assert numbers["steps"]["12"]["probes"] is not None
+    assert alone["steps"]["12"]["probes"] is None
+    assert "No probes" in alone["steps"]["12"]["notes"][0]
+    found = (numbers["steps"]["12"]["zero_shot"], alone["steps"]["12"]["zero_shot"])
+    assert found[0]["classes"] == found[1]["classes"]
+    assert not part.exists()
+
+
+def test_a_run_at_points(
+    whole_run: Path, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(whole_run, copied)
+    store = Store(str(copied))
+    items = finished_items(store, read_run(store).fingerprint)
+    west, south = (min(item["bbox"][k] for item in items) for k in (0, 1))
+    east, north = (max(item["bbox"][k] for item in items) for k in (2, 3))
+    rng = np.random.default_rng(0)
+    lon, lat = rng.uniform(west, east, 200), rng.uniform(south, north, 200)
+    labels = rng.choice(["wheat", "Maize field", "coniferous woodland"], 200)
+    points = tmp_path / "ref.gpkg"
+    geometry = geopandas.points_from_xy(lon, lat, crs=4326)
+    geopandas.GeoDataFrame({"cover": labels}, geometry=geometry).to_crs(3035).to_file(points)
+    with connected(users_server):
+        command = ["evaluate", str(copied), "--points", str(points), "--label", "cover"]
+        assert run(command) == 0
+    assert "Overall" in capsys.readouterr().out
+    numbers = read(copied / "evaluation")
+    used = numbers["points"]
+    assert used["given"] == 200
+    told = used["used"] + used["left_out"] + used["outside"] + used["on_nodata"]
+    assert told + used["unknown_label"] == 200
+    shares = [entry["share of the area"]["value"] for entry in numbers["classes"]]
+    assert sum(shares) == pytest.approx(1)
+    assert (copied / "evaluation" / "confusion.png").read_bytes().startswith(PNG)
+    assert run(["status", str(copied)]) == 0  # it is a run as before
+
+
+def test_what_may_go_wrong(
+    packed: str, table: str, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = ["--checkpoint", "sample"]
+    words = ["--classes", "forest, lake"]
+    with connected(users_server):
+        for arguments, problem in (
+            ([packed], "Give --checkpoint with a training set or a table of series, or --points"),
+            ([packed, *sample, "--label", "land"], "Give either --vocabulary or --classes"),
+            ([packed, *sample, *words, "--label", "crop"], "It has land, nuts0, green"),
+            ([packed, *sample, *words, "--label", "nuts0"], "its labels are FR, BE"),
+            ([packed, *sample, "--number", "land"], "Give --number, --positive and --negative"),
+            ([packed, *WORDS, "--steps", "6"], "12 months, 4 seasons or 1 year"),
+            ([packed, *WORDS, "--split", "dev"], "Give train, validation, test, all"),
+            ([table, *sample], "its labels are land, nuts0, green"),
+            ([str(tmp_path), *WORDS], "neither a training set"),
+            ([str(tmp_path), "--points", "x.gpkg"], "Give --label COLUMN"),
+            ([str(tmp_path), "--points", "x.gpkg", "--label", "x"], "there is no run here"),
+        ):
+            assert run(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2
+            said = capsys.readouterr().err
+            assert said.startswith("Error: ")
+            assert problem in said
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,91 @@
+"""Rows of a table and of a training set, made ready for an encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import UserError
+from models.preprocessing import BANDS
+from pipeline.errors import DatasetError
+from pipeline.evaluation.sources import ALL, numbers_of, open_source
+from tests.pipeline.evaluation.made_samples import (
+    RULE,
+    MadeSamples,
+    made_samples,
+    write_set,
+    write_table,
+)
+
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def made() -> MadeSamples:
+    return made_samples(COUNT)
+
+
+@pytest.fixture(scope="module")
+def table(made: MadeSamples, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_table(tmp_path_factory.mktemp("table"), made)
+
+
+@pytest.fixture(scope="module")
+def packed(made: MadeSamples, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_set(tmp_path_factory.mktemp("set"), made)
+
+
+def test_a_table_in_the_encoders_order_with_gaps_filled(made: MadeSamples, table: str) -> None:
+    order = tuple(reversed(BANDS))
+    found = open_source(table, order, RULE).read(ALL)
+    assert found.left_out == 2
+    assert len(found) == COUNT - 2
+    assert found.ground is None
+    assert found.labels["land"].tolist() == list(made.rows.labels["land"][:-2])
+    given = made.rows.series[:-2, :, ::-1].astype(float)
+    wanted = np.where(given == 0, np.nan, given)
+    median = np.nanmedian(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.series, np.where(np.isnan(wanted), median, wanted), atol=0.51)
+
+
+def test_parts_share_no_row_and_make_the_whole(table: str) -> None:
+    source = open_source(table, BANDS, RULE)
+    parts = [source.read(part) for part in ("train", "validation", "test")]
+    seen = [{row.tobytes() for row in part.series} for part in parts]
+    assert not seen[0] & (seen[1] | seen[2])
+    assert not seen[1] & seen[2]
+    few = source.read("train", most=20, seed=1)
+    assert len(few) == 20
+    assert {row.tobytes() for row in few.series} <= seen[0]
+
+
+def test_a_training_set_has_the_same_parts_and_its_ground(
+    made: MadeSamples, table: str, packed: str
+) -> None:
+    of_table, of_set = (open_source(place, BANDS, RULE) for place in (table, packed))
+    assert (of_set.default_part, of_table.default_part) == ("test", ALL)
+    for part in ("train", "validation", "test", ALL):
+        own, other = of_set.read(part), of_table.read(part)
+        if part == ALL:  # points near to another part are in none
+            assert len(own) <= len(other)
+            continue
+        assert {row.tobytes() for row in own.series} == {row.tobytes() for row in other.series}
+        assert own.ground is not None
+        assert own.keys is not None
+        np.testing.assert_allclose(np.linalg.norm(own.ground, axis=1), 1, atol=1e-5)
+        assert own.keys.shape == (len(own), 1)
+    assert len(of_set.read("train", most=30, seed=2)) == 30
+
+
+def test_what_does_not_fit(table: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="it has no B01, which the checkpoint takes"):
+        open_source(table, ("B02", "B01"), RULE)
+    with pytest.raises(DatasetError, match="neither a training set"):
+        open_source(str(tmp_path), BANDS, RULE)
+
+
+def test_numbers() -> None:
+    found = numbers_of(["1.5", " -2 ", None, ""], "green")
+    np.testing.assert_array_equal(found, [1.5, -2, np.nan, np.nan])
+    with pytest.raises(UserError, match="'tall' is no number"):
+        numbers_of(["1", "tall"], "height")
