@@ -213,7 +213,7 @@ class Pretraining:
         step, so that a training that goes on from a state adds up in the same order.
         """
         devices = [self._device] if self._device.type == "cuda" else None
-        parallel = DistributedDataParallel(self._model, devices, broadcast_buffers=False)
+        parallel = DistributedDataParallel(self._model, devices, forward_sync_buffers=False)
         sizes = self.architecture
         made = Input(
             torch.zeros(1, sizes.months, sizes.bands, device=self._device),

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contrastive import InfoNCE, MemoryBank
+from models.contrastive import InfoNCE, MemoryBank, SymmetricInfoNCE
+from models.processes import Processes
 
 
 def _loss_plainly(
@@ -49,6 +50,36 @@ def test_rows_whose_negatives_are_all_the_same_lose_nothing() -> None:
     assert loss.item() == 0
     assert pixels.grad is not None
     assert torch.isfinite(pixels.grad).all()
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_what_is_left_out_leaves_a_learned_scale_its_gradient(in_batch: bool) -> None:
+    sides = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    keys = torch.tensor([1, 1, 2, 3])
+    loss = (SymmetricInfoNCE if in_batch else InfoNCE)(learned=True)
+    same = keys[:, None] == keys[None]
+    found = (
+        loss(sides[0], sides[1], keys, Processes())
+        if isinstance(loss, SymmetricInfoNCE)
+        else loss(*sides, same)
+    )
+    found.backward()
+    assert loss.log_scale.grad is not None
+    assert torch.isfinite(loss.log_scale.grad)
+
+
+def test_the_symmetric_loss_agrees_with_the_plain_reference() -> None:
+    rng = np.random.default_rng(6)
+    pixels, ground = rng.normal(size=(2, 7, 8)).astype(np.float32)
+    keys = np.array([-1, 4, 4, -1, 5, 6, 4])
+    got = SymmetricInfoNCE(0.1)(
+        *map(torch.from_numpy, (pixels, ground, keys)), processes=Processes()
+    )
+    # Those without a key are the same as nothing; of each row, all others are the negatives.
+    same = (keys[:, None] == keys) & (keys != -1) | np.eye(7, dtype=bool)
+    sides = [side.astype(np.float64) for side in (pixels, ground)]
+    ways = [_loss_plainly(a, b, b, same, 10.0) for a, b in (sides, sides[::-1])]
+    assert abs(float(got) - sum(ways) / 2) < 1e-6
 
 
 def test_an_empty_bank_gives_no_loss() -> None:
@@ -104,6 +135,7 @@ def test_keys_tell_what_is_the_same() -> None:
     bank.enqueue(torch.randn(2, 2))  # wraps round and overwrites the first
     got = bank.same(torch.tensor([7, 8]))
     assert got.tolist() == [[False, False, False], [False, True, False]]
+    assert not bank.same(torch.tensor([-1])).any()  # without a key: the same as nothing
 
 
 def test_the_bank_is_saved_and_gives_no_gradient() -> None:
