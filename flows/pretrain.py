@@ -1,0 +1,147 @@
+"""The flow that pretrains an encoder: check, train on a cluster, write the checkpoint."""
+
+import base64
+import time
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+
+from flows.group_worker import Job
+from flows.pretrain_settings import PretrainSettings
+from flows.pretrain_work import Pretrained, Work, finish, work_of
+from flows.process_group import MemberDied, Message, run_surviving
+from flows.progress import RunProgress, tell
+from flows.trackers import tracker_library
+from flows.training_cluster import training_cluster
+from pipeline.pretrained_card import loss_curve, measures_of
+from pipeline.storage import public_text
+
+_ARTIFACT_SECONDS = 30
+_CURVE, _MEASURES, _PROGRESS = "loss-curve", "pretraining-measures", "pretraining-progress"
+
+
+@flow(name="pretrain", flow_run_name="{settings.dataset} → {settings.out}", persist_result=False)
+def pretrain(settings: PretrainSettings) -> Pretrained:
+    """Pretrain an encoder and write its checkpoint; started again, it goes on where it stopped.
+
+    Raises UserError for whatever the user must mend; MemberDied where processes die again and
+    again, ClusterUnavailable where the cluster is lost, WorldError where reading or writing fails.
+    What was saved before is kept in every case.
+    """
+    tell(RunProgress("checking"))
+    work = check(settings)
+    train(work)
+    tell(RunProgress("writing the checkpoint"))
+    made = write(work)
+    _Shown(work).show()
+    return made
+
+
+@task(name="check", cache_policy=NO_CACHE, persist_result=False)
+def check(settings: PretrainSettings) -> Work:
+    """Open the training set and the checkpoint to start from, and begin or find the folder."""
+    if settings.tracker != "none":
+        tracker_library(settings.tracker)
+    work = work_of(settings)
+    work.run.open(work.facts)
+    return work
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(work: Work) -> None:
+    """Train on the cluster, from the last state that was saved to the end."""
+    settings, logger = work.settings, get_run_logger()
+    shown = _Shown(work)
+    tell(RunProgress("starting the processes"))
+
+    def died(error: MemberDied, left: int) -> None:
+        logger.warning("%s Going on from the last state; %s restarts left.", error, left)
+        tell(RunProgress("starting the processes again, since one died"))
+
+    job = Job(
+        "flows.pretrain_process",
+        settings.model_dump_json(),
+        settings.processes,
+        settings.cluster.threads,
+    )
+    with training_cluster(settings) as client:
+        run_surviving(
+            client, job, shown.hear,
+            restarts=settings.restarts, advanced=shown.advanced, died=died,
+        )  # fmt: skip
+
+
+@task(name="write", cache_policy=NO_CACHE, persist_result=False)
+def write(work: Work) -> Pretrained:
+    """Write the checkpoint with its card."""
+    return finish(work)
+
+
+class _Shown:
+    """How far a training is, as its processes tell: on the console and as Prefect's artifacts."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._steps = work, work.settings.recipe.steps
+        self._artifact: UUID | None = None
+        self._published = time.monotonic()
+        self._has_advanced = False
+        self._trained: tuple[float, int] | None = None
+
+    def advanced(self) -> bool:
+        """Whether a state was saved since this was last asked."""
+        found, self._has_advanced = self._has_advanced, False
+        self._trained = None  # the time that passes until they train again says nothing
+        return found
+
+    def hear(self, message: Message) -> None:
+        """Take what the processes tell."""
+        if (entry := message.get("trained")) is not None:
+            self._tell(entry)
+        elif (step := message.get("saved")) is not None:
+            self._has_advanced = True
+            get_run_logger().info("state of step %s saved", step)
+            if time.monotonic() - self._published >= _ARTIFACT_SECONDS:
+                self.show()
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        done, now = entry["step"], time.monotonic()
+        since, first = self._trained = self._trained or (now, done)
+        tell(
+            RunProgress(
+                "training",
+                cells=self._steps,
+                done=done,
+                share=done / self._steps,
+                seconds_left=(now - since) / (done - first) * (self._steps - done)
+                if done > first
+                else None,
+                units=f"steps, loss {entry['loss']:.3f}",
+            )
+        )
+
+    def show(self) -> None:
+        """Publish progress, loss curve and measures as they were when the last state was saved."""
+        journal = self._work.run.journal()
+        if not journal.steps:
+            return
+        progress = 100 * journal.steps[-1]["step"] / self._steps
+        if self._artifact is None:
+            made = create_progress_artifact(progress, key=_PROGRESS, description="steps")
+            assert isinstance(made, UUID)  # a coroutine only in a flow that is one
+            self._artifact = made
+        else:
+            update_progress_artifact(self._artifact, progress=progress)
+        picture = base64.b64encode(loss_curve(journal)).decode()
+        create_image_artifact(f"data:image/png;base64,{picture}", key=_CURVE)
+        if measures := measures_of(journal):
+            described = public_text(self._work.settings.dataset)
+            create_table_artifact(measures, key=_MEASURES, description=f"validation, {described}")
+        self._published = time.monotonic()

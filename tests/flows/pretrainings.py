@@ -1,0 +1,50 @@
+"""Small pretrainings for tests, and what one asks of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import typer
+
+from flows.pretrain_process import launched
+from models.checkpoint import WEIGHTS
+
+SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")
+QUICK = (
+    *("--batch", "32", "--memory-bank", "64", "--steps", "30", "--rate", "0.003"),
+    *("--save-every", "5", "--validate-every", "15", "--threads", "1"),
+)
+MEMBER = "flows.pretrain_process"
+
+
+def pretraining(dataset: Path | str, out: Path, *more: str) -> list[str]:
+    """The arguments of a pretraining of some seconds."""
+    return ["pretrain", str(dataset), "--out", str(out), *SIZES, *QUICK, *more]
+
+
+def alone(arguments: Sequence[str]) -> int:
+    """The exit code of `python -m flows.pretrain_process`, the only one of its group, here."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(launched)
+    try:
+        app(list(arguments[1:]))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    raise AssertionError("a command ends by its exit code")
+
+
+def weights(checkpoint: Path) -> bytes:
+    """A checkpoint's weights, bit for bit."""
+    return (checkpoint / WEIGHTS).read_bytes()
+
+
+def members() -> list[psutil.Process]:
+    """The processes that train below this one."""
+    return [child for child in psutil.Process().children(recursive=True) if _is_member(child)]
+
+
+def _is_member(process: psutil.Process) -> bool:
+    try:
+        return MEMBER in process.cmdline()
+    except psutil.Error:
+        return False
