@@ -11,13 +11,16 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 NEIGHBOURS = 20
 STRENGTHS = (0.01, 0.001, 0.1, 0.0001, 1.0)
 """Inverse regularisations (scikit-learn's C) that the linear probe chooses from; of equals, the
 first."""
 _FEW_SHOT_STRENGTH = 0.1
-_MOST_STEPS = 1000
+_MOST_STEPS = 300
+_TOLERANCE = 1e-3
+_LARGE = 10_000  # rows from which products are worth several cores
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +84,11 @@ def linear_probe(
     best, highest = STRENGTHS[0], -1.0
     if len(validation):
         for strength in STRENGTHS:
-            model = _linear(strength).fit(train.embeddings, train.classes)
+            model = _fitted(strength, train.embeddings, train.classes)
             share = float((model.predict(validation.embeddings) == validation.classes).mean())
             if share > highest:
                 best, highest = strength, share
-    model = _linear(best).fit(train.embeddings, train.classes)
+    model = _fitted(best, train.embeddings, train.classes)
     return _tested(model.predict(test.embeddings), train, test, f"C = {best:g}")
 
 
@@ -103,7 +106,7 @@ def few_shot(
                 for k in np.flatnonzero(counts)
             ]
         )
-        model = _linear(_FEW_SHOT_STRENGTH).fit(train.embeddings[chosen], train.classes[chosen])
+        model = _fitted(_FEW_SHOT_STRENGTH, train.embeddings[chosen], train.classes[chosen])
         predicted = model.predict(test.embeddings)
         macro = f1_score(test.classes, predicted, average="macro", zero_division=0)
         found.append((float((predicted == test.classes).mean()), float(macro)))
@@ -120,8 +123,13 @@ def few_shot(
     )
 
 
-def _linear(strength: float) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=_MOST_STEPS))
+def _fitted(strength: float, embeddings: np.ndarray, classes: np.ndarray) -> Pipeline:
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE)
+    )
+    # Where products are small, cores wait for each other far longer than they compute.
+    with threadpool_limits(1 if len(classes) < _LARGE else None):
+        return model.fit(embeddings, classes)
 
 
 def _tested(
