@@ -14,7 +14,9 @@ from flows.bench_cli import bench_app
 from flows.checkpoint_cli import checkpoint_app
 from flows.dataset_cli import dataset_app
 from flows.distil_cli import distil
+from flows.evaluate_cli import evaluate
 from flows.options import INTERRUPTED, explained, takes_search_settings, takes_settings
+from flows.pretrain_cli import pretrain
 from flows.vocabulary_cli import vocabulary_app
 from pipeline.settings import MapSettings, SearchSettings
 
@@ -30,6 +32,8 @@ app.add_typer(vocabulary_app, name="vocabulary")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(dataset_app, name="dataset")
 app.command()(distil)
+app.command()(pretrain)
+app.command()(evaluate)
 app.add_typer(bench_app, name="bench")
 
 
