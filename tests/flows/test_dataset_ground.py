@@ -118,20 +118,20 @@ def test_started_again_embeds_only_what_is_left(
 
 @pytest.mark.slow
 def test_killed_in_the_middle_goes_on(
-    photos: Path, tower: str, tmp_path: Path, shell: Shell, ground: Path
+    photos: Path, tower: str, tmp_path: Path, shell: Shell, ground: Path, users_server: str
 ) -> None:
     many = tmp_path / "many"
     shutil.copytree(photos, many)
     whole = next((photos / "BE").iterdir()).read_bytes()
-    for number in range(700):
+    for number in range(400):
         (many / f"LU_{number}N.jpg").write_bytes(whole)
     out = tmp_path / "out"
     command = ["dataset", "photos", str(many), "--tower", tower, "--out", str(out)]
-    started = shell.timesen(*command)
+    started = shell.timesen(*command, PREFECT_API_URL=users_server)
     end_when(shell, started, signal.SIGKILL, lambda: len(list(out.glob("part-*"))) >= 1)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
     assert not (out / "ground.json").exists()
-    again = shell.timesen(*command)
+    again = shell.timesen(*command, PREFECT_API_URL=users_server)
     said, wrong = again.communicate(timeout=240)
     assert again.returncode == 0, wrong
     assert "Left out  1: not a photo" in said
