@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from models.contrastive import SymmetricInfoNCE
+from models.errors import PretrainingError
 from models.preprocessing import AUTHORS
 from models.pretraining import Pretraining
 from models.processes import Processes
@@ -165,6 +166,7 @@ def until_killed(processes: Processes, folder: str, killed_after: int | None) ->
     return training.state().to_bytes()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     """Three processes: a sum of three rounds by its order, which must be that of before."""
     through = of_processes(3, tmp_path / "through", until_killed, f"{tmp_path}/whole", None)
@@ -193,3 +195,25 @@ def test_processes_measure_what_one_does(tmp_path: Path) -> None:
     found = of_processes(3, tmp_path / "three", validated)
     assert found[0] == found[1] == found[2]
     assert found[0] == pytest.approx(alone, abs=1e-6)
+
+
+def stopped(processes: Processes, folder: str) -> str:
+    """Train on a batch of which the last process's part holds a NaN."""
+    rank, world = processes.rank, processes.world
+    recipe = recipe_of("bank")
+    training = Pretraining(
+        recipe, AUTHORS, SIZES, CPU, rank=rank, world=world, remains=Path(folder)
+    )
+    batch = batch_of_step(points(), 12, 0, rank, world)
+    if rank == world - 1:
+        batch.ground[2, 0] = np.nan
+    with pytest.raises(PretrainingError) as raised:
+        training.step(batch)
+    return str(raised.value)
+
+
+def test_all_processes_stop_where_one_has_no_loss(tmp_path: Path) -> None:
+    found = of_processes(2, tmp_path / "two", stopped, str(tmp_path / "remains"))
+    assert all("the loss is nan" in message for message in found)
+    kept = sorted((tmp_path / "remains").iterdir())
+    assert [str(path) in message for path, message in zip(kept, found, strict=True)] == [True] * 2
