@@ -68,6 +68,7 @@ OPTIONS: dict[str, tuple[_Option, ...]] = {
         _Option("recipe.pooling", str, "", "mean", "mean|attention-view|attention-dimension"),
         _Option("recipe.loss", str, "", "memory-bank", "memory-bank|in-batch"),
         _Option("recipe.memory_bank", int, "Earlier ground embeddings that are negatives.", 2048),
+        _Option("recipe.balanced_negatives", bool, "Let negatives of equal keys weigh as one."),
         _Option("recipe.temperature", float, "", 0.07),
         _Option("recipe.learned_temperature", bool, "Let the temperature be learned."),
     ),

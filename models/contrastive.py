@@ -57,19 +57,23 @@ class InfoNCE(_Scaled):
         positives: torch.Tensor,
         negatives: torch.Tensor,
         same: torch.Tensor | None = None,
+        counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The mean loss of a batch, a scalar.
 
         `pixels` and `positives` float (batch, dim), row by row a pair; `negatives` float
         (queue, dim). `same` bool (batch, queue) marks negatives that depict what the row's
-        positive depicts: they are left out of that row, for they are no negatives. Rows are
-        normalised here. Without negatives the loss is 0.
+        positive depicts: they are left out of that row, for they are no negatives. `counts`
+        (queue,), where given, says how many negatives depict the same as each: together they then
+        weigh as one. Rows are normalised here. Without negatives the loss is 0.
         """
         scale = self.held_scale()
         pixels, positives, negatives = map(_unit, (pixels, positives, negatives))
         own = (pixels * positives).sum(dim=-1, keepdim=True) * scale
         # Scaled first: infinity times a learned scale would give that no gradient but NaN.
         others = pixels @ negatives.T * scale
+        if counts is not None:
+            others = others - counts.log()
         if same is not None:
             others = others.masked_fill(same, -math.inf)
         target = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)

@@ -33,6 +33,7 @@ class ContrastiveModel(nn.Module):
         )
         made = InfoNCE if recipe.loss == "memory-bank" else SymmetricInfoNCE
         self.loss: InfoNCE | SymmetricInfoNCE = made(recipe.temperature, recipe.learned_temperature)
+        self._balanced = recipe.balanced_negatives
         self._dtype = _DTYPES[recipe.precision]
         self._processes = processes
 
@@ -47,7 +48,8 @@ class ContrastiveModel(nn.Module):
             loss = self.loss(pixels, ground, given.keys, self._processes)
         else:
             assert bank is not None
-            loss = self.loss(pixels, ground, bank.negatives, bank.same(given.keys))
+            counts = bank.counts() if self._balanced else None
+            loss = self.loss(pixels, ground, bank.negatives, bank.same(given.keys), counts)
         return loss, ground.detach()
 
     def embedded(self, given: Input) -> torch.Tensor:

@@ -46,6 +46,12 @@ class MemoryBank(nn.Module):
         """
         return depict_the_same(keys, self.keys[: int(self.filled)])
 
+    def counts(self) -> torch.Tensor:
+        """How many negatives depict the same as each, itself included: float32 (queue,)."""
+        keys = self.keys[: int(self.filled)]
+        _, number, found = keys.unique(return_inverse=True, return_counts=True)
+        return torch.where(keys == NO_KEY, 1, found[number]).float()
+
     @torch.no_grad()
     def enqueue(self, embeddings: torch.Tensor, keys: torch.Tensor | None = None) -> None:
         """Put embeddings (n, dim) in, normalised, over the oldest; of more than fit, the last.

@@ -20,8 +20,10 @@ class Recipe(BaseModel):
     view (`attention-view`) or one for each of its dimensions (`attention-dimension`).
 
     **Loss.** `memory-bank`: each pixel against its own ground embedding and the last `memory_bank`
-    of others. `in-batch`: both ways against all others of the batch, over all processes.
-    `temperature` is fixed, or where training starts from (`learned_temperature`).
+    of others; with `balanced_negatives` those of equal keys weigh as one together, so that classes
+    of which there are many points keep their odds: else what is common is pushed away for being
+    common, and all classes end up as likely. `in-batch`: both ways against all others of the batch,
+    over all processes. `temperature` is fixed, or where training starts from (`learned_temperature`).
 
     **Input.** `months`: the numbers of steps T that are trained: each step of the training draws
     one of these, one that is named twice twice as often; a checkpoint serves those that it was
@@ -43,6 +45,7 @@ class Recipe(BaseModel):
     pooling: Literal["mean", "attention-view", "attention-dimension"] = "mean"
     loss: Literal["memory-bank", "in-batch"] = "memory-bank"
     memory_bank: int = Field(default=2048, ge=1)
+    balanced_negatives: bool = False
     temperature: float = Field(default=0.07, ge=0.01, le=1)
     learned_temperature: bool = False
     months: tuple[Steps, ...] = Field(default=(12,), min_length=1)
@@ -71,6 +74,10 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"memory_bank is {self.memory_bank}, smaller than the batch of {self.batch}: part "
                 "of each batch would never serve as negatives; enlarge it, or lessen batch"
+            )
+        if self.balanced_negatives and self.loss != "memory-bank":
+            raise ValueError(
+                f"balanced_negatives is for a memory bank, and the loss is {self.loss}"
             )
         if self.cosine_steps is not None and self.schedule != "cosine":
             raise ValueError(f"cosine_steps is given, but the schedule is {self.schedule}")

@@ -84,7 +84,9 @@ def test_the_symmetric_loss_agrees_with_the_plain_reference() -> None:
 
 def test_an_empty_bank_gives_no_loss() -> None:
     bank = MemoryBank(4, 8)
-    assert float(InfoNCE()(torch.randn(2, 8), torch.randn(2, 8), bank.negatives)) == 0
+    sides = (torch.randn(2, 8), torch.randn(2, 8), bank.negatives)
+    assert float(InfoNCE()(*sides)) == 0
+    assert float(InfoNCE()(*sides, counts=bank.counts())) == 0
 
 
 def test_false_negatives_push_no_more() -> None:
@@ -136,6 +138,19 @@ def test_keys_tell_what_is_the_same() -> None:
     got = bank.same(torch.tensor([7, 8]))
     assert got.tolist() == [[False, False, False], [False, True, False]]
     assert not bank.same(torch.tensor([-1])).any()  # without a key: the same as nothing
+
+
+def test_negatives_that_depict_the_same_weigh_as_one_where_counts_are_given() -> None:
+    bank, single = MemoryBank(8, 4), MemoryBank(8, 4)
+    common, rare, keyless = torch.eye(4)[1:]
+    bank.enqueue(torch.stack((common, rare, common, common)), torch.tensor([5, 6, 5, 5]))
+    bank.enqueue(keyless.repeat(2, 1))
+    assert bank.counts().tolist() == [3, 1, 3, 3, 1, 1]
+    single.enqueue(torch.stack((common, rare)), torch.tensor([5, 6]))
+    single.enqueue(keyless.repeat(2, 1))
+    sides = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    got = InfoNCE()(*sides, bank.negatives, counts=bank.counts())
+    assert float(got) == pytest.approx(float(InfoNCE()(*sides, single.negatives)), rel=1e-5)
 
 
 def test_the_bank_is_saved_and_gives_no_gradient() -> None:
