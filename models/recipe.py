@@ -23,7 +23,7 @@ class Recipe(BaseModel):
     of others; with `balanced_negatives` those of equal keys weigh as one together, so that classes
     of which there are many points keep their odds: else what is common is pushed away for being
     common, and all classes end up as likely. `in-batch`: both ways against all others of the batch,
-    over all processes. `temperature` is fixed, or where training starts from (`learned_temperature`).
+    over all processes. `temperature` is fixed, or with `learned_temperature` where training starts.
 
     **Input.** `months`: the numbers of steps T that are trained: each step of the training draws
     one of these, one that is named twice twice as often; a checkpoint serves those that it was
