@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from flows.group_worker import LISTENING, MESSAGES
+from flows.group_environment import LISTENING, MESSAGES
 from models.errors import TimesenError, UserError
 from pipeline.storage import public_text
 

@@ -15,9 +15,7 @@ from typing import Any
 from distributed import get_worker
 from distributed.comm import get_address_host
 
-MESSAGES, LISTENING = "TIMESEN_GROUP_MESSAGES", "TIMESEN_GROUP_LISTENING"
-"""Variables of a member's environment: the file descriptors of its messages, and of the port that
-is open already for the first of the group."""
+from flows.group_environment import LISTENING, MESSAGES
 
 _SAID = 2000  # characters of a member's output that are kept
 _POLL_SECONDS = 0.25

@@ -152,7 +152,7 @@ def explained(command: Command) -> Command:
         try:
             code = command(**given)
         except KeyboardInterrupt:
-            _say("Stopped. Finished cells are kept; the same command goes on from there.")
+            _say("Stopped. What was finished is kept; the same command goes on from there.")
             code = INTERRUPTED
         except TimesenError as error:
             if debug:

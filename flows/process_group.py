@@ -19,7 +19,7 @@ from flows.group_worker import Job, end_member, reachable, run_member
 from models.errors import UserError, WorldError
 from pipeline.storage import public_text
 
-_WORKERS_SECONDS = 60
+_WORKERS_SECONDS = 120  # a busy machine takes long to start a worker again
 _POLL_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 3.0  # that the others have to say why, once a member has ended
 _LOST = (

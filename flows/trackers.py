@@ -3,15 +3,18 @@
 import contextlib
 import importlib
 import json
+import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 from flows.pretrain_work import Work
-from models.errors import UserError
-from pipeline.storage import Store
+from models.errors import UserError, WorldError
+from pipeline.storage import Store, public_text
+
+log = logging.getLogger(__name__)
 
 EVENTS = "tensorboard"
 """The subfolder of a training's folder that holds TensorBoard's events."""
@@ -38,18 +41,24 @@ class Trackers:
 
     def tell(self, step: int, measures: Mapping[str, float]) -> None:
         """Show measures after so many steps."""
-        for tracker in self._trackers:
-            tracker.tell(step, measures)
+        self._each(lambda tracker: tracker.tell(step, measures))
 
     def saved(self) -> None:
         """Keep what was shown: a state has been saved."""
-        for tracker in self._trackers:
-            tracker.saved()
+        self._each(lambda tracker: tracker.saved())
 
     def close(self) -> None:
         """Show what is left."""
-        for tracker in self._trackers:
-            tracker.close()
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, does: Callable[[_Tracker], None]) -> None:
+        """Do something with each; one that fails is left out from then on: training goes on."""
+        for tracker in list(self._trackers):
+            try:
+                does(tracker)
+            except Exception as error:
+                log.warning("Measures are no longer shown: %s", public_text(str(error)))
+                self._trackers.remove(tracker)
 
 
 @contextlib.contextmanager
@@ -60,8 +69,7 @@ def trackers_of(work: Work, step: int, *, on: bool) -> Iterator[Trackers]:
         if on:
             trackers.add(_TensorBoard(Store(work.run.store.path(EVENTS)), step))
             if (name := work.settings.tracker) != "none":
-                library = tracker_library(name)
-                trackers.add((_MLflow if name == "mlflow" else _WandB)(work, library))
+                trackers.add(_tracker(name, work))
         yield trackers
     finally:
         trackers.close()
@@ -77,6 +85,17 @@ def tracker_library(name: str) -> ModuleType:
             f"its library cannot be imported ({error})",
             f"Install it beside timesen, pip install 'timesen[{name}]', or leave tracker out",
         ) from None
+
+
+def _tracker(name: str, work: Work) -> _Tracker:
+    library = tracker_library(name)
+    try:
+        return (_MLflow if name == "mlflow" else _WandB)(work, library)
+    except Exception as error:
+        raise WorldError(
+            f"Tracker {name} does not take the training: {public_text(str(error))} Look at its "
+            "variables in the environment, or leave tracker out."
+        ) from error
 
 
 class _TensorBoard:

@@ -24,6 +24,7 @@ from models.errors import UserError, WorldError
 from pipeline.settings_sections import ClusterSettings
 from tests.flows.conftest import REPOSITORY, Shell
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
 Given = Callable[..., Job]
 
 
