@@ -8,7 +8,8 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,16 +28,14 @@ from flows.group_member import (
 from flows.options import explained
 from flows.pretrain_options import takes_pretrain_settings
 from flows.pretrain_settings import PretrainSettings
-from flows.pretrain_work import TRAIN, VALIDATION, Work, finish, model_of, work_of
+from flows.pretrain_work import Work, finish, model_of, work_of
 from flows.trackers import Trackers, trackers_of
+from flows.training_batches import training_batches, validation_batches
 from models.errors import PretrainingError, TimesenError
 from models.pretraining import Pretraining, StepReport
-from models.training_batch import Batch
-from pipeline.made_ahead import made_ahead
 from pipeline.training_run import Journal
 
 _ENTRY_STEPS = 10  # whose means are one entry of the journal
-_AHEAD = 4  # batches; beyond an epoch's end, where the set's own reading ahead ends
 
 
 def train(work: Work, place: Place, messages: Messages) -> None:
@@ -81,9 +80,11 @@ class _Process:
         )
 
     def to_the_end(self) -> None:
+        data, begun = self._work.data, self._training.steps_done
+        share = (self._place.rank, self._place.world)
         with (
-            contextlib.closing(self._batches()) as batches,
-            trackers_of(self._work, self._training.steps_done, on=self._is_first) as trackers,
+            contextlib.closing(training_batches(data, self._recipe, begun, *share)) as batches,
+            trackers_of(self._work, begun, on=self._is_first) as trackers,
         ):
             reports: list[StepReport] = []
             since = time.perf_counter()
@@ -138,8 +139,10 @@ class _Process:
         is_last = done == self._recipe.steps
         if not self._work.validates or (done % self._settings.validate_every and not is_last):
             return
+        share = (self._place.rank, self._place.world)
+        points = partial(validation_batches, self._work.data, self._recipe, *share)
         found = {
-            f"T={months}": self._training.validate(self._validation(), months)
+            f"T={months}": self._training.validate(points(), months)
             for months in sorted(set(self._recipe.months), reverse=True)
         }
         self._journal = self._journal.validated(done, found)
@@ -157,26 +160,6 @@ class _Process:
             self._work.run.save(self._training.state(), self._journal, self._settings.keep)
             trackers.saved()
             self._messages.tell(saved=done)
-
-    def _batches(self) -> Generator[Batch, None, None]:
-        """The batches from where the training stands on, epoch after epoch."""
-        yield from made_ahead(self._epochs(), _AHEAD)
-
-    def _epochs(self) -> Iterator[Batch]:
-        data, batch = self._work.data, self._recipe.batch
-        epoch, start = divmod(self._training.steps_done, data.steps(TRAIN, batch))
-        while True:
-            yield from data.batches(
-                TRAIN, batch=batch, seed=self._recipe.seed, epoch=epoch, start=start,
-                rank=self._place.rank, world=self._place.world,
-            )  # fmt: skip
-            epoch, start = epoch + 1, 0
-
-    def _validation(self) -> Iterator[Batch]:
-        return self._work.data.batches(
-            VALIDATION, batch=self._recipe.batch, seed=0, epoch=0,
-            rank=self._place.rank, world=self._place.world, drop_last=False,
-        )  # fmt: skip
 
     def _require_all_at(self, step: int) -> None:
         """End where processes found other states, as when one is saved while they look."""

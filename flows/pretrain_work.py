@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from flows.pretrain_settings import PretrainSettings
+from flows.training_batches import TRAIN, VALIDATION
 from models.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.errors import UserError
@@ -18,7 +19,6 @@ from pipeline.storage import Store
 from pipeline.training_run import TrainingRun
 from pipeline.training_set import TrainingSet
 
-TRAIN, VALIDATION = "train", "validation"
 CURVE = "loss.png"
 _ENCODER, _LOG_SCALE = "model.encoder.", "model.loss.log_scale"
 
