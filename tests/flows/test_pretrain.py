@@ -2,12 +2,14 @@
 
 import base64
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from prefect.client.orchestration import get_client
 from safetensors.numpy import load_file
 
@@ -19,7 +21,7 @@ from models.encoder import Encoder, EncoderConfig
 from models.preprocessing import AUTHORS, BANDS
 from models.recipe import Recipe
 from pipeline.shards import ground_lists
-from tests.flows.conftest import connected
+from tests.flows.conftest import REPOSITORY, connected
 from tests.flows.pretrainings import alone, pretraining, weights
 from tests.made_card import made_card
 from tests.pipeline.conftest import small_disk
@@ -255,3 +257,12 @@ def test_every_setting_is_an_option_with_its_default() -> None:
             assert option.default == fields[setting].default, setting
         elif setting in fields and option.type is not bool:
             assert fields[setting].default in (None, ()) or fields[setting].is_required(), setting
+
+
+def test_the_recipe_of_the_documentation_and_the_deployment_are_settings() -> None:
+    page = (REPOSITORY / "docs" / "pretraining.md").read_text()
+    recipe = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    assert PretrainSettings.model_validate(recipe).recipe.months == (12, 4, 1)
+    deployments = yaml.safe_load((REPOSITORY / "infra" / "prefect.yaml").read_text())["deployments"]
+    (found,) = [d for d in deployments if d["entrypoint"] == "flows.pretrain.pretrain"]
+    assert PretrainSettings.model_validate(found["parameters"]["settings"]).patience == 10

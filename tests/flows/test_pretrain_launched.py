@@ -34,7 +34,7 @@ def by_torchrun(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     _, *options = pretraining(dataset, out)
     found = subprocess.run(
         [sys.executable, *TORCHRUN, "flows.pretrain_process", *options],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=200,
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert "step 30 of 30, loss" in found.stdout
@@ -42,6 +42,7 @@ def by_torchrun(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.slow
 def test_torchrun(by_torchrun: Path) -> None:
     (session,) = load_checkpoint(by_torchrun).card.training["sessions"]
     assert (session["processes"], session["device"]) == (2, "CPU")
@@ -54,7 +55,7 @@ def test_slurm(by_torchrun: Path, dataset: Path, slurm: Path, tmp_path: Path) ->
     job = subprocess.run(
         ["sbatch", "--wait", "--ntasks", "2", "--cpus-per-task", "1", "--output", "job.log",
          str(REPOSITORY / "infra" / "slurm" / "pretrain.sbatch"), *options],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280,
+        cwd=tmp_path, capture_output=True, text=True, timeout=800,
         env=os.environ | {
             "SLURM_CONF": str(slurm),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -98,6 +98,7 @@ def test_one_that_ends_badly_ends_all(
     require_ended(heard)
 
 
+@pytest.mark.slow
 def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: Given) -> None:
     heard: list[Any] = []
     deaths: list[int] = []
@@ -117,6 +118,7 @@ def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: G
     assert deaths == [1, 0]  # the first had saved something, which gives all restarts anew
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed(workers: Client, job: Given) -> None:
     heard: list[Any] = []
     before = workers.run(os.getpid)
@@ -137,6 +139,7 @@ def test_a_worker_that_is_killed(workers: Client, job: Given) -> None:
     assert victim not in workers.run(os.getpid).values()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_killed(shell: Shell, tmp_path: Path, job: Given) -> None:
     file = tmp_path / "scheduler.json"
     dask = (sys.executable, "-m", "distributed.cli.dask_scheduler")
