@@ -45,7 +45,10 @@ def test_the_rate_rises_first() -> None:
         ({"batch": 512, "memory_bank": 511}, "memory_bank is 511, smaller than the batch of 512"),
         ({"views": "drawn", "pooling": "attention-view"}, "there is nothing to pool"),
         ({"schedule": "constant", "cosine_steps": 5}, "cosine_steps is given"),
-        ({"loss": "in-batch", "balanced_negatives": True}, "is for a memory bank, the loss is in"),
+        (
+            {"loss": "in-batch", "balanced_negatives": True},
+            "is for a memory bank, and the loss is in",
+        ),
         ({"months": ()}, "at least 1 item"),
         ({"months": (6,)}, "12, 4 or 1"),
         ({"temperature": 0.0}, "greater than or equal to 0.01"),
