@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar, cast
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
-from prefect.futures import PrefectFuture
 from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
@@ -89,14 +88,14 @@ def make_parts(
         runner: ThreadPoolTaskRunner[None] = ThreadPoolTaskRunner(max_workers=_MOST_PARTS)
         with runner:
             try:
+                makings = [_Making(work, folder, queue, count) for work in left]
                 tasks = [
-                    runner.submit(make_part, {"name": work.name, "making": _opaque(making)})
-                    for work in left
-                    for making in [_Making(work, folder, queue, count)]
+                    runner.submit(make_part, {"name": making.name, "making": _opaque(making)})
+                    for making in makings
                 ]
                 ended = threading.Semaphore(0)
-                for made in tasks:
-                    made.add_done_callback(lambda _: ended.release())
+                for submitted in tasks:
+                    submitted.add_done_callback(lambda _: ended.release())
                 pending = len(tasks)
                 while pending:
                     pending -= ended.acquire(timeout=_WATCH_SECONDS)
@@ -107,7 +106,7 @@ def make_parts(
                 raise
         if queue.reason is not None:
             raise queue.reason
-        _require_all(tasks, units)
+        _require_all([making.failure for making in makings if making.failure], units)
 
 
 def _may_pass(_task: Task, _run: TaskRun, state: State) -> bool:
@@ -132,7 +131,7 @@ def make_part(name: str, making: "_Making") -> None:
 
 
 class _Making:
-    """A part on its way."""
+    """A part on its way; `failure` is why it was not made when it was tried last."""
 
     def __init__(
         self, work: PartWork, folder: SeriesFolder, queue: UnitQueue, count: UnitCount
@@ -141,9 +140,19 @@ class _Making:
         self._folder = folder
         self._queue = queue
         self._count = count
+        self.name = work.name
+        self.failure: BaseException | None = None
 
     def make(self) -> None:
         """Make what is not done of it, and put it together."""
+        try:
+            self.failure = None
+            self._make()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _make(self) -> None:
         work = self._work
         done = self._folder.finished_units(work.name) & work.units.keys()
         for unit in done:
@@ -175,9 +184,8 @@ class _Making:
         self._count.finished(_full(self._work, unit))
 
 
-def _require_all(tasks: Sequence[PrefectFuture], units: str) -> None:
-    failed = [t.state.result(raise_on_failure=False) for t in tasks if not t.state.is_completed()]
-    errors = [e for f in failed for e in (f.errors if isinstance(f, SeriesFailed) else (f,))]
+def _require_all(failures: Sequence[BaseException], units: str) -> None:
+    errors = [e for f in failures for e in (f.errors if isinstance(f, SeriesFailed) else (f,))]
     for error in errors:
         if isinstance(error, UserError):
             raise error
