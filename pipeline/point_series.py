@@ -26,7 +26,9 @@ from pipeline.observe import BandValues, chosen_in, read_band, read_clear
 from pipeline.reader import ReaderSettings
 
 _AT_ONCE = 3
-"""Bands of a cell that are read at once: up to 150 MB each, where points lie all over a block."""
+"""Bands of a cell that are read at once."""
+_DATES = 16
+"""Rasters of a band that are held at once: 2 MB each, where points lie all over a block."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,18 @@ class _Job:
     reading: PointReading
 
     def medians(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
-        """The year of a band in a block, for each of both."""
-        for index, band in enumerate(self.reading.bands):
-            coarse = band_resolution(self.items, band) > PIXEL
-            size = 2 * SOURCE_BLOCK if coarse else SOURCE_BLOCK
+        """The year of a band in a block, for each of both.
+
+        Bands come one after the other in a block, so that no two that are read at once want the
+        header of the same raster.
+        """
+        resolutions = [band_resolution(self.items, band) for band in self.reading.bands]
+        for size, coarse in ((2 * SOURCE_BLOCK, True), (SOURCE_BLOCK, False)):
             for at in _blocks(self.cell, rows, columns, size):
-                yield partial(self._median, at, band, index)
+                seen = _seen(self.items, self.clear, at)
+                for index, band in enumerate(self.reading.bands):
+                    if (resolutions[index] > PIXEL) == coarse:
+                        yield partial(self._median, at, seen, band, index)
 
     def months(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
         """A month of all bands in a block, for each of both."""
@@ -143,11 +151,10 @@ class _Job:
             for month in range(MONTHS):
                 yield partial(self._geometric_median, at, month)
 
-    def _median(self, at: _At, band: str, index: int) -> _Part:
-        seen = _seen(self.items, self.clear, at)
+    def _median(self, at: _At, seen: "_Seen", band: str, index: int) -> _Part:
         resolution = min(band_resolution(self.items, band), self.clear.resolution)
         read = self._read(at, seen, band, resolution)
-        observed, month = at.of(read.values), self.clear.month[seen.chosen]
+        observed, month = read.values, self.clear.month[seen.chosen]
         series = monthly_medians(observed, seen.at, month, self.clear.acquisition[seen.chosen])
         counts = seen.at & (observed > 0)
         for number in range(MONTHS):  # the composite of mapping fills what is missing; this is not
@@ -161,7 +168,7 @@ class _Job:
             for band in self.reading.bands
         ]
         spectra = geometric_median(
-            [at.of(part.values) for part in read], seen.at, self.clear.acquisition[seen.chosen]
+            [part.values for part in read], seen.at, self.clear.acquisition[seen.chosen]
         )
         return _Part(
             at.points, month, np.arange(len(read)), spectra[:, 0].T,
@@ -170,14 +177,27 @@ class _Job:
         )  # fmt: skip
 
     def _read(self, at: _At, seen: "_Seen", band: str, resolution: int) -> BandValues:
-        """The observations of a band in the window of points."""
-        if not len(seen.chosen):
-            return BandValues(np.zeros((0, at.window.height, at.window.width), np.uint16), (), 0)
+        """The observations of a band at points: (k, 1, n), a few rasters at once."""
+        parts = [
+            self._read_some(at, seen, slice(start, start + _DATES), band, resolution)
+            for start in range(0, len(seen.chosen), _DATES)
+        ]
+        none = np.zeros((0, 1, len(at.points)), np.uint16)
+        return BandValues(
+            np.concatenate([none, *(part.values for part in parts)]),
+            tuple(fault for part in parts for fault in part.faults),
+            sum(part.retries for part in parts),
+        )
+
+    def _read_some(
+        self, at: _At, seen: "_Seen", some: slice, band: str, resolution: int
+    ) -> BandValues:
         settings = self.reading.reader
         try:
-            return read_band(
-                seen.items, band, self.cell, at.window, seen.mask, resolution, settings
+            read = read_band(
+                seen.items[some], band, self.cell, at.window, seen.masks(some), resolution, settings
             )
+            values = read.values
         except ReadingError:
             # Of these few rasters none can be read. Mapping asks for all that are clear anywhere in
             # the block: whether the fault lies elsewhere is told by them.
@@ -187,29 +207,35 @@ class _Job:
             top = (at.window.row - at.block.row) // ratio
             left = (at.window.column - at.block.column) // ratio
             height, width = at.window.height // ratio, at.window.width // ratio
-            values = read.values[np.isin(chosen, seen.chosen)]
+            values = read.values[np.isin(chosen, seen.chosen[some])]
             values = values[:, top : top + height, left : left + width]
-            return BandValues(values, read.faults, read.retries)
+        return BandValues(at.of(values), read.faults, read.retries)
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The items that are clear at some point: their numbers, masks of the window, and `at` them."""
+    """The items that are clear at some point: their numbers, and where they are clear `at` them.
+
+    `mask` holds the window's masks of more items, of which `kept` are these: bands share it.
+    """
 
     items: Sequence[Item]
     chosen: np.ndarray
-    mask: np.ndarray
     at: np.ndarray
+    mask: np.ndarray
+    kept: np.ndarray
+
+    def masks(self, some: slice) -> np.ndarray:
+        """Where some of the items are clear in the window: bool (k, y, x)."""
+        masks: np.ndarray = self.mask[self.kept[some]]
+        return masks
 
 
 def _seen(items: Sequence[Item], clear: ClearMask, at: _At, month: int | None = None) -> _Seen:
     found, mask, chosen = chosen_in(items, clear, at.window, month)
     here = at.of(mask)
-    kept = np.asarray(here.any(axis=(1, 2)))
-    return _Seen(
-        [found[i] for i in np.flatnonzero(kept).tolist()],
-        chosen[kept], mask[kept], here[kept],
-    )  # fmt: skip
+    kept = np.flatnonzero(here.any(axis=(1, 2)))
+    return _Seen([found[i] for i in kept.tolist()], chosen[kept], here[kept], mask, kept)
 
 
 def _blocks(cell: Cell, rows: np.ndarray, columns: np.ndarray, size: int) -> Iterator[_At]:
