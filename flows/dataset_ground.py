@@ -120,14 +120,14 @@ def _embed_parts(
     with open_cluster(settings.cluster) as client:
         queue = UnitQueue(client, cells_in_flight(settings.cluster, worker_count(client)))
         try:
-            errors = queue.map(calls, keep)
+            errors = queue.map(calls, keep, lambda name, _: count.failed(name))
         except BaseException as error:
             queue.stop(error)
             raise
         if queue.reason is not None:
             raise queue.reason
     if errors:
-        first = next(iter(errors.values()))
+        first = errors[0]
         if isinstance(first, TimesenError):
             raise first
         raise PhotosFailed(

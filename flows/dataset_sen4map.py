@@ -14,7 +14,7 @@ from flows.dataset_series import summary
 from flows.progress import RunProgress, tell
 from flows.series_parts import Made, make_parts
 from flows.series_settings import Sen4MapSettings
-from flows.unit_queue import Call, call
+from flows.unit_queue import Submit, call
 from models.preprocessing import BANDS
 from pipeline.errors import SettingsError
 from pipeline.sen4map import LABELS, LICENCE, YEAR, Sen4MapReading, group_names, read_groups
@@ -35,7 +35,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     """
     tell(RunProgress("planning"))
     reading = Sen4MapReading(settings.keep)
-    works = [_File(Path(name), f"{number:04d}", reading) for number, name in _numbered(settings)]
+    works = [_File(Path(f), f"{n:04d}", reading) for n, f in enumerate(settings.files)]
     _require_distinct(works)
     made_of = [[Path(w.path).name, w.path.stat().st_size, w.names_digest] for w in works]
     folder = SeriesFolder(
@@ -84,7 +84,7 @@ class _File:
     def units(self) -> Mapping[str, int]:
         return {name: len(lot) for name, lot in self._lots.items()}
 
-    def calls(self, left: Collection[str]) -> Mapping[str, Call]:
+    def calls(self, left: Collection[str]) -> Mapping[str, Submit]:
         path = self.path.absolute()
         return {name: call(read_groups, path, self._lots[name], self.reading) for name in left}
 
@@ -94,10 +94,6 @@ class _File:
 
     def without(self, unit: str, reason: str) -> Made:
         return None, Notes(dict.fromkeys(self._lots[unit], reason))
-
-
-def _numbered(settings: Sen4MapSettings) -> list[tuple[int, str]]:
-    return list(enumerate(settings.files))
 
 
 def _require_distinct(works: Sequence[_File]) -> None:

@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows.progress import RunProgress, tell
 from flows.series_parts import Made, make_parts
 from flows.series_settings import SeriesSettings
-from flows.unit_queue import Call, call
+from flows.unit_queue import Submit, call
 from pipeline.catalog import open_catalog
 from pipeline.catalog_description import describe
 from pipeline.item import Item
@@ -128,7 +128,7 @@ class _Season:
     def units(self) -> Mapping[str, int]:
         return {place: len(group) for place, group in self._groups.items()}
 
-    def calls(self, left: Collection[str]) -> Mapping[str, Call] | str:
+    def calls(self, left: Collection[str]) -> Mapping[str, Submit] | str:
         items = season_items(
             self._store,
             self._settings.catalog,

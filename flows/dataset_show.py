@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.on_console import say
 from pipeline.dataset_card import DatasetCard
 from pipeline.spatial_split import SPLITS
 
@@ -25,7 +26,7 @@ def show_dataset(card: DatasetCard, address: str, console: Console) -> None:
         ("Fingerprint", card.fingerprint),
         ("Made", f"{card.created}, timesen {card.versions['timesen']}"),
     ):  # fmt: skip
-        console.print(f"{name:<14}{text}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{name:<14}{text}")
     console.print(_parts(card))
     for label, classes in card.labels.items():
         console.print(_classes(card, label, classes))

@@ -10,17 +10,15 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.distil_settings import DistilSettings
-from flows.progress import RunProgress, tell
+from flows.progress import RunProgress, in_tenths, tell
 from models.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
-from models.distil import Bank, Progress, embed_all, label, student_config, train_student
+from models.distil import Bank, label, student_config, train_student
 from models.encoder import Encoder, EncoderConfig
-from models.inference import device_at_hand
+from models.inference import device_at_hand, embed_all
 from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary import Vocabulary, load_vocabulary
 from pipeline.drawn_series import DrawnSeries, draw_series, series_of_file
 from pipeline.student import Agreement, agreement, student_card
-
-_TOLD = 10  # times that a stage tells how far it is
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
         return series_of_file(Path(settings.series), teacher.card)
     return draw_series(
         settings.run, teacher.card, settings.pixels, settings.blocks, settings.seed,
-        _telling("reading series"),
+        in_tenths("reading series"),
     )  # fmt: skip
 
 
 @task(name="label", cache_policy=NO_CACHE, persist_result=False)
 def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
     """The bank, labelled by the teacher."""
-    return label(teacher, series, settings.bank, settings.seed, _telling("asking the teacher"))
+    return label(teacher, series, settings.bank, settings.seed, in_tenths("asking the teacher"))
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
@@ -87,7 +85,7 @@ def train(
         bank, teacher.card, config,
         steps=settings.steps, batch=settings.batch, seed=settings.seed,
         text=np.concatenate((text.classes, text.background)),
-        progress=_telling("training the student"),
+        progress=in_tenths("training the student"),
     )  # fmt: skip
 
 
@@ -134,17 +132,3 @@ def save(
     }
     card = student_card(out.absolute().name, teacher, student.config, training, measured)
     return save_checkpoint(out, student, card, replace=settings.replace)
-
-
-def _telling(stage: str) -> Progress:
-    """Tells how far a stage is, in tenths."""
-    tell(RunProgress(stage))
-    told = 0
-
-    def progress(share: float) -> None:
-        nonlocal told
-        if (tenths := int(share * _TOLD)) > told:
-            told = tenths
-            tell(RunProgress(f"{stage}, {tenths / _TOLD:.0%}"))
-
-    return progress

@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from flows.evaluate_settings import CheckpointEvaluation, MapEvaluation
 from flows.progress import RunProgress, tell
 from models.checkpoint import Checkpoint, load_checkpoint
-from models.distil import embed_all
 from models.errors import UserError
+from models.inference import embed_all
 from models.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from pipeline.embed import in_steps
 from pipeline.evaluation.checkpoint_evaluation import (

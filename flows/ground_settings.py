@@ -1,8 +1,8 @@
 """What a user says of a table of ground photos that is to be made."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from pipeline.address import holds_secret
+from pipeline.settings_checks import Address
 from pipeline.settings_sections import ClusterSettings, Strict
 
 
@@ -14,21 +14,11 @@ class PhotoSettings(Strict):
     `part_size` photos are embedded at once by a worker, and kept together.
     """
 
-    photos: str = Field(min_length=1)
-    out: str = Field(min_length=1)
+    photos: Address
+    out: Address
     tower: str
     revision: str | None = None
     table: str | None = None
     attribution: str = ""
     part_size: int = Field(256, ge=1)
     cluster: ClusterSettings = ClusterSettings()
-
-    @field_validator("photos", "out")
-    @classmethod
-    def _without_secret(cls, value: str) -> str:
-        if holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write s3://bucket/prefix"
-            )
-        return value

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TypeVar, cast
+from typing import TypeVar
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -17,17 +17,15 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, State
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import Task
-from prefect.utilities.annotations import quote
 
-from flows.cells import CellQueue
+from flows.cells import CellQueue, count_cells
 from flows.cluster import open_cluster, require_shared_files, worker_count
-from flows.progress import CellCount, RunProgress, tell
-from models.errors import UserError, WorldError
+from flows.progress import RunProgress, tell
+from flows.unit_count import UnitCount
+from flows.unit_tasks import UnitsFailed, may_pass, opaque
 from pipeline.grid import Cell
 from pipeline.publish import publish
 from pipeline.report import Summary, summary_markdown
@@ -47,12 +45,8 @@ T = TypeVar("T")
 _prepared: ContextVar[PreparedRun | None] = ContextVar("_prepared", default=None)
 
 
-class CellsFailed(WorldError):
+class CellsFailed(UnitsFailed):
     """Cells that failed, in a run that went on without them; `errors` are why."""
-
-    def __init__(self, message: str, errors: Sequence[BaseException] = ()) -> None:
-        super().__init__(message)
-        self.errors = tuple(errors)
 
 
 @flow(
@@ -72,7 +66,7 @@ def map_region(settings: MapSettings) -> Summary:
         prepared = prepare(settings)
     _map_cells(prepared)
     tell(RunProgress("publishing"))
-    summary: Summary = publish_run(_opaque(prepared))
+    summary: Summary = publish_run(opaque(prepared))
     _publish_artifacts(summary)
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
@@ -97,25 +91,18 @@ def prepare(settings: MapSettings) -> PreparedRun:
     return prepared
 
 
-def _may_pass(_task: Task, _run: TaskRun, state: State) -> bool:
-    """Whether some cell of a tile failed for a reason that may be gone a moment later."""
-    failed = state.result(raise_on_failure=False)
-    errors = failed.errors if isinstance(failed, CellsFailed) else ()
-    return any(not isinstance(error, UserError) for error in errors)
-
-
 @task(
     name="tile",
     task_run_name="tile {name}",
     retries=1,
     retry_delay_seconds=_RETRY_SECONDS,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=may_pass,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
 def map_tile(name: str, cells: Sequence[Cell], queue: CellQueue) -> State | None:
     """Map a tile's cells; a retry maps only those that are not done. Raises CellsFailed."""
-    errors = queue.map(cells)
+    errors = queue.map_cells(cells)
     if queue.stopped:
         return Cancelled(message=public_text(f"the run was stopped: {queue.reason}"))
     if errors:
@@ -133,7 +120,7 @@ def publish_run(prepared: PreparedRun) -> Summary:
 def _map_cells(prepared: PreparedRun) -> None:
     unfinished = prepared.unfinished()
     left = {cell.id for cell in unfinished}
-    count = CellCount(prepared.cells, [cell for cell in prepared.cells if cell.id not in left])
+    count = count_cells(prepared.cells, [cell for cell in prepared.cells if cell.id not in left])
     logger = get_run_logger()
     logger.info("%s of %s cells to map", len(unfinished), len(prepared.cells))
     if not unfinished:
@@ -153,7 +140,7 @@ def _map_cells(prepared: PreparedRun) -> None:
             try:
                 tiles = [
                     runner.submit(
-                        map_tile, {"name": name, "cells": _opaque(cells), "queue": _opaque(queue)}
+                        map_tile, {"name": name, "cells": opaque(cells), "queue": opaque(queue)}
                     )
                     for name, cells in _by_tile(unfinished).items()
                 ]
@@ -169,11 +156,6 @@ def _map_cells(prepared: PreparedRun) -> None:
             raise queue.reason
 
 
-def _opaque(parameter: T) -> T:
-    """A parameter that Prefect hands on as it is, without looking for futures all through it."""
-    return cast(T, quote(parameter))
-
-
 def _by_tile(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     tiles: defaultdict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -182,7 +164,7 @@ def _by_tile(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 
 
 def _watch(
-    tiles: Sequence[PrefectFuture], count: CellCount, fit_cluster: Callable[[], None]
+    tiles: Sequence[PrefectFuture], count: UnitCount, fit_cluster: Callable[[], None]
 ) -> None:
     """Tell how far the run is until all its tiles have ended, and follow the cluster's size."""
     ended = threading.Semaphore(0)

@@ -117,7 +117,7 @@ class _Shown:
         tell(
             RunProgress(
                 "training",
-                cells=self._steps,
+                total=self._steps,
                 done=done,
                 share=done / self._steps,
                 seconds_left=(now - since) / (done - first) * (self._steps - done)

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.checkpoint import shipped_checkpoints
 from models.encoder import EncoderConfig
 from models.errors import CheckpointError, PretrainingError
 from models.recipe import Recipe
-from pipeline.address import holds_secret
 from pipeline.errors import SettingsError
+from pipeline.settings_checks import Address, validated
 from pipeline.settings_sections import ClusterSettings, Strict
 
 
@@ -56,10 +56,10 @@ class PretrainSettings(Strict):
     of the `processes`.
     """
 
-    dataset: str = Field(min_length=1)
-    out: str = Field(min_length=1)
-    run: str | None = Field(None, min_length=1)
-    start: str | None = Field(None, min_length=1)
+    dataset: Address
+    out: Address
+    run: Address | None = None
+    start: Address | None = None
     recipe: Recipe = Recipe()
     encoder: EncoderSizes = EncoderSizes()
     normalise: Literal["authors", "dataset"] = "authors"
@@ -77,16 +77,6 @@ class PretrainSettings(Strict):
     tracker: Literal["none", "mlflow", "wandb"] = "none"
     cluster: ClusterSettings = ClusterSettings()
     replace: bool = False
-
-    @field_validator("dataset", "out", "run", "start")
-    @classmethod
-    def _without_secret(cls, value: str | None) -> str | None:
-        if value is not None and holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write s3://bucket/prefix"
-            )
-        return value
 
     @field_validator("out")
     @classmethod
@@ -137,21 +127,4 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def make_pretrain_settings(raw: Mapping[str, Any], source: str) -> PretrainSettings:
     """Validated settings; raises SettingsError that names each that is wrong."""
-    try:
-        return PretrainSettings.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(
-            ": ".join(
-                filter(
-                    None,
-                    (
-                        ".".join(map(str, entry["loc"])),
-                        entry["msg"].removeprefix("Value error, ").rstrip("."),
-                    ),
-                )
-            )
-            for entry in error.errors()
-        )
-        raise SettingsError(
-            source, problems, "`timesen pretrain --help` lists the settings"
-        ) from None
+    return validated(PretrainSettings, raw, source, "`timesen pretrain --help` lists the settings")

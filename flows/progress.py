@@ -1,30 +1,27 @@
-"""How far a run is: counted while cells finish, told to whoever listens, shown on a terminal."""
+"""How far a run is: told to whoever listens, shown on a terminal."""
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipeline.grid import Cell
-
 _LINE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is: `stage` in words, its cells, and what share of their pixels is done.
+    """How far a run is: `stage` in words, and of its `units` how many there are and are done.
 
-    What is counted may be called otherwise: `units`.
-    `seconds_left` is None while nothing tells how long a cell takes.
+    `share` is what part of all work is done, 0 … 1. `seconds_left` is None while nothing tells how
+    long a unit takes.
     """
 
     stage: str
-    cells: int = 0
+    total: int = 0
     done: int = 0
     failed: int = 0
     share: float = 0.0
@@ -34,11 +31,11 @@ class RunProgress:
     def __str__(self) -> str:
         """One line, "mapping: 3 of 12 cells, 1 failed, about 4 min left"."""
         parts = [f"{self.stage}"]
-        if self.cells:
-            parts[0] += f": {self.done} of {self.cells} {self.units}"
+        if self.total:
+            parts[0] += f": {self.done} of {self.total} {self.units}"
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if self.seconds_left is not None and self.done + self.failed < self.cells:
+        if self.seconds_left is not None and self.done + self.failed < self.total:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 
@@ -63,52 +60,18 @@ def tell(progress: RunProgress) -> None:
         listener(progress)
 
 
-class CellCount:
-    """Cells done and failed, counted by several threads.
+def in_tenths(stage: str) -> Callable[[float], None]:
+    """Tells that a stage begins, then how far it is, in tenths; it is given shares, 0 … 1."""
+    tell(RunProgress(stage))
+    told = 0
 
-    `cells` are all of the run, `done` those that were finished before it was started.
-    """
+    def progress(share: float) -> None:
+        nonlocal told
+        if (tenths := int(share * 10)) > told:
+            told = tenths
+            tell(RunProgress(f"{stage}, {tenths / 10:.0%}"))
 
-    def __init__(self, cells: Sequence[Cell], done: Sequence[Cell] = ()) -> None:
-        self._lock = threading.Lock()
-        self._pixels = {cell.id: cell.height * cell.width for cell in cells}
-        self._done = {cell.id for cell in done}
-        self._failed: set[str] = set()
-        self._before = self._sum(self._done)
-        self._began = time.monotonic()
-
-    def finished(self, cell: Cell) -> None:
-        """Count a cell as done."""
-        with self._lock:
-            self._done.add(cell.id)
-            self._failed.discard(cell.id)
-
-    def failed(self, cell: Cell) -> None:
-        """Count a cell as failed, until it is finished."""
-        with self._lock:
-            self._failed.add(cell.id)
-
-    def is_done(self, cell: Cell) -> bool:
-        """Whether a cell is done."""
-        return cell.id in self._done
-
-    def progress(self, stage: str) -> RunProgress:
-        """How far the run is now."""
-        with self._lock:
-            total, done = sum(self._pixels.values()), self._sum(self._done)
-            left, now = total - done - self._sum(self._failed), done - self._before
-            elapsed = time.monotonic() - self._began
-            return RunProgress(
-                stage=stage,
-                cells=len(self._pixels),
-                done=len(self._done),
-                failed=len(self._failed),
-                share=done / total if total else 1.0,
-                seconds_left=elapsed * left / now if now else None,
-            )
-
-    def _sum(self, ids: set[str]) -> int:
-        return sum(self._pixels[cell] for cell in ids)
+    return progress
 
 
 @contextlib.contextmanager
@@ -138,7 +101,7 @@ def _bar(console: Console) -> Iterator[None]:
         task = bar.add_task("starting", total=None)
 
         def show(progress: RunProgress) -> None:
-            total = 1.0 if progress.cells else None
+            total = 1.0 if progress.total else None
             bar.update(task, description=str(progress), completed=progress.share, total=total)
 
         with told_to(show):
@@ -153,7 +116,7 @@ def _lines(console: Console) -> Iterator[None]:
     def show(progress: RunProgress) -> None:
         nonlocal shown, when
         now, new = time.monotonic(), replace(progress, seconds_left=None)
-        ended = progress.cells and progress.done + progress.failed == progress.cells
+        ended = progress.total and progress.done + progress.failed == progress.total
         if new != shown and (new.stage != shown.stage or ended or now - when >= _LINE_SECONDS):
             console.print(str(progress), highlight=False, soft_wrap=True)
             shown, when = new, now

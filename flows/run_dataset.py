@@ -1,11 +1,8 @@
 """A series table made from the command line: its flow with a Prefect server, shown on a console."""
 
-import os
-
 from rich.console import Console
 
-from flows.prefect_local import prefect_server
-from flows.progress import RunProgress, shown_on, tell
+from flows.on_console import on_console, say
 from flows.series_settings import Sen4MapSettings, SeriesSettings
 from pipeline.series_folder import LEFT_OUT
 from pipeline.series_table import SeriesCard
@@ -17,10 +14,7 @@ def run_series(settings: SeriesSettings | Sen4MapSettings, console: Console) -> 
 
     Raises UserError and WorldError as the flow does.
     """
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with on_console(console) as wait_for_server:
         from flows.dataset_sen4map import dataset_sen4map
         from flows.dataset_series import dataset_series
 
@@ -31,12 +25,8 @@ def run_series(settings: SeriesSettings | Sen4MapSettings, console: Console) -> 
         else:
             card = dataset_sen4map(settings)
     store = Store(settings.out)
-    _say(console, f"Series    {card.rows} of {card.points} points: {store.path()}")
+    say(console, f"Series    {card.rows} of {card.points} points: {store.path()}")
     for reason, count in card.left_out.items():
-        _say(console, f"Left out  {count}: {reason}")
+        say(console, f"Left out  {count}: {reason}")
     if card.left_out:
-        _say(console, f"          named in {store.path(LEFT_OUT)}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"          named in {store.path(LEFT_OUT)}")

@@ -1,15 +1,14 @@
 """Ground tables and training sets made from the command line, and shown on a console."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from flows.ground_settings import PhotoSettings
-from flows.prefect_local import prefect_server
-from flows.progress import RunProgress, shown_on, tell
+from flows.on_console import on_console, say
+from flows.progress import RunProgress, in_tenths, shown_on, tell
 from models.text import load_text_tower
 from pipeline.dataset_card import DatasetCard
 from pipeline.ground_folder import GroundFolder
@@ -19,15 +18,10 @@ from pipeline.spatial_split import SPLITS, SplitRule
 from pipeline.storage import Store, public_url
 from pipeline.text_pairs import embed_pairs, read_pairs
 
-_TENTHS = 10
-
 
 def run_photos(settings: PhotoSettings, console: Console) -> None:
     """Run the flow `dataset-photos` and say what was made; raises as the flow does."""
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with on_console(console) as wait_for_server:
         from flows.dataset_ground import dataset_photos
 
         wait_for_server()
@@ -75,40 +69,27 @@ def run_pack(
 ) -> None:
     """Pack a training set and say what is in it; raises as `pipeline.pack.pack` does."""
     with shown_on(console):
-        tell(RunProgress("packing"))
-        told = 0
-
-        def tell_share(share: float) -> None:
-            nonlocal told
-            if (tenths := int(share * _TENTHS)) > told:
-                told = tenths
-                tell(RunProgress(f"packing, {tenths / _TENTHS:.0%}"))
-
-        card = pack(series, ground, out, rule, told=tell_share)
+        card = pack(series, ground, out, rule, told=in_tenths("packing"))
     store = Store(out)
     rows = ", ".join(f"{card.rows(split)} {split}" for split in SPLITS)
-    _say(console, f"Training set  {public_url(store.path())}: {rows}")
+    say(console, f"Training set  {public_url(store.path())}: {rows}")
     _say_left_out(console, card, store)
-    _say(console, f"Fingerprint   {card.fingerprint}")
+    say(console, f"Fingerprint   {card.fingerprint}")
 
 
 def _say_left_out(console: Console, card: DatasetCard, store: Store) -> None:
     for reason, count in card.left_out.items():
-        _say(console, f"Left out      {count}: {reason}")
+        say(console, f"Left out      {count}: {reason}")
     if card.left_out:
-        _say(console, f"              named in {public_url(store.path(LEFT_OUT))}")
+        say(console, f"              named in {public_url(store.path(LEFT_OUT))}")
 
 
 def _say_ground(console: Console, card: GroundCard, store: Store) -> None:
-    _say(
+    say(
         console,
         f"Ground    {card.rows} {card.kind} of {card.points} points: {public_url(store.path())}",
     )
     for reason, count in card.left_out.items():
-        _say(console, f"Left out  {count}: {reason}")
+        say(console, f"Left out  {count}: {reason}")
     if store.exists(UNREADABLE):
-        _say(console, f"          named in {public_url(store.path(UNREADABLE))}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"          named in {public_url(store.path(UNREADABLE))}")

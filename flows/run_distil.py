@@ -1,15 +1,12 @@
 """A student made from the command line: the flow with its Prefect server, shown on a console."""
 
-import os
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from flows.distil_settings import DistilSettings
-from flows.prefect_local import prefect_server
-from flows.progress import RunProgress, shown_on, tell
+from flows.on_console import on_console, say
 from pipeline.student import Agreement
 
 
@@ -18,24 +15,18 @@ def run_distil(settings: DistilSettings, console: Console) -> None:
 
     Raises UserError and WorldError as the flow does.
     """
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with on_console(console) as wait_for_server:
         from flows.distil import distil_checkpoint
 
         wait_for_server()
         student = distil_checkpoint(settings)
     console.print(_table(student.measured))
-    console.print(
+    say(
+        console,
         f"Mean cosine to the teacher {student.measured.cosine:.4f}, of {student.measured.pixels} "
         "series that it did not learn from",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(
-        f"Checkpoint   {student.folder}: fingerprint {student.fingerprint}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    )
+    say(console, f"Checkpoint   {student.folder}: fingerprint {student.fingerprint}")
 
 
 def _table(measured: Agreement) -> Table:

@@ -1,22 +1,17 @@
 """An evaluation from the command line: the flow with its Prefect server, shown on a console."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from flows.evaluate_settings import CheckpointEvaluation, MapEvaluation
-from flows.prefect_local import prefect_server
-from flows.progress import RunProgress, shown_on, tell
+from flows.on_console import on_console, say
 
 
 def run_checkpoint_evaluation(settings: CheckpointEvaluation, console: Console) -> None:
     """Run the flow and show the main numbers. Raises UserError and WorldError as it does."""
-    with _served(console) as wait_for_server:
+    with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_checkpoint
         from pipeline.evaluation.checkpoint_report import REPORT, main_numbers
         from pipeline.storage import Store
@@ -30,12 +25,12 @@ def run_checkpoint_evaluation(settings: CheckpointEvaluation, console: Console) 
     for name in columns[0]:
         table.add_row(name, *(column.get(name, "") for column in columns))
     console.print(table)
-    _say(console, f"Report   {Store(settings.out).path(REPORT)}")
+    say(console, f"Report   {Store(settings.out).path(REPORT)}")
 
 
 def run_map_evaluation(settings: MapEvaluation, console: Console) -> None:
     """Run the flow and show accuracy and areas. Raises UserError and WorldError as it does."""
-    with _served(console) as wait_for_server:
+    with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder
         from pipeline.evaluation.map_report import REPORT, class_rows, share
         from pipeline.storage import Store
@@ -48,22 +43,9 @@ def run_map_evaluation(settings: MapEvaluation, console: Console) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     used = found.points
-    _say(
+    say(
         console,
         f"Overall  {share(found.accuracy.overall)} of {found.accuracy.hectares:,.0f} ha, by "
         f"{used.used} of {used.given} points",
     )
-    _say(console, f"Report   {Store(map_folder(settings)).path(REPORT)}")
-
-
-@contextmanager
-def _served(console: Console) -> Iterator[Callable[[], None]]:
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
-        yield wait_for_server
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"Report   {Store(map_folder(settings)).path(REPORT)}")

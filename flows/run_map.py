@@ -1,11 +1,9 @@
 """A mapping run from the command line: the flow with its Prefect server, shown on a console."""
 
-import os
-
 from rich.console import Console
 
-from flows.prefect_local import prefect_server
-from flows.progress import RunProgress, shown_on, tell
+from flows.on_console import on_console
+from flows.progress import RunProgress, tell
 from pipeline.settings import MapSettings
 
 
@@ -15,10 +13,7 @@ def run_map(settings: MapSettings, console: Console) -> int:
     0 where the map is whole, 1 where cells failed, which is then said. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with on_console(console) as wait_for_server:
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
         from pipeline.run import prepare_run
 

@@ -1,14 +1,11 @@
 """A pretraining from the command line: the flow with its Prefect server, shown on a console."""
 
-import os
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows.prefect_local import prefect_server
+from flows.on_console import on_console, say
 from flows.pretrain_settings import PretrainSettings
-from flows.progress import RunProgress, shown_on, tell
 
 
 def run_pretrain(settings: PretrainSettings, console: Console) -> None:
@@ -16,10 +13,7 @@ def run_pretrain(settings: PretrainSettings, console: Console) -> None:
 
     Raises UserError and WorldError as the flow does.
     """
-    # What Prefect logs goes to its server; on the console, only we speak.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with on_console(console) as wait_for_server:
         from flows.pretrain import pretrain
 
         wait_for_server()
@@ -33,4 +27,4 @@ def run_pretrain(settings: PretrainSettings, console: Console) -> None:
         ("Checkpoint", f"{made.folder}: fingerprint {made.fingerprint}"),
         ("Training", settings.folder),
     ):
-        console.print(f"{title:<12} {place}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{title:<12} {place}")

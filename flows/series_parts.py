@@ -6,21 +6,18 @@ the folder.
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import Task
-from prefect.utilities.annotations import quote
 
 from flows.cluster import open_cluster, worker_count
 from flows.progress import tell
 from flows.unit_count import UnitCount
-from flows.unit_queue import Call, UnitQueue
-from models.errors import UserError, WorldError
+from flows.unit_queue import Submit, UnitQueue
+from flows.unit_tasks import UnitsFailed, may_pass, opaque
+from models.errors import UserError
 from pipeline.series_folder import Notes, SeriesFolder
 from pipeline.series_table import SeriesRows
 from pipeline.settings_sections import ClusterSettings
@@ -36,12 +33,8 @@ Made = tuple[SeriesRows | None, Notes]
 """The rows of a unit, if there are any, and what is known of them."""
 
 
-class SeriesFailed(WorldError):
+class SeriesFailed(UnitsFailed):
     """Units that could not be read, in a run that went on without them; `errors` are why."""
-
-    def __init__(self, message: str, errors: Sequence[BaseException] = ()) -> None:
-        super().__init__(message)
-        self.errors = tuple(errors)
 
 
 class PartWork(Protocol):
@@ -55,7 +48,7 @@ class PartWork(Protocol):
     def units(self) -> Mapping[str, int]:
         """How many points each unit has, by name."""
 
-    def calls(self, left: Collection[str]) -> Mapping[str, Call] | str:
+    def calls(self, left: Collection[str]) -> Mapping[str, Submit] | str:
         """What workers do of the units that are left; or why none of their points has a series."""
 
     def made(self, unit: str, result: Any) -> Made:
@@ -90,7 +83,7 @@ def make_parts(
             try:
                 makings = [_Making(work, folder, queue, count) for work in left]
                 tasks = [
-                    runner.submit(make_part, {"name": making.name, "making": _opaque(making)})
+                    runner.submit(make_part, {"name": making.name, "making": opaque(making)})
                     for making in makings
                 ]
                 ended = threading.Semaphore(0)
@@ -109,19 +102,12 @@ def make_parts(
         _require_all([making.failure for making in makings if making.failure], units)
 
 
-def _may_pass(_task: Task, _run: TaskRun, state: State) -> bool:
-    """Whether something failed for a reason that may be gone a moment later."""
-    failed = state.result(raise_on_failure=False)
-    errors = failed.errors if isinstance(failed, SeriesFailed) else (failed,)
-    return any(not isinstance(error, UserError) for error in errors)
-
-
 @task(
     name="part",
     task_run_name="{name}",
     retries=1,
     retry_delay_seconds=_RETRY_SECONDS,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=may_pass,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -167,17 +153,16 @@ class _Making:
         if not self._queue.stopped:
             self._folder.finish_part(work.name)
 
-    def _run(self, calls: Mapping[str, Call]) -> None:
+    def _run(self, calls: Mapping[str, Submit]) -> None:
         work = self._work
         errors = self._queue.map(
-            calls, lambda unit, result: self._keep(unit, work.made(unit, result))
+            calls,
+            lambda unit, result: self._keep(unit, work.made(unit, result)),
+            lambda unit, _: self._count.failed(_full(work, unit)),
         )
-        for unit in errors:
-            self._count.failed(_full(work, unit))
         if errors:
-            first = next(iter(errors.values()))
-            message = f"{len(errors)} of {len(calls)} units of {work.name} failed: {first}"
-            raise SeriesFailed(public_text(message), tuple(errors.values()))
+            message = f"{len(errors)} of {len(calls)} units of {work.name} failed: {errors[0]}"
+            raise SeriesFailed(public_text(message), errors)
 
     def _keep(self, unit: str, made: Made) -> None:
         self._folder.write_unit(self._work.name, unit, *made)
@@ -199,8 +184,3 @@ def _require_all(failures: Sequence[BaseException], units: str) -> None:
 
 def _full(work: PartWork, unit: str) -> str:
     return f"{work.name}/{unit}"
-
-
-def _opaque(parameter: T) -> T:
-    """A parameter that Prefect hands on as it is, without looking for futures all through it."""
-    return cast(T, quote(parameter))

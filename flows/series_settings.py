@@ -1,36 +1,25 @@
 """What a user says of a series table that is to be made."""
 
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field
 
 from models.preprocessing import AUTHORS, BANDS
-from pipeline.address import holds_secret
 from pipeline.catalog_description import describe
 from pipeline.clear_mask import Masking, strict_keep
-from pipeline.errors import SettingsError
 from pipeline.point_series import PointReading
 from pipeline.points import YEARS, PointColumns
 from pipeline.reader import ReaderSettings
+from pipeline.settings_checks import Address, Settings, validated
 from pipeline.settings_sections import CatalogSettings, ClusterSettings, ReadingSettings, Strict
 
 
 class _TableSettings(Strict):
     """What every series table needs: a folder, and where the work runs."""
 
-    out: str = Field(min_length=1)
+    out: Address
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
-
-    @field_validator("out")
-    @classmethod
-    def _without_secret(cls, value: str) -> str:
-        if holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write s3://bucket/prefix"
-            )
-        return value
 
     @property
     def keep(self) -> tuple[int, ...]:
@@ -91,19 +80,6 @@ class Sen4MapSettings(_TableSettings):
     files: tuple[str, ...] = Field(min_length=1)
 
 
-_Settings = TypeVar("_Settings", bound=Strict)
-
-
-def checked(model: type[_Settings], raw: dict[str, Any]) -> _Settings:
-    """Validated settings; raises SettingsError that names every one that is wrong."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, entry['loc'])) or 'settings'}: "
-            f"{entry['msg'].removeprefix('Value error, ')}"
-            for entry in error.errors()
-        )
-        raise SettingsError(
-            "the command line", problems, "`timesen dataset --help` lists the options"
-        ) from None
+def checked(model: type[Settings], raw: dict[str, Any]) -> Settings:
+    """Validated settings of `timesen dataset`; raises SettingsError that names what is wrong."""
+    return validated(model, raw, "the command line", "`timesen dataset --help` lists the options")

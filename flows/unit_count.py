@@ -33,6 +33,10 @@ class UnitCount:
         with self._lock:
             self._failed.add(name)
 
+    def is_done(self, name: str) -> bool:
+        """Whether a unit is done."""
+        return name in self._done
+
     def progress(self, stage: str) -> RunProgress:
         """How far the run is now."""
         with self._lock:
@@ -41,7 +45,7 @@ class UnitCount:
             elapsed = time.monotonic() - self._began
             return RunProgress(
                 stage=stage,
-                cells=len(self._weights),
+                total=len(self._weights),
                 done=len(self._done),
                 failed=len(self._failed),
                 share=done / total if total else 1.0,

@@ -1,4 +1,4 @@
-"""Calls onto a Dask cluster: a bounded number in flight, one that fails stops no other."""
+"""Units of work onto a Dask cluster: a bounded number in flight, one that fails stops no other."""
 
 import itertools
 import threading
@@ -14,8 +14,8 @@ from flows.cluster import ClusterUnavailable
 from flows.slots import Slots
 from pipeline.errors import OutputUnwritable
 
-Call = Callable[[], Any]
-"""What a worker does: picklable, and taking nothing."""
+Submit = Callable[[Client, int], Future]
+"""Submits a unit to a cluster, at a priority."""
 
 _POLL_SECONDS = 0.2
 
@@ -50,26 +50,30 @@ class UnitQueue:
             self._stopping.set()
 
     def map(
-        self, calls: Mapping[str, Call], done: Callable[[str, Any], None]
-    ) -> dict[str, BaseException]:
-        """Have all calls done; gives the errors of those that failed, by name.
+        self,
+        units: Mapping[str, Submit],
+        done: Callable[[str, Any], None],
+        failed: Callable[[str, BaseException], None],
+    ) -> list[BaseException]:
+        """Have all units done; gives the errors of those that failed.
 
-        `done` takes the name and the result of each that ends, one after the other in this thread.
-        Where it cannot write, and where the cluster is lost, the queue stops.
+        `done` takes the name and the result of each that ends, `failed` the name and the error of
+        each that fails, one after the other in this thread. Where every unit would fail alike, as
+        on a full disk or without a cluster, the queue stops, and what is in flight is cancelled.
         """
-        waiting = deque(calls.items())
+        waiting = deque(units.items())
         in_flight: dict[Future, str] = {}
         ended: SimpleQueue[Future] = SimpleQueue()
-        errors: dict[str, BaseException] = {}
+        errors: list[BaseException] = []
         place = self._slots.join()
         try:
             while (waiting or in_flight) and not self.stopped:
                 if waiting and self._slots.take(place, 0 if in_flight else _POLL_SECONDS):
-                    name, call = waiting.popleft()
+                    name, submit = waiting.popleft()
                     if not waiting:
                         self._slots.leave(place)
-                    # Those that came first are finished first.
-                    future = self._client.submit(call, pure=False, priority=-next(self._order))
+                    # Those that came first are finished first: in memory is what few units need.
+                    future = submit(self._client, -next(self._order))
                     in_flight[future] = name
                     future.add_done_callback(ended.put)
                     continue
@@ -84,7 +88,8 @@ class UnitQueue:
                 except (OutputUnwritable, ClusterUnavailable):
                     raise
                 except Exception as error:
-                    errors[name] = error
+                    errors.append(error)
+                    failed(name, error)
         except Exception as error:
             self.stop(error)
         finally:
@@ -95,9 +100,13 @@ class UnitQueue:
         return errors
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Call:
-    """A function and what it takes, to be called by a worker."""
-    return partial(function, *arguments)
+def call(function: Callable[..., Any], *arguments: Any) -> Submit:
+    """A function and what it takes, all picklable, to be called by a worker."""
+
+    def submit(client: Client, priority: int) -> Future:
+        return client.submit(partial(function, *arguments), pure=False, priority=priority)
+
+    return submit
 
 
 def _result(future: Future) -> Any:

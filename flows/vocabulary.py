@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.on_console import say
 from models.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
 from models.vocabulary_class import VocabularyParent
 from pipeline.errors import OutputError
@@ -32,10 +33,10 @@ def show_vocabulary(vocabulary: Vocabulary, console: Console) -> None:
     """Print where a vocabulary comes from, its parents, and its classes with their prompts."""
     about = (vocabulary.title, f"source   {vocabulary.source}", f"licence  {vocabulary.licence}")
     for line in about:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     if vocabulary.background:
         words = ", ".join(vocabulary.background)
-        console.print(f"none of them  {words}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"none of them  {words}")
     if vocabulary.parents:
         parents = Table("value", "code", "parent", "colour", box=box.SIMPLE)
         for parent in vocabulary.parents:
@@ -104,7 +105,7 @@ def embed(vocabulary: Vocabulary, checkpoint: str, out: Path | None, console: Co
     if out is not None:
         content = {"classes": found.classes, "background": found.background}
         Store(str(out.parent)).write(out.name, save(content))
-        console.print(f"Embeddings {out}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"Embeddings {out}")
 
 
 def alike(classes: np.ndarray) -> list[tuple[int, int, float]]:

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.memory_bank import MemoryBank, depict_the_same
+from models.memory_bank import depict_the_same
 from models.processes import Processes
-
-__all__ = ["InfoNCE", "MemoryBank", "SymmetricInfoNCE"]
 
 _MAX_LOG_SCALE = 4.6052  # ln 100: CLIP's limit (Radford et al. 2021), and the authors'
 

@@ -5,9 +5,7 @@ many times. The bank holds the given series and many more that lie between and a
 varied is varied before the teacher sees it, so every label is exact.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,13 +15,9 @@ from torch.nn import functional as F
 from models.checkpoint import Card, Checkpoint
 from models.encoder import Encoder, EncoderConfig
 from models.errors import CheckpointError
-from models.inference import PixelEncoder, device_at_hand
-
-Progress = Callable[[float], None]
-"""Is told the share that is done, 0 … 1."""
+from models.inference import Progress, device_at_hand, embed_all
 
 _RATE, _DECAY, _WARM, _STEEPEST = 3e-3, 0.01, 0.15, 1.0
-_EMBEDDED = 2048  # series embedded between two words on progress
 _VARIED = 8192  # series varied at once, which bounds the memory
 
 
@@ -96,27 +90,6 @@ def label(
     """
     made = varied(series, count, np.random.default_rng([seed, 1]))
     return Bank(made, embed_all(teacher, made, progress))
-
-
-def embed_all(
-    checkpoint: Checkpoint, series: np.ndarray, progress: Progress | None = None
-) -> torch.Tensor:
-    """Embeddings of series on the device at hand, float32 (n, dim), on the CPU.
-
-    `series` is uint16 (n, 12, band), n 1 or more.
-    """
-    encoder = PixelEncoder(checkpoint, device_at_hand())
-    parts = np.split(series, range(_EMBEDDED, len(series), _EMBEDDED))
-    found = []
-    # On a CPU, a thread has one core.
-    threads = 1 if encoder.device.type == "cuda" else os.cpu_count()
-    with ThreadPoolExecutor(threads) as pool:
-        for embeddings in pool.map(lambda part: encoder.embed(part).cpu(), parts):
-            found.append(embeddings)
-            if progress is not None:
-                progress(len(found) / len(parts))
-    # A clone, since what is made in inference mode takes no part in training.
-    return torch.cat(found).clone()
 
 
 def train_student(

@@ -1,33 +1,19 @@
 """CLIP's image tower: photos → unit vectors, in the space of its text tower."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models.clip_files import (
-    WEIGHTS,
-    clip_of_folder,
-    clip_of_hub,
-    commit_in_cache,
-    quiet,
-    require_revision,
-    weights_hash,
-)
+from models.clip_files import WEIGHTS, ClipHalf, load_half, pretrained_half, quiet
 from models.errors import UserError
 from models.inference import device_at_hand
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FILES = {
-    "config.json": ("config.json",),
-    "safetensors weights": WEIGHTS,
-    "image processor": ("preprocessor_config.json", "processor_config.json"),
-}
 _KINDS = "Known are clip:HUB-ID (e.g. clip:openai/clip-vit-base-patch32) and clip:FOLDER"
 
 
@@ -42,19 +28,9 @@ class ClipImageTower:
 
     def __init__(self, spec: str, revision: str | None = None) -> None:
         kind, _, place = spec.partition(":")
-        said = f"image tower {spec}"
         if kind != "clip" or not place:
             raise UserError(f"image tower {spec!r}", "no such image tower", _KINDS)
-        folder = Path(place).expanduser()
-        if folder.is_dir():
-            self._processor, model = clip_of_folder(folder, said, _FILES, _load_clip)
-            self.revision = weights_hash(model)
-            require_revision(said, revision, self.revision)
-        elif place.startswith(("/", ".", "~")):
-            raise UserError(said, "there is no such folder", _KINDS)
-        else:
-            self._processor, model = clip_of_hub(place, revision, said, _KINDS, _load_clip)
-            self.revision = commit_in_cache(place, revision) or weights_hash(model)
+        self._processor, model, self.revision = load_half(_HALF, place, revision)
         self.name = spec
         self.dim: int = model.config.projection_dim
         self._device = device_at_hand()
@@ -75,20 +51,22 @@ class ClipImageTower:
         return found
 
 
-def _load_clip(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
+def _load(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
     with quiet():
         processor = CLIPImageProcessorPil.from_pretrained(place, **choice)
-        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
-        )
-    model, loading = loaded
-    absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
-    if absent:
-        raise UserError(
-            said,
-            f"no CLIP image tower: {len(absent)} tensors do not fit, first {absent[0]}",
-            "Give a CLIP model with its image projection",
-        )
-    return processor, model.eval()
+        model = pretrained_half(CLIPVisionModelWithProjection, place, said, "image", **choice)
+    return processor, model
+
+
+_HALF = ClipHalf(
+    "image tower",
+    _KINDS,
+    {
+        "config.json": ("config.json",),
+        "safetensors weights": WEIGHTS,
+        "image processor": ("preprocessor_config.json", "processor_config.json"),
+    },
+    _load,
+)

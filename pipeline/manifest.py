@@ -83,7 +83,7 @@ def new_manifest(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunMa
         parts=json.loads(_canonical(parts)),
         settings=_without_secrets(dict(settings)),
         versions=software_versions(),
-        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=now(),
     )
 
 
@@ -107,6 +107,11 @@ def software_versions() -> dict[str, str]:
     """Version of timesen and of what its results rest on."""
     versions = {name: version(name) for name in _PACKAGES}
     return versions | {"gdal": rasterio.__gdal_version__, "python": platform.python_version()}
+
+
+def now() -> str:
+    """The time, "2026-01-31T12:00:00Z"."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _canonical(parts: Mapping[str, Any]) -> bytes:

@@ -1,8 +1,7 @@
 """Tables of series and of ground views → a training set, parted by land and shuffled once."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +10,16 @@ from pipeline.dataset_card import DatasetCard, GroundSide
 from pipeline.errors import DatasetError
 from pipeline.ground_table import GroundTable, ground_schema
 from pipeline.paired import Pairing, paired
+from pipeline.points import LABEL
 from pipeline.series_table import SeriesTable
 from pipeline.series_table import schema as series_schema
 from pipeline.set_writer import SetWriter, rows_a_shard
-from pipeline.shards import GROUND_NUMBERS, LABEL, ground_lists
+from pipeline.shards import GROUND_NUMBERS, ground_lists
 from pipeline.shuffle import shuffled
 from pipeline.spatial_split import NO_SPLIT, SPLITS, SplitRule, blocks_of, split
 from pipeline.spooled import scratch_folder, spooled
 from pipeline.storage import Store, public_url
+from pipeline.table_folder import reasons_csv
 
 LEFT_OUT = "left-out.csv"
 ALL_MISSING = "no clear observation in any month"
@@ -70,7 +71,7 @@ def pack(
         )  # fmt: skip
         store = Store(out)
         writer = SetWriter(store, bands, side, _classes(rows, labels))
-        store.write(LEFT_OUT, _csv(left_out))
+        store.write(LEFT_OUT, reasons_csv("id", left_out))
         source = _Source(rows, sights, together, blocks_of(lon, lat, rule.block_km))
         size = shard_rows or rows_a_shard(len(bands), side)
         written = 0
@@ -84,7 +85,7 @@ def pack(
                 told(written / int((parts != NO_SPLIT).sum()))
         return writer.finish(
             rule,
-            _counted(left_out),
+            Counter(left_out.values()),
             [*(table.card.attribution for table in tables), views.card.attribution],
             {
                 "series": [{**t.card.made, "fingerprint": t.card.fingerprint} for t in tables],
@@ -164,17 +165,3 @@ def _classes(rows: pa.Table, labels: Sequence[str]) -> dict[str, list[str]]:
 def _ids(rows: pa.Table, which: np.ndarray) -> list[str]:
     ids: list[str] = rows["id"].take(pa.array(which)).to_pylist()
     return ids
-
-
-def _counted(left_out: Mapping[str, str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for reason in left_out.values():
-        counts[reason] = counts.get(reason, 0) + 1
-    return counts
-
-
-def _csv(left_out: Mapping[str, str]) -> bytes:
-    sink = io.StringIO()
-    rows = [(name, reason) for name, reason in left_out.items()]
-    csv.writer(sink, lineterminator="\n").writerows([("id", "reason"), *sorted(rows)])
-    return sink.getvalue().encode()

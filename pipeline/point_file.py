@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 import shapely
 
 from models.errors import UserError
+from pipeline.table_file import PARQUET, SEPARATORS, read_features, read_text_table, reason_of
 
-_PARQUET = (".parquet", ".geoparquet", ".pq")
-_TABLES = (".csv", ".tsv", ".txt")
 _AXES = {
     "lon": ("lon", "longitude", "long", "lng"),
     "lat": ("lat", "latitude"),
@@ -37,45 +35,17 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise PointsError(str(path), "there is no such file", _FORMS)
     suffix = path.suffix.lower()
     try:
-        if suffix in _TABLES:
-            separator = "," if suffix == ".csv" else "\t"
-            # Texts stay as they are written: 007 is no 7, and NA is a country's code.
-            frame = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, na_values=[""],
-                encoding="utf-8-sig",
-            )  # fmt: skip
-        elif suffix in _PARQUET and b"geo" not in (pq.read_schema(path).metadata or {}):
+        if suffix in SEPARATORS:
+            frame = read_text_table(path)
+        elif suffix in PARQUET and b"geo" not in (pq.read_schema(path).metadata or {}):
             frame = pq.read_table(path).to_pandas()
         else:
-            return _of_geometries(_read_vector(path), path)
+            return _of_geometries(read_features(path, PointsError, _FORMS), path)
     except (OSError, ValueError, pa.ArrowException, pd.errors.ParserError) as error:
-        if isinstance(error, PointsError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PointsError(str(path), f"not readable as a table ({reason})", _FORMS) from error
+        raise PointsError(
+            str(path), f"not readable as a table ({reason_of(error)})", _FORMS
+        ) from error
     return _of_columns(frame, path)
-
-
-def _read_vector(path: Path) -> geopandas.GeoDataFrame:
-    try:
-        if path.suffix.lower() in _PARQUET:
-            return geopandas.read_parquet(path)
-        layers = pyogrio.list_layers(path)
-        if len(layers) > 1:
-            raise PointsError(
-                str(path),
-                f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
-                "Save the one that is meant in a file of its own",
-            )
-        frame = geopandas.read_file(path)
-    except PointsError:
-        raise
-    except Exception as error:  # each driver has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PointsError(str(path), f"not readable as a vector file ({reason})", _FORMS) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise PointsError(str(path), "the file holds no geometry", _FORMS)
-    return frame
 
 
 def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:

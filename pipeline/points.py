@@ -12,12 +12,14 @@ import numpy as np
 
 from pipeline.mgrs_tiles import NORTH, SOUTH
 from pipeline.point_file import PointsError, read_frame
+from pipeline.table_file import cell_text
 
-__all__ = ["PointColumns", "Points", "PointsError", "read_points"]
+__all__ = ["LABEL", "PointColumns", "Points", "PointsError", "read_points"]
 
 YEARS = (2015, 2100)
 _SHOWN = 5
-_LABEL = "label_"
+LABEL = "label_"
+"""What the name of a column of labels begins with."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,19 @@ def read_points(
             raise PointsError(
                 given,
                 f"it has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}",
-                _REMEDY.get(name == columns.id or name == columns.year, "Name one that is there"),
+                _REMEDY if name in (columns.id, columns.year) else "Name one that is there",
             )
-    ids = _ids([_text(value) for value in frame[columns.id]], given)
+    ids = _ids([cell_text(value) for value in frame[columns.id]], given)
     lon, lat = (frame[axis].to_numpy(np.float64) for axis in ("lon", "lat"))
     _require_degrees(lon, lat, given)
     year = _years(frame[columns.year], columns.year, given) if columns.same_year is None else None
     names = columns.labels
     if names is None:
-        names = tuple(str(name) for name in frame.columns if str(name).startswith(_LABEL))
-    labels = {n.removeprefix(_LABEL): tuple(_text(v) for v in frame[n]) for n in names}
+        names = tuple(str(name) for name in frame.columns if str(name).startswith(LABEL))
+    labels = {n.removeprefix(LABEL): tuple(cell_text(v) for v in frame[n]) for n in names}
     _require_allowed(labels, allowed or {}, given)
     has_keys = columns.photo_key in frame.columns
-    keys = tuple(_text(value) for value in frame[columns.photo_key]) if has_keys else ()
+    keys = tuple(cell_text(value) for value in frame[columns.photo_key]) if has_keys else ()
     points = Points(
         ids=ids,
         lon=lon,
@@ -121,7 +123,7 @@ def read_points(
     return _usable(points)
 
 
-_REMEDY = {True: "Name it by --id-column or --year-column, or give one year for all by --year"}
+_REMEDY = "Name it by --id-column or --year-column, or give one year for all by --year"
 
 
 def _required(columns: PointColumns) -> Iterator[str]:
@@ -151,7 +153,7 @@ def _ids(ids: Sequence[str | None], given: str) -> tuple[str, ...]:
 
 
 def _years(values: Any, name: str, given: str) -> np.ndarray:
-    texts = [_text(value) for value in values]
+    texts = [cell_text(value) for value in values]
     wrong = [t for t in texts if t is None or not t.isdigit() or not YEARS[0] <= int(t) <= YEARS[1]]
     if wrong:
         shown = _listed(sorted({text or "none" for text in wrong}))
@@ -180,14 +182,14 @@ def _require_allowed(
     labels: Mapping[str, Sequence[str | None]], allowed: Mapping[str, Sequence[str]], given: str
 ) -> None:
     for name, known in allowed.items():
-        if name.removeprefix(_LABEL) not in labels:
+        if name.removeprefix(LABEL) not in labels:
             raise PointsError(
                 given,
                 f"classes are listed for {name!r}, and the points have "
                 f"{', '.join(labels) or 'no labels'}",
                 "Name a column of labels",
             )
-        of_points = labels[name.removeprefix(_LABEL)]
+        of_points = labels[name.removeprefix(LABEL)]
         strange = Counter(label for label in of_points if label is not None)
         for label in known:
             strange.pop(label, None)
@@ -211,19 +213,6 @@ def _usable(points: Points) -> Points:
     }
     kept = points.take(np.flatnonzero(~(nowhere | beyond)))
     return Points(kept.ids, kept.lon, kept.lat, kept.year, kept.labels, kept.photo_keys, reasons)
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text: whole numbers without a point, None where nothing is written."""
-    if value is None or value != value:  # NaN, NaT
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    try:
-        text = str(value).strip()
-    except ValueError:
-        return None
-    return None if text in ("", "<NA>") else text
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RegionError
 from pipeline.mgrs_tiles import polygons_of
+from pipeline.table_file import read_features
 
+_FORMS = "Give polygons as GeoJSON, GeoPackage or GeoParquet"
 _SEGMENTS = 256  # parts of a region's width in which an edge is reprojected; keeps curves metric
 
 
@@ -54,32 +55,13 @@ def read_polygons(path: Path) -> BaseGeometry:
 
 def _read(path: Path) -> geopandas.GeoDataFrame:
     try:
-        if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-            return geopandas.read_parquet(path)
-        layers = pyogrio.list_layers(path)
-        if len(layers) > 1:
-            raise RegionError(
-                str(path),
-                f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
-                "Save the one that is meant in a file of its own",
-            )
-        frame = geopandas.read_file(path)
-        if not isinstance(frame, geopandas.GeoDataFrame):
-            raise RegionError(str(path), "the file holds no geometry", "Give a layer of polygons")
+        return read_features(path, RegionError, _FORMS)
     except RegionError:
-        raise
-    except Exception as error:  # each driver has errors of its own
         if _is_empty_collection(path):
             raise RegionError(
                 str(path), "the file holds no geometry", "Give at least one polygon"
-            ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RegionError(
-            str(path),
-            f"not readable as a vector file ({reason})",
-            "Give GeoJSON, GeoPackage or GeoParquet",
-        ) from error
-    return frame
+            ) from None
+        raise
 
 
 def _is_empty_collection(path: Path) -> bool:

@@ -9,6 +9,7 @@ authors' crops of it). *Patches*: a group `Lucas_Point_<id>` holds a dataset (da
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,32 +243,14 @@ def _rows(rows: Sequence[_Row]) -> SeriesRows:
     )
 
 
-class _Opened:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """A file for reading; its failures are ours."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Any:
-        try:
-            self._file = h5py.File(self._path, "r")
-        except FileNotFoundError:
-            raise Sen4MapError(str(self._path), "there is no such file", _FORMS) from None
-        except OSError as error:
-            raise Sen4MapError(
-                str(self._path), f"it cannot be opened as HDF5 ({error})", _FORMS
-            ) from None
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _opened(path: Path) -> _Opened:
-    return _Opened(path)
-
-
-def chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """The names, so many at once."""
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise Sen4MapError(str(path), "there is no such file", _FORMS) from None
+    except OSError as error:
+        raise Sen4MapError(str(path), f"it cannot be opened as HDF5 ({error})", _FORMS) from None
+    with file:
+        yield file

@@ -5,24 +5,29 @@ Series come in *units* (the points of a cell; some groups of a file), several of
 together as `part-<name>.parquet`, and removed. `series.json` comes last: it makes it a table.
 """
 
-import csv
 import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
-from pipeline.manifest import differences, fingerprint, software_versions
-from pipeline.series_table import CARD, PART, SeriesCard, SeriesRows, parquet, schema
-from pipeline.storage import Store, public_text, public_url
+from pipeline.manifest import fingerprint, now, software_versions
+from pipeline.series_table import CARD, SeriesCard, SeriesRows, schema
+from pipeline.storage import Store, public_url
+from pipeline.table_folder import (
+    begin_or_go_on,
+    parquet,
+    part_key,
+    part_names,
+    parts_of,
+    reasons_csv,
+)
 
-MAKING = "making.json"
 LEFT_OUT = "left-out.csv"
 ITEMS = "items/"
 _UNITS = "units/"
@@ -69,33 +74,7 @@ class SeriesFolder:
         Raises OutputError where the folder holds what was made of other input, or something else;
         OutputUnwritable where it takes no file.
         """
-        given = public_url(self.store.root)
-        if self.store.is_file():
-            raise OutputError(given, "this is a file, not a folder", "Name a new or empty folder")
-        if self.store.exists(MAKING):
-            held = self._held()
-            if fingerprint(held) != self.fingerprint:
-                what = "; ".join(differences(held, self.parts))
-                raise OutputError(
-                    given,
-                    f"it holds series of other input ({public_text(what)})",
-                    "Name another folder, or set these back to go on with what is there",
-                )
-        elif (strange := next(self.store.keys(""), None)) is not None:
-            raise OutputError(
-                given,
-                f"the folder is not empty and holds no series (for one, {strange})",
-                "Name a new or an empty folder",
-            )
-        # Also when going on: that a folder takes no file shows now.
-        self.store.write(MAKING, _json({"parts": dict(self.parts)}))
-
-    def _held(self) -> dict[str, Any]:
-        try:
-            parts: dict[str, Any] = json.loads(self.store.read(MAKING))["parts"]
-            return parts
-        except (ValueError, KeyError, TypeError):
-            return {}
+        begin_or_go_on(self.store, self.parts, "series")
 
     def is_finished(self) -> bool:
         """Whether the table is there already."""
@@ -103,8 +82,7 @@ class SeriesFolder:
 
     def finished_parts(self) -> set[str]:
         """The names of the parts that are done."""
-        keys = (key for key in self.store.keys("") if key.startswith(PART))
-        return {key.removeprefix(PART).removesuffix(".parquet") for key in keys}
+        return part_names(self.store)
 
     def finished_units(self, part: str) -> set[str]:
         """The names of the units of a part that are done."""
@@ -127,7 +105,7 @@ class SeriesFolder:
             tables.append(table.replace_schema_metadata(None))
             notes = notes.joined(_notes_of(table.schema))
         whole = pa.concat_tables(tables)
-        self.store.write(f"{PART}{part}.parquet", parquet(_noted(whole, notes)))
+        self.store.write(part_key(part), parquet(_noted(whole, notes)))
         self._remove(keys)
 
     def finish(self, made: Mapping[str, Any], *, points: int, first_month: int, licence: str,
@@ -138,12 +116,11 @@ class SeriesFolder:
         OutputError where no series is left.
         """
         rows, years, notes = 0, Counter[int](), Notes(left_out)
-        for key in self.store.keys(""):
-            if key.startswith(PART):
-                table = self._read_part(key)
-                rows += table.num_rows
-                years.update(table.column("year").to_pylist())
-                notes = notes.joined(_notes_of(table.schema))
+        for key in parts_of(self.store):
+            table = pq.read_table(io.BytesIO(self.store.read(key)), columns=["year"])
+            rows += table.num_rows
+            years.update(table.column("year").to_pylist())
+            notes = notes.joined(_notes_of(table.schema))
         if not rows:
             reasons = Counter(notes.left_out.values()).most_common(1)
             raise OutputError(
@@ -151,7 +128,7 @@ class SeriesFolder:
                 f"none of {points} points has a series; most often: {reasons[0][0]}",
                 "Check the points' places and years, or use another catalogue",
             )
-        self.store.write(LEFT_OUT, _csv(notes.left_out))
+        self.store.write(LEFT_OUT, reasons_csv("id", notes.left_out))
         card = SeriesCard(
             bands=self.bands,
             first_month=first_month,
@@ -171,15 +148,11 @@ class SeriesFolder:
             licence=licence,
             fingerprint=self.fingerprint,
             versions=software_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=now(),
         )
         self.store.write(CARD, card.model_dump_json(indent=2).encode() + b"\n")
         self._remove(self.store.keys(_UNITS))
         return card
-
-    def _read_part(self, key: str) -> pa.Table:
-        content = io.BytesIO(self.store.read(key))
-        return pq.read_table(content, columns=["year"])
 
     def _empty(self) -> pa.Table:
         return schema(len(self.bands), self.labels).empty_table()
@@ -199,13 +172,3 @@ def _noted(table: pa.Table, notes: Notes) -> pa.Table:
 def _notes_of(found: pa.Schema) -> Notes:
     left_out, faults, retries, attributions = json.loads((found.metadata or {})[_NOTES])
     return Notes(left_out, faults, retries, tuple(attributions))
-
-
-def _csv(left_out: Mapping[str, str]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows([("id", "reason"), *sorted(left_out.items())])
-    return sink.getvalue().encode()
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -5,6 +5,7 @@
 """
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,21 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.errors import UserError
 from pipeline.composite import MONTHS
+from pipeline.errors import DatasetError
+from pipeline.points import LABEL
 from pipeline.storage import Store, public_url
+from pipeline.table_folder import parts_of
 
 CARD = "series.json"
-PART = "part-"
-LABEL = "label_"
 FORMAT = 1
 
-_KNOWN = ("id", "lon", "lat", "year", "series", "clear", "photo_key")
 _MAKE = "Make one with `timesen dataset series` or `timesen dataset sen4map`"
-
-
-class SeriesTableError(UserError):
-    """A series table that is missing, damaged, unfinished, or of another kind than is asked for."""
 
 
 class SeriesCard(BaseModel):
@@ -90,8 +86,8 @@ class SeriesRows:
             pa.array(self.lon, pa.float64()),
             pa.array(self.lat, pa.float64()),
             pa.array(self.year, pa.int32()),
-            _fixed(self.series, MONTHS * bands),
-            _fixed(self.clear, MONTHS),
+            fixed_lists(self.series),
+            fixed_lists(self.clear),
             *(pa.array(values, pa.string()) for values in self.labels.values()),
             pa.array(self.photo_keys, pa.string()),
         ]
@@ -123,7 +119,9 @@ class SeriesRows:
             year=numbers("year"),
             series=numbers("series").reshape(n, MONTHS, bands),
             clear=numbers("clear").reshape(n, MONTHS),
-            labels={name.removeprefix(LABEL): texts(name) for name in names if _is_label(name)},
+            labels={
+                name.removeprefix(LABEL): texts(name) for name in names if name.startswith(LABEL)
+            },
             photo_keys=texts("photo_key"),
         )
 
@@ -144,13 +142,6 @@ def schema(bands: int, labels: Sequence[str]) -> pa.Schema:
     )
 
 
-def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
 @dataclass(frozen=True)
 class SeriesTable:
     """A finished series table: its card, and where its rows are."""
@@ -160,31 +151,27 @@ class SeriesTable:
 
     @classmethod
     def open(cls, address: str) -> "SeriesTable":
-        """The table in a folder or at s3://…; raises SeriesTableError where there is none."""
+        """The table in a folder or at s3://…; raises DatasetError where there is none."""
         store = Store(address)
         given = public_url(store.path(CARD))
         try:
             return cls(store, SeriesCard.model_validate_json(store.read(CARD)))
         except (FileNotFoundError, NotADirectoryError):
-            raise SeriesTableError(
+            raise DatasetError(
                 public_url(store.root), "there is no finished series table (no series.json)", _MAKE
             ) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "it"
-            raise SeriesTableError(given, f"{where}: {first['msg']}", _MAKE) from None
-
-    def parts(self) -> list[str]:
-        """The keys of the files that hold the rows, in order."""
-        return [k for k in self.store.keys("") if k.startswith(PART) and k.endswith(".parquet")]
+            raise DatasetError(given, f"{where}: {first['msg']}", _MAKE) from None
 
     def batches(self, rows: int = 8192) -> Iterator[SeriesRows]:
         """All rows, part by part, at most so many at once; their order is always the same.
 
-        Raises SeriesTableError where a part is damaged or not of this table's kind.
+        Raises DatasetError where a part is damaged or not of this table's kind.
         """
         wanted = schema(len(self.card.bands), self.card.labels)
-        for key in self.parts():
+        for key in parts_of(self.store):
             given = public_url(self.store.path(key))
             try:
                 file = self._file(key)
@@ -193,13 +180,13 @@ class SeriesTable:
                     place = found.get_field_index(field.name)
                     if place < 0 or found.field(place).type != field.type:
                         kind = found.field(place).type if place >= 0 else "not there"
-                        raise SeriesTableError(
+                        raise DatasetError(
                             given, f"its column {field.name} is {kind}, not {field.type}", _MAKE
                         )
                 for batch in file.iter_batches(rows, columns=wanted.names):
                     yield SeriesRows.of(batch)
             except (pa.ArrowException, OSError) as error:
-                raise SeriesTableError(
+                raise DatasetError(
                     given, f"the file is damaged ({str(error).splitlines()[0]})", _MAKE
                 ) from None
 
@@ -209,10 +196,7 @@ class SeriesTable:
         return pq.ParquetFile(self.store.path(key), memory_map=True)
 
 
-def _is_label(name: str) -> bool:
-    return name.startswith(LABEL) and name not in _KNOWN
-
-
-def _fixed(array: np.ndarray, size: int) -> pa.FixedSizeListArray:
-    flat = pa.array(np.ascontiguousarray(array).reshape(-1), pa.uint16())
-    return pa.FixedSizeListArray.from_arrays(flat, size)
+def fixed_lists(values: np.ndarray) -> pa.Array:
+    """An Arrow array of the rows of an array (n, …): fixed-size lists, without a copy."""
+    flat = pa.array(np.ascontiguousarray(values).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))

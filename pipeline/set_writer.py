@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pyarrow as pa
 from pipeline.band_statistics import BandStatistics
 from pipeline.dataset_card import CARD, DatasetCard, GroundSide, Shard
 from pipeline.errors import DatasetError, OutputError
-from pipeline.manifest import fingerprint, software_versions
-from pipeline.shards import LABEL, shard_schema, to_parquet
+from pipeline.manifest import fingerprint, now, software_versions
+from pipeline.points import LABEL
+from pipeline.shards import shard_schema, to_parquet
 from pipeline.spatial_split import SPLITS, SplitRule
 from pipeline.storage import Store, public_url
 
@@ -98,7 +98,7 @@ class SetWriter:
             attribution=tuple(dict.fromkeys(attribution)),
             sources=dict(sources),
             versions=software_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=now(),
             fingerprint="",
         )
         said = card.model_dump(

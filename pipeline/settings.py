@@ -4,20 +4,14 @@ import difflib
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, WithJsonSchema, model_validator
+from pydantic_core import ErrorDetails
 
-from pipeline.address import holds_secret
 from pipeline.errors import SettingsError
 from pipeline.given import existing, names_tiles
+from pipeline.settings_checks import Address, validated
 from pipeline.settings_sections import (
     CatalogSettings,
     ClusterSettings,
@@ -62,8 +56,7 @@ class MapSettings(SearchSettings):
     The series is ordered January to December whatever month comes first.
     """
 
-    out: str = Field(
-        min_length=1,
+    out: Address = Field(
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year",
     )
     vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
@@ -94,24 +87,12 @@ class MapSettings(SearchSettings):
         False,
         description="keep each pixel's embedding (int8), to ask for other classes later",
     )
-    embeddings: str | None = Field(
+    embeddings: Address | None = Field(
         None,
-        min_length=1,
         description="a run that kept embeddings: they are classified, and nothing is read",
     )
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
-
-    @field_validator("out", "embeddings")
-    @classmethod
-    def _without_secret(cls, value: str | None) -> str | None:
-        if value is not None and holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY in the environment"
-            )
-        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "MapSettings":
@@ -128,9 +109,6 @@ class MapSettings(SearchSettings):
                 'classes in words have no parents; level = "parent" needs a vocabulary'
             )
         return self
-
-
-_Settings = TypeVar("_Settings", bound=SearchSettings)
 
 
 def description(setting: str) -> str:
@@ -165,26 +143,20 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSet
 
 def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:
     """Validated settings of a run; raises SettingsError that names every field that is wrong."""
-    return _validated(MapSettings, raw, source)
+    return validated(MapSettings, raw, source, _REMEDY, _problem)
 
 
 def make_search_settings(raw: dict[str, Any], source: str = "settings") -> SearchSettings:
     """Validated settings of a search; raises SettingsError that names what is wrong."""
-    return _validated(SearchSettings, raw, source)
+    return validated(SearchSettings, raw, source, _REMEDY, _problem)
 
 
-def _validated(model: type[_Settings], raw: dict[str, Any], source: str) -> _Settings:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(
-            _problem(entry["loc"], entry["type"], entry["msg"]) for entry in error.errors()
-        )
-        raise SettingsError(source, problems, "`timesen map --help` lists the settings") from None
+_REMEDY = "`timesen map --help` lists the settings"
 
 
-def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _problem(entry: ErrorDetails) -> str:
     """A setting that is wrong and what is wrong with it."""
+    place, kind, message = entry["loc"], entry["type"], entry["msg"]
     where = ".".join(str(part) for part in place) or "run"
     if kind in ("model_type", "model_attributes_type"):
         message = f"this is a section: write [{where}] and its settings below"

@@ -1,7 +1,6 @@
 """Rows of a training set: as a shard's Parquet, as arrays, and some of them as a batch."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.training_batch import Batch
+from pipeline.composite import MONTHS
 from pipeline.dataset_card import DatasetCard
+from pipeline.points import LABEL
 
-LABEL = "label_"
-"""What the name of a label's column begins with."""
 GROUND_NUMBERS = np.dtype("<f2")
-_MONTHS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +75,8 @@ def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
             ("lon", pa.float64()),
             ("lat", pa.float64()),
             ("year", pa.int32()),
-            ("series", pa.list_(pa.uint16(), _MONTHS * bands)),
-            ("clear", pa.list_(pa.uint16(), _MONTHS)),
+            ("series", pa.list_(pa.uint16(), MONTHS * bands)),
+            ("clear", pa.list_(pa.uint16(), MONTHS)),
             ("photo_key", pa.string()),
             *((LABEL + name, pa.string()) for name in labels),
             ("block", pa.string()),
@@ -87,12 +85,6 @@ def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
             ("keys", pa.list_(pa.int64())),
         ]
     )
-
-
-def fixed_lists(values: np.ndarray) -> pa.Array:
-    """An Arrow array of the rows of an array (n, …): fixed-size lists, without a copy."""
-    flat = pa.array(np.ascontiguousarray(values).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))
 
 
 def ground_lists(offsets: np.ndarray, ground: np.ndarray) -> pa.Array:
@@ -127,7 +119,7 @@ def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> Rows:
     column = {name: _whole(table[name]) for name in table.column_names}
     return Rows(
         ids=column["id"].to_numpy(zero_copy_only=False),
-        series=column["series"].flatten().to_numpy().reshape(-1, _MONTHS, len(card.bands)),
+        series=column["series"].flatten().to_numpy().reshape(-1, MONTHS, len(card.bands)),
         offsets=_offsets(column["ground"]),
         ground=_numbers(column["ground"].flatten(), card.ground.dim),
         keys=column["keys"].flatten().to_numpy(),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -10,9 +9,8 @@ import pyarrow.parquet as pq
 import pyogrio
 
 from pipeline.errors import DatasetError
+from pipeline.table_file import PARQUET, SEPARATORS, cell_text, read_text_table, reason_of
 
-_PARQUET = (".parquet", ".geoparquet", ".pq")
-_TEXT = (".csv", ".tsv", ".txt")
 _FORMS = "Give CSV with a header, Parquet, or a vector file, whose attributes are taken"
 
 
@@ -33,7 +31,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str | None]
         )
     if not len(frame):
         raise DatasetError(str(path), "it has no row", "Give one or more")
-    return {name: [_text(value) for value in frame[name]] for name in names}
+    return {name: [cell_text(value) for value in frame[name]] for name in names}
 
 
 def has_column(path: Path, name: str) -> bool:
@@ -46,26 +44,15 @@ def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
         raise DatasetError(str(path), "there is no such file", _FORMS)
     suffix = path.suffix.lower()
     try:
-        if suffix in _TEXT:
-            # Texts stay as they are written: 007 is no 7, and NA is a country's code.
-            return pd.read_csv(
-                path, sep="," if suffix == ".csv" else "\t", dtype=str, keep_default_na=False,
-                na_values=[""], encoding="utf-8-sig", nrows=rows,
-            )  # fmt: skip
-        if suffix in _PARQUET:
+        if suffix in SEPARATORS:
+            return read_text_table(path, rows)
+        if suffix in PARQUET:
             schema = pq.read_schema(path)
             plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
             return pq.read_table(path, columns=plain).to_pandas(ignore_metadata=True)
         found: pd.DataFrame = pyogrio.read_dataframe(path, read_geometry=False)
         return found
     except Exception as error:  # each driver has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(str(path), f"not readable as a table ({reason})", _FORMS) from error
-
-
-def _text(value: Any) -> str | None:
-    if value is None or value != value or value is pd.NA:  # NaN, NaT
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
+        raise DatasetError(
+            str(path), f"not readable as a table ({reason_of(error)})", _FORMS
+        ) from error

@@ -5,8 +5,9 @@ import pyarrow as pa
 
 from models.preprocessing import BANDS
 from pipeline.dataset_card import DatasetCard, GroundSide
+from pipeline.series_table import fixed_lists
 from pipeline.set_writer import SetWriter
-from pipeline.shards import fixed_lists, ground_lists
+from pipeline.shards import ground_lists
 from pipeline.spatial_split import SPLITS, SplitRule
 from pipeline.storage import Store
 

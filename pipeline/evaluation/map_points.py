@@ -17,6 +17,7 @@ from pipeline.layout import CLASS, cell_key
 from pipeline.point_file import PointsError, read_frame
 from pipeline.product import NODATA_CLASS
 from pipeline.storage import Store, public_url
+from pipeline.table_file import cell_text
 
 OUTSIDE = -1
 """The class of a point that lies in no cell."""
@@ -54,7 +55,7 @@ def read_reference(path: Path, label: str) -> ReferencePoints:
     return ReferencePoints(
         lon=frame["lon"].to_numpy(np.float64),
         lat=frame["lat"].to_numpy(np.float64),
-        labels=tuple(_label(value) for value in frame[label]),
+        labels=tuple(cell_text(value) for value in frame[label]),
     )
 
 
@@ -118,15 +119,6 @@ def _classes(store: Store, tile: str, cell: str) -> np.ndarray:
         raise OutputError(
             public_url(store.path(key)), "it cannot be read", "Map the cell again, then evaluate"
         ) from error
-
-
-def _label(value: Any) -> str | None:
-    """A cell of a table as text: whole numbers without a point, None where nothing is written."""
-    if value is None or value != value:  # NaN, NaT
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() or None
 
 
 def is_mapped(values: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional as F
 
 from models.checkpoint import Card, save_checkpoint
-from models.contrastive import InfoNCE, MemoryBank
+from models.contrastive import InfoNCE
 from models.encoder import Encoder, EncoderConfig
+from models.memory_bank import MemoryBank
 from models.preprocessing import AUTHORS, Preprocessing
 from models.text import SentenceTower
 from pipeline.sample.descriptions import descriptions

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.distil import embed_all, label, student_config, train_student
+from models.distil import label, student_config, train_student
 from models.encoder import EncoderConfig
-from models.inference import PixelEncoder
+from models.inference import PixelEncoder, embed_all
 from models.preprocessing import BANDS
 from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary import Vocabulary, load_vocabulary

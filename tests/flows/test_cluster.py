@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 
 from flows import cluster
-from flows.cells import CellQueue
+from flows.cells import CellQueue, count_cells
 from flows.cluster import (
     ClusterError,
     ClusterUnavailable,
@@ -22,7 +22,6 @@ from flows.cluster import (
     require_shared_files,
     worker_count,
 )
-from flows.progress import CellCount
 from pipeline.run import PreparedRun, prepare_run
 from pipeline.settings import MapSettings, make_settings
 from pipeline.settings_sections import ClusterSettings
@@ -118,9 +117,9 @@ def test_a_scheduler_that_goes_away(
     start_worker()
     prepared = prepare_run(planned_settings)
     with open_cluster(ClusterSettings(kind="address", address=address)) as client:
-        count = CellCount(prepared.cells)
+        count = count_cells(prepared.cells)
         queue = CellQueue(client, prepared, count, 2)
-        thread = threading.Thread(target=queue.map, args=(prepared.cells,))
+        thread = threading.Thread(target=queue.map_cells, args=(prepared.cells,))
         thread.start()
         while not count.progress("").done:
             time.sleep(0.01)
@@ -135,8 +134,8 @@ def test_a_scheduler_that_goes_away(
 
 def map_some(client: Client, prepared: PreparedRun, number: int) -> list[BaseException]:
     """Map the first cells of a run; gives the errors."""
-    queue = CellQueue(client, prepared, CellCount(prepared.cells), in_flight=2)
-    errors = queue.map(prepared.cells[:number])
+    queue = CellQueue(client, prepared, count_cells(prepared.cells), in_flight=2)
+    errors = queue.map_cells(prepared.cells[:number])
     assert queue.reason is None
     return errors
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contrastive import InfoNCE, MemoryBank, SymmetricInfoNCE
+from models.contrastive import InfoNCE, SymmetricInfoNCE
+from models.memory_bank import MemoryBank
 from models.processes import Processes
 
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.preprocessing import BANDS
-from pipeline.errors import OutputError
+from pipeline.errors import DatasetError, OutputError
 from pipeline.series_folder import Notes, SeriesFolder
-from pipeline.series_table import SeriesRows, SeriesTable, SeriesTableError
+from pipeline.series_table import SeriesRows, SeriesTable
 from pipeline.storage import Store
 
 
@@ -57,7 +57,7 @@ def test_what_was_written_is_read(tmp_path: Path, where: str, s3: str) -> None:
     assert folder.finished_units("p") == {"1", "2", "3"}
     folder.finish_part("p")
     assert folder.finished_parts() == {"p"}
-    with pytest.raises(SeriesTableError, match="no finished series table"):
+    with pytest.raises(DatasetError, match="no finished series table"):
         SeriesTable.open(address)
     finish(folder, 8, {"z": "no place"})
 
@@ -164,16 +164,16 @@ def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     part, card = tmp_path / "part-p.parquet", tmp_path / "series.json"
     whole = part.read_bytes()
     part.write_bytes(whole[:-20])
-    with pytest.raises(SeriesTableError, match="the file is damaged"):
+    with pytest.raises(DatasetError, match="the file is damaged"):
         read(str(tmp_path))
     pq.write_table(pq.read_table(io.BytesIO(whole)).drop_columns(["clear"]), part)
-    with pytest.raises(SeriesTableError, match="its column clear is not there"):
+    with pytest.raises(DatasetError, match="its column clear is not there"):
         read(str(tmp_path))
     part.write_bytes(whole)
     known = json.loads(card.read_text())
     card.write_text(json.dumps(known | {"bands": ["B02"]}))
-    with pytest.raises(SeriesTableError, match=r"its column series is .*120.*, not .*12"):
+    with pytest.raises(DatasetError, match=r"its column series is .*120.*, not .*12"):
         read(str(tmp_path))
     card.write_text(json.dumps(known | {"format": 2}))
-    with pytest.raises(SeriesTableError, match=r"series\.json: format"):
+    with pytest.raises(DatasetError, match=r"series\.json: format"):
         read(str(tmp_path))

@@ -1,0 +1,62 @@
+"""Files of tables and of features, read as a user wrote them."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+import pyogrio
+
+from models.errors import UserError
+
+PARQUET = (".parquet", ".geoparquet", ".pq")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+"""What stands between the cells of a text table, by the file's suffix."""
+
+
+def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """All columns of a file of `SEPARATORS`, as texts; its first rows, or all. Raises as pandas."""
+    # Texts stay as they are written: 007 is no 7, and NA is a country's code.
+    return pd.read_csv(
+        path, sep=SEPARATORS[path.suffix.lower()], dtype=str, keep_default_na=False,
+        na_values=[""], encoding="utf-8-sig", nrows=rows,
+    )  # fmt: skip
+
+
+def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
+    """The features of GeoParquet or a vector file of one layer, in the CRS that they are in.
+
+    Raises `error`, with this remedy, for what is unreadable or holds no geometry.
+    """
+    try:
+        if path.suffix.lower() in PARQUET:
+            return geopandas.read_parquet(path)
+        layers = pyogrio.list_layers(path)
+        frame = geopandas.read_file(path) if len(layers) <= 1 else None
+    except Exception as failure:  # each driver has errors of its own
+        raise error(
+            str(path), f"not readable as a vector file ({reason_of(failure)})", remedy
+        ) from failure
+    if frame is None:
+        raise error(
+            str(path),
+            f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
+            "Save the one that is meant in a file of its own",
+        )
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise error(str(path), "the file holds no geometry", remedy)
+    return frame
+
+
+def cell_text(value: Any) -> str | None:
+    """A table's cell as text: whole numbers without a point, None where nothing is written."""
+    if value is None or value is pd.NA or value != value:  # NaN, NaT
+        return None
+    if isinstance(value, float) and value.is_integer():  # NumPy's float64 is one
+        value = int(value)
+    return str(value).strip() or None
+
+
+def reason_of(failure: Exception) -> str:
+    """The first line of what a library says, or the kind of its error."""
+    return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
