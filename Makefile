@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint types bench clean help
+.PHONY: demo test test-slow test-all lint types bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -31,6 +31,9 @@ demo: $(VENV)/.run  ## map the sample archive; ends by saying where the map is
 
 test: $(VENV)/.dev  ## the test suite (without the tests marked slow)
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+
+test-slow: $(VENV)/.dev  ## the tests marked slow
+	$(BIN)/python -m pytest $(SPREAD) -m slow
 
 test-all: $(VENV)/.dev  ## every test
 	$(BIN)/python -m pytest $(SPREAD)

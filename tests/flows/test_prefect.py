@@ -139,6 +139,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_which_then_goes_on(
     planned: Path,
     whole_run: Path,
@@ -179,6 +180,7 @@ def test_a_server_that_does_not_answer() -> None:
         wait()
 
 
+@pytest.mark.slow
 def test_a_temporary_server_leaves_nothing(
     planned: Path, shell: Shell, options: Options, whole_run: Path, tmp_path: Path
 ) -> None:

@@ -67,7 +67,8 @@ def _step(key: str) -> int:
     return int(key.removeprefix("state-").partition(".")[0])
 
 
-@pytest.mark.parametrize("victim", ["worker", pytest.param("process", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "process"])
 def test_a_worker_or_its_process_that_is_killed(
     dataset: Path, whole: Path, tmp_path: Path, s3: str, users_server: str, victim: str
 ) -> None:

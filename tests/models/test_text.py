@@ -262,6 +262,7 @@ def _load_code(spec: str, revision: str | None = None) -> str:
     )
 
 
+@pytest.mark.slow
 def test_hub_ids_are_downloaded_once_and_then_work_offline(hub: str, tmp_path: Path) -> None:
     home = {"HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
     first = _python(_load_code("clip:lab/tiny"), HF_ENDPOINT=hub, **home)
@@ -286,6 +287,7 @@ def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     assert "clip:FOLDER" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_hub_that_nobody_answers_for_is_asked_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         closed = f"http://127.0.0.1:{probe.getsockname()[1]}"

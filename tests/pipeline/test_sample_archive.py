@@ -59,6 +59,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path.relative_to(folder)), path.read_bytes()
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_bytes_whatever_was_there_before(tmp_path: Path) -> None:
     write_archive(tmp_path / "a", seed=3, size=300, a_month=1, threads=1)
     write_archive(tmp_path / "b", seed=4, size=400, a_month=1)

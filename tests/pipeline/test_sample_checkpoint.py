@@ -134,6 +134,7 @@ def test_descriptions_are_drawn_from_what_is_true() -> None:
     assert texts.embeddings.shape == (13, texts.wordings, 26)
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
