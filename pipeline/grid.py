@@ -1,11 +1,13 @@
 """Cells on Sentinel-2's own pixel grid, such that every place belongs to exactly one."""
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
@@ -36,6 +38,12 @@ SOURCE_BLOCK = 1024
 _MARGIN = 0.02  # degrees around a cell in which the region is looked at: a few hundred metres
 _CHORD = 0.001  # degrees; so short a straight edge in degrees bends by millimetres in UTM
 _SURE_AREA = 1e6  # m²; a tile that shares less with the region is counted only if it owns a pixel
+
+# rasterize() opens an array before it says where the array lies, and hides the warning by
+# catch_warnings, which threads undo for one another.
+warnings.filterwarnings(
+    "ignore", "Dataset has no geotransform", NotGeoreferencedWarning, r"rasterio\.features"
+)
 
 
 @dataclass(frozen=True, order=True)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import shapely
@@ -163,3 +166,24 @@ def test_a_region_with_a_hole_and_bent_edges() -> None:
 
     area = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.segmentize(ring, 0.01))[0])
     assert owned * PIXEL**2 == pytest.approx(area, rel=0.001)
+
+
+def test_cells_counted_by_several_threads_say_nothing() -> None:
+    """A user's terminal keeps clear of rasterio's warning of arrays without georeference."""
+    program = """
+from concurrent.futures import ThreadPoolExecutor
+import shapely
+from pipeline.grid import cells_of, owned_pixels, tiles_of
+from pipeline.region import Region
+
+region = Region(shapely.Point(3.6, 50.9).buffer(0.02), "a circle")
+tile, *_ = tiles_of(region)
+cell, *_ = cells_of(tile, region, 1024)
+with ThreadPoolExecutor(4) as threads:
+    list(threads.map(lambda _: owned_pixels(cell, region), range(1000)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
