@@ -8,6 +8,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pytest
+import s3fs
 import torch
 
 from flows.cli import run
@@ -15,6 +16,9 @@ from pipeline.product import finished_items, read_run
 from pipeline.storage import Store
 from tests.flows.conftest import connected
 from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
+from tests.s3_server import s3
+
+__all__ = ["s3"]  # a fixture
 
 PNG = b"\x89PNG"
 WORDS = ["--checkpoint", "sample", "--vocabulary", "sample-landscape", "--label", "land"]
@@ -98,6 +102,21 @@ def test_a_table_of_series_whole_or_by_parts(
     found = (numbers["steps"]["12"]["zero_shot"], alone["steps"]["12"]["zero_shot"])
     assert found[0]["classes"] == found[1]["classes"]
     assert not part.exists()
+
+
+def test_a_set_and_its_report_in_a_bucket(
+    table: str, tmp_path: Path, users_server: str, s3: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = s3fs.S3FileSystem()
+    bucket.put(table, f"{s3}/table", recursive=True)
+    command = ["evaluate", f"{s3}/table", *WORDS, "--draws", "1"]
+    with connected(users_server):
+        assert run([*command, "--out", f"{s3}/report"]) == 0
+        assert run(["evaluate", table, *command[2:], "--out", str(tmp_path / "report")]) == 0
+    assert f"{s3}/report/report.md" in capsys.readouterr().out
+    there = json.loads(bucket.cat(f"{s3}/report/evaluation.json"))
+    assert there["steps"] == read(tmp_path / "report")["steps"]
+    assert bucket.cat(f"{s3}/report/confusion-12.png").startswith(PNG)
 
 
 def test_a_run_at_points(
