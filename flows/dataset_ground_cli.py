@@ -120,7 +120,11 @@ def pack(
     ] = 1.0,
     shares: Annotated[
         tuple[float, float, float],
-        typer.Option("--shares", help="Of the points: training, validation, test."),
+        typer.Option(
+            "--shares",
+            metavar="TRAIN VALIDATION TEST",
+            help="Of the points: 0.8 0.1 0.1 makes a tenth validation, a tenth test.",
+        ),
     ] = (0.8, 0.1, 0.1),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the parts and the order.")] = 0,
 ) -> int:

@@ -95,7 +95,7 @@ class SetWriter:
             statistics=statistics,
             split_rule=rule,
             left_out=dict(left_out),
-            attribution=tuple(dict.fromkeys(attribution)),
+            attribution=tuple(dict.fromkeys(filter(None, attribution))),
             sources=dict(sources),
             versions=software_versions(),
             created=now(),

@@ -14,6 +14,7 @@ from rasterio.windows import from_bounds
 from rich.console import Console
 
 from flows.run_map import run_map
+from models.checkpoint import load_checkpoint
 from models.vocabulary import load_vocabulary
 from pipeline.settings import make_settings
 from tests.belgium import (
@@ -25,7 +26,7 @@ from tests.belgium import (
 )
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "real-land.md"
+RESULT = Path(__file__).resolve().parent / "results" / "belgium.md"
 
 
 def map_patch(shared: Path, folder: Path, checkpoint: str) -> np.ndarray:
@@ -62,7 +63,7 @@ def table(ours: np.ndarray, theirs: np.ndarray, checkpoint: str) -> str:
     count = lambda x, y: int(((a == x) & (b == y)).sum())  # noqa: E731
     agree = (count(1, 1) + count(0, 0)) / len(a)
     always = max((b == 1).mean(), (b == 0).mean())
-    return f"""# On real land
+    return f"""# Cropland in Belgium
 
 One square kilometre in Belgium (EPSG:32631), November 2020 to October 2021: real Sentinel-2 monthly
 composites, two months of which are missing, read as a static archive and mapped by the whole flow
@@ -78,10 +79,6 @@ class value is 0 for cropland, as its `probability_cropland` tells.)
 Agreement: **{agree:.1%}** of {len(a):,} pixels ({int((~mapped).sum())} without observation).
 Calling every pixel by the layer's commonest class would agree on {always:.1%}.
 
-The sample checkpoint was trained on a made-up landscape, for demonstration: this table shows
-that the flow gets through real data, not what a checkpoint trained on real land can do. That every
-pixel is read as it is in the source is what `tests/flows/test_belgium.py` holds.
-
 Made by `python -m tests.benchmarks.belgium`.
 """
 
@@ -89,13 +86,14 @@ Made by `python -m tests.benchmarks.belgium`.
 def main() -> None:
     """Map the patch and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="sample")
-    parser.add_argument("--out", type=Path, default=DOCUMENT)
+    parser.add_argument("--checkpoint", default="real-land")
+    parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     shared = Path(os.environ.get("TIMESEN_TEST_DATA", SHARED))
     with tempfile.TemporaryDirectory() as folder:
         ours = map_patch(shared, Path(folder), arguments.checkpoint)
-    document = table(ours, read_cropland(shared).values, arguments.checkpoint)
+    name = load_checkpoint(arguments.checkpoint).card.name
+    document = table(ours, read_cropland(shared).values, name)
     arguments.out.write_text(document)
     print(document)
 

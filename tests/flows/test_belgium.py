@@ -22,9 +22,11 @@ from tests.belgium import (
     NO_OBSERVATION,
     patch_bbox,
     patch_transform,
+    read_cropland,
     read_patch,
     write_belgian_archive,
 )
+from tests.benchmarks.belgium import map_patch
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,10 @@ def test_the_map_is_complete_and_pixel_for_pixel(
     properties = json.loads(item.read_text())["properties"]
     assert "B08" in json.dumps(properties)
     assert "B8A" in json.dumps(properties)
+
+
+@pytest.mark.slow
+def test_cropland_is_where_worldcereal_has_it(shared_data: Path, tmp_path: Path) -> None:
+    """The checkpoint of real land, asked by the words of the vocabulary `cropland`."""
+    ours = map_patch(shared_data, tmp_path, "real-land")
+    assert (ours == read_cropland(shared_data).values).mean() >= 0.85

@@ -1,0 +1,95 @@
+"""`python -m pipeline.real_land TABLES OUT`: OUT/series, a series table, and OUT/words.parquet.
+
+`timesen dataset texts OUT/words.parquet --class-column class` and `timesen dataset pack OUT/series`
+make a training set of them.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.preprocessing import BANDS
+from pipeline.real_land.rows import VIEWS, YEARS, Rows, drawn_rows
+from pipeline.real_land.tables import TABLES, read_points
+from pipeline.series_folder import Notes, SeriesFolder
+from pipeline.series_table import SeriesRows
+from pipeline.storage import Store
+
+_SEED = 0
+_LICENCE = "MIT"
+_ATTRIBUTION = (
+    "WorldCereal/worldcereal-classification test resources (French and Flemish parcel registers); "
+    "contains modified Copernicus Sentinel data 2020-2023"
+)
+
+
+def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> int:
+    """Write the series table and the descriptions of a folder's tables; gives the rows' number.
+
+    `years` rows of each point, each with `views` descriptions (`rows.drawn_rows`).
+    """
+    points = read_points(folder)
+    rows = drawn_rows(points, np.random.default_rng(_SEED), years, views)
+    hashes = {
+        name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest()
+        for name in TABLES
+    }
+    made = {
+        "tables": hashes,
+        "years drawn of each point": years,
+        "seed": _SEED,
+        "B8A": "the tables lack it; B08 stands for it",
+    }
+    table = SeriesFolder(Store(str(out / "series")), made, BANDS, ("class", "table"))
+    table.open()
+    table.write_unit("real", "0", _series(rows), Notes())
+    table.finish_part("real")
+    table.finish(
+        {"by": "pipeline.real_land"}, points=len(points), first_month=1, licence=_LICENCE,
+        attribution=_ATTRIBUTION, left_out={},
+    )  # fmt: skip
+    _words(rows).to_parquet(out / "words.parquet", index=False)
+    return len(rows.ids)
+
+
+def _series(rows: Rows) -> SeriesRows:
+    points = rows.points
+    return SeriesRows(
+        ids=rows.ids,
+        lon=points.lon,
+        lat=points.lat,
+        year=points.year.astype(np.int32),
+        series=rows.series,
+        clear=np.logical_or.reduce(rows.series, axis=2).astype(
+            np.uint16
+        ),  # how many there were is not known
+        labels={"class": points.classes.tolist(), "table": points.tables.tolist()},
+        photo_keys=[None] * len(rows.ids),
+    )
+
+
+def _words(rows: Rows) -> pd.DataFrame:
+    views = len(rows.texts[0])
+    return pd.DataFrame(
+        {
+            "id": np.repeat(rows.ids, views),
+            "text": [text for said in rows.texts for text in said],
+            "class": [key for depicted in rows.keys for key in depicted],
+        }
+    )
+
+
+def main() -> None:
+    """Convert, and say how many rows there are."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.real_land", description=__doc__)
+    parser.add_argument("tables", type=Path, help="the folder of the long tables")
+    parser.add_argument("out", type=Path, help="where series/ and words.parquet are written")
+    given = parser.parse_args()
+    print(f"{convert(given.tables, given.out)} rows: {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""WorldCereal's long tables of labelled pixels: one row a step, of ten days or a month."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.preprocessing import BANDS
+from pipeline.composite import MONTHS
+from pipeline.errors import DatasetError
+
+TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
+NO_CLASS = "ignore"
+_STAND_IN = {"B8A": "B08"}  # the tables hold no B8A; mapping them substitutes it so as well
+_NO_OBSERVATION = 65535
+_OF_CROPS, _NO_CROP = "temporary_crops", ("ignore", "no_crop")
+_STEPS_A_MONTH = 3
+_REMEDY = "Give WorldCereal's long tables: a row a step, with sample_id, timestamp, bands, labels"
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Labelled points and their steps.
+
+    `steps` float32 (n, month, 3, band): reflectance × 10000 without offset, bands as
+    `models.preprocessing.BANDS`, NaN where there is no observation; a month has up to three steps.
+    `first` int64 (n,) is the first month's number, 12 · year + month − 1; `months` int64 (n,) how
+    many there are, 12 or more. `classes` are the finest that the labels give: the crop of a
+    temporary crop where it is known, else the land cover. `year` is that of the label.
+    """
+
+    ids: np.ndarray
+    tables: np.ndarray
+    classes: np.ndarray
+    lon: np.ndarray
+    lat: np.ndarray
+    year: np.ndarray
+    first: np.ndarray
+    months: np.ndarray
+    steps: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of(self, which: np.ndarray) -> "Points":
+        """Some of the points, by a mask or by their numbers."""
+        return Points(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+def read_points(folder: Path, tables: Sequence[str] = TABLES) -> Points:
+    """The points of some tables, `<folder>/<name>.parquet`, in order.
+
+    Left out are points whose labels are of no class, and those without an observation in their
+    last twelve months. Raises DatasetError for what is no such table.
+    """
+    parts = [_read(folder / f"{name}.parquet", name) for name in tables]
+    longest = max(part.steps.shape[1] for part in parts)
+    gathered = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in Points.__dataclass_fields__
+        if name != "steps"
+    }
+    steps = [
+        np.pad(
+            part.steps,
+            ((0, 0), (0, longest - part.steps.shape[1]), (0, 0), (0, 0)),
+            constant_values=np.nan,
+        )
+        for part in parts
+    ]
+    return Points(**gathered, steps=np.concatenate(steps))
+
+
+def _read(path: Path, name: str) -> Points:
+    stored = [_STAND_IN.get(band, band) for band in BANDS]
+    try:
+        rows = pd.read_parquet(path)
+        values = rows[stored].to_numpy(np.float32)
+        month = (rows["timestamp"].dt.year * MONTHS + rows["timestamp"].dt.month - 1).to_numpy()
+        labels = rows.groupby("sample_id", sort=False)[
+            ["lon", "lat", "valid_time", "landcover10", "croptype24"]
+        ].first()
+    except (OSError, KeyError, AttributeError, ValueError) as error:
+        raise DatasetError(str(path), f"no such table ({error})", _REMEDY) from error
+    values[(values == _NO_OBSERVATION) | (values == 0)] = np.nan
+    place = labels.index.get_indexer(pd.Index(rows["sample_id"]))
+    first, count = int(month.min()), int(month.max() - month.min()) + 1
+    # A step's number within its month, in time's order.
+    order = rows.assign(month=month).sort_values("timestamp", kind="stable")
+    within = order.groupby(["sample_id", "month"]).cumcount().sort_index().to_numpy()
+    if count < MONTHS or within.max() >= _STEPS_A_MONTH:
+        raise DatasetError(str(path), f"{count} months of up to {within.max() + 1} steps", _REMEDY)
+    steps = np.full((len(labels), count, _STEPS_A_MONTH, len(BANDS)), np.nan, np.float32)
+    steps[place, month - first, within] = values
+    steps[np.isnan(steps).any(axis=3)] = np.nan  # bands of one overpass are seen together
+    cover, crop = (labels[key].to_numpy(str) for key in ("landcover10", "croptype24"))
+    is_known = (cover == _OF_CROPS) & ~np.isin(crop, _NO_CROP)
+    found = Points(
+        ids=labels.index.to_numpy(str),
+        tables=np.full(len(labels), name),
+        classes=np.where(is_known, crop, cover),
+        lon=labels["lon"].to_numpy(float),
+        lat=labels["lat"].to_numpy(float),
+        year=labels["valid_time"].dt.year.to_numpy(),
+        first=np.full(len(labels), first),
+        months=np.full(len(labels), count),
+        steps=steps,
+    )
+    seen = np.isfinite(steps[:, -MONTHS:]).any(axis=(1, 2, 3))
+    return found.of((found.classes != NO_CLASS) & seen)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.preprocessing import BANDS
+from pipeline.errors import DatasetError
+from pipeline.real_land.calendars import drawn_years, last_years
+from pipeline.real_land.tables import Points, read_points
+from tests.pipeline.real_land.made_tables import NONE, steps, write_table, write_tables
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
+    folder = tmp_path_factory.mktemp("tables")
+    return folder, write_tables(folder)
+
+
+@pytest.fixture(scope="module")
+def points(tables: tuple[Path, dict[str, pd.DataFrame]]) -> Points:
+    return read_points(tables[0])
+
+
+def plain_years(rows: pd.DataFrame) -> list[np.ndarray]:
+    """Each twelve months of a point's rows, January first, month by month: 0 where none."""
+    rows = (
+        rows.sort_values("timestamp")
+        .rename(columns={"B08": "B8A"})
+        .assign(B08=rows.sort_values("timestamp")["B08"])
+    )
+    months = list(dict.fromkeys((t.year, t.month) for t in rows["timestamp"]))
+    found = []
+    for start in range(len(months) - 11):
+        series = np.zeros((12, len(BANDS)), np.uint16)
+        for year, month in months[start : start + 12]:
+            of = rows[(rows["timestamp"].dt.year == year) & (rows["timestamp"].dt.month == month)]
+            seen = of[of["B02"] != NONE][list(BANDS)].to_numpy(float)
+            if len(seen):
+                series[month - 1] = np.rint(np.median(seen, axis=0))
+        found.append(series)
+    return found
+
+
+def rows_of(tables: dict[str, pd.DataFrame], points: Points, number: int) -> pd.DataFrame:
+    table = tables[str(points.tables[number])]
+    return table[table["sample_id"] == points.ids[number]]
+
+
+def test_points_carry_the_finest_class_and_none_is_left_out(points: Points) -> None:
+    assert points.classes.tolist() == ["grasslands", "maize", "temporary_crops", "trees"] * 3
+    assert points.year.tolist() == [2022] * 4 + [2023] * 4 + [2021] * 4
+    assert points.months.tolist() == [17] * 8 + [16] * 4
+
+
+def test_the_last_twelve_months_are_those_of_the_plain_rule(
+    tables: tuple[Path, dict[str, pd.DataFrame]], points: Points
+) -> None:
+    found = last_years(points)
+    assert found.dtype == np.uint16
+    for number in range(len(points)):
+        expected = plain_years(rows_of(tables[1], points, number))[-1]
+        assert np.array_equal(found[number], expected)
+
+
+def test_drawn_years_are_years_of_the_point(
+    tables: tuple[Path, dict[str, pd.DataFrame]], points: Points
+) -> None:
+    """Monthly tables leave no choice but where the year begins; every beginning is drawn."""
+    monthly = points.of(points.tables != "france_2023_dekadal")
+    rng = np.random.default_rng(0)
+    years = [plain_years(rows_of(tables[1], monthly, number)) for number in range(len(monthly))]
+    begun: list[set[int]] = [set() for _ in years]
+    for _ in range(60):
+        for series, whole, which in zip(drawn_years(monthly, rng), years, begun, strict=True):
+            which.add(next(k for k, year in enumerate(whole) if np.array_equal(year, series)))
+    assert all(len(which) >= 4 for which in begun)
+
+
+def test_steps_that_are_lost_leave_each_month_one(points: Points) -> None:
+    """A month that was observed stays observed, at a value between those of its steps."""
+    dekads = points.of(points.tables == "france_2023_dekadal")
+    whole = last_years(dekads)
+    same, others = 0, 0
+    rng = np.random.default_rng(1)
+    last = Points(**{**vars(dekads), "steps": dekads.steps[:, -12:]})
+    last = Points(**{**vars(last), "months": np.full(len(last), 12), "first": last.first + 5})
+    assert np.array_equal(last_years(last), whole)
+    for _ in range(20):
+        drawn = drawn_years(last, rng)
+        assert np.array_equal(drawn > 0, whole > 0)
+        same += int((drawn == whole).all(axis=2).sum())
+        others += int((drawn != whole).any(axis=2).sum())
+    assert min(same, others) > 100
+
+
+def test_what_is_no_such_table_is_said(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    path = tmp_path / "france_2023_dekadal.parquet"
+    pd.read_parquet(path).drop(columns="B11").to_parquet(path)
+    with pytest.raises(DatasetError, match=r"france_2023_dekadal\.parquet.*B11"):
+        read_points(tmp_path)
+    write_table(path, steps("2022-01-01", 11, dekads=False), [("trees", "ignore")], 0)
+    with pytest.raises(DatasetError, match="11 months"):
+        read_points(tmp_path)
+    path.unlink()
+    with pytest.raises(DatasetError, match="no such table"):
+        read_points(tmp_path)
