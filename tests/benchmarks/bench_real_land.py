@@ -1,6 +1,6 @@
 """What training by the recipe of the checkpoint `real-land` is worth on land it has not seen.
 
-`python -m tests.benchmarks.bench_real_land`; about a quarter of an hour on two cores. Writes
+`python -m tests.benchmarks.bench_real_land`; 25 minutes of one core, half of that on two. Writes
 tests/benchmarks/results/real-land.md. Every encoder is trained anew, by
 `pipeline/real_land/recipe.toml`, without the points that it is judged by; the forest beside it on
 the same points. The words that classes are asked for by are those that no training sees.
@@ -262,7 +262,9 @@ def document(points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
         "",
         "## Another year, another land",
         "",
-        "Trained on France 2022 alone, T = 12. F1 is of the classes that occur there.",
+        "Trained on France 2022 alone, T = 12. F1 is of the classes that occur there. That table",
+        "holds grassland and permanent crops for the most part, hardly any field: what a forest",
+        "was not shown it cannot find; words it can be asked for.",
         "",
         *transferred(points, *last["transfer"], words),
         "",
