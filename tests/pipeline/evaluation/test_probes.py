@@ -31,6 +31,20 @@ def test_knn_is_that_of_the_cosine() -> None:
     assert knn(few, TEST).setting == "3 neighbours"
 
 
+@pytest.mark.filterwarnings("error")
+def test_classes_that_are_found_but_do_not_occur_are_errors_and_no_class() -> None:
+    some = TEST.classes < 2
+    test = LabelledEmbeddings(TEST.embeddings[some], TEST.classes[some])
+    found = knn(made(400, 3.0, 0), test)
+    assert found.accuracy < 1
+    model = KNeighborsClassifier(20, weights="distance")
+    train = made(400, 3.0, 0)
+    given = model.fit(train.embeddings, train.classes).predict(test.embeddings)
+    assert (given > 1).any()
+    recalls = [(given[test.classes == k] == k).mean() for k in (0, 1)]
+    assert found.mean_class_accuracy == pytest.approx(np.mean(recalls))
+
+
 def test_a_linear_probe_learns_what_is_linear_and_nothing_else() -> None:
     assert linear_probe(TRAIN, VALIDATION, TEST).accuracy > 0.85
     shuffled = LabelledEmbeddings(
