@@ -153,4 +153,4 @@ def test_a_checkpoint_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run(["checkpoint", "show", "sample"]) == 0
     assert load_checkpoint("sample").fingerprint in capsys.readouterr().out
     assert run(["checkpoint", "show", "nothing"]) == 2
-    assert "Shipped are: sample" in told(capsys)
+    assert "Shipped are: real-land, sample" in told(capsys)

@@ -93,7 +93,7 @@ def test_what_may_go_wrong(
             (["sample", "--out", str(out)], "Give either --run RUN, a run's folder, or --series"),
             (["sample", *given, "--run", str(tmp_path), "--out", str(out)], "of one source"),
             (["sample", *given, "--out", str(there)], "exists already"),
-            (["nothing", *given, "--out", str(out)], "Shipped are: sample"),
+            (["nothing", *given, "--out", str(out)], "Shipped are: real-land, sample"),
             (["sample", *given, "--out", str(out), "--heads", "3"], "cannot be shared by 3 heads"),
             (["sample", *given, "--out", str(out), "--vocabulary", "x"], "neither a shipped"),
             (["sample", "--series", str(floats), "--out", str(out)], "it is float64"),
