@@ -108,8 +108,8 @@ def test_a_set_and_its_report_in_a_bucket(
     table: str, tmp_path: Path, users_server: str, s3: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bucket = s3fs.S3FileSystem()
-    bucket.put(table, f"{s3}/table", recursive=True)
-    command = ["evaluate", f"{s3}/table", *WORDS, "--draws", "1"]
+    bucket.put(table, f"{s3}/to-evaluate", recursive=True)  # buckets outlive modules
+    command = ["evaluate", f"{s3}/to-evaluate", *WORDS, "--draws", "1"]
     with connected(users_server):
         assert run([*command, "--out", f"{s3}/report"]) == 0
         assert run(["evaluate", table, *command[2:], "--out", str(tmp_path / "report")]) == 0
