@@ -63,9 +63,8 @@ def _series(rows: Rows) -> SeriesRows:
         lat=points.lat,
         year=points.year.astype(np.int32),
         series=rows.series,
-        clear=np.logical_or.reduce(rows.series, axis=2).astype(
-            np.uint16
-        ),  # how many there were is not known
+        # How many acquisitions there were is not known: 1 where there is a month.
+        clear=np.asarray((rows.series > 0).any(axis=2), np.uint16),
         labels={"class": points.classes.tolist(), "table": points.tables.tolist()},
         photo_keys=[None] * len(rows.ids),
     )

@@ -1,6 +1,6 @@
 """What training by the recipe of the checkpoint `real-land` is worth on land it has not seen.
 
-`python -m tests.benchmarks.bench_real_land`; 25 minutes of one core, half of that on two. Writes
+`python -m tests.benchmarks.bench_real_land`; some 25 minutes of one core. Writes
 tests/benchmarks/results/real-land.md. Every encoder is trained anew, by
 `pipeline/real_land/recipe.toml`, without the points that it is judged by; the forest beside it on
 the same points. The words that classes are asked for by are those that no training sees.
@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,12 +24,12 @@ import pipeline.real_land
 from models.checkpoint import load_checkpoint
 from models.recipe import Recipe
 from models.series_months import gaps_filled, reduced
-from models.text import load_text_tower
+from models.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import groups, held_out
 from pipeline.real_land.tables import Points, read_points
 from pipeline.spatial_split import folds
-from tests.benchmarks.real_land import Words, embedded, trained
+from tests.benchmarks.real_land import embedded, trained
 
 RESULT = Path(__file__).parent / "results" / "real-land.md"
 COMMAND = "python -m tests.benchmarks.bench_real_land"
@@ -103,14 +102,9 @@ def judge(trial: Trial) -> dict[int, np.ndarray]:
     torch.set_num_threads(1)
     points, start = read_points(_SHARED / "real"), load_checkpoint("sample")
     recipe = the_recipe().model_copy(update={"seed": trial.seed})
-    encoder = trained(points.of(trial.train), recipe, start, _words())
+    encoder = trained(points.of(trial.train), recipe, start)
     series = last_years(points.of(trial.judged))
     return {t: embedded(encoder, start.card.preprocessing, series, t) for t in _STEPS}
-
-
-@cache
-def _words() -> Words:
-    return Words(load_text_tower(load_checkpoint("sample").card.text_tower))
 
 
 def the_recipe() -> Recipe:
@@ -126,11 +120,10 @@ def targets(points: Points, classes: dict[str, tuple[str, ...]]) -> np.ndarray:
     return place
 
 
-def by_words(
-    embeddings: np.ndarray, classes: dict[str, tuple[str, ...]], words: Words
-) -> np.ndarray:
+def by_words(embeddings: np.ndarray, classes: dict[str, tuple[str, ...]]) -> np.ndarray:
     """The class of each embedding whose held-out wordings are nearest: int64 (n,)."""
-    texts = np.stack([words.of_class(said) for said in held_out(list(classes.values()))])
+    card = load_checkpoint("sample").card
+    texts = np.stack([embed_words(said, card) for said in held_out(list(classes.values()))])
     return (embeddings @ texts.T).argmax(axis=1)
 
 
@@ -152,7 +145,7 @@ def scores(y: np.ndarray, found: np.ndarray, classes: int) -> tuple[float, float
 
 
 def cross_validated(
-    points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]], words: Words
+    points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
 ) -> Iterator[str]:
     """The table of the folds, both ways on the same points, and the confusions at T = 12."""
     yield f"| classes | T | points {_HEADER}"
@@ -167,7 +160,7 @@ def cross_validated(
                 for trial, embeddings in done:
                     if trial.name != f"fold {repeat}":
                         continue
-                    ours[trial.judged] = by_words(embeddings[steps], classes, words)
+                    ours[trial.judged] = by_words(embeddings[steps], classes)
                     forest[trial.judged] = by_forest(points, trial, y, steps)
                 some = y >= 0
                 found.append(
@@ -176,7 +169,7 @@ def cross_validated(
                         scores(y[some], ours[some], len(classes)),
                     )
                 )
-                if steps == _STEPS[0] and repeat == 0 and not confused:
+                if not confused:
                     confused = list(confusions(y[some], ours[some], list(classes)))
             yield f"| {title} | {steps} | {int((y >= 0).sum())} {_beside(*np.mean(found, axis=0))}"
     yield ""
@@ -202,13 +195,11 @@ def confusions(y: np.ndarray, found: np.ndarray, names: list[str]) -> Iterator[s
         yield (
             f"| {name} | "
             + " | ".join(map(str, row))
-            + f" | {row.max() and row[names.index(name)] / row.sum():.0%} |"
+            + f" | {row[names.index(name)] / row.sum():.0%} |"
         )
 
 
-def transferred(
-    points: Points, trial: Trial, embeddings: np.ndarray, words: Words
-) -> Iterator[str]:
+def transferred(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
     """The table of what training on France 2022 gives elsewhere."""
     yield f"| judged by | classes | points {_HEADER}"
     yield "|---|---|---:|---:|---:|---:|---:|"
@@ -219,19 +210,17 @@ def transferred(
         for title, classes in _LISTS.items():
             y = targets(points, classes)[trial.judged]
             some = (y >= 0) & (points.tables[trial.judged] == table)
-            ours = by_words(embeddings, classes, words)
+            ours = by_words(embeddings, classes)
             forest = by_forest(points, trial, targets(points, classes), _STEPS[0])
             both = (scores(y[some], way[some], len(classes)) for way in (forest, ours))
             yield f"| {place} | {title} | {int(some.sum())} {_beside(*both)}"
 
 
-def never_named(
-    points: Points, trial: Trial, embeddings: np.ndarray, words: Words
-) -> Iterator[str]:
+def never_named(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
     """The table of classes whose points and names training left out."""
     classes = _ASKED_OF_LEFT_OUT
     names = list(classes)
-    found = by_words(embeddings, classes, words)
+    found = by_words(embeddings, classes)
     y = targets(points, classes)[trial.judged]
     yield f"| left out | points | found by its words, among {len(names)} | most often taken for |"
     yield "|---|---:|---:|---|"
@@ -247,7 +236,6 @@ def never_named(
 
 def document(points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]) -> str:
     """All tables."""
-    words = _words()
     last = {trial.name: (trial, embeddings[_STEPS[0]]) for trial, embeddings in done}
     lines = [
         "# Real land by words, beside a random forest",
@@ -258,7 +246,7 @@ def document(points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
         "and the same points' last twelve months. By words: the class whose held-out wordings,",
         "which no training saw, are nearest. Means of the repetitions.",
         "",
-        *cross_validated(points, done, words),
+        *cross_validated(points, done),
         "",
         "## Another year, another land",
         "",
@@ -266,13 +254,13 @@ def document(points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
         "holds grassland and permanent crops for the most part, hardly any field: what a forest",
         "was not shown it cannot find; words it can be asked for.",
         "",
-        *transferred(points, *last["transfer"], words),
+        *transferred(points, *last["transfer"]),
         "",
         "## Words that it was never trained on",
         "",
         "Trained without the points of these classes and without their names; T = 12.",
         "",
-        *never_named(points, *last["left out"], words),
+        *never_named(points, *last["left out"]),
         "",
     ]
     return "\n".join(lines)

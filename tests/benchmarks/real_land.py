@@ -1,49 +1,29 @@
 """Encoders trained on real series in memory, by the recipe that is shipped, and judged by words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from models.checkpoint import Checkpoint
+from models.checkpoint import Card, Checkpoint
 from models.encoder import Encoder
 from models.preprocessing import Preprocessing
 from models.pretraining import Pretraining
-from models.prompts import TEMPLATES, sentences
+from models.prompts import sentences
 from models.recipe import Recipe
 from models.series_months import gaps_filled, reduced
-from models.text import TextTower
+from models.text_cache import embed_texts
 from models.training_batch import Batch
 from pipeline.ground_table import key_of
-from pipeline.real_land.rows import VIEWS, Rows, drawn_rows
+from pipeline.real_land.descriptions import groups
+from pipeline.real_land.rows import SAID, VIEWS, Rows, drawn_rows
 from pipeline.real_land.tables import Points
 
 
-class Words:
-    """Text embeddings, each text embedded once."""
-
-    def __init__(self, tower: TextTower) -> None:
-        self._tower = tower
-        self._known: dict[str, np.ndarray] = {}
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings float32 (n, dim), of unit length."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._tower.embed(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
-
-    def of_class(self, prompts: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
-        """The embedding of what prompts mean together, as mapping makes it: float32 (dim,)."""
-        mean = self(sentences(prompts, templates)).mean(axis=0)
-        unit: np.ndarray = mean / np.linalg.norm(mean)
-        return unit
-
-
-def trained(points: Points, recipe: Recipe, start: Checkpoint, words: Words) -> Encoder:
+def trained(points: Points, recipe: Recipe, start: Checkpoint) -> Encoder:
     """An encoder trained on points as `timesen pretrain` would, in this process."""
     rng = np.random.default_rng(recipe.seed)
-    batches = _batches(drawn_rows(points, rng), recipe.batch, words, rng)
+    batches = _batches(drawn_rows(points, rng), recipe.batch, start.card, rng)
     training = Pretraining(
         recipe,
         start.card.preprocessing,
@@ -56,9 +36,12 @@ def trained(points: Points, recipe: Recipe, start: Checkpoint, words: Words) -> 
     return training.encoder()
 
 
-def _batches(rows: Rows, size: int, words: Words, rng: np.random.Generator) -> Iterator[Batch]:
-    texts = words([text for said in rows.texts for text in said])
-    ground = texts.reshape(len(rows.ids), VIEWS, -1)
+def _batches(rows: Rows, size: int, card: Card, rng: np.random.Generator) -> Iterator[Batch]:
+    # All that may be said, the same each time: embedded once, then found in the cache.
+    texts = sentences([wording for group in groups() for wording in group.seen], SAID)
+    place = {text: number for number, text in enumerate(texts)}
+    embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
+    ground = embeddings[[[place[text] for text in said] for said in rows.texts]]
     keys = np.array([[key_of(key) for key in depicted] for depicted in rows.keys])
     while True:
         order = rng.permutation(len(rows.ids))

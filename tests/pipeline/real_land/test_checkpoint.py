@@ -10,10 +10,9 @@ import torch
 
 import pipeline.real_land
 from models.checkpoint import Checkpoint, load_checkpoint
-from models.prompts import TEMPLATES, sentences
 from models.recipe import Recipe
 from models.series_months import gaps_filled
-from models.text import SentenceTower
+from models.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import held_out
 from pipeline.real_land.tables import read_points
@@ -54,8 +53,7 @@ def test_it_knows_its_land_by_words_that_it_has_not_seen(
     series = gaps_filled(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))
     with torch.inference_mode():
         found = checkpoint.encoder(checkpoint.card.preprocessing.normalise(series)).numpy()
-    tower = SentenceTower()
-    words = [tower.embed(sentences(said, TEMPLATES)) for said in held_out([(n,) for n in names])]
-    texts = np.stack([each.mean(axis=0) / np.linalg.norm(each.mean(axis=0)) for each in words])
+    said = held_out([(name,) for name in names])
+    texts = np.stack([embed_words(wordings, checkpoint.card) for wordings in said])
     right = np.array(names)[(found @ texts.T).argmax(axis=1)] == points.classes[some]
     assert right.mean() > 0.8
