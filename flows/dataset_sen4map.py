@@ -11,16 +11,23 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.dataset_series import summary
-from flows.progress import RunProgress, tell
-from flows.series_parts import Made, make_parts
-from flows.series_settings import Sen4MapSettings
-from flows.unit_queue import Submit, call
-from models.preprocessing import BANDS
+from flows.execution.progress import RunProgress, tell
+from flows.execution.table_parts import Made, make_parts
+from flows.execution.work_queue import Submit, call
+from flows.settings.dataset import Sen4MapSettings
+from models.encoder.preprocessing import BANDS
 from pipeline.errors import SettingsError
-from pipeline.sen4map import LABELS, LICENCE, YEAR, Sen4MapReading, group_names, read_groups
-from pipeline.series_folder import Notes, SeriesFolder
-from pipeline.series_table import SeriesCard, SeriesTable
-from pipeline.storage import Store
+from pipeline.io.store import Store
+from pipeline.point_series.sen4map import (
+    LABELS,
+    LICENCE,
+    YEAR,
+    Sen4MapReading,
+    group_names,
+    read_groups,
+)
+from pipeline.point_series.table import SeriesCard, SeriesTable
+from pipeline.point_series.table_writer import Notes, SeriesFolder
 
 _GROUPS = 500
 """Groups that are read as one; of patches, only the centre pixel is read."""

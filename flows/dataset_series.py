@@ -10,20 +10,20 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.progress import RunProgress, tell
-from flows.series_parts import Made, make_parts
-from flows.series_settings import SeriesSettings
-from flows.unit_queue import Submit, call
-from pipeline.catalog import open_catalog
-from pipeline.catalog_description import describe
-from pipeline.item import Item
-from pipeline.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
-from pipeline.point_items import season_items
-from pipeline.point_series import PointReading, PointSeries, read_point_series
-from pipeline.points import Points, read_points
-from pipeline.series_folder import Notes, SeriesFolder
-from pipeline.series_table import SeriesCard, SeriesRows, SeriesTable
-from pipeline.storage import Store, public_url
+from flows.execution.progress import RunProgress, tell
+from flows.execution.table_parts import Made, make_parts
+from flows.execution.work_queue import Submit, call
+from flows.settings.dataset import SeriesSettings
+from pipeline.catalog.description import describe
+from pipeline.catalog.item import Item
+from pipeline.catalog.search import open_catalog
+from pipeline.io.store import Store, public_url
+from pipeline.point_series.item_search import season_items
+from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
+from pipeline.point_series.points import Points, read_points
+from pipeline.point_series.read_points import PointReading, PointSeries, read_point_series
+from pipeline.point_series.table import SeriesCard, SeriesRows, SeriesTable
+from pipeline.point_series.table_writer import Notes, SeriesFolder
 
 LICENCE = "of labels: the points' own; of series: Copernicus Sentinel data, free and open"
 UNSEEN = "no clear observation in the year"

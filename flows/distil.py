@@ -9,16 +9,16 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.distil_settings import DistilSettings
-from flows.progress import RunProgress, in_tenths, tell
-from models.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
-from models.distil import Bank, label, student_config, train_student
-from models.encoder import Encoder, EncoderConfig
-from models.inference import device_at_hand, embed_all
-from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
-from models.vocabulary import Vocabulary, load_vocabulary
-from pipeline.drawn_series import DrawnSeries, draw_series, series_of_file
-from pipeline.student import Agreement, agreement, student_card
+from flows.execution.progress import RunProgress, in_tenths, tell
+from flows.settings.distil import DistilSettings
+from models.distillation import Bank, label, student_config, train_student
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.inference import device_at_hand, embed_all
+from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
+from pipeline.training.distillation_report import Agreement, agreement, student_card
+from pipeline.training.sampled_series import DrawnSeries, draw_series, series_of_file
 
 
 @dataclass(frozen=True)

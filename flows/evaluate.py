@@ -7,13 +7,12 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.evaluate_settings import CheckpointEvaluation, MapEvaluation
-from flows.progress import RunProgress, tell
-from models.checkpoint import Checkpoint, load_checkpoint
+from flows.execution.progress import RunProgress, tell
+from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.inference import embed_all
 from models.errors import UserError
-from models.inference import embed_all
-from models.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
-from pipeline.embed import in_steps
+from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from pipeline.evaluation.checkpoint_evaluation import (
     Rows,
     ask,
@@ -30,8 +29,9 @@ from pipeline.evaluation.map_evaluation import MapEvaluated, evaluate_run
 from pipeline.evaluation.map_report import write_map_report
 from pipeline.evaluation.measured import Measured
 from pipeline.evaluation.sources import ALL, Source, open_source
-from pipeline.spatial_split import SplitRule
-from pipeline.storage import Store
+from pipeline.io.store import Store
+from pipeline.observations.series_block import in_steps
+from pipeline.training_set.spatial_split import SplitRule
 
 _BUFFER = 1.0  # km
 

@@ -1,4 +1,7 @@
-"""The mapping flow: plan, one Prefect task a tile, publish."""
+"""The mapping flow: plan, one Prefect task a tile, publish.
+
+The cells of a run onto a Dask cluster.
+"""
 
 import contextlib
 import threading
@@ -6,9 +9,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
+from distributed import Client, Future
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -21,18 +26,24 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cells import CellQueue, count_cells
-from flows.cluster import open_cluster, require_shared_files, worker_count
-from flows.progress import RunProgress, tell
-from flows.unit_count import UnitCount
-from flows.unit_tasks import UnitsFailed, may_pass, opaque
-from pipeline.grid import Cell
-from pipeline.publish import publish
-from pipeline.report import Summary, summary_markdown
-from pipeline.run import PreparedRun, prepare_run
-from pipeline.settings import MapSettings
-from pipeline.storage import public_text
-from pipeline.workers import cells_in_flight
+from flows.execution.dask_cluster import (
+    has_gpu_workers,
+    open_cluster,
+    require_shared_files,
+    worker_count,
+)
+from flows.execution.progress import RunProgress, UnitCount, tell
+from flows.execution.task_retry import UnitsFailed, may_pass, opaque
+from flows.execution.work_queue import UnitQueue
+from pipeline.grid.cells import Cell
+from pipeline.io.store import public_text
+from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.publish import publish
+from pipeline.mapping.workers import cells_in_flight
+from pipeline.product.ledger import record_failure
+from pipeline.product.report import Summary, summary_markdown
+from pipeline.settings.map import MapSettings
 
 _RETRY_SECONDS = 5
 _WATCH_SECONDS = 0.25
@@ -47,6 +58,40 @@ _prepared: ContextVar[PreparedRun | None] = ContextVar("_prepared", default=None
 
 class CellsFailed(UnitsFailed):
     """Cells that failed, in a run that went on without them; `errors` are why."""
+
+
+class CellQueue(UnitQueue):
+    """The cells of a run on their way through a cluster; several threads may map at once."""
+
+    def __init__(
+        self, client: Client, prepared: PreparedRun, count: UnitCount, in_flight: int
+    ) -> None:
+        super().__init__(client, in_flight)
+        self._prepared = prepared
+        self._count = count
+        self._gpu = has_gpu_workers(client)
+
+    def map_cells(self, cells: Sequence[Cell]) -> list[BaseException]:
+        """Map those of the cells that are not done; gives the errors of those that failed.
+
+        A failure is recorded in the run's folder.
+        """
+        left = {cell.id: cell for cell in cells if not self._count.is_done(cell.id)}
+
+        def failed(name: str, error: BaseException) -> None:
+            record_failure(self._prepared.run.store, left[name], error)
+            self._count.failed(name)
+
+        return self.map(
+            {name: partial(self._submit, cell) for name, cell in left.items()},
+            lambda name, _: self._count.finished(name),
+            failed,
+        )
+
+    def _submit(self, cell: Cell, client: Client, priority: int) -> Future:
+        prepared = self._prepared
+        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=self._gpu)
+        return client.compute(graph, priority=priority)
 
 
 @flow(
@@ -205,3 +250,9 @@ def _failure_message(summary: Summary) -> str:
         f"{len(summary.failures)} of {summary.planned} cells failed, such as {first.cell} "
         f"({first.error}). The map shows the others; start again to try these once more."
     )
+
+
+def count_cells(cells: Sequence[Cell], done: Sequence[Cell] = ()) -> UnitCount:
+    """Counts a run's cells, by their pixels; `done` were finished before it was started."""
+    pixels = {cell.id: cell.height * cell.width for cell in cells}
+    return UnitCount(pixels, [cell.id for cell in done], "cells")

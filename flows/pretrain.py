@@ -14,15 +14,15 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from flows.group_worker import Job
-from flows.pretrain_settings import PretrainSettings
-from flows.pretrain_work import Pretrained, Work, finish, work_of
-from flows.process_group import MemberDied, Message, run_surviving
-from flows.progress import RunProgress, tell
-from flows.trackers import tracker_library
-from flows.training_cluster import training_cluster
-from pipeline.pretrained_card import loss_curve, measures_of
-from pipeline.storage import public_text
+from flows.execution.progress import RunProgress, tell
+from flows.settings.pretrain import PretrainSettings
+from flows.training.cluster import training_cluster
+from flows.training.process_group_launcher import MemberDied, Message, run_surviving
+from flows.training.process_group_worker_task import Job
+from flows.training.trackers import tracker_library
+from flows.training.training_plan import Pretrained, Work, finish, work_of
+from pipeline.io.store import public_text
+from pipeline.training.checkpoint_card import loss_curve, measures_of
 
 _ARTIFACT_SECONDS = 30
 _CURVE, _MEASURES, _PROGRESS = "loss-curve", "pretraining-measures", "pretraining-progress"
@@ -67,7 +67,7 @@ def train(work: Work) -> None:
         tell(RunProgress("starting the processes again, since one died"))
 
     job = Job(
-        "flows.pretrain_process",
+        "flows.cli.pretrain_worker",
         settings.model_dump_json(),
         settings.processes,
         settings.cluster.threads,

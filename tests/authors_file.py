@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from models.encoder import Encoder, EncoderConfig
+from models.encoder.encoder import Encoder, EncoderConfig
 
 CONFIG = EncoderConfig(dim=128, depth=2, heads=2, feedforward=20, embedding_dim=512)
 Tensors = dict[str, torch.Tensor]

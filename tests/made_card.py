@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from models.checkpoint import Card
-from models.encoder import EncoderConfig
-from models.preprocessing import AUTHORS
+from models.encoder.checkpoint import Card
+from models.encoder.encoder import EncoderConfig
+from models.encoder.preprocessing import AUTHORS
 
 
 def made_card(architecture: EncoderConfig, **fields: Any) -> Card:

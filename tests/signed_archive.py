@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pipeline.access import Access
+from pipeline.raster.access import Access
 from tests.catalog_servers import serving
 from tests.range_server import RangeHandler
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from shapely.geometry import mapping
 
-from pipeline.mgrs_tiles import parse_tile
+from pipeline.grid.mgrs import parse_tile
 
 EARTH_SEARCH = {
     "blue": 10, "green": 10, "red": 10, "nir": 10, "rededge1": 20, "rededge2": 20,

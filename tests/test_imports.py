@@ -1,6 +1,7 @@
-"""The house's one rule: flows → pipeline → models, and no circles within a package."""
+"""Imports go one way: flows → pipeline → models, and by the layers of docs/architecture.md."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,34 @@ def test_no_cycles_within_a_package(package: str) -> None:
     while ready := {m for m, needs in graph.items() if m not in done and needs <= done}:
         done |= ready
     assert done == set(graph), f"these import one another: {sorted(set(graph) - done)}"
+
+
+def _sub_package(module: str) -> str:
+    """`pipeline.grid` of `pipeline.grid.cells`; a module at a package's root is its own."""
+    return ".".join(module.split(".")[:2])
+
+
+def _layers() -> dict[str, int]:
+    """Layer by sub-package, from the table of docs/architecture.md."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.M)
+    return {name: int(layer) for layer, names in rows for name in re.findall(r"`([\w.]+)`", names)}
+
+
+def test_the_architecture_page_names_every_sub_package() -> None:
+    modules = {name for package in LAYER for name in _modules(package) if "__init__" not in name}
+    assert {_sub_package(module) for module in modules} == set(_layers())
+
+
+def test_sub_packages_import_only_from_lower_layers() -> None:
+    layers = _layers()
+    modules = {name: path for package in LAYER for name, path in _modules(package).items()}
+    upward = [
+        f"{module} imports {name}"
+        for module, path in modules.items()
+        if "__init__" not in module
+        for name in sorted(_imported(path) & set(modules))
+        if _sub_package(name) != _sub_package(module)
+        and layers[_sub_package(name)] >= layers[_sub_package(module)]
+    ]
+    assert upward == []

@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 
-from models.preprocessing import BANDS
-from pipeline.dataset_card import DatasetCard, GroundSide
-from pipeline.series_table import fixed_lists
-from pipeline.set_writer import SetWriter
-from pipeline.shards import ground_lists
-from pipeline.spatial_split import SPLITS, SplitRule
-from pipeline.storage import Store
+from models.encoder.preprocessing import BANDS
+from pipeline.io.store import Store
+from pipeline.point_series.table import fixed_lists
+from pipeline.training_set.card import DatasetCard, GroundSide
+from pipeline.training_set.shards import ground_lists
+from pipeline.training_set.spatial_split import SPLITS, SplitRule
+from pipeline.training_set.writer import SetWriter
 
 CLASSES = ("forest", "maize", "water")
 

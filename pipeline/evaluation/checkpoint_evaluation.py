@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoint import Checkpoint
+from models.encoder.checkpoint import Checkpoint
 from models.errors import UserError
-from models.text_embeddings import embed_for_checkpoint, embed_words
-from models.vocabulary import Vocabulary
+from models.towers.text_embeddings import embed_for_checkpoint, embed_words
+from models.vocabulary.vocabulary import Vocabulary
 from pipeline.evaluation.labels import NO_CLASS, Level, MatchedLabels, match_labels
 from pipeline.evaluation.measured import (
     Measured,

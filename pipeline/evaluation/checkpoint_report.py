@@ -11,7 +11,7 @@ from pipeline.evaluation.measured import Measured, ProbesMeasured, ZeroShotMeasu
 from pipeline.evaluation.regression import Correlation
 from pipeline.evaluation.retrieval import Recall, Retrieval
 from pipeline.evaluation.tables import by_class, percent, plain, table
-from pipeline.storage import Store
+from pipeline.io.store import Store
 
 NUMBERS, REPORT = "evaluation.json", "report.md"
 _REGIONS = 40

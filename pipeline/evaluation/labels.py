@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from models.vocabulary import Vocabulary
-from models.vocabulary_class import VocabularyParent
+from models.vocabulary.vocabulary import Vocabulary
+from models.vocabulary.vocabulary_class import VocabularyParent
 
 NO_CLASS = -1
 """The place of a label that is none of the classes."""

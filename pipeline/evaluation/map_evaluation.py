@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.vocabulary import Vocabulary, make_vocabulary
-from pipeline.area import class_hectares
+from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.area_accuracy import FEWEST, AreaAccuracy, area_accuracy
 from pipeline.evaluation.labels import Level, MatchedLabels, match_labels
@@ -20,10 +19,11 @@ from pipeline.evaluation.map_points import (
     is_mapped,
     read_reference,
 )
+from pipeline.io.store import Store, public_url
 from pipeline.layout import VOCABULARY
-from pipeline.point_file import PointsError
-from pipeline.product import NODATA_CLASS, finished_items, read_run
-from pipeline.storage import Store, public_url
+from pipeline.point_series.point_file import PointsError
+from pipeline.product.cell_report import class_hectares
+from pipeline.product.ledger import NODATA_CLASS, finished_items, read_run
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import rasterio
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 
-from pipeline.cell_report import PREFIX
 from pipeline.errors import OutputError
+from pipeline.io.store import Store, public_url
+from pipeline.io.tables import cell_text
 from pipeline.layout import CLASS, cell_key
-from pipeline.point_file import PointsError, read_frame
-from pipeline.product import NODATA_CLASS
-from pipeline.storage import Store, public_url
-from pipeline.table_file import cell_text
+from pipeline.point_series.point_file import PointsError, read_frame
+from pipeline.product.cell_report import PREFIX
+from pipeline.product.ledger import NODATA_CLASS
 
 OUTSIDE = -1
 """The class of a point that lies in no cell."""

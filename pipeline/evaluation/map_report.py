@@ -7,7 +7,7 @@ from pipeline.evaluation.area_accuracy import FEWEST, Estimate
 from pipeline.evaluation.figures import confusion_figure
 from pipeline.evaluation.map_evaluation import MapEvaluated
 from pipeline.evaluation.tables import percent, plain, table
-from pipeline.storage import Store
+from pipeline.io.store import Store
 
 NUMBERS, REPORT, CONFUSION = "evaluation.json", "report.md", "confusion.png"
 _LISTED = 20

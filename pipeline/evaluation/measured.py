@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.training_batch import NO_KEY
+from models.pretraining.batch import NO_KEY
 from pipeline.evaluation.calibration import Calibration, FittedScale, calibration
 from pipeline.evaluation.classification import Classification, by_region, classification
 from pipeline.evaluation.probes import (

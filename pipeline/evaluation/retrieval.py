@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
-from models.training_batch import NO_KEY
+from models.pretraining.batch import NO_KEY
 
 FIRST = (1, 5, 10)
 _AT_ONCE = 512  # queries compared at once, so that memory grows with the gallery alone

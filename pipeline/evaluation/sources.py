@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from models.errors import UserError
-from models.series_months import gaps_filled
-from models.training_batch import NO_KEY
-from pipeline.dataset_card import CARD as SET_CARD
+from models.pretraining.batch import NO_KEY
+from models.pretraining.series_months import gaps_filled
 from pipeline.errors import DatasetError
 from pipeline.evaluation.labels import text_of
-from pipeline.series_table import CARD as TABLE_CARD
-from pipeline.series_table import SeriesTable
-from pipeline.spatial_split import SPLITS, SplitRule, split
-from pipeline.storage import Store, public_url
-from pipeline.training_set import TrainingSet
+from pipeline.io.store import Store, public_url
+from pipeline.point_series.table import CARD as TABLE_CARD
+from pipeline.point_series.table import SeriesTable
+from pipeline.training_set.card import CARD as SET_CARD
+from pipeline.training_set.loader import TrainingSet
+from pipeline.training_set.spatial_split import SPLITS, SplitRule, split
 
 ALL = "all"
 PARTS = (*SPLITS, ALL)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from models.text_embeddings import TextEmbeddings
-from models.vocabulary import Vocabulary
-from pipeline.answers import Answers, answers_of
+from models.towers.text_embeddings import TextEmbeddings
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.classification.classify import Answers, answers_of
 from pipeline.evaluation.calibration import FittedScale, fit_logit_scale
 
 _KEPT = 5

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.preprocessing import BANDS
+from models.encoder.preprocessing import BANDS
+from pipeline.io.store import Store
+from pipeline.point_series.table import SeriesRows
+from pipeline.point_series.table_writer import Notes, SeriesFolder
 from pipeline.real_land.rows import VIEWS, YEARS, Rows, drawn_rows
 from pipeline.real_land.tables import TABLES, read_points
-from pipeline.series_folder import Notes, SeriesFolder
-from pipeline.series_table import SeriesRows
-from pipeline.storage import Store
 
 _SEED = 0
 _LICENCE = "MIT"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.composite import MONTHS
+from pipeline.observations.monthly_median import MONTHS
 from pipeline.real_land.tables import Points
 
 _THINNED, _LOST = 0.7, 0.4  # how often a month is thinned out, and how many of its steps then go

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.prompts import TEMPLATES, sentences
+from models.vocabulary.prompts import TEMPLATES, sentences
 from pipeline.real_land.calendars import drawn_years
 from pipeline.real_land.descriptions import groups_of
 from pipeline.real_land.tables import Points

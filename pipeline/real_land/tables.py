@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.preprocessing import BANDS
-from pipeline.composite import MONTHS
+from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError
+from pipeline.observations.monthly_median import MONTHS
 
 TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
 NO_CLASS = "ignore"
@@ -25,7 +25,8 @@ class Points:
     """Labelled points and their steps.
 
     `steps` float32 (n, month, 3, band): reflectance × 10000 without offset, bands as
-    `models.preprocessing.BANDS`, NaN where there is no observation; a month has up to three steps.
+    `models.encoder.preprocessing.BANDS`, NaN where there is no observation; a month has up to
+    three steps.
     `first` int64 (n,) is the first month's number, 12 · year + month − 1; `months` int64 (n,) how
     many there are, 12 or more. `classes` are the finest that the labels give: the crop of a
     temporary crop where it is known, else the land cover. `year` is that of the label.

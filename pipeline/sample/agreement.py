@@ -7,7 +7,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import from_bounds
 
-from models.vocabulary import Vocabulary
+from models.vocabulary.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.mgrs_tiles import Tile, tile_at
+from pipeline.grid.mgrs import Tile, tile_at
 from pipeline.sample.classes import sample_classes
 from pipeline.sample.crop import Crop
 from pipeline.sample.landscape import Pixels, from_plane, make_landscape

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.vocabulary import VocabularyClass, load_vocabulary
+from models.vocabulary.vocabulary import VocabularyClass, load_vocabulary
 
 VOCABULARY = "sample-landscape"
 

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.mgrs_tiles import Tile, to_utm
+from pipeline.grid.mgrs import Tile, to_utm
 from pipeline.sample.landscape import Landscape, Pixels, from_plane, to_plane
 from pipeline.sample.weather import Overpass
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from models.text import TextTower
-from models.text_embeddings import embed_vocabulary
-from models.vocabulary import load_vocabulary, vocabulary_from_words
+from models.towers.text_embeddings import embed_vocabulary
+from models.towers.text_tower import TextTower
+from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.sample.classes import (
     BARE,
     BROADLEAVED,

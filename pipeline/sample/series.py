@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.composite import monthly_medians
+from pipeline.observations.monthly_median import monthly_medians
 from pipeline.sample.classes import CLASS_COUNT, CLOUD, SHADOW, SNOW, WATER
 from pipeline.sample.phenology import Parcels, draw_parcels, draw_season, reflectance
 from pipeline.sample.scene import STEP, Conditions, draw_conditions, measurement_spread

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.mgrs_tiles import Tile
+from pipeline.grid.mgrs import Tile
 from pipeline.sample.weather import SUN_AZIMUTH, Overpass, sun_elevation
 
 COLLECTION = "sentinel-2-l2a"

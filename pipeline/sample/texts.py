@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from models.prompts import TEMPLATES, with_article
+from models.vocabulary.prompts import TEMPLATES, with_article
 from pipeline.sample.classes import CLASS_COUNT
 from pipeline.sample.descriptions import ABSENT, Description
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models.checkpoint import Card, save_checkpoint
-from models.contrastive import InfoNCE
-from models.encoder import Encoder, EncoderConfig
-from models.memory_bank import MemoryBank
-from models.preprocessing import AUTHORS, Preprocessing
-from models.text import SentenceTower
+from models.encoder.checkpoint import Card, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import AUTHORS, Preprocessing
+from models.pretraining.losses import InfoNCE
+from models.pretraining.memory_bank import MemoryBank
+from models.towers.text_tower import SentenceTower
 from pipeline.sample.descriptions import descriptions
 from pipeline.sample.evaluation import calibrated_scale, evaluate
 from pipeline.sample.series import sample_series

@@ -13,8 +13,8 @@ import numpy as np
 import shapely
 from scipy.ndimage import gaussian_filter, zoom
 
-from pipeline.grid import PIXEL
-from pipeline.mgrs_tiles import Tile, parse_tile, to_lonlat
+from pipeline.grid.cells import PIXEL
+from pipeline.grid.mgrs import Tile, parse_tile, to_lonlat
 from pipeline.sample.raster import write_raster
 from pipeline.sample.stac import (
     BAND_ASSETS,

@@ -13,10 +13,10 @@ import rasterio
 from rasterio.windows import from_bounds
 from rich.console import Console
 
-from flows.run_map import run_map
-from models.checkpoint import load_checkpoint
-from models.vocabulary import load_vocabulary
-from pipeline.settings import make_settings
+from flows.cli.map import run_map
+from models.encoder.checkpoint import load_checkpoint
+from models.vocabulary.vocabulary import load_vocabulary
+from pipeline.settings.map import make_settings
 from tests.belgium import (
     patch_bbox,
     patch_transform,

@@ -18,7 +18,7 @@ from statistics import median
 
 import numpy as np
 
-from models.checkpoint import load_checkpoint
+from models.encoder.checkpoint import load_checkpoint
 from tests.benchmarks import archive
 from tests.benchmarks.cells import (
     MEMORY_LIMIT,

@@ -15,14 +15,14 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.checkpoint import Checkpoint, load_checkpoint
-from models.encoder import Encoder, EncoderConfig
-from models.fast_encoder import FastEncoder
-from models.inference import ON_CPU
-from models.openvino_encoder import OpenVinoEncoder
-from models.text_embeddings import embed_for_checkpoint
-from models.vocabulary import load_vocabulary
-from pipeline.kept_embeddings import quantised, restored
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.fast_encoder import FastEncoder
+from models.encoder.inference import ON_CPU
+from models.encoder.openvino_encoder import OpenVinoEncoder
+from models.towers.text_embeddings import embed_for_checkpoint
+from models.vocabulary.vocabulary import load_vocabulary
+from pipeline.classification.embedding_files import quantised, restored
 from tests.benchmarks.real_series import TABLES, read_real_series
 
 RESULT = Path(__file__).parent / "results" / "encoder.md"
@@ -139,10 +139,11 @@ def document() -> str:
         f"Made by `python -m tests.benchmarks.bench_encoder` on {os.cpu_count()} cores "
         f"({platform.machine()}, Linux), torch {torch.__version__}, float32.",
         "",
-        "An encoder of the paper's sizes (8.17 M parameters). **plain** is `models.encoder` in "
-        "eval and inference mode, which takes torch's fused layers; **fast** is "
-        "`models.fast_encoder` in torch, **OpenVINO** the same by `models.openvino_encoder`, as "
-        "runs encode on CPUs. A thread a core, each with one of torch's; medians of "
+        "An encoder of the paper's sizes (8.17 M parameters). **plain** is "
+        "`models.encoder.encoder` in eval and inference mode, which takes torch's fused layers; "
+        "**fast** is `models.encoder.fast_encoder` in torch, **OpenVINO** the same by "
+        "`models.encoder.openvino_encoder`, as runs encode on CPUs. A thread a core, each with "
+        "one of torch's; medians of "
         f"{TURNS} interleaved turns, pixels a second.",
         "",
         f"Operations a pixel by torch's counter: plain {flops(encoder):.1f} MFLOP, "

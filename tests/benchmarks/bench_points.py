@@ -17,18 +17,18 @@ from statistics import mean
 
 import numpy as np
 
-from models.preprocessing import AUTHORS, BANDS
-from pipeline import cog_raster
-from pipeline.catalog import search
-from pipeline.catalog_description import describe
-from pipeline.clear_mask import Masking, strict_keep
-from pipeline.frozen import freeze, thaw
-from pipeline.grid import Cell
-from pipeline.item import Item
-from pipeline.point_series import PointReading, read_point_series
-from pipeline.reader import ReaderSettings
-from pipeline.region import read_region
-from pipeline.settings import make_search_settings
+from models.encoder.preprocessing import AUTHORS, BANDS
+from pipeline.catalog.description import describe
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.search import search
+from pipeline.grid.cells import Cell
+from pipeline.grid.region import read_region
+from pipeline.observations.clear_mask import Masking, strict_keep
+from pipeline.point_series.read_points import PointReading, read_point_series
+from pipeline.raster import cog_reader as cog_raster
+from pipeline.raster.stackstac_reader import ReaderSettings
+from pipeline.settings.map import make_search_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.benchmarks.reading_archive import cell_of

@@ -20,19 +20,19 @@ from statistics import median
 
 import torch
 
-from flows.cluster import open_cluster
-from flows.group_worker import Job
-from flows.pretrain_settings import PretrainSettings, make_pretrain_settings
-from flows.pretrain_work import work_of
-from flows.process_group import run_job
-from flows.training_batches import training_batches
-from models.encoder import EncoderConfig
-from models.preprocessing import AUTHORS
-from models.pretraining import Pretraining
-from models.recipe import Recipe
-from models.training_batch import Batch
-from pipeline.settings_sections import ClusterSettings
-from pipeline.training_set import TrainingSet
+from flows.execution.dask_cluster import open_cluster
+from flows.settings.pretrain import PretrainSettings, make_pretrain_settings
+from flows.training.batches import training_batches
+from flows.training.process_group_launcher import run_job
+from flows.training.process_group_worker_task import Job
+from flows.training.training_plan import work_of
+from models.encoder.encoder import EncoderConfig
+from models.encoder.preprocessing import AUTHORS
+from models.pretraining.batch import Batch
+from models.pretraining.recipe import Recipe
+from models.pretraining.trainer import Pretraining
+from pipeline.settings.sections import ClusterSettings
+from pipeline.training_set.loader import TrainingSet
 from tests.training_sets import made_set
 
 RESULT = Path(__file__).parent / "results" / "pretrain.md"
@@ -108,7 +108,7 @@ def on_processes(count: int, dataset: Path, folder: Path) -> float:
     )
     work = work_of(settings)
     work.run.open(work.facts)
-    job = Job("flows.pretrain_process", settings.model_dump_json(), count, threads=1)
+    job = Job("flows.cli.pretrain_worker", settings.model_dump_json(), count, threads=1)
     with open_cluster(ClusterSettings(kind="local", workers=count, threads=1)) as client:
         run_job(client, job, lambda message: None)
     lines = map(json.loads, work.run.store.read("metrics.jsonl").splitlines())

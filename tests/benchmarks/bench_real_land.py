@@ -21,14 +21,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import confusion_matrix, f1_score
 
 import pipeline.real_land
-from models.checkpoint import load_checkpoint
-from models.recipe import Recipe
-from models.series_months import gaps_filled, reduced
-from models.text_embeddings import embed_words
+from models.encoder.checkpoint import load_checkpoint
+from models.pretraining.recipe import Recipe
+from models.pretraining.series_months import gaps_filled, reduced
+from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import groups, held_out
 from pipeline.real_land.tables import Points, read_points
-from pipeline.spatial_split import folds
+from pipeline.training_set.spatial_split import folds
 from tests.benchmarks.real_land import embedded, trained
 
 RESULT = Path(__file__).parent / "results" / "real-land.md"

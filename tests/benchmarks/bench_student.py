@@ -20,16 +20,16 @@ from statistics import median
 import numpy as np
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.distil import label, student_config, train_student
-from models.encoder import EncoderConfig
-from models.inference import PixelEncoder, embed_all
-from models.preprocessing import BANDS
-from models.text_embeddings import TextEmbeddings, embed_for_checkpoint
-from models.vocabulary import Vocabulary, load_vocabulary
+from models.distillation import label, student_config, train_student
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.encoder import EncoderConfig
+from models.encoder.inference import PixelEncoder, embed_all
+from models.encoder.preprocessing import BANDS
+from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.sample.series import sample_series
 from pipeline.sample.train import train
-from pipeline.student import Agreement, agreement, student_card
+from pipeline.training.distillation_report import Agreement, agreement, student_card
 from tests.belgium import NO_OBSERVATION, read_patch
 from tests.benchmarks.real_series import TABLES, read_real_series
 

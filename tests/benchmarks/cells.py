@@ -12,17 +12,17 @@ import shapely
 import torch
 from distributed import Client
 
-from flows.cluster import open_cluster
-from models.checkpoint import save_checkpoint
-from models.encoder import Encoder, EncoderConfig
-from pipeline.catalog import search
-from pipeline.cell import cell_graph
-from pipeline.grid import PIXEL, Cell
-from pipeline.item import Item
-from pipeline.mgrs_tiles import to_lonlat
-from pipeline.run import Run, prepare_run
-from pipeline.settings import MapSettings, make_settings
-from pipeline.settings_sections import ClusterSettings
+from flows.execution.dask_cluster import open_cluster
+from models.encoder.checkpoint import save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from pipeline.catalog.item import Item
+from pipeline.catalog.search import search
+from pipeline.grid.cells import PIXEL, Cell
+from pipeline.grid.mgrs import to_lonlat
+from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.prepare import Run, prepare_run
+from pipeline.settings.map import MapSettings, make_settings
+from pipeline.settings.sections import ClusterSettings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.made_card import made_card

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from scipy.ndimage import binary_dilation
 
-from pipeline.composite import clear_pixels, monthly_medians
+from pipeline.observations.monthly_median import clear_pixels, monthly_medians
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 DOCUMENT = Path(__file__).resolve().parent / "results" / "masking.md"

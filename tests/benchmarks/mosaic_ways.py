@@ -13,12 +13,12 @@ from dask import delayed
 from dask.delayed import Delayed
 from distributed import Client, as_completed
 
-from pipeline.clear_mask import ClearMask, Masking
-from pipeline.cube import Block, reaching
-from pipeline.grid import Cell
-from pipeline.item import Item
-from pipeline.normalise import normalise
-from pipeline.observe import read_clear, read_series
+from pipeline.catalog.item import Item
+from pipeline.catalog.normalise import normalise
+from pipeline.grid.cells import Cell
+from pipeline.observations.clear_mask import ClearMask, Masking
+from pipeline.observations.cube import Block, reaching
+from pipeline.observations.read_band import read_clear, read_series
 from tests.benchmarks.reading_archive import BAND_ASSETS
 from tests.benchmarks.reading_job import Job
 from tests.benchmarks.reading_memory import KEEP

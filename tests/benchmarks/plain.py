@@ -59,13 +59,13 @@ def with_odc_stac(items: Stac, cell: dict[str, Any]) -> np.ndarray:
 
 def with_timesen(items: Stac, cell: dict[str, Any]) -> np.ndarray:
     """The pipeline's own tasks up to the series; 20 m repeated to 10 m, so that all compare."""
-    from models.preprocessing import BANDS
-    from pipeline.clear_mask import Masking
-    from pipeline.cube import band_resolution, block_windows
-    from pipeline.grid import Cell
-    from pipeline.mgrs_tiles import parse_tile
-    from pipeline.normalise import normalise
-    from pipeline.observe import read_clear, read_series
+    from models.encoder.preprocessing import BANDS
+    from pipeline.catalog.normalise import normalise
+    from pipeline.grid.cells import Cell
+    from pipeline.grid.mgrs import parse_tile
+    from pipeline.observations.clear_mask import Masking
+    from pipeline.observations.cube import band_resolution, block_windows
+    from pipeline.observations.read_band import read_clear, read_series
 
     normal = [normalise(item) for item in items]
     where = Cell(parse_tile(cell["tile"]), *cell["place"])

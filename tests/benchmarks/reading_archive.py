@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.footprint import footprint
-from pipeline.grid import PIXEL, Cell
-from pipeline.mgrs_tiles import parse_tile
+from pipeline.grid.cells import PIXEL, Cell
+from pipeline.grid.footprint import footprint
+from pipeline.grid.mgrs import parse_tile
 from pipeline.sample.raster import write_raster
 from tests.benchmarks import archive
 

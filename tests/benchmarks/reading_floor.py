@@ -14,10 +14,10 @@ import rasterio
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from pipeline.access import OPEN
-from pipeline.byte_ranges import ByteRanges, HttpRanges
-from pipeline.cog_blocks import _blocks, _contents, fetch_window
-from pipeline.cog_header import CogHeader, read_header
+from pipeline.raster.access import OPEN
+from pipeline.raster.byte_ranges import ByteRanges, HttpRanges
+from pipeline.raster.cog_header import CogHeader, read_header
+from pipeline.raster.cog_reader import _blocks, _contents, fetch_window
 from tests.benchmarks.reading_archive import rasters_of
 from tests.benchmarks.reading_job import THREADS, Job
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.grid import Cell
-from pipeline.mgrs_tiles import parse_tile
+from pipeline.grid.cells import Cell
+from pipeline.grid.mgrs import parse_tile
 from tests.benchmarks.reading_archive import Stac
 
 THREADS = 2

@@ -15,7 +15,11 @@ from typing import Any
 
 from stackstac import to_dask
 
-from pipeline import byte_ranges, cog_blocks, cog_raster, cube, reader
+from pipeline.observations import cube
+from pipeline.raster import byte_ranges
+from pipeline.raster import cog_reader as cog_blocks
+from pipeline.raster import cog_reader as cog_raster
+from pipeline.raster import stackstac_reader as reader
 from tests.benchmarks.reading_job import read_job
 from tests.benchmarks.reading_ways import with_timesen
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.preprocessing import BANDS
-from pipeline.clear_mask import ClearMask, Masking
-from pipeline.cube import Block, band_resolution, block_windows
-from pipeline.grid import SOURCE_BLOCK, Cell
-from pipeline.item import Item
-from pipeline.normalise import normalise
-from pipeline.observe import read_clear, read_series
+from models.encoder.preprocessing import BANDS
+from pipeline.catalog.item import Item
+from pipeline.catalog.normalise import normalise
+from pipeline.grid.cells import SOURCE_BLOCK, Cell
+from pipeline.observations.clear_mask import ClearMask, Masking
+from pipeline.observations.cube import Block, band_resolution, block_windows
+from pipeline.observations.read_band import read_clear, read_series
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.benchmarks.reading_job import THREADS, read_job
 

@@ -36,11 +36,11 @@ Way = Callable[[Job], Callable[[], Delivered]]
 
 def with_timesen(job: Job) -> Delivered:
     """As the pipeline's tasks read: stackstac, one band in one source block, 20 m as 20 m."""
-    from models.preprocessing import BANDS
-    from pipeline.cube import Block, band_resolution, block_windows, observations
-    from pipeline.grid import SOURCE_BLOCK
-    from pipeline.item import SCL
-    from pipeline.normalise import normalise
+    from models.encoder.preprocessing import BANDS
+    from pipeline.catalog.item import SCL
+    from pipeline.catalog.normalise import normalise
+    from pipeline.grid.cells import SOURCE_BLOCK
+    from pipeline.observations.cube import Block, band_resolution, block_windows, observations
 
     items, cell = [normalise(item) for item in job.items], job.cell
     bands = (*BANDS, SCL)
@@ -68,10 +68,10 @@ def with_timesen(job: Job) -> Delivered:
 
 def with_timesen_at_10m(job: Job) -> Delivered:
     """stackstac with our reader: one stack of everything at 10 m, as the others deliver it."""
-    from models.preprocessing import BANDS
-    from pipeline.cube import observations
-    from pipeline.item import SCL
-    from pipeline.normalise import normalise
+    from models.encoder.preprocessing import BANDS
+    from pipeline.catalog.item import SCL
+    from pipeline.catalog.normalise import normalise
+    from pipeline.observations.cube import observations
 
     items, cell = [normalise(item) for item in job.items], job.cell
     dates = -1 if job.whole else 8  # a chunk of a large cell's year would be half a gigabyte

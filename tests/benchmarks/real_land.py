@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from models.checkpoint import Card, Checkpoint
-from models.encoder import Encoder
-from models.preprocessing import Preprocessing
-from models.pretraining import Pretraining
-from models.prompts import sentences
-from models.recipe import Recipe
-from models.series_months import gaps_filled, reduced
-from models.text_cache import embed_texts
-from models.training_batch import Batch
-from pipeline.ground_table import key_of
+from models.encoder.checkpoint import Card, Checkpoint
+from models.encoder.encoder import Encoder
+from models.encoder.preprocessing import Preprocessing
+from models.pretraining.batch import Batch
+from models.pretraining.recipe import Recipe
+from models.pretraining.series_months import gaps_filled, reduced
+from models.pretraining.trainer import Pretraining
+from models.towers.text_cache import embed_texts
+from models.vocabulary.prompts import sentences
+from pipeline.ground_views.table import key_of
 from pipeline.real_land.descriptions import groups
 from pipeline.real_land.rows import SAID, VIEWS, Rows, drawn_rows
 from pipeline.real_land.tables import Points

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.preprocessing import BANDS
+from models.encoder.preprocessing import BANDS
 
 TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
 _NONE = 65535

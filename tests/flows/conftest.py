@@ -19,9 +19,9 @@ import psutil
 import pytest
 import torch
 
-from flows.cli import run
-from models.checkpoint import save_checkpoint
-from models.encoder import Encoder, EncoderConfig
+from flows.cli.main import run
+from models.encoder.checkpoint import save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
 from pipeline.sample.archive import SampleArchive
 from tests.made_card import made_card
 

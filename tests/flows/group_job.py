@@ -10,7 +10,12 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from flows.group_member import Messages, given_by_worker, joined, place_of_environment
+from flows.training.process_group_member import (
+    Messages,
+    given_by_worker,
+    joined,
+    place_of_environment,
+)
 from models.errors import UserError, WorldError
 
 

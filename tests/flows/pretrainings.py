@@ -6,15 +6,15 @@ from pathlib import Path
 import psutil
 import typer
 
-from flows.pretrain_process import launched
-from models.checkpoint import WEIGHTS
+from flows.cli.pretrain_worker import launched
+from models.encoder.checkpoint import WEIGHTS
 
 SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")
 QUICK = (
     *("--batch", "32", "--memory-bank", "64", "--steps", "30", "--rate", "0.003"),
     *("--save-every", "5", "--validate-every", "15", "--threads", "1"),
 )
-MEMBER = "flows.pretrain_process"
+MEMBER = "flows.cli.pretrain_worker"
 
 
 def pretraining(dataset: Path | str, out: Path, *more: str) -> list[str]:
@@ -23,7 +23,7 @@ def pretraining(dataset: Path | str, out: Path, *more: str) -> list[str]:
 
 
 def alone(arguments: Sequence[str]) -> int:
-    """The exit code of `python -m flows.pretrain_process`, the only one of its group, here."""
+    """The exit code of `python -m flows.cli.pretrain_worker`, the only one of its group, here."""
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(launched)
     try:

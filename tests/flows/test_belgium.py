@@ -10,13 +10,13 @@ import rasterio
 import torch
 from rich.console import Console
 
-from flows.run_map import run_map
-from models.checkpoint import load_checkpoint
-from models.text import load_text_tower
-from models.text_embeddings import embed_vocabulary
-from models.vocabulary import load_vocabulary
+from flows.cli.map import run_map
+from models.encoder.checkpoint import load_checkpoint
+from models.towers.text_embeddings import embed_vocabulary
+from models.towers.text_tower import load_text_tower
+from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import CatalogError
-from pipeline.settings import MapSettings, make_settings
+from pipeline.settings.map import MapSettings, make_settings
 from tests.belgium import (
     EPSG,
     NO_OBSERVATION,

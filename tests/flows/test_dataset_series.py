@@ -10,21 +10,21 @@ import h5py
 import numpy as np
 import pytest
 
-from flows.cli import run as timesen
-from models.preprocessing import BANDS
-from pipeline.catalog import search
-from pipeline.catalog_description import describe
-from pipeline.frozen import freeze, thaw
-from pipeline.point_groups import groups_of
-from pipeline.point_series import read_point_series
-from pipeline.points import read_points
-from pipeline.region import read_region
+from flows.cli.main import run as timesen
+from models.encoder.preprocessing import BANDS
+from pipeline.catalog.description import describe
+from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.search import search
+from pipeline.grid.region import read_region
+from pipeline.point_series.point_groups import groups_of
+from pipeline.point_series.points import read_points
+from pipeline.point_series.read_points import read_point_series
+from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.sample.archive import SampleArchive
-from pipeline.series_table import SeriesRows, SeriesTable
-from pipeline.settings import make_search_settings
+from pipeline.settings.map import make_search_settings
 from tests.flows.conftest import Shell, connected, end_when
-from tests.pipeline.test_point_series import READING
-from tests.pipeline.test_sen4map import image_id, made, write_crop, write_patch
+from tests.pipeline.point_series.test_read_points import READING
+from tests.pipeline.point_series.test_sen4map import image_id, made, write_crop, write_patch
 
 
 def run(*arguments: str) -> int:

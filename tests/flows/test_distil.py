@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows.cli import run
-from models.checkpoint import load_checkpoint
+from flows.cli.main import run
+from models.encoder.checkpoint import load_checkpoint
 from pipeline.sample.series import sample_series
 from tests.flows.conftest import connected
 

@@ -11,9 +11,9 @@ import pytest
 import s3fs
 import torch
 
-from flows.cli import run
-from pipeline.product import finished_items, read_run
-from pipeline.storage import Store
+from flows.cli.main import run
+from pipeline.io.store import Store
+from pipeline.product.ledger import finished_items, read_run
 from tests.flows.conftest import connected
 from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
 from tests.s3_server import s3

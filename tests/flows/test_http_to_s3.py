@@ -8,10 +8,10 @@ import pytest
 import rasterio
 import s3fs
 
-from flows.cli import run
-from pipeline.product import read_run
+from flows.cli.main import run
+from pipeline.io.store import Store
+from pipeline.product.ledger import read_run
 from pipeline.sample.archive import SampleArchive
-from pipeline.storage import Store
 from tests.flows.conftest import Shell, connected, end_when, rasters
 from tests.s3_server import s3
 

@@ -21,8 +21,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Scheduled
 
-from flows.cli import run
-from flows.prefect_local import PrefectUnavailable, prefect_server
+from flows.cli.main import run
+from flows.execution.prefect_server import PrefectUnavailable, prefect_server
 from pipeline.sample.archive import SampleArchive
 from tests.flows.conftest import REPOSITORY, Shell, connected, rasters
 
@@ -134,7 +134,7 @@ ON_A_FULL_DISK = """
 import resource, sys
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from flows.cli import main
+from flows.cli.main import main
 main()
 """
 

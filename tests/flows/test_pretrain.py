@@ -13,14 +13,14 @@ import yaml
 from prefect.client.orchestration import get_client
 from safetensors.numpy import load_file
 
-from flows.cli import run
-from flows.pretrain_options import OPTIONS
-from flows.pretrain_settings import EncoderSizes, PretrainSettings
-from models.checkpoint import load_checkpoint, save_checkpoint
-from models.encoder import Encoder, EncoderConfig
-from models.preprocessing import AUTHORS, BANDS
-from models.recipe import Recipe
-from pipeline.shards import ground_lists
+from flows.cli.main import run
+from flows.cli.pretrain_options import OPTIONS
+from flows.settings.pretrain import EncoderSizes, PretrainSettings
+from models.encoder.checkpoint import load_checkpoint, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import AUTHORS, BANDS
+from models.pretraining.recipe import Recipe
+from pipeline.training_set.shards import ground_lists
 from tests.flows.conftest import REPOSITORY, connected
 from tests.flows.pretrainings import alone, pretraining, weights
 from tests.made_card import made_card

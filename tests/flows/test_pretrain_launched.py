@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import load_checkpoint
+from models.encoder.checkpoint import load_checkpoint
 from tests.flows.conftest import REPOSITORY
 from tests.flows.pretrainings import pretraining, weights
 from tests.services import program
@@ -33,7 +33,7 @@ def by_torchrun(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("torchrun") / "made"
     _, *options = pretraining(dataset, out)
     found = subprocess.run(
-        [sys.executable, *TORCHRUN, "flows.pretrain_process", *options],
+        [sys.executable, *TORCHRUN, "flows.cli.pretrain_worker", *options],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr

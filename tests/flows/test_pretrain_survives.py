@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import run
-from models.checkpoint import load_checkpoint
-from models.training_state import saved_states
-from pipeline.storage import Store
+from flows.cli.main import run
+from models.encoder.checkpoint import load_checkpoint
+from models.pretraining.state import saved_states
+from pipeline.io.store import Store
 from tests.flows.conftest import REPOSITORY, Shell, connected, end_when
 from tests.flows.pretrainings import members, pretraining, weights
 from tests.s3_server import s3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import run
+from flows.cli.main import run
 from tests.flows.conftest import Shell, end_when, rasters
 
 Options = Callable[..., list[str]]

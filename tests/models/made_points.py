@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from models.encoder import EncoderConfig
-from models.training_batch import NO_KEY, Batch
+from models.encoder.encoder import EncoderConfig
+from models.pretraining.batch import NO_KEY, Batch
 
 SIZES = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=16, dropout=0.0)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.encoder import Encoder, EncoderConfig
-from pipeline.run import PreparedRun, prepare_run
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
-from pipeline.settings import make_settings
+from pipeline.settings.map import make_settings
 from tests.made_card import made_card
 
 Prepare = Callable[..., PreparedRun]

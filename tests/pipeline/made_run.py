@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from pyproj import Transformer
 
-from models.vocabulary import Vocabulary, vocabulary_from_words
-from pipeline.cell_report import Observed
-from pipeline.grid import Cell, cells_of, owned_pixels, tiles_of
-from pipeline.product import RunManifest, commit_cell, finished_items, open_run
-from pipeline.region import read_region
-from pipeline.settings import make_settings
-from pipeline.storage import Store
+from models.vocabulary.vocabulary import Vocabulary, vocabulary_from_words
+from pipeline.grid.cells import Cell, cells_of, owned_pixels, tiles_of
+from pipeline.grid.region import read_region
+from pipeline.io.store import Store
+from pipeline.product.cell_report import Observed
+from pipeline.product.ledger import RunManifest, commit_cell, finished_items, open_run
+from pipeline.settings.map import make_settings
 
 VOCABULARY = vocabulary_from_words("wheat field, maize field, leafy forest, Lake & pond, town")
 ONE_ZONE = "5.30,49.75,5.42,49.80"

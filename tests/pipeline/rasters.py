@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from pipeline.item import Asset, Item
+from pipeline.catalog.item import Asset, Item
 
 EPSG = 32631
 LEFT, TOP = 600000, 5700000  # upper left corner of what the tests read, metres

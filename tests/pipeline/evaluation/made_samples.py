@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from models.checkpoint import load_checkpoint
-from models.preprocessing import BANDS
-from models.text_embeddings import embed_for_checkpoint
-from models.vocabulary import load_vocabulary
-from pipeline.dataset_card import GroundSide
+from models.encoder.checkpoint import load_checkpoint
+from models.encoder.preprocessing import BANDS
+from models.towers.text_embeddings import embed_for_checkpoint
+from models.vocabulary.vocabulary import load_vocabulary
+from pipeline.io.store import Store
+from pipeline.point_series.table import SeriesRows
+from pipeline.point_series.table_writer import Notes, SeriesFolder
 from pipeline.sample.series import sample_series
-from pipeline.series_folder import Notes, SeriesFolder
-from pipeline.series_table import SeriesRows
-from pipeline.set_writer import SetWriter
-from pipeline.shards import ground_lists
-from pipeline.spatial_split import SPLITS, SplitRule, split
-from pipeline.storage import Store
+from pipeline.training_set.card import GroundSide
+from pipeline.training_set.shards import ground_lists
+from pipeline.training_set.spatial_split import SPLITS, SplitRule, split
+from pipeline.training_set.writer import SetWriter
 
 RULE = SplitRule(block_km=50, shares=(0.5, 0.2, 0.3))
 UNKNOWN, BLANK = 7, 5  # rows whose label is no class, and that have none

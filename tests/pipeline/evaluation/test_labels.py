@@ -1,6 +1,6 @@
 """Labels → classes: names, codes, numbers, finer codes, parents."""
 
-from models.vocabulary import load_vocabulary, vocabulary_from_words
+from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.evaluation.labels import NO_CLASS, match_labels
 
 COARSE = load_vocabulary("lucas-land-cover")

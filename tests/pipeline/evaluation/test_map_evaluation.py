@@ -6,13 +6,13 @@ import geopandas
 import numpy as np
 import pytest
 
-from models.vocabulary import load_vocabulary
-from pipeline.area import class_hectares
+from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.map_evaluation import MapEvaluated, evaluate_run
 from pipeline.evaluation.map_points import OUTSIDE, classes_at
 from pipeline.layout import VOCABULARY as VOCABULARY_FILE
-from pipeline.point_file import PointsError
+from pipeline.point_series.point_file import PointsError
+from pipeline.product.cell_report import class_hectares
 from tests.pipeline.made_run import TWO_ZONES, VOCABULARY, MadeRun, make_run
 from tests.pipeline.made_run import classes_at as truth
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.encoder.preprocessing import BANDS
 from models.errors import UserError
-from models.preprocessing import BANDS
 from pipeline.errors import DatasetError
 from pipeline.evaluation.sources import ALL, numbers_of, open_source
 from tests.pipeline.evaluation.made_samples import (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.text_embeddings import TextEmbeddings
-from models.vocabulary import Vocabulary, load_vocabulary
-from pipeline.answers import answers_of
+from models.towers.text_embeddings import TextEmbeddings
+from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
+from pipeline.classification.classify import answers_of
 from pipeline.evaluation.zero_shot import Words
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.preprocessing import BANDS
+from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError
 from pipeline.real_land.calendars import drawn_years, last_years
 from pipeline.real_land.tables import Points, read_points

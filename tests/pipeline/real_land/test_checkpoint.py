@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import pipeline.real_land
-from models.checkpoint import Checkpoint, load_checkpoint
-from models.recipe import Recipe
-from models.series_months import gaps_filled
-from models.text_embeddings import embed_words
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.pretraining.recipe import Recipe
+from models.pretraining.series_months import gaps_filled
+from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import held_out
 from pipeline.real_land.tables import read_points

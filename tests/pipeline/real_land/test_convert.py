@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.cli import run
+from flows.cli.main import run
+from pipeline.point_series.table import SeriesTable
 from pipeline.real_land.__main__ import convert, main
 from pipeline.real_land.descriptions import groups
 from pipeline.real_land.rows import SAID
-from pipeline.series_table import SeriesTable
-from pipeline.spatial_split import SPLITS
-from pipeline.training_set import TrainingSet
+from pipeline.training_set.loader import TrainingSet
+from pipeline.training_set.spatial_split import SPLITS
 from tests.pipeline.real_land.made_tables import write_tables
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from models.prompts import TEMPLATES, sentences
+from models.vocabulary.prompts import TEMPLATES, sentences
 from pipeline.real_land.descriptions import group_of, groups, groups_of, held_out
 from pipeline.real_land.rows import SAID
 

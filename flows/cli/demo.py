@@ -1,0 +1,72 @@
+"""The main job on an embedded default: a map of the sample archive, with nothing to set up."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from models.vocabulary.vocabulary import load_vocabulary
+from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+from pipeline.sample.agreement import Agreement, agreement
+from pipeline.sample.archive import write_archive
+from pipeline.settings.map import make_settings
+
+VOCABULARY = "sample-landscape"
+YEAR = 2021
+
+
+def run_demo(folder: Path, console: Console) -> int:
+    """Make the sample archive in `folder` unless it is there, map it, and say where the map is.
+
+    Gives the exit code: 0 where every cell was mapped.
+    """
+    # Imported here: Prefect takes seconds to import, in which a user would see nothing.
+    from flows.cli.map import run_map
+
+    console.print("[bold]1/2[/] The sample archive: a made-up landscape in four Sentinel-2 tiles …")
+    archive = folder / "archive"
+    if not (archive / "catalog.json").exists():  # written last
+        write_archive(archive, year=YEAR)
+    settings = make_settings(
+        {
+            "region": str(archive / "region.geojson"),
+            "year": YEAR,
+            "vocabulary": VOCABULARY,
+            "checkpoint": "sample",
+            "catalog": {"url": str(archive)},
+            "out": str(folder / "map"),
+        },
+        source="demo",
+    )
+    console.print("[bold]2/2[/] The map: 12 classes asked for in words …")
+    code = run_map(settings, console)
+    result = agreement(folder / "map", archive, load_vocabulary(VOCABULARY))
+    console.print(_table(result))
+    console.print(_where(folder / "map"), soft_wrap=True)
+    return code
+
+
+def _table(result: Agreement) -> Table:
+    table = Table(title=f"Agreement with the known truth: {result.overall:.1%} of pixels")
+    for heading, justify in (
+        ("class", "left"),
+        ("pixels", "right"),
+        ("found", "right"),
+        ("right", "right"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for name, pixels, found, right in result.by_class():
+        table.add_row(name, f"{pixels:,}", f"{found:.1%}", f"{right:.1%}")
+    return table
+
+
+def _where(run: Path) -> str:
+    run = run.absolute()
+    return (
+        f"Map      {run / CLASS_MOSAIC}\n"
+        f"Preview  {run / PREVIEW}\n"
+        f"Report   {run / REPORT}\n"
+        "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
+        "and class names load with it. The sample checkpoint and landscape are for demonstration: "
+        "they say nothing of real land."
+    )

@@ -1,0 +1,222 @@
+"""What each process of a pretraining does: read its part of the batches, train, measure, save.
+
+`timesen pretrain` starts it on Dask's workers. Under torchrun or Slurm it takes the same settings:
+`torchrun --nproc-per-node 4 -m flows.cli.pretrain_worker SET --out CHECKPOINT …`.
+"""
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import typer
+from torch import distributed
+
+from flows.cli.options import explained
+from flows.cli.pretrain_options import takes_pretrain_settings
+from flows.settings.pretrain import PretrainSettings
+from flows.training.batches import training_batches, validation_batches
+from flows.training.process_group_member import (
+    Messages,
+    Place,
+    device_of,
+    given_by_worker,
+    joined,
+    place_of_environment,
+)
+from flows.training.trackers import Trackers, trackers_of
+from flows.training.training_plan import Work, finish, model_of, work_of
+from models.errors import PretrainingError, TimesenError
+from models.pretraining.trainer import Pretraining, StepReport
+from pipeline.training.run_folder import Journal
+
+_ENTRY_STEPS = 10  # whose means are one entry of the journal
+
+
+def train(work: Work, place: Place, messages: Messages) -> None:
+    """Train to the end, from the last state on; process 0 saves states on the way.
+
+    Raises UserError where settings and devices do not go together, or a loss is not finite (the
+    batch is saved then); WorldError where files cannot be read or written.
+    """
+    if threads := work.settings.cluster.threads:
+        torch.set_num_threads(threads)
+    device = device_of(place, work.settings.device)
+    with joined(place, device), _remains(work) as remains:
+        _Process(work, place, device, messages, remains).to_the_end()
+
+
+class _Process:
+    def __init__(
+        self, work: Work, place: Place, device: torch.device, messages: Messages, remains: Path
+    ) -> None:
+        self._work, self._place, self._messages = work, place, messages
+        self._settings, self._recipe = work.settings, work.settings.recipe
+        self._is_first = place.rank == 0
+        self._training = Pretraining(
+            self._recipe, work.preprocessing, work.architecture, device,
+            rank=place.rank, world=place.world,
+            start=None if work.start is None else work.start.encoder, remains=remains,
+        )  # fmt: skip
+        last = work.run.last()
+        journal = Journal()
+        if last is not None:
+            state, journal = last
+            self._training.load_state(state)
+        self._require_all_at(self._training.steps_done)
+        self._journal = journal.begun(
+            {
+                "from_step": self._training.steps_done,
+                "processes": place.world,
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+                "threads": torch.get_num_threads(),
+                "torch": version("torch"),
+            }
+        )
+
+    def to_the_end(self) -> None:
+        data, begun = self._work.data, self._training.steps_done
+        share = (self._place.rank, self._place.world)
+        with (
+            contextlib.closing(training_batches(data, self._recipe, begun, *share)) as batches,
+            trackers_of(self._work, begun, on=self._is_first) as trackers,
+        ):
+            reports: list[StepReport] = []
+            since = time.perf_counter()
+            while not self._is_over():
+                reports.append(self._training.step(next(batches)))
+                due = self._is_due()
+                if due or self._training.steps_done % _ENTRY_STEPS == 0:
+                    self._enter(reports, time.perf_counter() - since, trackers)
+                    if due:
+                        self._measure(trackers)
+                        self._save(trackers)
+                    reports, since = [], time.perf_counter()
+
+    def _is_over(self) -> bool:
+        done, patience = self._training.steps_done, self._settings.patience
+        return done == self._recipe.steps or (
+            patience is not None and self._journal.worse >= patience
+        )
+
+    def _is_due(self) -> bool:
+        """Whether something is to be measured or saved now."""
+        done, settings = self._training.steps_done, self._settings
+        every = (settings.save_every, settings.validate_every)
+        return done == self._recipe.steps or any(done % steps == 0 for steps in every)
+
+    def _enter(self, reports: list[StepReport], seconds: float, trackers: Trackers) -> None:
+        """Put the means of the last steps into the journal, and tell them."""
+        done = self._training.steps_done
+        entry = {
+            "step": done,
+            "loss": sum(report.loss for report in reports) / len(reports),
+            "gradient_norm": sum(report.gradient_norm for report in reports) / len(reports),
+            "rate": reports[-1].rate,
+            "temperature": reports[-1].temperature,
+            "seconds": round(seconds, 4),
+            "points_per_second": round(len(reports) * self._recipe.batch / seconds, 1),
+        }
+        self._journal = self._journal.stepped(entry)
+        if self._is_first:
+            trackers.tell(done, {f"train/{k}": v for k, v in entry.items() if k != "step"})
+            self._messages.tell(trained=entry)
+            if not self._messages.heard:
+                print(
+                    f"step {done} of {self._recipe.steps}, loss {entry['loss']:.4f}, "
+                    f"{entry['points_per_second']:.0f} points a second",
+                    flush=True,
+                )
+
+    def _measure(self, trackers: Trackers) -> None:
+        """Validate, if that is due: all processes together."""
+        done = self._training.steps_done
+        is_last = done == self._recipe.steps
+        if not self._work.validates or (done % self._settings.validate_every and not is_last):
+            return
+        share = (self._place.rank, self._place.world)
+        points = partial(validation_batches, self._work.data, self._recipe, *share)
+        found = {
+            f"T={months}": self._training.validate(points(), months)
+            for months in sorted(set(self._recipe.months), reverse=True)
+        }
+        self._journal = self._journal.validated(done, found)
+        if self._is_first:
+            for steps, values in found.items():
+                trackers.tell(done, {f"validation/{n} {steps}": v for n, v in values.items()})
+            if self._journal.best == done and self._settings.patience is not None:
+                model = model_of(self._training.state().tensors)
+                self._work.run.save_best(done, model)
+
+    def _save(self, trackers: Trackers) -> None:
+        """Save the state, if that is due."""
+        done = self._training.steps_done
+        if self._is_first and (self._is_over() or done % self._settings.save_every == 0):
+            self._work.run.save(self._training.state(), self._journal, self._settings.keep)
+            trackers.saved()
+            self._messages.tell(saved=done)
+
+    def _require_all_at(self, step: int) -> None:
+        """End where processes found other states, as when one is saved while they look."""
+        if self._place.world > 1:
+            found: list[int | None] = [None] * self._place.world
+            distributed.all_gather_object(found, step)
+            if len(set(found)) > 1:
+                raise RuntimeError(f"the processes begin at different steps: {found}")
+
+
+@contextlib.contextmanager
+def _remains(work: Work) -> Iterator[Path]:
+    """A folder for the batch of a step that fails, which lies in the training's folder then."""
+    store = work.run.store
+    if not store.is_remote:
+        yield Path(store.path())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        except PretrainingError as error:
+            for file in Path(folder).iterdir():
+                store.write(file.name, file.read_bytes())
+            problem = error.problem.replace(folder, store.path())
+            raise PretrainingError(error.given, problem, error.remedy) from None
+
+
+@explained
+@takes_pretrain_settings
+def launched(settings: PretrainSettings) -> int:
+    """Train as one of the processes that torchrun or Slurm started; takes settings as pretrain."""
+    place = place_of_environment()
+    settings = PretrainSettings.model_validate(settings.model_dump() | {"processes": place.world})
+    work = work_of(settings)
+    if place.rank == 0:
+        work.run.open(work.facts)
+    train(work, place, Messages())
+    if place.rank == 0:
+        made = finish(work)
+        print(f"Checkpoint   {made.folder}: fingerprint {made.fingerprint}", flush=True)
+    return 0
+
+
+def on_worker(messages: Messages) -> int:
+    """Train as one of the processes that a Dask worker started; gives the exit code."""
+    try:
+        settings = PretrainSettings.model_validate_json(given_by_worker())
+        train(work_of(settings), place_of_environment(), messages)
+    except TimesenError as error:
+        messages.tell_error(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    if (messages := Messages()).heard:
+        sys.exit(on_worker(messages))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(launched)
+    app()

@@ -1,0 +1,92 @@
+"""A question to a run's embeddings, answered as a heat map."""
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from dask.system import CPU_COUNT
+from rich.console import Console
+from rich.progress import track
+
+from models.encoder.checkpoint import load_checkpoint
+from models.errors import UserError
+from models.towers.text_embeddings import embed_words
+from pipeline.classification.similarity import (
+    MOSAIC,
+    KeptRun,
+    embedding_at,
+    open_kept,
+    publish_similarity,
+    write_similarity,
+)
+from pipeline.errors import OutputError
+from pipeline.io.store import Store
+
+
+def run_query(
+    folder: str, words: str | None, like: str | None, out: str | None, console: Console
+) -> None:
+    """Write how similar the pixels of a run are to words, or to the pixel at LON,LAT.
+
+    `out` is a folder or s3:// URL; by default one in the run's own, named after the question.
+    Raises UserError for what the user must mend.
+    """
+    if (words is None) == (like is None):
+        raise UserError("the question", "it is not one", "Give either words or --like LON,LAT")
+    run = open_kept(folder)
+    question = str(words if like is None else like)
+    wanted = _words_embedded(run, question) if like is None else embedding_at(run, *_place(like))
+    target = Store(out or f"{run.store.root.rstrip('/')}/queries/{_named(question)}")
+
+    def write(item: Mapping[str, Any]) -> np.ndarray:
+        return write_similarity(run, item, wanted, target)
+
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        cells = track(
+            pool.map(write, run.items), "comparing", len(run.items), console=console, transient=True
+        )
+        counts = sum(cells, np.zeros(1, np.int64))
+    low, high = publish_similarity(
+        run, counts, {"words" if like is None else "like": question}, target
+    )
+    console.print(
+        f"Similarity  {target.gdal_path(MOSAIC)}", markup=False, soft_wrap=True, highlight=False
+    )
+    console.print(
+        f"Cosines of {low:.3f} to {high:.3f} (2 % and 98 % of the pixels lie below); the layer "
+        f"holds them times 10000.",
+        markup=False, soft_wrap=True, highlight=False,
+    )  # fmt: skip
+
+
+def _words_embedded(run: KeptRun, words: str) -> np.ndarray:
+    """The embedding of words, by the text tower of the run's checkpoint."""
+    made = str(run.manifest.parts["checkpoint"])
+    name = str(run.manifest.settings["checkpoint"])
+    checkpoint = load_checkpoint(name)
+    if made != f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}":
+        raise OutputError(
+            run.store.root,
+            f"it was made with checkpoint {made}, and {name} is now another",
+            "Put that checkpoint back",
+        )
+    prompts = [part.strip() for part in words.split(",") if part.strip()]
+    if not prompts:
+        raise UserError(repr(words), "no words", "Ask for something, such as vineyard")
+    return embed_words(prompts, checkpoint.card)
+
+
+def _place(like: str) -> tuple[float, float]:
+    try:
+        lon, lat = (float(part) for part in like.split(","))
+    except ValueError:
+        raise UserError(like, "no place", "Give LON,LAT in degrees, such as 4.36,50.85") from None
+    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+        raise UserError(like, "no place on Earth", "Give longitude first, then latitude")
+    return lon, lat
+
+
+def _named(question: str) -> str:
+    return re.sub(r"[^\w.,-]+", "-", question).strip("-")[:80] or "question"

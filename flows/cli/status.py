@@ -1,0 +1,78 @@
+"""What a run's folder says of how far the run is."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.execution.progress import duration
+from pipeline.io.store import Store, public_url
+from pipeline.mapping.plan import read_cells
+from pipeline.product.cell_report import total_seconds
+from pipeline.product.ledger import Failure, failed_cells, finished_cells, read_run
+
+
+@dataclass(frozen=True)
+class Status:
+    """Cells done, failed and left; `seconds` is the workers' time by stage so far."""
+
+    run: str
+    cells: int
+    done: int
+    failures: tuple[Failure, ...]
+    seconds: dict[str, float]
+    left_out: int
+
+    @property
+    def left(self) -> int:
+        """Cells that neither are done nor failed."""
+        return self.cells - self.done - len(self.failures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "run": self.run,
+            "cells": self.cells,
+            "done": self.done,
+            "failed": [asdict(failure) for failure in self.failures],
+            "left": self.left,
+            "rasters_left_out": self.left_out,
+            "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
+        }
+
+    def show(self, console: Console) -> None:
+        """Print it for a person."""
+        console.print(
+            f"{self.done} of {self.cells} cells done, {len(self.failures)} failed, "
+            f"{self.left} left",
+            highlight=False,
+        )
+        if self.left_out:
+            console.print(f"{self.left_out} rasters could not be read and were left out")
+        if self.seconds:
+            spent = ", ".join(f"{stage} {duration(s)}" for stage, s in self.seconds.items())
+            console.print(f"time of the workers: {spent}", highlight=False, soft_wrap=True)
+        if self.failures:
+            table = Table("failed cell", "when", "why")
+            for failure in self.failures:
+                table.add_row(failure.cell, failure.when, f"{failure.kind}: {failure.error}")
+            console.print(table)
+
+
+def read_status(folder: str) -> Status:
+    """How far the run in a folder or object store's prefix is; raises OutputError where none is."""
+    store = Store(folder)
+    run = read_run(store)
+    planned = {cell.id for cell in read_cells(store)}
+    reports = [
+        report for cell, report in finished_cells(store, run.fingerprint).items() if cell in planned
+    ]
+    return Status(
+        run=public_url(store.root),
+        cells=len(planned),
+        done=len(reports),
+        failures=tuple(failed_cells(store).values()),
+        seconds=total_seconds(reports),
+        left_out=sum(report.left_out for report in reports),
+    )

@@ -1,0 +1,198 @@
+"""The commands `timesen vocabulary list | show | check | embed`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.options import explained
+from flows.execution.console import say
+from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
+from models.vocabulary.vocabulary_class import VocabularyParent
+from pipeline.errors import OutputError
+from pipeline.io.store import Store
+
+vocabulary_app = typer.Typer(
+    help="The classes of maps and the words that ask for them: look, check, embed.",
+    no_args_is_help=True,
+)
+
+_Given = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A shipped vocabulary's name or a TOML file.")
+]
+
+
+@vocabulary_app.command(name="list")
+@explained
+def list_() -> int:
+    """Show the vocabularies that come with timesen."""
+    from rich.console import Console
+
+    list_vocabularies(Console(width=_width()))
+    return 0
+
+
+@vocabulary_app.command()
+@explained
+def show(vocabulary: _Given) -> int:
+    """Show a vocabulary: values, codes, names, colours and prompts of its classes."""
+    from rich.console import Console
+
+    from models.vocabulary.vocabulary import load_vocabulary
+
+    show_vocabulary(load_vocabulary(vocabulary), Console(width=_width()))
+    return 0
+
+
+@vocabulary_app.command()
+@explained
+def check(vocabulary: _Given) -> int:
+    """Check a vocabulary; name everything that is wrong with it."""
+    from models.vocabulary.vocabulary import load_vocabulary
+
+    print(summary(load_vocabulary(vocabulary)))
+    return 0
+
+
+@vocabulary_app.command()
+@explained
+def embed(
+    vocabulary: _Given,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", help="A shipped checkpoint's name or its folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.safetensors", help="Where to write the embeddings."),
+    ] = None,
+) -> int:
+    """Embed a vocabulary by a checkpoint's text tower; name classes that come out alike."""
+    from rich.console import Console
+
+    from models.vocabulary.vocabulary import load_vocabulary
+
+    embed_vocabulary(load_vocabulary(vocabulary), checkpoint, out, Console())
+    return 0
+
+
+def _width() -> int | None:
+    """The terminal's own width; where no terminal is, enough for a table's lines."""
+    return None if sys.stdout.isatty() else 160
+
+
+_ALIKE = 0.95
+"""Cosine of two classes' text embeddings above which a map hardly tells them apart."""
+_MOST_PAIRS = 10
+
+
+def list_vocabularies(console: Console) -> None:
+    """Print the shipped vocabularies: name, number of classes, title."""
+    table = Table("name", "classes", "title", box=box.SIMPLE)
+    table.columns[1].justify = "right"
+    for name in shipped_vocabularies():
+        vocabulary = load_vocabulary(name)
+        table.add_row(name, str(len(vocabulary.classes)), Text(vocabulary.title))
+    console.print(table)
+
+
+def show_vocabulary(vocabulary: Vocabulary, console: Console) -> None:
+    """Print where a vocabulary comes from, its parents, and its classes with their prompts."""
+    about = (vocabulary.title, f"source   {vocabulary.source}", f"licence  {vocabulary.licence}")
+    for line in about:
+        say(console, line)
+    if vocabulary.background:
+        words = ", ".join(vocabulary.background)
+        say(console, f"none of them  {words}")
+    if vocabulary.parents:
+        parents = Table("value", "code", "parent", "colour", box=box.SIMPLE)
+        for parent in vocabulary.parents:
+            parents.add_row(*_identity(parent), _swatch(parent.colour))
+        console.print(parents)
+    headings = ["value", "code", "class", "colour", "prompts"]
+    headings += ["parent"] if vocabulary.parents else []
+    headings += ["bias"] if any(entry.bias for entry in vocabulary.classes) else []
+    table = Table(*headings, box=box.SIMPLE)
+    for entry in vocabulary.classes:
+        cells = [*_identity(entry), _swatch(entry.colour), Text(", ".join(entry.prompts))]
+        cells += [Text(entry.parent or "")] if vocabulary.parents else []
+        cells += [Text(f"{entry.bias:+g}")] if "bias" in headings else []
+        table.add_row(*cells)
+    console.print(table)
+
+
+def summary(vocabulary: Vocabulary) -> str:
+    """What a vocabulary is made of, in a sentence."""
+    values = [entry.value for entry in vocabulary.classes]
+    prompts = sum(len(entry.prompts) for entry in vocabulary.classes)
+    parts = [
+        f"{len(values)} classes",
+        vocabulary.dtype.name,
+        f"values {min(values)} to {max(values)}",
+        f"{prompts} prompts in {len(vocabulary.templates)} templates",
+    ]
+    parts += [f"{len(vocabulary.parents)} parents"] if vocabulary.parents else []
+    parts += [f"{len(vocabulary.background)} background prompts"] if vocabulary.background else []
+    return ", ".join(parts)
+
+
+def embed_vocabulary(
+    vocabulary: Vocabulary, checkpoint: str, out: Path | None, console: Console
+) -> None:
+    """Embed a vocabulary by a checkpoint's text tower; say which classes come out alike.
+
+    `out` is a safetensors file of `classes` float32 (class, dim) and `background` float32
+    (n, dim). Raises UserError for what the user must mend, CheckpointError for a text tower of
+    another dimension among it, WorldError where a hub or the disk fails.
+    """
+    # Imported here: torch takes seconds to import, which listing and checking need not spend.
+    from safetensors.numpy import save
+
+    from models.encoder.checkpoint import load_checkpoint
+    from models.towers.text_embeddings import embed_for_checkpoint
+
+    if out is not None and out.suffix != ".safetensors":
+        raise OutputError(
+            str(out), "not the name of a safetensors file", "Call it NAME.safetensors"
+        )
+    card = load_checkpoint(checkpoint).card
+    found = embed_for_checkpoint(vocabulary, card)
+    console.print(
+        f"{summary(vocabulary)}: {found.classes.shape[1]} dimensions by {card.text_tower}",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    pairs = alike(found.classes)
+    if pairs:
+        names = [entry.name for entry in vocabulary.classes]
+        told = [f"{names[a]} and {names[b]} ({c:.2f})" for a, b, c in pairs[:_MOST_PAIRS]]
+        more = f", and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
+        console.print(
+            f"warning: these words mean nearly the same to the text tower (cosine above {_ALIKE}), "
+            f"and a map will hardly tell them apart: {'; '.join(told)}{more}",
+            style="yellow", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if out is not None:
+        content = {"classes": found.classes, "background": found.background}
+        Store(str(out.parent)).write(out.name, save(content))
+        say(console, f"Embeddings {out}")
+
+
+def alike(classes: np.ndarray) -> list[tuple[int, int, float]]:
+    """The pairs of unit vectors (class, dim) whose cosine is above `_ALIKE`, most alike first."""
+    cosine = classes @ classes.T
+    first, second = np.nonzero(np.triu(cosine > _ALIKE, k=1))
+    pairs = [(int(a), int(b), float(cosine[a, b])) for a, b in zip(first, second, strict=True)]
+    return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def _identity(entry: VocabularyParent) -> list[Text]:
+    return [Text(str(entry.value)), Text(entry.code or ""), Text(entry.name)]
+
+
+def _swatch(colour: str) -> Text:
+    return Text.assemble(("██ ", colour), colour)

@@ -1,0 +1,173 @@
+"""The Prefect server of a run: the user's own where one is set, else one that lives as long.
+
+Prefect would start a temporary server by itself, but that one outlives a parent that is killed,
+keeps its database in `~/.prefect` and picks its port by chance. Ours ends with its parent however
+that ends, listens on a port that the system gives it, and leaves nothing behind.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from models.errors import WorldError
+from pipeline.io.store import public_url
+
+_STARTUP_SECONDS = 120
+_SHUTDOWN_SECONDS = 5
+_NO_TELEMETRY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+_TEMPORARY = _NO_TELEMETRY | {
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
+
+
+class PrefectUnavailable(WorldError):
+    """A Prefect server that does not start or does not answer."""
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[Callable[[], None]]:
+    """Have flows inside the block run against a Prefect server; gives a function that awaits it.
+
+    That is the user's server where PREFECT_API_URL, a profile or a prefect.toml names one, and
+    else a temporary one, which starts in the background (about 6 s). Telemetry is off. Import no
+    part of `prefect` before, or that import makes a `~/.prefect`. The function given raises
+    PrefectUnavailable.
+    """
+    os.environ.update(_NO_TELEMETRY)
+    with _home() as home:
+        from prefect.settings import PREFECT_API_URL
+
+        if url := PREFECT_API_URL.value():
+            yield lambda: _require_answer(url)
+        else:
+            with _temporary_server(home) as wait:
+                yield wait
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[Path]:
+    """A temporary Prefect home; it is also this process's where the user has none."""
+    home = Path(tempfile.mkdtemp(prefix="timesen-prefect-"))
+    users = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        if not users.exists():
+            os.environ["PREFECT_HOME"] = str(home)
+        yield home
+    finally:
+        if os.environ.get("PREFECT_HOME") == str(home):
+            del os.environ["PREFECT_HOME"]
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    # Listening before the server runs: its URL is known at once, early requests wait in line.
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        users = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.execution.prefect_server", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is ours to answer; our last words still reach it
+            env=users | _TEMPORARY | {"PREFECT_HOME": str(home)},
+        )
+    try:
+        with temporary_settings(
+            {
+                PREFECT_API_URL: url,
+                PREFECT_HOME: home,
+                PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody could read them there
+            }
+        ):
+            yield lambda: _require_start(server)
+            _drain()
+    finally:
+        _stop(server)
+
+
+def _require_start(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdout is not None
+    ready, _, _ = select.select([server.stdout], [], [], _STARTUP_SECONDS)
+    if not ready or not server.stdout.readline():
+        raise PrefectUnavailable(
+            "Prefect's temporary server did not start. Start again; if it stays so, run "
+            "`prefect server start` and set PREFECT_API_URL to the address that it prints."
+        )
+
+
+def _require_answer(url: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise PrefectUnavailable(
+            f"The Prefect server at {public_url(url)} does not answer ({type(error).__name__}). "
+            "Start it, or unset PREFECT_API_URL to run with a temporary one."
+        )
+
+
+def _drain() -> None:
+    """Send what Prefect has still to say, while its server is there to hear it."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=_SHUTDOWN_SECONDS)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    try:
+        server.wait(_SHUTDOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    finally:
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def _serve(descriptor: int) -> None:
+    """Serve until the standard input closes: the parent has ended, in whatever way."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print("ready", flush=True)
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+        os._exit(0)  # nothing that it holds is wanted any more
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    server = Announced(uvicorn.Config(create_app, factory=True, log_level="error"))
+    server.run(sockets=[socket.socket(fileno=descriptor)])
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,171 @@
+"""Units of work onto a Dask cluster: a bounded number in flight, one that fails stops no other.
+
+A bounded number of things at once, of a bound that may change while they run.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from distributed import Client, Future
+
+from flows.execution.dask_cluster import ClusterUnavailable
+from pipeline.errors import OutputUnwritable
+
+Submit = Callable[[Client, int], Future]
+"""Submits a unit to a cluster, at a priority."""
+
+_POLL_SECONDS = 0.2
+
+
+class UnitQueue:
+    """Units of work on their way through a cluster; several threads may map at once.
+
+    At most `in_flight` units are submitted at any time over all threads, so that memory does not
+    grow with the number of units.
+    """
+
+    def __init__(self, client: Client, in_flight: int) -> None:
+        self._client = client
+        self._slots = Slots(in_flight)
+        self._order = itertools.count()
+        self._stopping = threading.Event()
+        self.reason: BaseException | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the queue was stopped."""
+        return self._stopping.is_set()
+
+    def resize(self, in_flight: int) -> None:
+        """Have another number of units in flight from now on."""
+        self._slots.resize(in_flight)
+
+    def stop(self, reason: BaseException) -> None:
+        """Submit nothing more and cancel what is in flight; the first reason is kept."""
+        if not self._stopping.is_set():
+            self.reason = reason
+            self._stopping.set()
+
+    def map(
+        self,
+        units: Mapping[str, Submit],
+        done: Callable[[str, Any], None],
+        failed: Callable[[str, BaseException], None],
+    ) -> list[BaseException]:
+        """Have all units done; gives the errors of those that failed.
+
+        `done` takes the name and the result of each that ends, `failed` the name and the error of
+        each that fails, one after the other in this thread. Where every unit would fail alike, as
+        on a full disk or without a cluster, the queue stops, and what is in flight is cancelled.
+        """
+        waiting = deque(units.items())
+        in_flight: dict[Future, str] = {}
+        ended: SimpleQueue[Future] = SimpleQueue()
+        errors: list[BaseException] = []
+        place = self._slots.join()
+        try:
+            while (waiting or in_flight) and not self.stopped:
+                if waiting and self._slots.take(place, 0 if in_flight else _POLL_SECONDS):
+                    name, submit = waiting.popleft()
+                    if not waiting:
+                        self._slots.leave(place)
+                    # Those that came first are finished first: in memory is what few units need.
+                    future = submit(self._client, -next(self._order))
+                    in_flight[future] = name
+                    future.add_done_callback(ended.put)
+                    continue
+                try:
+                    future = ended.get(timeout=_POLL_SECONDS)
+                except Empty:
+                    continue
+                name = in_flight.pop(future)
+                self._slots.give_back()
+                try:
+                    done(name, _result(future))
+                except (OutputUnwritable, ClusterUnavailable):
+                    raise
+                except Exception as error:
+                    errors.append(error)
+                    failed(name, error)
+        except Exception as error:
+            self.stop(error)
+        finally:
+            self._slots.leave(place)
+            if in_flight:
+                self._client.cancel(list(in_flight), force=True)
+                self._slots.give_back(len(in_flight))
+        return errors
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Submit:
+    """A function and what it takes, all picklable, to be called by a worker."""
+
+    def submit(client: Client, priority: int) -> Future:
+        return client.submit(partial(function, *arguments), pure=False, priority=priority)
+
+    return submit
+
+
+def _result(future: Future) -> Any:
+    if future.status == "finished":
+        return future.result()
+    if future.status == "error":
+        raise future.exception()
+    raise ClusterUnavailable(
+        "The connection to the Dask scheduler was lost. What was made before is kept; start "
+        "again to go on."
+    )
+
+
+class Slots:
+    """So many slots; who stands in line first takes all that it wants before the next.
+
+    Tiles stand in line for their cells: one after the other is finished, rather than all at the
+    end, however many are open.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken = 0
+        self._line: list[object] = []
+        self._changed = threading.Condition()
+
+    def join(self) -> object:
+        """Stand in line, at its end; gives a place, to `take` with and to `leave`."""
+        place = object()
+        with self._changed:
+            self._line.append(place)
+        return place
+
+    def leave(self, place: object) -> None:
+        """Want no more slots; those that were taken stay so. Nothing happens the second time."""
+        with self._changed:
+            if place in self._line:
+                self._line.remove(place)
+                self._changed.notify_all()
+
+    def take(self, place: object, timeout: float) -> bool:
+        """Take a slot within some seconds, if the place is the first and a slot is free."""
+        with self._changed:
+            taken = self._changed.wait_for(
+                lambda: self._line[:1] == [place] and self._taken < self._number, timeout
+            )
+            self._taken += taken
+            return taken
+
+    def give_back(self, number: int = 1) -> None:
+        """Give slots back."""
+        with self._changed:
+            self._taken -= number
+            self._changed.notify_all()
+
+    def resize(self, number: int) -> None:
+        """Have another number of slots; where more are taken, none is given until fewer are."""
+        with self._changed:
+            self._number = number
+            self._changed.notify_all()

@@ -1,0 +1,113 @@
+"""What a user says of a series table that is to be made.
+
+What a user says of a table of ground photos that is to be made.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from models.encoder.preprocessing import AUTHORS, BANDS
+from pipeline.catalog.description import describe
+from pipeline.observations.clear_mask import Masking, strict_keep
+from pipeline.point_series.points import YEARS, PointColumns
+from pipeline.point_series.read_points import PointReading
+from pipeline.raster.stackstac_reader import ReaderSettings
+from pipeline.settings.sections import (
+    Address,
+    CatalogSettings,
+    ClusterSettings,
+    ReadingSettings,
+    Settings,
+    Strict,
+    validated,
+)
+
+
+class _TableSettings(Strict):
+    """What every series table needs: a folder, and where the work runs."""
+
+    out: Address
+    reading: ReadingSettings = ReadingSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+    @property
+    def keep(self) -> tuple[int, ...]:
+        """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
+        return self.reading.keep_scl or strict_keep(AUTHORS.scl_keep)
+
+
+class SeriesSettings(_TableSettings):
+    """Series of the points of a file, read from a catalogue.
+
+    `year` is that of all points, where no column says it. `labels` are columns of labels, by
+    default all called label_<name>; `classes` lists what a column of labels may hold. The section
+    `reading` and `first_month` are those of a mapping run.
+    """
+
+    points: str
+    id_column: str = "id"
+    year_column: str = "year"
+    year: int | None = Field(None, ge=YEARS[0], le=YEARS[1])
+    labels: tuple[str, ...] | None = None
+    photo_column: str = "photo_key"
+    classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    first_month: int = Field(1, ge=1, le=12)
+    catalog: CatalogSettings = CatalogSettings()
+
+    @property
+    def columns(self) -> PointColumns:
+        """Which columns of the file say what."""
+        return PointColumns(
+            self.id_column, self.year_column, self.year, self.labels, self.photo_column
+        )
+
+    def point_reading(self) -> PointReading:
+        """How points are read. Raises CatalogError where the catalogue's description is none."""
+        reading = self.reading
+        access = describe(self.catalog.url, self.catalog.collection).access.access()
+        return PointReading(
+            bands=BANDS,
+            masking=Masking(
+                keep=self.keep,
+                dilate=reading.dilate,
+                most=reading.most_a_month or None,
+                least=reading.least_clear / 100,
+            ),
+            reader=ReaderSettings(strict=reading.strict, access=access),
+            composite=reading.composite,
+            substitute=tuple(sorted(reading.substitute.items())),
+        )
+
+
+class Sen4MapSettings(_TableSettings):
+    """Series of Sen4Map's HDF5 files.
+
+    Of `reading`, only the scene classes that are kept apply, and only to patches: all of their
+    observations are read, and months are medians.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1)
+
+
+def checked(model: type[Settings], raw: dict[str, Any]) -> Settings:
+    """Validated settings of `timesen dataset`; raises SettingsError that names what is wrong."""
+    return validated(model, raw, "the command line", "`timesen dataset --help` lists the options")
+
+
+class PhotoSettings(Strict):
+    """Photos in the folder or s3:// prefix `photos`, embedded by an image tower into `out`.
+
+    `table` says which photo belongs to which point; without, their names do, as LUCAS's. `revision`
+    pins the tower's weights. `attribution` is the notice that the photos' terms ask for.
+    `part_size` photos are embedded at once by a worker, and kept together.
+    """
+
+    photos: Address
+    out: Address
+    tower: str
+    revision: str | None = None
+    table: str | None = None
+    attribution: str = ""
+    part_size: int = Field(256, ge=1)
+    cluster: ClusterSettings = ClusterSettings()

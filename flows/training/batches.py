@@ -1,0 +1,37 @@
+"""The batches of a training set as a training takes them: epoch after epoch, read ahead."""
+
+from collections.abc import Generator, Iterator
+
+from models.pretraining.batch import Batch
+from models.pretraining.recipe import Recipe
+from pipeline.training_set.loader import TrainingSet
+from pipeline.training_set.prefetch import made_ahead
+
+TRAIN, VALIDATION = "train", "validation"
+_AHEAD = 4  # batches; beyond an epoch's end, where the set's own reading ahead ends
+
+
+def training_batches(
+    data: TrainingSet, recipe: Recipe, step: int, rank: int = 0, world: int = 1
+) -> Generator[Batch, None, None]:
+    """A process's parts of the batches from a step on, without end; close it to end the reading."""
+
+    def epochs() -> Iterator[Batch]:
+        epoch, start = divmod(step, data.steps(TRAIN, recipe.batch))
+        while True:
+            yield from data.batches(
+                TRAIN, batch=recipe.batch, seed=recipe.seed, epoch=epoch, start=start,
+                rank=rank, world=world,
+            )  # fmt: skip
+            epoch, start = epoch + 1, 0
+
+    yield from made_ahead(epochs(), _AHEAD)
+
+
+def validation_batches(
+    data: TrainingSet, recipe: Recipe, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """A process's parts of all points to validate on."""
+    return data.batches(
+        VALIDATION, batch=recipe.batch, seed=0, epoch=0, rank=rank, world=world, drop_last=False
+    )

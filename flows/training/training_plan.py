@@ -1,0 +1,158 @@
+"""A pretraining, checked before it begins; and its checkpoint, written when it has ended."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flows.settings.pretrain import PretrainSettings
+from flows.training.batches import TRAIN, VALIDATION
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import AUTHORS, Preprocessing
+from models.errors import UserError
+from pipeline.errors import DatasetError
+from pipeline.io.store import Store
+from pipeline.training.checkpoint_card import loss_curve, pretrained_card
+from pipeline.training.run_folder import TrainingRun
+from pipeline.training_set.card import DatasetCard
+from pipeline.training_set.loader import TrainingSet
+
+CURVE = "loss.png"
+_ENCODER, _LOG_SCALE = "model.encoder.", "model.loss.log_scale"
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a training is of: its data, and the encoder that it begins with."""
+
+    settings: PretrainSettings
+    data: TrainingSet
+    preprocessing: Preprocessing
+    architecture: EncoderConfig
+    start: Checkpoint | None
+
+    @property
+    def run(self) -> TrainingRun:
+        """The training's folder."""
+        return TrainingRun(Store(self.settings.folder))
+
+    @property
+    def validates(self) -> bool:
+        """Whether the set has points to validate on."""
+        return VALIDATION in self.data.card.splits and self.data.rows(VALIDATION) > 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that decides on the weights, but for how many processes there are, and of what."""
+        settings = self.settings
+        return {
+            "dataset": self.data.card.fingerprint,
+            "start": self.start and self.start.fingerprint,
+            "recipe": settings.recipe.model_dump(mode="json"),
+            "encoder": None if self.start else settings.encoder.model_dump(mode="json"),
+            "normalise": None if self.start else settings.normalise,
+            "validate_every": settings.validate_every,
+            "patience": settings.patience,
+        }
+
+
+def work_of(settings: PretrainSettings) -> Work:
+    """Check all that can be checked before training, and begin or find its folder.
+
+    Raises UserError for what does not go together, and where something else is in the way.
+    """
+    require_writable(settings.out, settings.replace)
+    data = TrainingSet.open(settings.dataset)
+    card, start = data.card, None
+    if settings.start is None:
+        preprocessing = _preprocessing(settings, card)
+        card.require(preprocessing.bands)
+        architecture = settings.encoder.architecture(len(preprocessing.bands), card.ground.dim)
+    else:
+        start = load_checkpoint(settings.start)
+        preprocessing, architecture = start.card.preprocessing, start.card.architecture
+        card.require(preprocessing.bands, architecture.embedding_dim)
+    if card.rows(TRAIN) < settings.recipe.batch:
+        raise DatasetError(
+            f"batches of {settings.recipe.batch}",
+            f"{settings.dataset} has {card.rows(TRAIN)} points to train on, which is less than one",
+            "Give smaller batches",
+        )
+    work = Work(settings, data, preprocessing, architecture, start)
+    if settings.patience is not None and not work.validates:
+        raise UserError(
+            f"patience {settings.patience}",
+            f"{settings.dataset} has no points to validate on, by which training would end",
+            "Pack it again with a validation part, or leave patience out",
+        )
+    return work
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint that was trained and saved, after `step` steps: its folder and fingerprint."""
+
+    folder: Path
+    fingerprint: str
+    step: int
+    metrics: dict[str, Any]
+
+
+def finish(work: Work) -> Pretrained:
+    """Write the checkpoint of a training that has ended, and its loss curve.
+
+    That is the last state, or with `patience` what had the lowest loss. Raises CheckpointError
+    and WorldError as `models.encoder.checkpoint.save_checkpoint`.
+    """
+    settings, run = work.settings, work.run
+    last = run.last()
+    assert last is not None  # a training that has ended has saved its end
+    state, journal = last
+    step, tensors = state.step, state.tensors
+    if settings.patience is not None and journal.best is not None:
+        step, tensors = journal.best, run.best(journal.best)
+    encoder = _encoder(work.architecture, tensors)
+    data, start = work.data.card, work.start
+    card = pretrained_card(
+        name=settings.name or Path(settings.out).name,
+        description=settings.description or f"Pretrained on the training set {data.fingerprint}",
+        licence=settings.licence,
+        demonstration=settings.demonstration or bool(start and start.card.demonstration),
+        encoder=encoder,
+        preprocessing=work.preprocessing,
+        logit_scale=float(tensors[_LOG_SCALE].exp()),
+        data=data,
+        journal=journal,
+        step=step,
+        training={
+            "recipe": settings.recipe.model_dump(mode="json"),
+            "started from": start and {"name": start.card.name, "fingerprint": start.fingerprint},
+        },
+    )
+    run.store.write(CURVE, loss_curve(journal))
+    fingerprint = save_checkpoint(settings.out, encoder, card, replace=settings.replace)
+    return Pretrained(Path(settings.out), fingerprint, step, card.metrics)
+
+
+def _encoder(architecture: EncoderConfig, tensors: Any) -> Encoder:
+    encoder = Encoder(architecture)
+    encoder.load_state_dict(
+        {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
+    )
+    return encoder.eval()
+
+
+def model_of(tensors: Any) -> dict[str, torch.Tensor]:
+    """What `finish` needs of a state's tensors."""
+    return {k: v for k, v in tensors.items() if k.startswith(_ENCODER) or k == _LOG_SCALE}
+
+
+def _preprocessing(settings: PretrainSettings, card: DatasetCard) -> Preprocessing:
+    """That of a new encoder. By the set: its 1 and 99 % quantiles become 0 and 1."""
+    if settings.normalise == "authors":
+        return AUTHORS
+    low, high = card.statistics.quantiles["1"], card.statistics.quantiles["99"]
+    spread = tuple(max(top - bottom, 1.0) for bottom, top in zip(low, high, strict=True))
+    return Preprocessing(card.bands, low, spread, 0.0, "annual-median", AUTHORS.scl_keep)

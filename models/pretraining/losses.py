@@ -1,0 +1,119 @@
+"""The losses of contrastive pretraining: InfoNCE against a memory bank (arXiv 2508.11919), and
+within the batch, both ways (CLIP: Radford et al. 2021)."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.pretraining.collectives import Processes
+from models.pretraining.memory_bank import depict_the_same
+
+_MAX_LOG_SCALE = 4.6052  # ln 100: CLIP's limit (Radford et al. 2021), and the authors'
+
+
+class _Scaled(nn.Module):
+    """A loss of cosines times a scale, 1 / temperature.
+
+    The temperature is fixed, or with `learned` a log-scale that starts from it and stays within
+    0 … 4.6052, as CLIP's.
+    """
+
+    log_scale: torch.Tensor
+
+    def __init__(self, temperature: float = 0.07, learned: bool = False) -> None:
+        super().__init__()
+        log_scale = torch.tensor(math.log(1.0 / temperature))
+        if learned:
+            self.log_scale = nn.Parameter(log_scale.clamp(0.0, _MAX_LOG_SCALE))
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    @property
+    def logit_scale(self) -> float:
+        """The multiplier of the cosine, 1 / temperature: what a checkpoint's card states."""
+        return float(self.log_scale.detach().exp())
+
+    def held_scale(self) -> torch.Tensor:
+        """The multiplier, with its gradient; a learned one is first brought within its limits."""
+        if isinstance(self.log_scale, nn.Parameter):
+            # The value itself is held, not its use: a clamp in the graph would end its gradient.
+            self.log_scale.data.clamp_(0.0, _MAX_LOG_SCALE)
+        return self.log_scale.exp()
+
+
+class InfoNCE(_Scaled):
+    """Cross-entropy that tells each pixel's own text or photo from a queue of others.
+
+    The temperature is fixed or learned, as `_Scaled` says.
+    """
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        positives: torch.Tensor,
+        negatives: torch.Tensor,
+        same: torch.Tensor | None = None,
+        counts: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The mean loss of a batch, a scalar.
+
+        `pixels` and `positives` float (batch, dim), row by row a pair; `negatives` float
+        (queue, dim). `same` bool (batch, queue) marks negatives that depict what the row's
+        positive depicts: they are left out of that row, for they are no negatives. `counts`
+        (queue,), where given, says how many negatives depict the same as each: together they then
+        weigh as one. Rows are normalised here. Without negatives the loss is 0.
+        """
+        scale = self.held_scale()
+        pixels, positives, negatives = map(_unit, (pixels, positives, negatives))
+        own = (pixels * positives).sum(dim=-1, keepdim=True) * scale
+        # Scaled first: infinity times a learned scale would give that no gradient but NaN.
+        others = pixels @ negatives.T * scale
+        if counts is not None:
+            others = others - counts.log()
+        if same is not None:
+            others = others.masked_fill(same, -math.inf)
+        target = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
+        return F.cross_entropy(torch.cat((own, others), dim=1), target)
+
+
+class SymmetricInfoNCE(_Scaled):
+    """Cross-entropy both ways within the batch of all processes, each row against all others.
+
+    The mean of pixel → ground and ground → pixel. The temperature is fixed or learned.
+    """
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        positives: torch.Tensor,
+        keys: torch.Tensor,
+        processes: Processes,
+    ) -> torch.Tensor:
+        """The mean loss of this process's rows, a scalar; its mean over processes is the batch's.
+
+        `pixels` and `positives` float (n, dim), row by row a pair, `keys` int64 (n,): rows of an
+        equal key other than NO_KEY are no negatives of each other. Rows are normalised here;
+        gradients reach the other processes' rows.
+        """
+        scale = self.held_scale()
+        pixels, positives = _unit(pixels), _unit(positives)
+        n = len(pixels)
+        own = processes.rank * n + torch.arange(n, device=pixels.device)
+        same = depict_the_same(keys, processes.gathered(keys))
+        same[torch.arange(n, device=pixels.device), own] = False
+        losses = [
+            F.cross_entropy(
+                (side @ processes.gathered_with_gradient(other).T * scale).masked_fill(
+                    same, -math.inf
+                ),
+                own,
+            )
+            for side, other in ((pixels, positives), (positives, pixels))
+        ]
+        return torch.stack(losses).mean()
+
+
+def _unit(side: torch.Tensor) -> torch.Tensor:
+    return F.normalize(side.float(), dim=-1)

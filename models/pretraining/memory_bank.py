@@ -1,0 +1,68 @@
+"""The memory bank of contrastive training: earlier embeddings that serve as negatives."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.pretraining.batch import NO_KEY
+
+
+def depict_the_same(keys: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Which of `others` carry the key of each row: bool (n, m), of int64 (n,) and (m,).
+
+    NO_KEY is the same as nothing, itself included.
+    """
+    return (keys[:, None] == others[None, :]) & (keys[:, None] != NO_KEY)
+
+
+class MemoryBank(nn.Module):
+    """The last `size` embeddings of the other side, float32 of length `dim`: the negatives.
+
+    A ring buffer that is saved with the state dict. It begins empty, and only what was enqueued
+    counts, so no random vectors serve as negatives.
+    """
+
+    queue: torch.Tensor
+    keys: torch.Tensor
+    pointer: torch.Tensor
+    filled: torch.Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("queue", torch.zeros(size, dim))
+        self.register_buffer("keys", torch.full((size,), NO_KEY))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @property
+    def negatives(self) -> torch.Tensor:
+        """What was enqueued and not yet overwritten, (queue, dim); the order carries no meaning."""
+        return self.queue[: int(self.filled)]
+
+    def same(self, keys: torch.Tensor) -> torch.Tensor:
+        """Which negatives carry the key of each row: bool (batch, queue), for `InfoNCE`.
+
+        `keys` int64 (batch,) says what a positive depicts: its class, or its description.
+        """
+        return depict_the_same(keys, self.keys[: int(self.filled)])
+
+    def counts(self) -> torch.Tensor:
+        """How many negatives depict the same as each, itself included: float32 (queue,)."""
+        keys = self.keys[: int(self.filled)]
+        _, number, found = keys.unique(return_inverse=True, return_counts=True)
+        return torch.where(keys == NO_KEY, 1, found[number]).float()
+
+    @torch.no_grad()
+    def enqueue(self, embeddings: torch.Tensor, keys: torch.Tensor | None = None) -> None:
+        """Put embeddings (n, dim) in, normalised, over the oldest; of more than fit, the last.
+
+        `keys` int64 (n,), 0 or more, say what they depict; without them they are the same as
+        nothing.
+        """
+        size = len(self.queue)
+        entries = F.normalize(embeddings.detach()[-size:].to(self.queue), dim=-1)
+        places = (self.pointer + torch.arange(len(entries), device=self.queue.device)) % size
+        self.queue[places] = entries
+        self.keys[places] = NO_KEY if keys is None else keys[-size:].to(self.keys)
+        self.pointer.copy_((self.pointer + len(entries)) % size)
+        self.filled.copy_((self.filled + len(entries)).clamp(max=size))

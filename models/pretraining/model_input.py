@@ -1,0 +1,107 @@
+"""A batch as the model takes it: on the device, with gaps filled, varied, reduced, augmented."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.encoder.preprocessing import Preprocessing
+from models.pretraining.augmentation import augmented
+from models.pretraining.batch import NO_KEY, Batch
+from models.pretraining.collectives import Processes
+from models.pretraining.ground_pooling import drawn_view, of_view
+from models.pretraining.recipe import Recipe
+from models.pretraining.row_random import RowDraws
+from models.pretraining.series_months import gaps_filled, reduced
+from models.pretraining.variations import Others, varied
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """n points on the device.
+
+    `series` float32 (n, T, band), normalised; `kept` bool (n, T), or None where all are; `ground`
+    float32 (n, k, dim) and `present` bool (n, k): the views that are pooled; `keys` int64 (n,).
+    """
+
+    series: torch.Tensor
+    kept: torch.Tensor | None
+    ground: torch.Tensor
+    present: torch.Tensor
+    keys: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class InputOf:
+    """Makes inputs by a recipe, for one of its processes and device."""
+
+    recipe: Recipe
+    preprocessing: Preprocessing
+    processes: Processes
+    device: torch.device
+
+    def training(self, batch: Batch, step: int) -> Input:
+        """The input of a step of the training: this process's part of its batch."""
+        recipe, first = self.recipe, self.processes.rank * len(batch)
+        draws = RowDraws(recipe.seed, step, first, len(batch), self.device)
+        months = recipe.months[int(draws.of_step() * len(recipe.months))]
+        present = self._on_device(batch.present)
+        number = draws.uniform()
+        view = drawn_view(present, number) if recipe.views == "drawn" else _first_view(present)
+        ground, present, keys = self._ground(batch, present, view)
+        others = Others(keys, first, self.processes.gathered)
+        series = varied(self._series(batch), recipe.variations, draws, others)
+        series = self.preprocessing.normalise(reduced(series, months))
+        if months < self.preprocessing.months or recipe.augmentation == "none":
+            return Input(series, None, ground, present, keys)
+        seen = augmented(
+            series,
+            recipe.augmentation,
+            recipe.augmentation_probability,
+            self.preprocessing.bands,
+            draws,
+        )
+        return Input(seen.series, seen.kept, ground, present, keys)
+
+    def plain(self, batch: Batch, months: int) -> Input:
+        """The input of a validation, in `months` steps; of drawn views a point's first counts."""
+        present = self._on_device(batch.present)
+        ground, present, keys = self._ground(batch, present, _first_view(present))
+        series = self.preprocessing.normalise(reduced(self._series(batch), months))
+        return Input(series, None, ground, present, keys)
+
+    def _ground(
+        self, batch: Batch, present: torch.Tensor, view: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Views that are pooled, which are there, and each row's key: that of `view`."""
+        ground = self._on_device(batch.ground).float()
+        own = self._on_device(_keys_of_points(batch.ids))
+        keys = of_view(self._on_device(batch.keys), view)
+        keys = torch.where(keys == NO_KEY, own, keys)
+        if self.recipe.views == "drawn":
+            ground, present = of_view(ground, view)[:, None], of_view(present, view)[:, None]
+        return ground, present, keys
+
+    def _series(self, batch: Batch) -> torch.Tensor:
+        return gaps_filled(self._on_device(batch.series.astype(np.float32)))
+
+    def _on_device(self, array: np.ndarray) -> torch.Tensor:
+        # torch warns of arrays that it could write to and should not, as Arrow's are.
+        owned = array if array.flags.writeable else array.copy()
+        return torch.from_numpy(owned).to(self.device, non_blocking=True)
+
+
+def _first_view(present: torch.Tensor) -> torch.Tensor:
+    return present.int().argmax(dim=1)
+
+
+def _keys_of_points(ids: Sequence[str]) -> np.ndarray:
+    """A key of each point's own, below those that views carry: int64 (n,).
+
+    A point without a key is seen again later, while the bank still holds its ground embedding.
+    """
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
+    numbers = np.array([int.from_bytes(digest) >> 2 for digest in digests], np.int64)
+    return NO_KEY - 1 - numbers

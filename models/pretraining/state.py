@@ -1,0 +1,126 @@
+"""States of a training: saved whole or not at all, the last few kept. No pickles."""
+
+import json
+import logging
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from models.errors import PretrainingError
+
+_FACTS = "facts"
+_NAME = "state-{:09d}.safetensors"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """Where a training stands: tensors (on the CPU) by name, and facts that JSON can hold.
+
+    A flow may add facts of its own, under a name of its own.
+    """
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of_parts(
+        cls,
+        step: int,
+        parts: Mapping[str, Mapping[str, torch.Tensor]],
+        facts: Mapping[str, Any],
+    ) -> "TrainingState":
+        """A state of named state dicts, whose tensors are copied."""
+        tensors = {
+            f"{part}.{name}": tensor.detach().to("cpu", copy=True)
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        return cls(step, tensors, facts)
+
+    def parts(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The named state dicts; their tensors are copies."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
+        for full, tensor in self.tensors.items():
+            part, _, name = full.partition(".")
+            found.setdefault(part, {})[name] = tensor.clone()
+        return found
+
+    def to_bytes(self) -> bytes:
+        """The state as a safetensors file, with the facts in its header."""
+        facts = json.dumps({"step": self.step, **self.facts})
+        return safetensors.torch.save(dict(self.tensors), {_FACTS: facts})
+
+    @classmethod
+    def of_bytes(cls, content: bytes, where: str) -> "TrainingState":
+        """The state of such a file; raises PretrainingError of `where` if it is damaged."""
+        try:
+            tensors = safetensors.torch.load(content)
+            (length,) = struct.unpack("<Q", content[:8])
+            header = json.loads(content[8 : 8 + length])
+            facts = json.loads(header["__metadata__"][_FACTS])
+            return cls(facts.pop("step"), tensors, facts)
+        except (SafetensorError, ValueError, KeyError, struct.error) as error:
+            raise PretrainingError(
+                where, f"no state of a training, or damaged ({error})", "Remove it, or start anew"
+            ) from None
+
+
+class StateStore(Protocol):
+    """Where states live; `pipeline.io.store.Store` is one. Writes are seen whole or not at all."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put the bytes under the key."""
+
+    def read(self, key: str) -> bytes:
+        """The bytes of a key."""
+
+    def remove(self, key: str) -> None:
+        """Remove a key."""
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys."""
+
+
+def save_state(store: StateStore, state: TrainingState, keep: int = 3) -> str:
+    """Write a state, then remove all but the last `keep`; returns its key.
+
+    Where the storage refuses, its error is raised and the former states are as they were.
+    """
+    key = _NAME.format(state.step)
+    store.write(key, state.to_bytes())
+    saved = saved_states(store)
+    number = saved.index(key) + 1  # later ones are damaged, or of a run that went another way
+    for other in saved[: max(0, number - keep)] + saved[number:]:
+        store.remove(other)
+    return key
+
+
+def saved_states(store: StateStore) -> list[str]:
+    """The keys of the states that are saved, oldest first."""
+    keys = store.keys("")
+    return sorted(key for key in keys if key.startswith("state-") and key.endswith("tensors"))
+
+
+def last_state(store: StateStore) -> TrainingState | None:
+    """The last state that can be read; None where none was saved.
+
+    A damaged one is passed over, with a warning. Raises PretrainingError where all are damaged.
+    """
+    failure = None
+    for key in reversed(saved_states(store)):
+        try:
+            return TrainingState.of_bytes(store.read(key), key)
+        except PretrainingError as error:
+            log.warning("%s The state before it is taken.", error)
+            failure = error
+    if failure:
+        raise failure
+    return None

@@ -1,0 +1,288 @@
+"""Contrastive pretraining, after arXiv 2508.11919: one process's share of it, step by step.
+
+Everything that is drawn is a function of the recipe's seed, the step and the row's number in the
+batch over all processes. So a state needs no random generators, and however many processes there
+are, they see the same series. Dropout alone is drawn for each process.
+"""
+
+import copy
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import Preprocessing
+from models.errors import PretrainingError
+from models.pretraining.batch import Batch, save_batch
+from models.pretraining.checks import differences, require_fitting, require_together
+from models.pretraining.collectives import Processes
+from models.pretraining.contrastive_model import ContrastiveModel
+from models.pretraining.memory_bank import MemoryBank
+from models.pretraining.model_input import Input, InputOf
+from models.pretraining.recipe import Recipe
+from models.pretraining.state import TrainingState
+from models.pretraining.validation import Embedded, measured
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """A step, counted from 0: the loss over all processes' rows, and the rest as it was used.
+
+    `gradient_norm` is that before it was limited. `months`: the T that was drawn. `skipped`: in
+    float16 the gradients overflowed, so that the weights stayed as they were.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    rate: float
+    temperature: float
+    months: int
+    skipped: bool = False
+
+
+class Pretraining:
+    """One process's share of a training.
+
+    `architecture` is the encoder's; `start` gives its first weights, else the recipe's seed does.
+    Of more than one process, torch.distributed's group must be initialised; all call `step` and
+    `validate` together. A batch that gives no finite loss is saved in the folder `remains`
+    (default: the system's for temporary files). Raises PretrainingError where recipe, device,
+    preprocessing and encoder do not go together.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        architecture: EncoderConfig,
+        device: torch.device,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        start: Encoder | None = None,
+        remains: Path | None = None,
+    ) -> None:
+        require_together(recipe, preprocessing, architecture, device, start)
+        self.rows = recipe.share(world)
+        """The rows of a batch that this process takes."""
+        self.recipe, self.preprocessing, self.architecture = recipe, preprocessing, architecture
+        self._device, self._remains = device, remains or Path(tempfile.gettempdir())
+        self._processes = Processes(rank, world)
+        self._input = InputOf(recipe, preprocessing, self._processes, device)
+        with self._drawn(0, 0):
+            encoder = Encoder(architecture) if start is None else copy.deepcopy(start)
+            self._model = ContrastiveModel(recipe, encoder, self._processes).to(device).train()
+        self._bank: MemoryBank | None = None
+        if recipe.loss == "memory-bank":
+            self._bank = MemoryBank(recipe.memory_bank, architecture.embedding_dim).to(device)
+        self._optimiser = _optimiser(recipe, self._model)
+        self._scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "float16")
+        self._parallel = self._over_processes() if world > 1 else self._model
+        self._step = 0
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps have been done, which is the number of the next."""
+        return self._step
+
+    @property
+    def logit_scale(self) -> float:
+        """1 / temperature, as it is now: what a checkpoint's card states."""
+        return self._model.loss.logit_scale
+
+    def encoder(self) -> Encoder:
+        """A copy of the encoder as it is now: float32, eval mode, on the CPU."""
+        return copy.deepcopy(self._model.encoder).cpu().eval()
+
+    def step(self, batch: Batch) -> StepReport:
+        """Train on this process's part of a batch.
+
+        Raises PretrainingError for a batch of other shapes, and on every process, after saving
+        the batch, where the loss or its gradient is no finite number; the weights then are those
+        from before the step.
+        """
+        self._require(batch)
+        rate = self.recipe.rate_at(self._step)
+        given = self._input.training(batch, self._step)
+        with self._drawn(self._step + 1, self._processes.rank):
+            loss, ground = self._parallel(given, self._bank)
+        mean = float(self._processes.mean(loss))
+        if not np.isfinite(mean):
+            raise self._stopped(batch, f"the loss is {mean}")
+        self._optimiser.zero_grad()
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimiser)
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(
+                self._model.parameters(), self.recipe.steepest or torch.inf
+            )
+        )
+        skipped = not np.isfinite(norm)
+        if skipped and not self._scaler.is_enabled():
+            raise self._stopped(batch, f"the loss is {mean:.4g}, but its gradient {norm}")
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        temperature = 1 / self.logit_scale
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        if self._bank is not None:
+            gathered = self._processes.gathered
+            self._bank.enqueue(gathered(ground), gathered(given.keys))
+        self._step += 1
+        months = given.series.shape[1]
+        return StepReport(self._step - 1, mean, norm, rate, temperature, months, skipped)
+
+    @torch.inference_mode()
+    def validate(self, batches: Iterable[Batch], months: int | None = None) -> dict[str, float]:
+        """Loss and retrieval over all batches of all processes, in `months` steps of a series.
+
+        By name: `loss`, the cross-entropy of each pixel's own ground embedding against all others
+        (with the in-batch loss, the mean of both ways); `recall_at_1_pixel_to_ground` and so on
+        for 5, 10 and `ground_to_pixel`; `points`. Points that depict the same are not counted as
+        others. `months` is the recipe's most, unless given. Raises PretrainingError where there
+        is no point.
+        """
+        steps = months or max(self.recipe.months)
+        self._model.eval()
+        try:
+            parts = [self._embedded(batch, steps) for batch in batches]
+        finally:
+            self._model.train()
+        both = self.recipe.loss == "in-batch"
+        return measured(self._together(parts), self._processes, self.logit_scale, both)
+
+    def state(self) -> TrainingState:
+        """Where the training stands; the same on every process, so that one may save it."""
+        parts = {"model": self._model.state_dict()}
+        if self._bank is not None:
+            parts["bank"] = self._bank.state_dict()
+        for number, values in self._optimiser.state_dict()["state"].items():
+            parts[f"optimiser {number}"] = values
+        facts = {**self._facts(), "scaler": self._scaler.state_dict()}
+        return TrainingState.of_parts(self._step, parts, facts)
+
+    def load_state(self, state: TrainingState) -> None:
+        """Go on from a state: on a CPU and the same number of processes, bit for bit.
+
+        Raises PretrainingError for a state of another recipe, preprocessing or architecture.
+        """
+        for name, value in self._facts().items():
+            if (was := state.facts.get(name)) != value:
+                raise PretrainingError(
+                    f"the state of step {state.step}",
+                    f"its {name} is another: {differences(was, value)}",
+                    "Go on with the settings that it was made by, or start anew elsewhere",
+                )
+        parts = state.parts()
+        self._model.load_state_dict(parts["model"])
+        if self._bank is not None:
+            self._bank.load_state_dict(parts["bank"])
+        values = {
+            number: parts[f"optimiser {number}"]
+            for number in range(sum(part.startswith("optimiser ") for part in parts))
+        }
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": values, "param_groups": groups})
+        self._scaler.load_state_dict(state.facts["scaler"])
+        self._step = state.step
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "preprocessing": asdict(self.preprocessing),
+            "architecture": asdict(self.architecture),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(facts))
+        return plain
+
+    def _over_processes(self) -> DistributedDataParallel:
+        """The model with gradients averaged over processes, in buckets that stay as they are.
+
+        After its first pass DDP orders its buckets anew, and a sum over three or more processes
+        rounds by the order. A pass whose gradients are thrown away does that before the first
+        step, so that a training that goes on from a state adds up in the same order.
+        """
+        devices = [self._device] if self._device.type == "cuda" else None
+        parallel = DistributedDataParallel(self._model, devices, forward_sync_buffers=False)
+        sizes = self.architecture
+        made = Input(
+            torch.zeros(1, sizes.months, sizes.bands, device=self._device),
+            None,
+            torch.ones(1, 1, sizes.embedding_dim, device=self._device),
+            torch.ones(1, 1, dtype=torch.bool, device=self._device),
+            torch.zeros(1, dtype=torch.long, device=self._device),
+        )
+        with self._drawn(0, 0):
+            loss, _ = parallel(made, self._bank)
+            loss.backward()
+        self._optimiser.zero_grad()
+        return parallel
+
+    def _require(self, batch: Batch) -> None:
+        if len(batch) != self.rows:
+            raise PretrainingError(
+                f"a batch of {len(batch)} points",
+                f"this process takes {self.rows} of the recipe's {self.recipe.batch}",
+                "Leave out what does not fill a batch",
+            )
+        require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
+
+    @contextmanager
+    def _drawn(self, *numbers: int) -> Iterator[None]:
+        """torch's own generators seeded by the recipe and these numbers, and left as they were."""
+        devices = [self._device] if self._device.type == "cuda" else []
+        entropy = np.random.SeedSequence([self.recipe.seed, *numbers])
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+            yield
+
+    def _embedded(self, batch: Batch, months: int) -> Embedded:
+        require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
+        given = self._input.plain(batch, months)
+        ground = self._model.pooling(given.ground, given.present)
+        return Embedded(self._model.embedded(given), F.normalize(ground, dim=-1), given.keys)
+
+    def _together(self, parts: list[Embedded]) -> Embedded:
+        none = torch.empty(0, self.architecture.embedding_dim, device=self._device)
+        no_key = torch.empty(0, dtype=torch.long, device=self._device)
+        return Embedded(
+            torch.cat([none, *(part.pixels for part in parts)]),
+            torch.cat([none, *(part.ground for part in parts)]),
+            torch.cat([no_key, *(part.keys for part in parts)]),
+        )
+
+    def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
+        """The error of a step that cannot be done, once its batch is saved."""
+        rank = self._processes.rank
+        path = self._remains / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
+        try:
+            save_batch(batch, path)
+            remains = f"its batch is saved as {path}"
+        except OSError as error:
+            remains = f"its batch could not be saved as {path} ({error.strerror})"
+        return PretrainingError(
+            f"step {self._step}",
+            f"{problem}; {remains}",
+            "See that its ground embeddings are finite, or take a lower rate, or limit the "
+            "gradient (steepest); the last state that was saved is from before this step",
+        )
+
+
+def _optimiser(recipe: Recipe, model: ContrastiveModel) -> torch.optim.AdamW:
+    """AdamW; a learned temperature does not decay, since 0 is nothing that it should tend to."""
+    temperature = [p for p in model.loss.parameters() if p.requires_grad]
+    others = [*model.encoder.parameters(), *model.pooling.parameters()]
+    groups: list[dict[str, Any]] = [{"params": others, "weight_decay": recipe.weight_decay}]
+    if temperature:
+        groups.append({"params": temperature, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=recipe.rate)

@@ -1,0 +1,174 @@
+"""CLIP models as files: in a folder, or from the Hugging Face hub, whichever half is wanted."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.errors import UserError, WorldError
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class ClipHalf:
+    """A half of CLIP as files.
+
+    `name` is what it is called, `kinds` says which specs there are, `needed` are the files that a
+    folder must have, by what they are: one of several each. `load(place, said, **choice)` gives
+    what prepares its input, and the model.
+    """
+
+    name: str
+    kinds: str
+    needed: Mapping[str, Sequence[str]]
+    load: Callable[..., tuple[Any, Any]]
+
+
+def load_half(half: ClipHalf, place: str, revision: str | None) -> tuple[Any, Any, str]:
+    """What prepares the input of a half of CLIP, its model, and which weights these are.
+
+    `place` is a folder or a hub id; `revision` as for
+    `models.towers.text_tower.load_text_tower`. Raises
+    UserError for what is no such half, WorldError where the hub cannot be reached.
+    """
+    folder, said = Path(place).expanduser(), f"{half.name} clip:{place}"
+    if folder.is_dir():
+        prepare, model = _of_folder(folder, said, half)
+        found = weights_hash(model)
+        require_revision(said, revision, found)
+        return prepare, model, found
+    if place.startswith(("/", ".", "~")):
+        raise UserError(said, "there is no such folder", half.kinds)
+    prepare, model = _of_hub(place, revision, said, half)
+    return prepare, model, _commit_in_cache(place, revision) or weights_hash(model)
+
+
+def pretrained_half(kind: Any, place: str, said: str, half: str, **choice: Any) -> Any:
+    """A model of a class of transformers, float32, in eval mode, from safetensors alone.
+
+    `half` is "text" or "image". Raises UserError where its tensors are not all there.
+    """
+    model, loading = kind.from_pretrained(
+        place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
+    )
+    absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
+    if absent:
+        raise UserError(
+            said,
+            f"no CLIP {half} tower: {len(absent)} tensors do not fit, first {absent[0]}",
+            f"Give a CLIP model with its {half} projection",
+        )
+    return model.eval()
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """Which weights a model has: "sha256:" and 16 digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.contiguous().numpy())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def require_revision(spec: str, wanted: str | None, found: str) -> None:
+    """Raise UserError where the weights are others than wanted."""
+    if wanted is not None and wanted != found:
+        raise UserError(
+            spec,
+            f"its weights are {found}, wanted is revision {wanted}",
+            "Use the weights that the checkpoint was trained with",
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and loading tables of transformers, which nobody asked for here."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    hub_verbosity = hub_logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(hub_verbosity)
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _of_folder(folder: Path, said: str, half: ClipHalf) -> tuple[Any, Any]:
+    remedy = "Save both with transformers' save_pretrained, the weights as safetensors"
+    lacking = [
+        name
+        for name, files in half.needed.items()
+        if not any((folder / file).is_file() for file in files)
+    ]
+    if lacking:
+        raise UserError(said, f"the folder has no {', no '.join(lacking)}", remedy)
+    try:
+        return half.load(str(folder), said, local_files_only=True)
+    except UserError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise many kinds
+        raise UserError(said, f"damaged, or not CLIP ({type(error).__name__})", remedy) from error
+
+
+def _of_hub(hub_id: str, revision: str | None, said: str, half: ClipHalf) -> tuple[Any, Any]:
+    """From the local cache where it is there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return half.load(hub_id, said, revision=revision, local_files_only=True)
+    except (OSError, ValueError):
+        pass  # not in the cache, or not whole
+    try:
+        with quiet():  # One file tells whether the hub answers: each is asked for six times.
+            hf_hub_download(hub_id, "config.json", revision=revision)
+        return half.load(hub_id, said, revision=revision)
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        causes = tuple(_causes(error))
+        if any(isinstance(cause, HFValidationError) for cause in causes):
+            raise UserError(said, "no hub id", half.kinds) from None
+        if any(isinstance(c, RepositoryNotFoundError | RevisionNotFoundError) for c in causes):
+            raise UserError(
+                said,
+                "the hub has no such repository or revision, or it is private",
+                "Check both, or sign in with `hf auth login`",
+            ) from None
+        # The cause's own text may hold a signed URL, so only its kind is told.
+        raise WorldError(
+            f"{said} is not in the local cache, and could not be had from the Hugging Face hub "
+            f"({type(causes[-1]).__name__}). Download it where there is a network "
+            f"(`hf download {hub_id}`, with HF_HOME at a folder that this machine sees), or "
+            "point to a folder that holds it (clip:FOLDER)"
+        ) from error
+
+
+def _commit_in_cache(hub_id: str, revision: str | None) -> str | None:
+    """The commit of a hub id's files in the local cache; None where they are not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub_id, "config.json", revision=revision)  # …/COMMIT/config.json
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

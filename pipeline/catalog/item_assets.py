@@ -1,0 +1,234 @@
+"""What a published STAC item says of its rasters: which is which band, its grid, its offset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from affine import Affine
+
+from models.encoder.preprocessing import BANDS
+from models.errors import TimesenError
+from pipeline.catalog.item import SCL, Asset
+from pipeline.errors import CatalogError
+from pipeline.grid.mgrs import Tile
+from pipeline.io.store import public_url
+
+Published = Mapping[str, Any]  # a STAC item or asset as JSON
+
+_COMMON = {
+    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
+    "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22", SCL: "scl",
+}  # fmt: skip
+_TEN_METRES = ("B02", "B03", "B04", "B08")
+_TILE_SIDE = 109_800  # metres, of a granule
+_OFFSET_BASELINE = (4, 0)  # processing baseline since which products carry RADIO_ADD_OFFSET −1000
+_OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)  # the day from which ESA produced with it
+_OFFSET = -1000
+_QUANTIFICATION = 0.0001  # reflectance of one digital number
+
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
+"""What a field raises that is not of the kind that STAC gives it, or that lacks a part."""
+
+
+@contextmanager
+def understood(item: Published) -> Iterator[None]:
+    """Turn whatever a malformed field of an item raises in this block into a CatalogError of it."""
+    try:
+        yield
+    except TimesenError:
+        raise
+    except MALFORMED as error:
+        raise CatalogError(
+            f"item {item.get('id')}", f"it is malformed: {error}", "Correct it in the catalogue"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How a catalogue names its assets and means its numbers.
+
+    `names` is band → asset keys, of which an item has one (letters' case does not matter).
+    `offset` is what is added to every stored number, None where each item tells
+    (`raster`'s rules).
+    """
+
+    names: Mapping[str, Sequence[str]]
+    offset: int | None = None
+
+
+def native_resolution(band: str) -> int:
+    """Metres of a pixel of a band (or SCL) as Sentinel-2 delivers it: 10 or 20."""
+    return 10 if band in _TEN_METRES else 20
+
+
+def _any_names(band: str) -> tuple[str, ...]:
+    """Names of Earth Search v1, of Planetary Computer and Earth Search v0, and of CDSE."""
+    native = f"{band}_{native_resolution(band)}m"
+    return (_COMMON[band], band, native, f"{_COMMON[band]}-jp2", f"{band}-jp2")
+
+
+ANY_NAMES: Mapping[str, Sequence[str]] = {band: _any_names(band) for band in (*BANDS, SCL)}
+"""The asset keys by which a band goes in the large archives."""
+
+ANY = Conventions(ANY_NAMES)
+"""The conventions of a catalogue of which nothing is said."""
+
+
+def band_keys(
+    assets: Mapping[str, Published | None], names: Mapping[str, Sequence[str]] = ANY_NAMES
+) -> dict[str, str]:
+    """The asset key of each band and of SCL among those that an item offers.
+
+    Of several rasters of one band a TIFF is preferred to a JPEG 2000, which cannot be read in
+    parts as cheaply.
+    """
+    keys: dict[str, str] = {}
+    present = {key.lower(): key for key, asset in assets.items() if asset and asset.get("href")}
+    for band, possible in names.items():
+        found = [present[name.lower()] for name in possible if name.lower() in present]
+        if found:
+            keys[band] = min(found, key=lambda key: _is_jp2(assets[key] or {}))
+    return keys
+
+
+def raster(
+    item: Published,
+    band: str,
+    key: str,
+    tile: Tile,
+    baseline: str,
+    made: str,
+    fixed_offset: int | None = None,
+) -> Asset:
+    """One band's raster in normal form; `made` is the product's generation time (may be empty).
+
+    The offset is the fixed one where the catalogue has one, else it is told by the item.
+
+    Raises CatalogError where CRS, grid or offset cannot be known.
+    """
+    asset: Published = item["assets"][key]
+    epsg = _epsg(asset) or _epsg(item["properties"]) or tile.epsg
+    transform, shape, stated = _grid(item, asset, band, tile if epsg == tile.epsg else None)
+    offset = 0 if band == SCL else fixed_offset
+    if offset is None:
+        offset = _offset(item, asset, baseline, made)
+    size = asset.get("file:size")
+    return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None, stated)
+
+
+def _is_jp2(asset: Published) -> bool:
+    kind = str(asset.get("type") or "").lower()
+    return "jp2" in kind or public_url(str(asset["href"])).lower().endswith(".jp2")
+
+
+def _epsg(fields: Published) -> int | None:
+    code = str(fields.get("proj:code") or "")
+    epsg = code[5:] if code.upper().startswith("EPSG:") else fields.get("proj:epsg")
+    try:
+        return int(epsg) if epsg else None
+    except (TypeError, ValueError):
+        raise ValueError(f"its CRS is {code or epsg!r}") from None
+
+
+def _grid(
+    item: Published, asset: Published, band: str, tile: Tile | None
+) -> tuple[Affine, tuple[int, int], bool]:
+    """Transform, shape (rows, columns), and whether the asset or the item states what it covers.
+
+    Else the tile does.
+    """
+    properties = item["properties"]
+    transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
+    if transform and shape:
+        return _affine(item, transform), (int(shape[0]), int(shape[1])), True
+    resolution = _resolution(asset, band)
+    box = asset.get("proj:bbox") or properties.get("proj:bbox")
+    if not box and properties.get("proj:transform") and properties.get("proj:shape"):
+        rows, columns = properties["proj:shape"]
+        whole = _affine(item, properties["proj:transform"])
+        box = (whole.c, whole.f + whole.e * rows, whole.c + whole.a * columns, whole.f)
+    stated = bool(box)
+    if not box and tile:
+        left, top = tile.grid_origin
+        box = (left, top - _TILE_SIDE, left + _TILE_SIDE, top)
+    if not box:
+        raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
+    left, bottom, right, top = box[0], box[1], box[-2], box[-1]
+    rows, columns = round((top - bottom) / resolution), round((right - left) / resolution)
+    return Affine(resolution, 0, left, 0, -resolution, top), (rows, columns), stated
+
+
+def _affine(item: Published, numbers: Any) -> Affine:
+    affine = Affine(*(float(number) for number in numbers[:6]))
+    if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        raise _unknown(item, f"proj:transform {list(numbers)} is rotated or not north up")
+    return affine
+
+
+def _resolution(asset: Published, band: str) -> float:
+    stated = asset.get("gsd") or _raster_band(asset).get("spatial_resolution")
+    return float(stated or native_resolution(band))
+
+
+def _offset(item: Published, asset: Published, baseline: str, made: str) -> int:
+    """What to add to a digital number, by rule: never twice, never forgotten.
+
+    1. `earthsearch:boa_offset_applied` is true: 0, though such items may still list −0.1.
+    2. Baseline below 04.00: 0, since those products have none, whatever is listed.
+    3. An offset in the raster extension: it, over its scale (−0.1 / 0.0001 = −1000).
+    4. Baseline 04.00 and above: −1000 (Planetary Computer lists none and applies none).
+    5. No baseline: by generation date, −1000 since 25 January 2022. No date: CatalogError.
+    """
+    if item["properties"].get("earthsearch:boa_offset_applied") is True:
+        return 0
+    if baseline and baseline_number(baseline) < _OFFSET_BASELINE:
+        return 0
+    listed = _listed_offset(asset)
+    if listed is not None:
+        return listed
+    if baseline:
+        return _OFFSET
+    if made:
+        return _OFFSET if datetime.fromisoformat(made) >= _OFFSET_SINCE else 0
+    raise _unknown(
+        item, "neither baseline, raster offset nor generation time tell the reflectance's offset"
+    )
+
+
+def _listed_offset(asset: Published) -> int | None:
+    band = _raster_band(asset)
+    offset, scale = band.get("offset"), band.get("scale")
+    if offset is None:
+        return None
+    if not scale:
+        scale = _QUANTIFICATION if abs(offset) < 1 else 1.0
+    return round(offset / scale)
+
+
+def _raster_band(asset: Published) -> dict[str, Any]:
+    """Offset, scale and resolution in the raster extension's version 1, 2 or STAC 1.1's bands."""
+    old = (asset.get("raster:bands") or [None])[0] or {}
+    new = (asset.get("bands") or [None])[0] or {}
+    fields = {}
+    for name in ("offset", "scale", "spatial_resolution"):
+        for value in (old.get(name), new.get(f"raster:{name}"), asset.get(f"raster:{name}")):
+            if value is not None:
+                fields[name] = value
+                break
+    return fields
+
+
+def baseline_number(baseline: str) -> tuple[int, int]:
+    """A baseline "05.09" as numbers that compare: (5, 9)."""
+    major, _, minor = baseline.partition(".")
+    return int(major), int(minor)
+
+
+def _unknown(item: Published, problem: str) -> CatalogError:
+    return CatalogError(
+        f"item {item.get('id')}",
+        problem,
+        "Use a catalogue whose items state it (Earth Search, Planetary Computer, CDSE do)",
+    )

@@ -1,0 +1,176 @@
+"""The items of a run, frozen as GeoParquet in its folder, so that it can be repeated exactly."""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from shapely.geometry import mapping
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
+
+from pipeline.catalog.description import TABLE_KEY, CatalogDescription
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_assets import ANY, Conventions, band_keys
+from pipeline.catalog.item_geometry import ground_of
+from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
+from pipeline.errors import CatalogError, OutputError
+from pipeline.io.store import public_url
+from pipeline.layout import ITEMS
+from pipeline.raster.access import Access
+
+_ROWS = 256
+
+
+def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
+    """Published items as a stac-geoparquet file, with the description of their catalogue.
+
+    Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
+    and acquisition. Signatures are left out of hrefs that are signed when they are opened. Raises
+    CatalogError for an item of no tile, and for one whose rasters are addressed with a password
+    or another query: those are secrets, or expire while the run lasts, and are not written.
+    """
+    kept = [_kept(item, description) for item in items]
+    table = parse_stac_items_to_arrow(kept).read_all()
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / ITEMS
+        to_parquet(table, part)
+        table = pq.read_table(part)
+        about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()
+        metadata = {**(table.schema.metadata or {}), TABLE_KEY: about}
+        pq.write_table(table.replace_schema_metadata(metadata), part)
+        return part.read_bytes()
+
+
+def thaw(content: bytes, given: str, conventions: Conventions = ANY) -> list[Item]:
+    """The items of a frozen file in normal form, duplicates resolved, sorted by time and id.
+
+    `given` names the file in an error. Raises OutputError where it is damaged.
+    """
+    return resolve_duplicates(
+        normalise(item, conventions) for item in thaw_published(content, given)
+    )
+
+
+def thaw_published(content: bytes, given: str) -> Iterator[dict[str, Any]]:
+    """The items of a frozen file as STAC items; raises OutputError where it is damaged.
+
+    They come a few at a time: as nested dictionaries they take hundreds of times their size here.
+    """
+    try:
+        for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
+            for item in stac_table_to_items(pa.Table.from_batches([rows])):
+                yield _without_nulls(item)
+    except (pa.ArrowException, OSError, KeyError, ValueError):  # OSError: of a damaged page
+        raise OutputError(
+            given, "the frozen items are damaged", "Put the run's own file back"
+        ) from None
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values]
+
+
+# The fields that the pipeline reads and the one type that each has, since catalogues write 10 and
+# 10.0 and a column of a table has one type.
+_PROPERTIES: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("datetime", "start_datetime", "end_datetime", "platform"), str),
+    **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), str),
+    **dict.fromkeys(("s2:processing_baseline", "s2:generation_time", "s2:product_uri"), str),
+    **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), str),
+    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id", "processing:datetime"), str),
+    "attribution": str,
+    **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), int),
+    "eo:cloud_cover": float,
+    "earthsearch:boa_offset_applied": bool,
+}
+_GRID: dict[str, Callable[[Any], Any]] = {
+    "proj:code": str,
+    "proj:epsg": int,
+    "proj:bbox": _numbers,
+    "proj:transform": _numbers,
+    "proj:shape": lambda values: [int(value) for value in values],
+}
+_RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
+    ("offset", "scale", "spatial_resolution"), float
+)
+_ASSET: dict[str, Callable[[Any], Any]] = {
+    "href": str,
+    "type": str,
+    "gsd": float,
+    "file:size": int,
+    **{f"raster:{name}": kind for name, kind in _RASTER.items()},
+}
+
+
+def _kept(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
+    ground = ground_of(item)
+    bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
+    keys = sorted(band_keys(item["assets"], description.conventions.names).values())
+    access = description.access.access()
+    links = {
+        link["rel"]: {"rel": link["rel"], "href": public_url(str(link["href"]))}
+        for link in item.get("links") or []
+        if link.get("rel") in ("self", "collection") and link.get("href")
+    }
+    properties = _typed(item["properties"], {**_PROPERTIES, **_GRID})
+    return {
+        "type": "Feature",
+        "stac_version": str(item.get("stac_version") or "1.0.0"),
+        "stac_extensions": [str(name) for name in item.get("stac_extensions") or []],
+        "id": str(item["id"]),
+        # STAC allows the field only beside the link.
+        "collection": item.get("collection") if "collection" in links else None,
+        # The table cannot hold items without geometry; an empty one says the same.
+        "geometry": mapping(ground) if ground is not None else _NOWHERE,
+        "bbox": _numbers(bounds),
+        "properties": {"datetime": None, **properties},
+        "links": list(links.values()),
+        "assets": {key: _kept_asset(item["assets"][key], item["id"], access) for key in keys},
+    }
+
+
+_NOWHERE = {"type": "Polygon", "coordinates": []}
+
+
+def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
+    href = str(asset["href"])
+    if access.signs(href):
+        href = public_url(href)
+    if public_url(href) != href:
+        raise CatalogError(
+            f"item {item}: {public_url(href)}",
+            "its address holds a password or a signature, which is not written to the run's folder",
+            "Describe the catalogue's access in a TOML file ([access], docs/catalogues.md): then "
+            "they are signed when they are opened",
+        )
+    kept = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
+    first = {name: ((asset.get(name) or [None])[0] or {}) for name in ("raster:bands", "bands")}
+    old = _typed(first["raster:bands"], _RASTER)
+    new = _typed(first["bands"], {f"raster:{name}": kind for name, kind in _RASTER.items()})
+    return {**kept, **({"raster:bands": [old]} if old else {}), **({"bands": [new]} if new else {})}
+
+
+def _typed(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The fields that are stated. One that is not of its type is none that the pipeline reads:
+
+    `pipeline.catalog.search.search` refuses items of which it reads a malformed field.
+    """
+    typed = {}
+    for name, kind in kinds.items():
+        if fields.get(name) is not None:
+            with contextlib.suppress(TypeError, ValueError):
+                typed[name] = kind(fields[name])
+    return typed
+
+
+def _without_nulls(fields: Any) -> Any:
+    """A row as an item again: the table has every field for every row, null where it had none."""
+    if isinstance(fields, dict):
+        return {key: _without_nulls(value) for key, value in fields.items() if value is not None}
+    if isinstance(fields, list):
+        return [_without_nulls(value) for value in fields]
+    return fields

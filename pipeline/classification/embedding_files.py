@@ -1,0 +1,120 @@
+"""Embeddings that a run keeps, so that new classes can be asked for without reading or encoding.
+
+A GeoTIFF a block: one band a dimension, int8, the values of a pixel side by side (pixel
+interleaved, tiled, ZSTD). The stored numbers are the embedding times 127 over its largest
+magnitude, rounded, so a pixel's direction is kept to about 0.008 of a dimension's spread and its
+cosine to a text changes by some 1e-4. Embeddings have unit length, so the scale is not stored: the
+embedding is the stored vector divided by its length. All zero is nodata.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from affine import Affine
+from rasterio.io import MemoryFile
+from rasterio.windows import Window
+
+from pipeline.errors import OutputError
+from pipeline.grid.cells import Cell
+from pipeline.io.store import Store, public_url
+from pipeline.layout import cell_key, embeddings_name
+from pipeline.observations.cube import Block
+from pipeline.product.cell_report import PREFIX
+from pipeline.product.manifest import RunManifest
+from pipeline.product.stac import file_fields, raster_tags
+
+_TILE = 128  # pixels: a tile of 512 dimensions is 8 MB
+_LARGEST = 127
+
+
+def quantised(embeddings: torch.Tensor) -> torch.Tensor:
+    """Embeddings (pixel, dim) as they are stored: int8 (pixel, dim)."""
+    largest = embeddings.abs().amax(dim=1, keepdim=True)
+    return (embeddings * (_LARGEST / largest)).round().to(torch.int8)
+
+
+def restored(stored: torch.Tensor) -> torch.Tensor:
+    """Stored numbers, int8 (pixel, dim), as embeddings: float32, unit length; nodata stays 0."""
+    values = stored.to(torch.float32)
+    length = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+    return values / length.clamp_min(1)
+
+
+def embeddings_tif(stored: np.ndarray, transform: Affine, epsg: int, tags: dict[str, str]) -> bytes:
+    """The bytes of a GeoTIFF of int8 (y, x, dim), on the grid `transform` of EPSG:`epsg`."""
+    rows, columns, dim = stored.shape
+    with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile() as file:
+        with file.open(
+            driver="GTiff",
+            width=columns,
+            height=rows,
+            count=dim,
+            dtype="int8",
+            crs=f"EPSG:{epsg}",
+            transform=transform,
+            nodata=0,
+            tiled=True,
+            blockxsize=_TILE,
+            blockysize=_TILE,
+            interleave="pixel",
+            compress="zstd",
+            zstd_level=1,
+            bigtiff="if_safer",
+        ) as raster:
+            raster.update_tags(**dict(sorted(tags.items())))
+            for row in range(0, rows, _TILE):  # a row of tiles at a time: GDAL holds it in memory
+                part = stored[row : row + _TILE]
+                window = Window(0, row, columns, len(part))
+                raster.write(np.ascontiguousarray(part.transpose(2, 0, 1)), window=window)
+        return bytes(file.read())
+
+
+def read_embeddings(store: Store, key: str) -> np.ndarray:
+    """The stored numbers of a block: int8 (dim, y, x). Raises OutputError for a damaged file."""
+    content = store.read(key)
+    try:
+        with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile(content) as file, file.open() as raster:
+            values: np.ndarray = raster.read()
+    except rasterio.errors.RasterioError:
+        values = np.empty(0)
+    if values.dtype != np.int8:
+        raise OutputError(
+            public_url(store.path(key)),
+            "it holds no embeddings that can be read",
+            "Map the cell again into another folder, with keep_embeddings",
+        )
+    return values
+
+
+def keep_embeddings(
+    store: Store, run: RunManifest, cell: Cell, block: Block, stored: np.ndarray
+) -> dict[str, Any]:
+    """Write a block's embeddings, int8 (y, x, dim), beside the cell's rasters; gives the asset."""
+    name = embeddings_name(block.row, block.column)
+    transform = cell.transform @ Affine.translation(block.column, block.row)
+    content = embeddings_tif(stored, transform, cell.epsg, raster_tags(run, cell))
+    store.write(cell_key(cell.tile.name, cell.id, name), content)
+    return {
+        "href": f"./{name}",
+        "title": "Embeddings",
+        "description": "One band a dimension; an embedding is a pixel's numbers over their length",
+        "type": "image/tiff; application=geotiff",
+        "roles": ["data"],
+        "data_type": "int8",
+        "nodata": 0,
+        "proj:shape": [block.height, block.width],
+        "proj:transform": list(transform)[:6],
+        f"{PREFIX}block": [block.row, block.column],
+        **file_fields(content),
+    }
+
+
+def kept_blocks(item: Mapping[str, Any]) -> Iterator[tuple[Block, str]]:
+    """The blocks of a cell of which its STAC item has embeddings, and the names of their files."""
+    for asset in item["assets"].values():
+        if f"{PREFIX}block" in asset:
+            row, column = asset[f"{PREFIX}block"]
+            yield Block(row, column, *asset["proj:shape"]), str(asset["href"]).removeprefix("./")

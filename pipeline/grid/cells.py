@@ -1,0 +1,313 @@
+"""Cells on Sentinel-2's own pixel grid, such that every place belongs to exactly one."""
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.grid.mgrs import (
+    SQUARE,
+    Strip,
+    Tile,
+    parse_tile,
+    polygons_of,
+    square_tile,
+    squares_in,
+    strips_of,
+    tile_at,
+    to_lonlat,
+    to_utm,
+    unwrapped,
+)
+from pipeline.grid.region import Region
+
+__all__ = [
+    "PIXEL", "SOURCE_BLOCK", "Cell", "Tile", "cell_in", "cells_of", "owned_pixels", "parse_tile",
+    "region_near", "tile_at", "tiles_of",
+]  # fmt: skip
+
+PIXEL = 10  # metres
+SOURCE_BLOCK = 1024
+"""Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
+_MARGIN = 0.02  # degrees around a cell in which the region is looked at: a few hundred metres
+_CHORD = 0.001  # degrees; so short a straight edge in degrees bends by millimetres in UTM
+_SURE_AREA = 1e6  # m²; a tile that shares less with the region is counted only if it owns a pixel
+
+# rasterize() opens an array before it says where the array lies, and hides the warning by
+# catch_warnings, which threads undo for one another.
+warnings.filterwarnings(
+    "ignore", "Dataset has no geotransform", NotGeoreferencedWarning, r"rasterio\.features"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """A block of 10 m pixels of a tile's grid: what is read, encoded and written as one.
+
+    It lies within block (`row`, `column`) of `cell_size` pixels counted from the tile's grid
+    origin, trimmed to what is owned; `row_offset`, `column_offset`, `height` and `width` are
+    pixels of that grid and even, so that they fall on pixels of 20 m.
+    """
+
+    tile: Tile
+    row: int
+    column: int
+    row_offset: int
+    column_offset: int
+    height: int
+    width: int
+
+    @property
+    def id(self) -> str:
+        """Its name, e.g. "31UFS-02-03": tile, row and column of the block."""
+        return f"{self.tile.name}-{self.row:02d}-{self.column:02d}"
+
+    @property
+    def epsg(self) -> int:
+        """The CRS: the tile's UTM zone."""
+        return self.tile.epsg
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of 10 m pixels."""
+        return (self.height, self.width)
+
+    @property
+    def transform(self) -> Affine:
+        """Pixel (column, row) → easting, northing, for pixels of 10 m."""
+        left, _, _, top = self.bounds
+        return Affine(PIXEL, 0, left, 0, -PIXEL, top)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Extent (min x, min y, max x, max y) in metres."""
+        left, top = self.tile.grid_origin
+        left, top = left + self.column_offset * PIXEL, top - self.row_offset * PIXEL
+        return (left, top - self.height * PIXEL, left + self.width * PIXEL, top)
+
+    @property
+    def lonlat_bounds(self) -> tuple[float, float, float, float]:
+        """Extent (west, south, east, north) in degrees; longitudes may pass ±180."""
+        return _lonlat_bounds(self.bounds, self.epsg)
+
+
+def tiles_of(region: Region) -> tuple[Tile, ...]:
+    """The tiles that own a part of the region, sorted by name."""
+    found = {
+        tile
+        for zone in range(1, 61)
+        for strip in strips_of(zone)
+        for tile in _tiles_in_strip(region, zone, strip)
+    }
+    return tuple(sorted(found))
+
+
+def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, ...]:
+    """The cells of a tile in which it owns pixels of the region, trimmed to their rows and columns.
+
+    Blocks of `cell_size` pixels (even) begin at the tile's grid origin: where it is a multiple of
+    2048, source blocks of 1024 pixels fall into one cell each, at 10 m and at 20 m.
+    """
+    left, top = tile.grid_origin
+    first_row, first_column = _first_pixel(tile)
+    side = SQUARE // PIXEL
+    near = region_near(tile, region)
+    area = _projected(near.geometry, tile.epsg, _CHORD)
+    if area.is_empty:
+        return ()
+    # Only blocks near the region are looked at: a small one lies in few of a tile's.
+    west, south, east, north = (round(edge) for edge in area.buffer(10 * PIXEL).bounds)
+    begin_row = max(first_row, (top - north) // PIXEL)
+    end_row = min(first_row + side - 1, (top - south) // PIXEL)
+    begin_column = max(first_column, (west - left) // PIXEL)
+    end_column = min(first_column + side - 1, (east - left) // PIXEL)
+    cells = [
+        cell_in(tile, near, row, column, cell_size)
+        for row in range(begin_row // cell_size, end_row // cell_size + 1)
+        for column in range(begin_column // cell_size, end_column // cell_size + 1)
+    ]
+    return tuple(cell for cell in cells if cell)
+
+
+def cell_in(
+    tile: Tile, region: Region, row: int, column: int, cell_size: int = 2048
+) -> Cell | None:
+    """The cell of `cells_of` in a block of a tile; None where it owns no pixel of the region."""
+    first_row, first_column = _first_pixel(tile)
+    side = SQUARE // PIXEL
+    r0, r1 = _clipped(row * cell_size, cell_size, first_row, side)
+    c0, c1 = _clipped(column * cell_size, cell_size, first_column, side)
+    block = Cell(tile, row, column, r0, c0, r1 - r0, c1 - c0)
+    return _trimmed(block, owned_pixels(block, region))
+
+
+def region_near(tile: Tile, region: Region) -> Region:
+    """The part of a region around a tile: all that its cells need to know of a larger one."""
+    square = (tile.easting, tile.northing, tile.easting + SQUARE, tile.northing + SQUARE)
+    return region.within(*_padded(_lonlat_bounds(square, tile.epsg)))
+
+
+def owned_pixels(cell: Cell, region: Region) -> np.ndarray:
+    """Which pixels of a cell are its tile's own and lie in the region: bool (height, width).
+
+    A pixel counts by its centre: within the tile's square, within the strip of its UTM zone, and
+    in the region. Every place thus belongs to one tile's pixels only.
+    """
+    area = _projected(region.within(*_padded(cell.lonlat_bounds)).geometry, cell.epsg, _CHORD)
+    if area.is_empty:
+        return np.zeros(cell.shape, bool)
+    owned = _in_strip(cell)
+    if not area.covers(shapely.box(*cell.bounds)):
+        inside = rasterize(
+            [(area, 1)], out_shape=cell.shape, transform=cell.transform, fill=0, dtype=np.uint8
+        )
+        owned &= inside.astype(bool)
+    return owned & _in_square(cell)
+
+
+def _in_strip(cell: Cell) -> np.ndarray:
+    """Pixels whose centres lie in the strips of the cell's zone: bool (height, width)."""
+    west, south, east, north = _padded(cell.lonlat_bounds, 0.001)
+    inside = np.zeros(cell.shape, bool)
+    for strip in strips_of(cell.tile.zone):
+        if strip.south >= north or strip.north <= south:
+            continue
+        part = np.ones(cell.shape, bool)
+        if strip.west > west:
+            part &= _east_of(cell, strip.west, south, north)
+        if strip.east < east:
+            part &= ~_east_of(cell, strip.east, south, north)
+        if strip.south > south:
+            part &= _north_of(cell, strip.south, west, east)
+        if strip.north < north:
+            part &= ~_north_of(cell, strip.north, west, east)
+        inside |= part
+    return inside
+
+
+def _east_of(cell: Cell, longitude: float, south: float, north: float) -> np.ndarray:
+    """Pixel centres east of a meridian, which in UTM is a curve: easting by northing.
+
+    Chords of 0.001° stay within 1 mm of it.
+    """
+    latitude = np.arange(south - 0.01, north + 0.011, 0.001)
+    easting, northing = to_utm(cell.epsg).transform(np.full_like(latitude, longitude), latitude)
+    x, y = _centres(cell)
+    return x[None, :] >= np.interp(y, northing, easting)[:, None]
+
+
+def _north_of(cell: Cell, latitude: float, west: float, east: float) -> np.ndarray:
+    """Pixel centres north of a parallel: northing by easting, as `_east_of`."""
+    longitude = np.arange(west - 0.01, east + 0.011, 0.001)
+    easting, northing = to_utm(cell.epsg).transform(longitude, np.full_like(longitude, latitude))
+    x, y = _centres(cell)
+    return y[:, None] >= np.interp(x, easting, northing)[None, :]
+
+
+def _in_square(cell: Cell) -> np.ndarray:
+    """Pixel centres within the tile's 100 km square, broadcastable to (height, width)."""
+    x, y = _centres(cell)
+    across = (x > cell.tile.easting) & (x < cell.tile.easting + SQUARE)
+    down = (y > cell.tile.northing) & (y < cell.tile.northing + SQUARE)
+    return down[:, None] & across[None, :]
+
+
+def _centres(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    left, _, _, top = cell.bounds
+    x = left + PIXEL * (np.arange(cell.width) + 0.5)
+    y = top - PIXEL * (np.arange(cell.height) + 0.5)
+    return x, y
+
+
+def _trimmed(block: Cell, owned: np.ndarray) -> Cell | None:
+    rows, columns = np.flatnonzero(owned.any(axis=1)), np.flatnonzero(owned.any(axis=0))
+    if not len(rows):
+        return None
+    top, left = rows[0] // 2 * 2, columns[0] // 2 * 2
+    bottom, right = rows[-1] // 2 * 2 + 2, columns[-1] // 2 * 2 + 2
+    return Cell(
+        block.tile,
+        block.row,
+        block.column,
+        block.row_offset + int(top),
+        block.column_offset + int(left),
+        int(bottom - top),
+        int(right - left),
+    )
+
+
+def _first_pixel(tile: Tile) -> tuple[int, int]:
+    """Row and column, in the tile's grid, of the first pixel of its square."""
+    left, top = tile.grid_origin
+    return (top - tile.northing - SQUARE) // PIXEL, (tile.easting - left) // PIXEL
+
+
+def _clipped(start: int, length: int, first: int, side: int) -> tuple[int, int]:
+    return max(start, first), min(start + length, first + side)
+
+
+def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
+    tiles = []
+    for epsg, south, north in ((32700 + zone, strip.south, 0.0), (32600 + zone, 0.0, strip.north)):
+        if strip.south >= north or strip.north <= south:
+            continue
+        part = region.within(strip.west, max(south, strip.south), strip.east, north).geometry
+        if part.is_empty:
+            continue
+        # A generous outline finds the candidates; those it shares little with must own a pixel.
+        area = _projected(part, epsg, 0.1).buffer(200.0)
+        shapely.prepare(area)
+        for easting, northing in squares_in(area.bounds):
+            square = shapely.box(easting, northing, easting + SQUARE, northing + SQUARE)
+            if not area.intersects(square):
+                continue
+            if (epsg >= 32700 and northing >= 10_000_000) or not 1 <= easting // SQUARE <= 8:
+                continue
+            tile = square_tile(epsg, easting, northing)
+            sure = area.intersection(square.buffer(-200.0)).buffer(-200.0).area > _SURE_AREA
+            if sure or cells_of(tile, region):
+                tiles.append(tile)
+    return tiles
+
+
+def _projected(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
+    """A geometry of degrees in UTM metres; edges are straight in degrees, so cut into chords."""
+    if geometry.is_empty:
+        return geometry
+
+    def forward(lonlat: np.ndarray) -> np.ndarray:
+        return np.column_stack(to_utm(epsg).transform(lonlat[:, 0], lonlat[:, 1]))
+
+    projected = shapely.transform(shapely.segmentize(geometry, chord), forward)
+    if not projected.is_valid:
+        projected = polygons_of(shapely.make_valid(projected))
+    shapely.prepare(projected)
+    return projected
+
+
+@lru_cache(maxsize=4096)
+def _lonlat_bounds(
+    bounds: tuple[float, float, float, float], epsg: int
+) -> tuple[float, float, float, float]:
+    # Both coordinates are extreme on the outline; its samples miss less than 0.001 degrees.
+    left, bottom, right, top = bounds
+    outline = shapely.segmentize(shapely.box(left, bottom, right, top), 500.0)
+    x, y = shapely.get_coordinates(outline).T
+    longitude, latitude = to_lonlat(epsg).transform(x, y)
+    longitude = unwrapped(longitude, epsg % 100)
+    return (
+        float(longitude.min()), float(latitude.min()), float(longitude.max()), float(latitude.max())
+    )  # fmt: skip
+
+
+def _padded(
+    bounds: tuple[float, float, float, float], margin: float = _MARGIN
+) -> tuple[float, float, float, float]:
+    west, south, east, north = bounds
+    return (west - margin, south - margin, east + margin, north + margin)

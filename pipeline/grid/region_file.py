@@ -1,0 +1,92 @@
+"""The polygons of a vector file, united, in EPSG:4326."""
+
+import json
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import RegionError
+from pipeline.grid.mgrs import polygons_of
+from pipeline.io.tables import read_features
+
+_FORMS = "Give polygons as GeoJSON, GeoPackage or GeoParquet"
+_SEGMENTS = 256  # parts of a region's width in which an edge is reprojected; keeps curves metric
+
+
+def read_polygons(path: Path) -> BaseGeometry:
+    """All polygons of a GeoJSON, GeoPackage or GeoParquet file as one geometry, EPSG:4326.
+
+    Third dimensions are dropped and edges that are straight in the file's CRS stay so. Raises
+    RegionError for what is unreadable, without CRS, empty, no polygon, or invalid (and where).
+    """
+    frame = _read(path)
+    geometries = shapely.force_2d(frame.geometry.dropna().to_numpy())
+    geometries = geometries[~shapely.is_empty(geometries)]
+    if not len(geometries):
+        raise RegionError(str(path), "the file holds no geometry", "Give at least one polygon")
+    kinds = {geometry.geom_type for geometry in shapely.get_parts(geometries)}
+    if kinds - {"Polygon"}:
+        raise RegionError(
+            str(path),
+            f"it holds {', '.join(sorted(kinds - {'Polygon'}))}, and only polygons have an area",
+            "Keep the polygons, or buffer the points and lines",
+        )
+    if frame.crs is None:
+        raise RegionError(
+            str(path), "the file states no CRS", "Set it, for instance with ogr2ogr -a_srs"
+        )
+    for geometry in geometries:
+        if not np.isfinite(geometry.bounds).all():
+            raise RegionError(str(path), "its coordinates are not finite numbers", "Correct them")
+        if not geometry.is_valid:
+            raise RegionError(
+                str(path),
+                f"a polygon is invalid: {_explained(geometry)}",
+                "Mend it, for instance with QGIS's Fix geometries",
+            )
+    united = shapely.union_all(geometries)
+    if frame.crs.equals("EPSG:4326", ignore_axis_order=True):
+        return united
+    return _reprojected(united, frame, path)
+
+
+def _read(path: Path) -> geopandas.GeoDataFrame:
+    try:
+        return read_features(path, RegionError, _FORMS)
+    except RegionError:
+        if _is_empty_collection(path):
+            raise RegionError(
+                str(path), "the file holds no geometry", "Give at least one polygon"
+            ) from None
+        raise
+
+
+def _is_empty_collection(path: Path) -> bool:
+    if path.suffix.lower() not in (".json", ".geojson"):
+        return False
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("features") == []
+    except (ValueError, AttributeError):
+        return False
+
+
+def _explained(geometry: BaseGeometry) -> str:
+    reason, _, place = shapely.is_valid_reason(geometry).partition("[")
+    return f"{reason} at {place.rstrip(']').replace(' ', ', ')}" if place else reason
+
+
+def _reprojected(geometry: BaseGeometry, frame: geopandas.GeoDataFrame, path: Path) -> BaseGeometry:
+    left, bottom, right, top = geometry.bounds
+    dense = shapely.segmentize(geometry, max(right - left, top - bottom) / _SEGMENTS)
+    degrees = geopandas.GeoSeries([dense], crs=frame.crs).to_crs(4326).iloc[0]
+    for ring in shapely.get_rings(shapely.get_parts(degrees)):
+        if (np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])) > 180).any():
+            raise RegionError(
+                str(path),
+                "it crosses the antimeridian",
+                "Cut it there, or give a bbox with west > east",
+            )
+    return polygons_of(shapely.make_valid(degrees))

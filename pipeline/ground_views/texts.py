@@ -1,0 +1,91 @@
+"""Descriptions of points in words, and their embeddings: what takes the place of photos."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from models.towers.text_tower import TextTower
+from pipeline.errors import DatasetError
+from pipeline.ground_views.table import ground_rows, key_of
+from pipeline.io.tables import read_columns
+
+_AT_ONCE = 65_536  # rows of a part
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """Point by point, in the table's order: `ids`, `texts`, and the keys of what these depict.
+
+    `left_out` counts rows of the table that are not among them, by reason.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    keys: tuple[int, ...]
+    left_out: dict[str, int]
+
+
+def read_pairs(
+    path: Path, id_column: str = "id", text_column: str = "text", class_column: str | None = None
+) -> TextPairs:
+    """The pairs of a CSV, Parquet or vector file; a point may have several rows, each a view.
+
+    Equal texts depict the same; with `class_column`, equal classes do. Rows without a text, and
+    those that repeat both, are left out. Raises DatasetError for a row without an id.
+    """
+    names = [id_column, text_column, *([class_column] if class_column else [])]
+    columns = read_columns(path, names)
+    classes = columns[class_column] if class_column else columns[text_column]
+    ids, texts, keys = [], [], []
+    seen: set[tuple[str, str]] = set()
+    left_out = {"no text": 0, "the same text twice": 0}
+    rows = zip(columns[id_column], columns[text_column], classes, strict=True)
+    for row, (name, text, depicts) in enumerate(rows, 1):
+        if name is None:
+            raise DatasetError(
+                str(path), f"row {row} has no {id_column}", "Name the point in every row"
+            )
+        if text is None or (name, text) in seen:
+            left_out["no text" if text is None else "the same text twice"] += 1
+            continue
+        seen.add((name, text))
+        ids.append(name)
+        texts.append(text)
+        keys.append(key_of(depicts))
+    if not ids:
+        raise DatasetError(str(path), f"no row has a {text_column}", "Describe one or more points")
+    found = {reason: count for reason, count in left_out.items() if count}
+    return TextPairs(tuple(ids), tuple(texts), tuple(keys), found)
+
+
+def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:
+    """The rows of a ground table, in parts; each text is embedded once.
+
+    A point's views are numbered from 0.
+    """
+    distinct = list(dict.fromkeys(pairs.texts))
+    place = {text: number for number, text in enumerate(distinct)}
+    embeddings = tower.embed(distinct).astype(np.float16)
+    views = _numbered(pairs.ids)
+    for start in range(0, len(pairs.ids), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        texts = pairs.texts[part]
+        yield ground_rows(
+            pairs.ids[part],
+            views[part],
+            embeddings[[place[text] for text in texts]],
+            pairs.keys[part],
+            texts,
+        )
+
+
+def _numbered(ids: Sequence[str]) -> list[str]:
+    counts: dict[str, int] = {}
+    views = []
+    for name in ids:
+        views.append(str(counts.get(name, 0)))
+        counts[name] = counts.get(name, 0) + 1
+    return views

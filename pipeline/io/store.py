@@ -1,0 +1,230 @@
+"""Where a run's files live: a folder or an `s3://` prefix, written atomically."""
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from models.durable_files import sync_folder, write_durably
+from pipeline.errors import OutputError, OutputUnwritable
+
+_AT_ONCE = 16
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def public_url(href: str) -> str:
+    """The href without user names, passwords and query string: what a log or an error may show."""
+    if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
+        return public_text(href).partition("?")[0]
+    parts = urlsplit(href)
+    if parts.scheme in ("", "file") or (len(parts.scheme) == 1):  # a path, perhaps C:\…
+        return href
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def public_text(text: str) -> str:
+    """The text with `public_url` applied to every URL in it."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: public_url(url[0]), text)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder (`root` is a path) or an object store's prefix (`root` is `s3://bucket/prefix`).
+
+    Keys are relative, with "/". A write is seen whole or not at all: in a folder the file is
+    written beside its place, flushed to disk and renamed; on object storage it is one put.
+    Credentials, region and `AWS_ENDPOINT_URL` come from the environment, as AWS's tools take them.
+    """
+
+    root: str
+
+    def __post_init__(self) -> None:
+        if not self.is_remote:
+            object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
+        elif not self.root.startswith("s3://"):
+            raise OutputError(
+                public_url(self.root), "not a place to write to", "Give a folder or s3://bucket/…"
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the root is a URL of an object store."""
+        return bool(re.match(r"^[a-z][a-z0-9+]+://", self.root))
+
+    @cached_property
+    def _remote(self) -> Any:
+        import fsspec
+
+        # What others write must be seen at once, so no listing is remembered.
+        return fsspec.filesystem("s3", use_listings_cache=False)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        object.__setattr__(self, "root", state["root"])
+
+    def path(self, key: str = "") -> str:
+        """The full path or URL of a key."""
+        return f"{self.root.rstrip('/')}/{key}" if key else self.root
+
+    def exists(self, key: str) -> bool:
+        """Whether a file of this key is there."""
+        with self._explained(key):
+            if not self.is_remote:
+                return Path(self.path(key)).is_file()
+            try:  # fsspec's own `isfile` takes every failure for "no"
+                return bool(self._remote.info(self.path(key))["type"] == "file")
+            except FileNotFoundError:
+                return False
+
+    def is_file(self) -> bool:
+        """Whether the root itself is a file, so that no folder can be there."""
+        with self._explained(""):
+            return not self.is_remote and Path(self.root).is_file()
+
+    def read(self, key: str) -> bytes:
+        """The bytes of a key; raises FileNotFoundError where there is none."""
+        with self._explained(key):
+            if self.is_remote:
+                return bytes(self._remote.cat_file(self.path(key)))
+            return Path(self.path(key)).read_bytes()
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(key, bytes) of each key, in order; keys that vanish meanwhile are left out.
+
+        From object storage several are under way at once.
+        """
+        wanted = list(keys)
+        with ThreadPoolExecutor(_AT_ONCE if self.is_remote else 1) as pool:
+            for key, content in zip(wanted, pool.map(self._read_if_there, wanted), strict=True):
+                if content is not None:
+                    yield key, content
+
+    def _read_if_there(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put the bytes under the key, whole or not at all.
+
+        Raises OutputUnwritable where the storage refuses (full, read-only, no permission).
+        """
+        with self._explained(key):
+            try:
+                if self.is_remote:
+                    self._remote.pipe_file(self.path(key), content)
+                else:
+                    _write_file(Path(self.path(key)), content)
+            except FileNotFoundError as error:
+                missing = "bucket" if self.is_remote else "folder"
+                raise OSError(f"the {missing} does not exist") from error
+            except NotADirectoryError as error:
+                raise OSError(str(error.strerror)) from error
+
+    def remove(self, key: str) -> None:
+        """Remove a key; nothing happens where there is none."""
+        with self._explained(key):
+            if not self.is_remote:
+                Path(self.path(key)).unlink(missing_ok=True)
+            elif self.exists(key):
+                self._remote.rm_file(self.path(key))
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys under a prefix (a folder of the store), sorted; temporary files are left out."""
+        yield from self.sizes(prefix)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Bytes of each key under a prefix, sorted by key; temporary files are left out."""
+        with self._explained(prefix):
+            if self.is_remote:
+                found = self._remote_sizes(prefix)
+            else:
+                root = Path(self.root)
+                found = {
+                    PurePosixPath(file.relative_to(root)).as_posix(): file.stat().st_size
+                    for file in (root / prefix).rglob("*")
+                    if file.is_file()
+                }
+        kept = (key for key in found if not key.rpartition("/")[2].startswith(".part-"))
+        return {key: found[key] for key in sorted(kept)}
+
+    def _remote_sizes(self, prefix: str) -> dict[str, int]:
+        try:
+            listed = self._remote.find(self.path(prefix), detail=True)
+        except FileNotFoundError as error:
+            raise OSError("the bucket does not exist") from error
+        start = len(self._bare(""))
+        return {str(name)[start:]: int(about["size"]) for name, about in listed.items()}
+
+    def gdal_path(self, key: str) -> str:
+        """The name under which GDAL opens a key: the path, or `/vsis3/bucket/…`."""
+        return f"/vsis3/{self._bare(key)}" if self.is_remote else self.path(key)
+
+    def gdal_options(self) -> dict[str, str]:
+        """GDAL's configuration for `gdal_path`: the endpoint that AWS_ENDPOINT_URL names.
+
+        To be given to `rasterio.Env`; GDAL reads keys and region from the environment itself.
+        """
+        options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if self.is_remote else {}
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if self.is_remote and endpoint:
+            parts = urlsplit(endpoint)
+            options |= {
+                "AWS_S3_ENDPOINT": parts.netloc,
+                "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            }
+        return options
+
+    def _bare(self, key: str) -> str:
+        """Bucket, prefix and key without the scheme."""
+        return f"{self.root[5:].rstrip('/')}/{key}"
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Failures of the storage as OutputUnwritable; that nothing is there stays as it is."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not _is_aws(error):
+                raise
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and not self.is_remote else str(error)
+            hint = (
+                "free some space" if number in _FULL else "check that it can be reached and written"
+            )
+            raise OutputUnwritable(
+                f"{public_url(self.path(key))}: {public_text(reason)}. What was made before is "
+                f"kept; {hint} and start again to go on."
+            ) from error
+
+
+def _is_aws(error: Exception) -> bool:
+    """Whether the error is one of botocore's (no credentials, no connection, refused)."""
+    return any(kind.__module__.startswith("botocore") for kind in type(error).__mro__)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".part-{secrets.token_hex(6)}"
+    try:
+        write_durably(part, content)
+        part.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,116 @@
+"""Files of tables and of features, read as a user wrote them.
+
+Columns of texts from a file, whatever kind of table it is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+
+from models.errors import UserError
+from pipeline.errors import DatasetError
+
+PARQUET = (".parquet", ".geoparquet", ".pq")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+"""What stands between the cells of a text table, by the file's suffix."""
+
+
+def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """All columns of a file of `SEPARATORS`, as texts; its first rows, or all. Raises as pandas."""
+    # Texts stay as they are written: 007 is no 7, and NA is a country's code.
+    return pd.read_csv(
+        path, sep=SEPARATORS[path.suffix.lower()], dtype=str, keep_default_na=False,
+        na_values=[""], encoding="utf-8-sig", nrows=rows,
+    )  # fmt: skip
+
+
+def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
+    """The features of GeoParquet or a vector file of one layer, in the CRS that they are in.
+
+    Raises `error`, with this remedy, for what is unreadable or holds no geometry.
+    """
+    try:
+        if path.suffix.lower() in PARQUET:
+            return geopandas.read_parquet(path)
+        layers = pyogrio.list_layers(path)
+        frame = geopandas.read_file(path) if len(layers) <= 1 else None
+    except Exception as failure:  # each driver has errors of its own
+        raise error(
+            str(path), f"not readable as a vector file ({reason_of(failure)})", remedy
+        ) from failure
+    if frame is None:
+        raise error(
+            str(path),
+            f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
+            "Save the one that is meant in a file of its own",
+        )
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise error(str(path), "the file holds no geometry", remedy)
+    return frame
+
+
+def cell_text(value: Any) -> str | None:
+    """A table's cell as text: whole numbers without a point, None where nothing is written."""
+    if value is None or value is pd.NA or value != value:  # NaN, NaT
+        return None
+    if isinstance(value, float) and value.is_integer():  # NumPy's float64 is one
+        value = int(value)
+    return str(value).strip() or None
+
+
+def reason_of(failure: Exception) -> str:
+    """The first line of what a library says, or the kind of its error."""
+    return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
+
+
+_FORMS = "Give CSV with a header, Parquet, or a vector file, whose attributes are taken"
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str | None]]:
+    """Columns of a CSV, TSV, Parquet or vector file as texts, by name; None where none is written.
+
+    Whole numbers are written without a point, texts without spaces around them. Raises DatasetError
+    for what is unreadable, for columns that are not there, and where there is no row.
+    """
+    frame = _frame(path)
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise DatasetError(
+            str(path),
+            f"it has no column {' and no column '.join(absent)}; its columns are "
+            f"{', '.join(map(str, frame.columns))}",
+            "Name columns that are there",
+        )
+    if not len(frame):
+        raise DatasetError(str(path), "it has no row", "Give one or more")
+    return {name: [cell_text(value) for value in frame[name]] for name in names}
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Whether a file has a column. Raises DatasetError for what is unreadable."""
+    return name in _frame(path, rows=0).columns
+
+
+def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
+    if not path.is_file():
+        raise DatasetError(str(path), "there is no such file", _FORMS)
+    suffix = path.suffix.lower()
+    try:
+        if suffix in SEPARATORS:
+            return read_text_table(path, rows)
+        if suffix in PARQUET:
+            schema = pq.read_schema(path)
+            plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
+            return pq.read_table(path, columns=plain).to_pandas(ignore_metadata=True)
+        found: pd.DataFrame = pyogrio.read_dataframe(path, read_geometry=False)
+        return found
+    except Exception as error:  # each driver has errors of its own
+        raise DatasetError(
+            str(path), f"not readable as a table ({reason_of(error)})", _FORMS
+        ) from error

@@ -1,0 +1,150 @@
+"""One cell, whole: the Dask tasks that lead from its items to its committed files.
+
+A month without observations is filled by the median of all the year's dates, so a task reads
+one band's whole year in one source block rather than one month of every band. That is about
+130 MB at 60 dates, whatever the cell's size; each source block is decoded once; and bands of
+20 m are composited at 20 m. Geometric medians need all bands of a date at once: there a task
+reads a month in a block of 2048 pixels, and gaps are filled from the months. Tasks are plain
+functions from arrays to arrays, so that workers with and without a GPU can share a cell.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import dask
+import numpy as np
+from dask.delayed import Delayed, delayed
+
+from pipeline.catalog.item import Item
+from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
+from pipeline.mapping.encode_block import BlockMap, SeriesNotes, map_block
+from pipeline.mapping.prepare import Run
+from pipeline.mapping.reclassify_cell import answer_cell
+from pipeline.mapping.top_k import write_ranked
+from pipeline.observations.clear_mask import ClearMask
+from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
+from pipeline.observations.monthly_median import MONTHS
+from pipeline.observations.read_band import read_clear, read_series
+from pipeline.observations.read_month import read_month, series_of_months
+from pipeline.product.cell_report import CellReport, Observed
+from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
+from pipeline.raster.read_errors import Fault
+
+_STRIP = 256  # rows
+
+
+def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
+    """The lazy work of a cell; computing it commits the cell and gives its CellReport.
+
+    `items` are those of the cell's tile, by time; those that do not reach into it are left out.
+    With `gpu`, encoding is kept for workers that offer the resource "GPU". Where the run takes
+    another's embeddings, there is nothing to read and encode.
+    """
+    if run.settings.embeddings is not None:
+        return delayed(answer_cell)(cell, delayed(run, traverse=False))
+    bands = run.card.preprocessing.bands
+    chosen = tuple(substituted(reaching(items, cell), run.settings.reading.substitute))
+    shared_items = delayed(chosen, traverse=False)
+    # A continent's outline is left out of what travels to the workers.
+    run = replace(run, region=region_near(cell.tile, run.region))
+    shared_run = delayed(run, traverse=False)
+    settings = run.reader_settings
+    clear = delayed(read_clear)(shared_items, cell, run.masking, settings)
+    owned = delayed(owned_pixels)(cell, run.region)
+
+    def medians(block: Block, of_20m: bool) -> dict[str, Delayed]:
+        return {
+            band: delayed(read_series)(shared_items, band, cell, block, clear, settings)
+            for band in bands
+            if (band_resolution(chosen, band) > PIXEL) == of_20m
+        }
+
+    def geometric_medians(block: Block) -> dict[str, Delayed]:
+        months = [
+            delayed(read_month)(shared_items, bands, cell, block, clear, month, settings)
+            for month in range(MONTHS)
+        ]
+        series = delayed(series_of_months, nout=len(bands))(*months)
+        return dict(zip(bands, series, strict=True))
+
+    geometric = run.settings.reading.composite == "geometric-median"
+    around = {
+        block: geometric_medians(block) if geometric else medians(block, True)
+        for block in block_windows(cell, 2 * SOURCE_BLOCK)
+    }
+    maps = []
+    for block in block_windows(cell, SOURCE_BLOCK):
+        outer, coarse = next((b, parts) for b, parts in around.items() if _contains(b, block))
+        fine = {} if geometric else medians(block, False)
+        parts = [fine.get(band, coarse.get(band)) for band in bands]
+        places = [block if band in fine else outer for band in bands]
+        with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
+            # Each part an argument of its own: a list of them would all be annotated, too.
+            maps += [
+                delayed(map_block)(piece, places, owned, cell, shared_run, *parts)
+                for piece in ([block] if gpu else _strips(block))
+            ]
+    return delayed(commit)(cell, shared_run, clear, *maps)
+
+
+def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
+    """Put the blocks together and write the cell's files; its item comes last."""
+    ranks = (run.settings.top_k, *cell.shape)
+    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
+    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
+    notes: dict[str, SeriesNotes] = {}
+    for part in maps:
+        place = (slice(None), *part.block.slices())
+        classes[place], confidence[place] = part.classes, part.confidence
+        notes |= part.read
+    faults = [*clear.faults, *(fault for note in notes.values() for fault in note.faults)]
+    seconds = {
+        "read": clear.read_seconds + sum(note.read_seconds for note in notes.values()),
+        "composite": sum(note.composite_seconds for note in notes.values()),
+        "encode": sum(part.seconds["encode"] for part in maps),
+        "classify": sum(part.seconds["classify"] for part in maps),
+    }
+    return commit_cell(
+        run.store,
+        run.manifest,
+        cell,
+        classes[0],
+        confidence[0],
+        run.vocabulary,
+        seconds=seconds,
+        observed=Observed(
+            counts=clear.monthly_counts,
+            resolution=clear.resolution,
+            shown=clear.acquisitions,
+            read=clear.clear_acquisitions,
+            retries=clear.retries + sum(note.retries for note in notes.values()),
+        ),
+        faults=_unique(faults),
+        kept=[
+            *(part.kept for part in maps if part.kept is not None),
+            *write_ranked(run, cell, classes, confidence),
+        ],
+    )
+
+
+def _strips(block: Block) -> list[Block]:
+    """Parts of a block that threads encode side by side: a small cell is one block."""
+    return [
+        replace(block, row=row, height=min(_STRIP, block.row + block.height - row))
+        for row in range(block.row, block.row + block.height, _STRIP)
+    ]
+
+
+def _contains(outer: Block, inner: Block) -> bool:
+    return (
+        outer.row <= inner.row < outer.row + outer.height
+        and outer.column <= inner.column < outer.column + outer.width
+    )
+
+
+def _unique(faults: Iterable[Fault]) -> list[dict[str, str]]:
+    """A raster that failed in several blocks is one fault."""
+    return [
+        {"asset": fault.asset, "band": fault.band, "reason": fault.reason}
+        for fault in dict.fromkeys(faults)
+    ]

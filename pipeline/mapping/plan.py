@@ -1,0 +1,294 @@
+"""What a run will read, compute and write, known and looked at before it runs."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import Geod
+from shapely.geometry.base import BaseGeometry
+
+from models.encoder.checkpoint import Checkpoint
+from pipeline import layout
+from pipeline.catalog.item import Item
+from pipeline.errors import CatalogError, OutputError, RegionError
+from pipeline.grid.cells import PIXEL, Cell, Tile, cells_of, owned_pixels, region_near, tiles_of
+from pipeline.grid.footprint import footprint
+from pipeline.grid.region import Region
+from pipeline.io.store import Store, public_url
+from pipeline.mapping.cost_estimate import (
+    TYPICAL,
+    Rates,
+    item_bytes,
+    item_values,
+    measured_encode_rate,
+    memory_warning,
+    output_bytes,
+    run_seconds,
+    worker_memory,
+)
+from pipeline.mapping.plan_geojson import (
+    CellPlan,
+    TilePlan,
+    cell_feature,
+    cell_of,
+    feature_collection,
+    tile_feature,
+)
+from pipeline.settings.map import MapSettings
+
+CELLS = f"{layout.PLAN_FOLDER}cells.geojson"
+TILES = f"{layout.PLAN_FOLDER}tiles.geojson"
+PLAN = f"{layout.PLAN_FOLDER}plan.json"
+
+_ELLIPSOID = Geod(ellps="WGS84")
+_SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges lie that loosely
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's tiles and cells and what it takes: bytes, seconds (fastest, slowest), memory.
+
+    `encode_rate` is pixels a second, None where embeddings are there already. `refused` says of
+    each item that cannot be used why; these are left out.
+    """
+
+    tiles: tuple[TilePlan, ...]
+    output_bytes: float
+    seconds: tuple[float, float]
+    encode_rate: float | None
+    worker_memory: float
+    memory_warning: str | None = None
+    refused: tuple[CatalogError, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, tile by tile."""
+        return tuple(cell.cell for tile in self.tiles for cell in tile.cells)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of 10 m that will be mapped."""
+        return sum(cell.pixels for tile in self.tiles for cell in tile.cells)
+
+    @property
+    def bytes_to_read(self) -> float:
+        """Bytes of source rasters."""
+        return sum(tile.bytes_to_read for tile in self.tiles)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before the run: scarce memory, items that are left out, and
+        ground and months without observations.
+        """
+        found = [self.memory_warning] if self.memory_warning else []
+        if self.refused:
+            found.append(
+                f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
+                f"for one {self.refused[0].given}: {self.refused[0].problem}"
+            )
+        uncovered = sum(tile.uncovered for tile in self.tiles)
+        if uncovered >= 1e4:
+            share = uncovered / (self.pixels * PIXEL**2)
+            names = _listed([t.tile.name for t in self.tiles if t.uncovered >= 1e4])
+            found.append(
+                f"no item lies on {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
+                f"{names}): these pixels will be nodata"
+            )
+        gaps = [t.tile.name for t in self.tiles if t.items and 0 in t.acquisitions]
+        if gaps:
+            found.append(
+                f"tiles {_listed(gaps)} have months without any acquisition: these take the "
+                "median of the year"
+            )
+        return tuple(found)
+
+    def summary(self) -> str:
+        """The plan in a few lines of text."""
+        items = sum(tile.items for tile in self.tiles)
+        by_month = np.array([tile.acquisitions for tile in self.tiles]).mean(axis=0)
+        months = " ".join(f"{count:.0f}" for count in by_month)
+        how = "embeddings are there already"
+        if self.encode_rate is not None:
+            how = f"the encoder does {self.encode_rate:,.0f} pixels a second here"
+        lines = [
+            f"tiles          {len(self.tiles)}: {_listed([t.tile.name for t in self.tiles])}",
+            f"cells          {len(self.cells)}",
+            f"items          {items}",
+            f"acquisitions   {months} (January to December, mean of tiles)",
+            f"pixels         {self.pixels:,} ({self.pixels * PIXEL**2 / 1e6:,.1f} km²)",
+            f"to read        about {_bytes(self.bytes_to_read)}",
+            f"output         about {_bytes(self.output_bytes)}",
+            f"time           {_time(self.seconds[0])} to {_time(self.seconds[1])}; {how}",
+            f"worker memory  about {_bytes(self.worker_memory)}",
+        ]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def write(self, store: Store) -> None:
+        """Write `plan/plan.json`, and `plan/tiles.geojson` and `cells.geojson` (EPSG:4326).
+
+        Raises OutputUnwritable where the storage refuses.
+        """
+        cells = [cell for tile in self.tiles for cell in tile.cells]
+        _write(store, TILES, feature_collection([tile_feature(tile) for tile in self.tiles]))
+        _write(store, CELLS, feature_collection([cell_feature(cell) for cell in cells]))
+        numbers = {
+            "tiles": len(self.tiles),
+            "cells": len(self.cells),
+            "items": sum(tile.items for tile in self.tiles),
+            "pixels": self.pixels,
+            "bytes_to_read": round(self.bytes_to_read),
+            "output_bytes": round(self.output_bytes),
+            "seconds": [round(value, 1) for value in self.seconds],
+            "encoded_pixels_per_second": self.encode_rate and round(self.encode_rate),
+            "worker_memory_bytes": round(self.worker_memory),
+            "warnings": list(self.warnings),
+        }
+        _write(store, PLAN, numbers)
+
+
+def make_plan(
+    settings: MapSettings,
+    region: Region,
+    items: Sequence[Item],
+    checkpoint: Checkpoint,
+    *,
+    refused: Sequence[CatalogError] = (),
+    encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
+    rates: Rates = TYPICAL,
+) -> Plan:
+    """The plan of a run over frozen items (duplicates resolved).
+
+    `refused` are the items of the search that are left out. `encode_rate` tells the pixels a
+    second that are encoded; by default it is measured here. Raises RegionError for a region that
+    holds no pixel's centre.
+    """
+    bands = checkpoint.card.preprocessing.bands
+    of_tile: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        of_tile[item.tile].append(item)
+    tiles = tuple(
+        _planned(tile, region, of_tile[tile.name], _read_bands(bands, settings), settings)
+        for tile in tiles_of(region)
+    )
+    if not tiles:
+        raise RegionError(
+            region.source, "the region is smaller than a pixel", "Give one of at least 10 × 10 m"
+        )
+    pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
+    rate = None if settings.embeddings else encode_rate(checkpoint)
+    if settings.embeddings:
+        tiles = tuple(_asked(tile, checkpoint, settings.embeddings) for tile in tiles)
+    values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
+    largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
+    dates = max(cell.items for tile in tiles for cell in tile.cells)
+    example = next(iter(items), None)
+    assets = [example.assets[band] for band in bands if band in example.assets] if example else []
+    memory = worker_memory(largest.cell, dates, assets, checkpoint, settings)
+    return Plan(
+        tiles=tiles,
+        output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
+        seconds=run_seconds(pixels, values, remote, rate or rates.asked, settings, rates),
+        encode_rate=rate,
+        worker_memory=memory,
+        memory_warning=memory_warning(memory, settings),
+        refused=tuple(refused),
+    )
+
+
+def read_cells(store: Store) -> list[Cell]:
+    """The cells of a plan that was written; raises OutputError where there is none."""
+    try:
+        features = json.loads(store.read(CELLS))["features"]
+        return [cell_of(feature["properties"]) for feature in features]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise OutputError(
+            public_url(store.path(CELLS)), "the run's folder has no plan", "Run `timesen plan`"
+        ) from None
+
+
+def _read_bands(bands: Sequence[str], settings: MapSettings) -> tuple[str, ...]:
+    """The bands and those that may stand for them; an item's assets tell which it has."""
+    return tuple(dict.fromkeys([*bands, *settings.reading.substitute.values()]))
+
+
+def _planned(
+    tile: Tile, region: Region, items: Sequence[Item], bands: Sequence[str], settings: MapSettings
+) -> TilePlan:
+    near = region_near(tile, region)
+    cells = cells_of(tile, near, settings.cell_size)
+    grounds = np.array([_ground(item, tile) for item in items], dtype=object)
+    outlines = np.array([shapely.geometry.shape(footprint(c.bounds, c.epsg)[0]) for c in cells])
+    reaches = shapely.intersects(outlines[:, None], grounds[None, :]).astype(bool)
+    areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
+    area_of_item = areas @ reaches
+    overpasses = {(item.datetime.month, item.acquisition) for item in items}
+    by_month = [sum(m == month for m, _ in overpasses) for month in range(1, 13)]
+    most = settings.reading.most_a_month
+    shares = [min(1.0, most / by_month[i.datetime.month - 1]) if most else 1.0 for i in items]
+    work = list(zip(items, area_of_item, shares, strict=True))
+    read = [item_bytes(item, bands, area, share) for item, area, share in work]
+    return TilePlan(
+        tile=tile,
+        cells=tuple(
+            CellPlan(cell, int(owned_pixels(cell, near).sum()), int(count))
+            for cell, count in zip(cells, reaches.sum(axis=1), strict=True)
+        ),
+        items=len(items),
+        acquisitions=tuple(by_month),
+        bytes_to_read=sum(read),
+        remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
+        values=sum(item_values(item, bands, area, share) for item, area, share in work),
+        uncovered=_uncovered(tile, region, grounds),
+    )
+
+
+def _asked(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
+    """A tile of which another run kept the embeddings: these are all that is read."""
+    stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
+    remote = stored if "://" in source else 0.0
+    return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
+
+
+def _ground(item: Item, tile: Tile) -> BaseGeometry:
+    return tile.owned if item.footprint is None else item.footprint
+
+
+def _is_remote(item: Item) -> bool:
+    return any("://" in asset.href for asset in list(item.assets.values())[:1])
+
+
+def _uncovered(tile: Tile, region: Region, grounds: np.ndarray) -> float:
+    """Area (m²) of what a tile owns of the region, outside all footprints."""
+    wanted = shapely.intersection(tile.owned, region.geometry)
+    if len(grounds):
+        covered = shapely.union_all(grounds).buffer(_SLACK)
+        wanted = shapely.difference(wanted, covered)
+    return abs(float(_ELLIPSOID.geometry_area_perimeter(wanted)[0])) if wanted.area else 0.0
+
+
+def _write(store: Store, key: str, document: dict[str, Any]) -> None:
+    store.write(key, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def _time(seconds: float) -> str:
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(seconds / size, 1):.0f} {unit}"
+    return f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,35 @@
+"""A run's finished cells → what a person opens: collection, mosaic, styles, preview, report."""
+
+from pipeline.mapping.prepare import PreparedRun
+from pipeline.product.cell_report import class_hectares
+from pipeline.product.ledger import finished_items, write_collection
+from pipeline.product.mosaic import write_mosaics
+from pipeline.product.preview import write_preview
+from pipeline.product.qgis_styles import write_styles
+from pipeline.product.report import Summary, summarise, write_report
+
+
+def publish(prepared: PreparedRun) -> Summary:
+    """Write what covers the whole run, from the cells that are finished so far.
+
+    Everything is made anew from the cells' items, so it can be repeated at any time, also while
+    cells are missing. Gives the run in numbers. Raises OutputUnwritable.
+    """
+    run = prepared.run
+    items = finished_items(run.store, run.manifest.fingerprint)
+    if items:
+        write_collection(run.store, run.manifest, items, run.vocabulary)
+        write_styles(run.store, run.vocabulary)
+        write_mosaics(run.store, run.manifest, items, run.vocabulary)
+        write_preview(
+            run.store,
+            run.manifest,
+            run.vocabulary,
+            class_hectares(items),
+            demonstration=run.card.demonstration,
+        )
+    summary = summarise(
+        run.store, run.manifest, items, run.vocabulary, run.card, len(prepared.cells)
+    )
+    write_report(run.store, summary)
+    return summary

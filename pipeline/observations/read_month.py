@@ -1,0 +1,89 @@
+"""What a Dask task does for geometric medians: read all bands of a month in a block."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.catalog.item import Item
+from pipeline.grid.cells import PIXEL, Cell
+from pipeline.observations.clear_mask import ClearMask
+from pipeline.observations.cube import Block, band_resolution
+from pipeline.observations.geometric_median import geometric_median, with_gaps_filled
+from pipeline.observations.monthly_median import MONTHS
+from pipeline.observations.read_band import BandSeries, chosen_in, read_band
+from pipeline.raster.read_errors import Fault
+from pipeline.raster.stackstac_reader import ReaderSettings
+
+
+@dataclass(frozen=True)
+class MonthComposite:
+    """The geometric median of one month in one block: uint16 (band, y, x) at 10 m, 0 = nodata.
+
+    Reflectance × 10000 without offset.
+    """
+
+    spectra: np.ndarray
+    faults: tuple[Fault, ...]
+    read_seconds: float
+    composite_seconds: float
+    retries: int
+
+
+def read_month(
+    items: Sequence[Item],
+    bands: Sequence[str],
+    cell: Cell,
+    block: Block,
+    clear: ClearMask,
+    month: int,
+    settings: ReaderSettings | None = None,
+) -> MonthComposite:
+    """Read all bands of a month's items (0 … 11) in a block and make their geometric median.
+
+    `clear` is the mask of the same items in the whole cell. Bands are held at their own
+    resolution. Raises ReadingError as `pipeline.observations.read_band.read_series` does.
+    """
+    start = time.perf_counter()
+    of_month, mask, chosen = chosen_in(items, clear, block, month)
+    read = [
+        read_band(of_month, band, cell, block, mask, band_resolution(items, band), settings)
+        for band in bands
+    ]
+    done = time.perf_counter()
+    spectra = geometric_median([part.values for part in read], mask, clear.acquisition[chosen])
+    n = block.height // spectra.shape[1]  # no band of 10 m: pixels of 20 m are four alike
+    if n > 1:
+        spectra = spectra.repeat(n, axis=1).repeat(n, axis=2)
+    return MonthComposite(
+        spectra=spectra,
+        faults=tuple(fault for part in read for fault in part.faults),
+        read_seconds=done - start,
+        composite_seconds=time.perf_counter() - done,
+        retries=sum(part.retries for part in read),
+    )
+
+
+def series_of_months(*months: MonthComposite) -> tuple[BandSeries, ...]:
+    """The series of each band from a year's months, in order, gaps filled.
+
+    What is known of their reading is the first band's.
+    """
+    if len(months) != MONTHS:
+        raise ValueError(f"a year has {MONTHS} months, not {len(months)}")
+    start = time.perf_counter()
+    spectra = with_gaps_filled(np.stack([month.spectra for month in months]))
+    filling = time.perf_counter() - start
+    first = BandSeries(
+        series=spectra[:, 0],
+        resolution=PIXEL,
+        faults=tuple(fault for month in months for fault in month.faults),
+        read_seconds=sum(month.read_seconds for month in months),
+        composite_seconds=sum(month.composite_seconds for month in months) + filling,
+        retries=sum(month.retries for month in months),
+    )
+    others = [
+        BandSeries(spectra[:, band], PIXEL, (), 0.0, 0.0) for band in range(1, spectra.shape[1])
+    ]
+    return (first, *others)

@@ -1,0 +1,59 @@
+"""The items of a tile and a year in which points lie: searched once, and frozen beside the table.
+
+A continent's points are searched tile by tile and year by year, around their cells only, so that
+no more than a tile's year is held.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import shapely
+
+from pipeline.catalog.description import describe
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.normalise import require_bands
+from pipeline.catalog.search import search
+from pipeline.errors import CatalogError, RegionError
+from pipeline.grid.mgrs import wrapped
+from pipeline.grid.region import Region
+from pipeline.io.store import Store, public_url
+from pipeline.point_series.point_groups import PointGroup
+from pipeline.point_series.table_writer import ITEMS
+from pipeline.settings.map import SearchSettings
+from pipeline.settings.sections import CatalogSettings
+
+
+def season_items(
+    store: Store,
+    catalog: CatalogSettings,
+    first_month: int,
+    groups: Sequence[PointGroup],
+    bands: Sequence[str],
+    substitute: Mapping[str, str],
+) -> list[Item] | str:
+    """The items of the groups' tile in the twelve months of their year; or why there are none.
+
+    All of a tile and year must be given when they are searched first: later calls take what was
+    frozen then. Raises CatalogError where items lack a band, CatalogUnavailable where the catalogue
+    does not answer, OutputUnwritable.
+    """
+    description = describe(catalog.url, catalog.collection)
+    tile, year, season = groups[0].tile, groups[0].year, groups[0].season
+    key = f"{ITEMS}{season}.parquet"
+    if not store.exists(key):
+        boxes = [shapely.box(*group.cell().lonlat_bounds) for group in groups]
+        region = Region(wrapped(shapely.union_all(boxes)), f"the points in {season}")
+        settings = SearchSettings(
+            region=region.source, year=year, first_month=first_month, catalog=catalog
+        )
+        try:
+            found = search(region, settings)
+        except (RegionError, CatalogError) as error:
+            return f"no acquisitions: {error.problem}"
+        store.write(key, freeze(found.items, description))
+    items = thaw(store.read(key), public_url(store.path(key)), description.conventions)
+    of_tile = [item for item in items if item.tile == tile.name]
+    if not of_tile:
+        return f"no acquisitions: the catalogue has none of tile {tile.name}"
+    require_bands(of_tile, bands, substitute)
+    return of_tile

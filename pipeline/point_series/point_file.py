@@ -1,0 +1,96 @@
+"""Files of points, read as a table with lon and lat in degrees of WGS 84."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from models.errors import UserError
+from pipeline.io.tables import PARQUET, SEPARATORS, read_features, read_text_table, reason_of
+
+_AXES = {
+    "lon": ("lon", "longitude", "long", "lng"),
+    "lat": ("lat", "latitude"),
+}
+_FORMS = "Give a vector file of points, GeoParquet, or a CSV file with columns lon and lat"
+
+
+class PointsError(UserError):
+    """Points that cannot be used: unreadable, without id, year or place, or contradictory."""
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """All rows and columns of a file, and `lon` and `lat`, float64 degrees of WGS 84.
+
+    Vector files and GeoParquet are reprojected from the CRS that they state; tables (CSV, Parquet)
+    have columns of degrees. Both are NaN where a row has no place. Raises PointsError for what is
+    unreadable, without CRS, or no points.
+    """
+    if not path.is_file():
+        raise PointsError(str(path), "there is no such file", _FORMS)
+    suffix = path.suffix.lower()
+    try:
+        if suffix in SEPARATORS:
+            frame = read_text_table(path)
+        elif suffix in PARQUET and b"geo" not in (pq.read_schema(path).metadata or {}):
+            frame = pq.read_table(path).to_pandas()
+        else:
+            return _of_geometries(read_features(path, PointsError, _FORMS), path)
+    except (OSError, ValueError, pa.ArrowException, pd.errors.ParserError) as error:
+        raise PointsError(
+            str(path), f"not readable as a table ({reason_of(error)})", _FORMS
+        ) from error
+    return _of_columns(frame, path)
+
+
+def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
+    geometries = frame.geometry
+    there = ~(geometries.isna() | geometries.is_empty)
+    kinds = set(geometries[there].geom_type) - {"Point"}
+    if kinds:
+        raise PointsError(
+            str(path),
+            f"it holds {', '.join(sorted(kinds))}, and a series is that of a point",
+            "Give points, for instance those that lie in the areas",
+        )
+    if frame.crs is None:
+        raise PointsError(
+            str(path), "the file states no CRS", "Set it, for instance with ogr2ogr -a_srs"
+        )
+    degrees = geometries.to_crs(4326)
+    columns: dict[str, Any] = {"lon": shapely.get_x(degrees), "lat": shapely.get_y(degrees)}
+    table = pd.DataFrame(frame.drop(columns=geometries.name))
+    # Columns of these names would say again, and perhaps otherwise, where the points lie.
+    return table.drop(columns=[*columns], errors="ignore").assign(**columns)
+
+
+def _of_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    names = {str(name).strip().lower(): name for name in frame.columns}
+    found = {axis: next((names[n] for n in of if n in names), None) for axis, of in _AXES.items()}
+    missing = [axis for axis, name in found.items() if name is None]
+    if missing:
+        raise PointsError(
+            str(path),
+            f"it has no column {' and no column '.join(missing)}; its columns are "
+            f"{', '.join(map(str, frame.columns))}",
+            "Give degrees of WGS 84 in columns lon and lat, or a vector file",
+        )
+    degrees = {axis: _numbers(frame[name], str(name), path) for axis, name in found.items()}
+    return frame.drop(columns=[name for name in found.values() if name]).assign(**degrees)
+
+
+def _numbers(values: pd.Series, name: str, path: Path) -> np.ndarray:
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = numbers.isna() & values.notna()
+    if wrong.any():
+        raise PointsError(
+            str(path),
+            f"{int(wrong.sum())} values of {name} are no numbers, for one {values[wrong].iloc[0]}",
+            "Write decimal degrees",
+        )
+    return numbers.to_numpy(np.float64)

@@ -1,0 +1,268 @@
+"""The monthly series of points in a cell, gaps left as they are: read as a map of the cell is.
+
+The parts are those of mapping (`pipeline.observations.read_band`,
+`pipeline.observations.monthly_median`): the cell's scene
+classification says which acquisitions are read, and only where a point is clear are bands read,
+each source block once for all points in it. What differs is that only the points' pixels are
+composited, and that a month without a clear observation stays 0.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from pipeline.catalog.item import Item
+from pipeline.errors import ReadingError
+from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
+from pipeline.observations.clear_mask import ClearMask, Masking
+from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
+from pipeline.observations.geometric_median import geometric_median
+from pipeline.observations.monthly_median import MONTHS, monthly_medians
+from pipeline.observations.read_band import BandValues, chosen_in, read_band, read_clear
+from pipeline.raster.read_errors import Fault
+from pipeline.raster.stackstac_reader import ReaderSettings
+
+_AT_ONCE = 3
+"""Bands of a cell that are read at once."""
+_DATES = 16
+"""Rasters of a band that are held at once: 2 MB each, where points lie all over a block."""
+
+
+@dataclass(frozen=True)
+class PointReading:
+    """How points are read: as a mapping run with these settings reads its cells."""
+
+    bands: tuple[str, ...]
+    masking: Masking
+    reader: ReaderSettings
+    composite: str
+    substitute: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PointSeries:
+    """The series of points, reflectance × 10000 without offset, 0 = no clear observation.
+
+    `series` is uint16 (n, 12, band), January to December; `clear` uint16 (n, 12) counts the clear
+    acquisitions that were read; `acquisitions` counts those that show anything of the cell.
+    """
+
+    series: np.ndarray
+    clear: np.ndarray
+    acquisitions: int
+    faults: tuple[Fault, ...] = ()
+    retries: int = 0
+    seconds: float = 0.0
+
+
+def read_point_series(
+    cell: Cell, rows: np.ndarray, columns: np.ndarray, items: Sequence[Item], reading: PointReading
+) -> PointSeries:
+    """The series at pixels of a cell: `rows` and `columns` are int (n,), pixels of 10 m of it.
+
+    `items` are those of the cell's tile, by time. Raises ReadingError where mapping the cell would.
+    """
+    start = time.perf_counter()
+    items = substituted(reaching(items, cell), dict(reading.substitute))
+    series = np.zeros((len(rows), MONTHS, len(reading.bands)), np.uint16)
+    if not items:
+        return PointSeries(series, np.zeros((len(rows), MONTHS), np.uint16), 0)
+    clear = read_clear(items, cell, reading.masking, reading.reader)
+    job = _Job(cell, items, clear, reading)
+    composite = job.months if reading.composite == "geometric-median" else job.medians
+    faults, retries = list(clear.faults), clear.retries
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        for part in pool.map(lambda begin: begin(), composite(rows, columns)):
+            series[part.points[:, None], part.months, part.bands] = part.values
+            faults += part.faults
+            retries += part.retries
+    finally:  # where one failed, the others are not waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+    return PointSeries(
+        series=series,
+        clear=_counts(clear, rows, columns),
+        acquisitions=clear.acquisitions,
+        faults=tuple(dict.fromkeys(faults)),
+        retries=retries,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some of the series: `values` of `points`, at `months` and `bands` (broadcast together)."""
+
+    points: np.ndarray
+    months: np.ndarray | int
+    bands: np.ndarray | int
+    values: np.ndarray
+    faults: tuple[Fault, ...]
+    retries: int
+
+
+_Begin = Callable[[], _Part]
+
+
+@dataclass(frozen=True, eq=False)
+class _At:
+    """Points of a block: their numbers, and the window around their pixels."""
+
+    points: np.ndarray
+    block: Block
+    window: Block
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """What a raster of the window, (k, y, x), holds at the points: (k, 1, n)."""
+        ratio = self.window.height // values.shape[1]
+        found: np.ndarray = values[:, self.rows // ratio, self.columns // ratio]
+        return found[:, None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    cell: Cell
+    items: Sequence[Item]
+    clear: ClearMask
+    reading: PointReading
+
+    def medians(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
+        """The year of a band in a block, for each of both.
+
+        Bands come one after the other in a block, so that no two that are read at once want the
+        header of the same raster.
+        """
+        resolutions = [band_resolution(self.items, band) for band in self.reading.bands]
+        for size, coarse in ((2 * SOURCE_BLOCK, True), (SOURCE_BLOCK, False)):
+            for at in _blocks(self.cell, rows, columns, size):
+                seen = _seen(self.items, self.clear, at)
+                for index, band in enumerate(self.reading.bands):
+                    if (resolutions[index] > PIXEL) == coarse:
+                        yield partial(self._median, at, seen, band, index)
+
+    def months(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
+        """A month of all bands in a block, for each of both."""
+        for at in _blocks(self.cell, rows, columns, 2 * SOURCE_BLOCK):
+            for month in range(MONTHS):
+                yield partial(self._geometric_median, at, month)
+
+    def _median(self, at: _At, seen: "_Seen", band: str, index: int) -> _Part:
+        resolution = min(band_resolution(self.items, band), self.clear.resolution)
+        read = self._read(at, seen, band, resolution)
+        observed, month = read.values, self.clear.month[seen.chosen]
+        series = monthly_medians(observed, seen.at, month, self.clear.acquisition[seen.chosen])
+        counts = seen.at & (observed > 0)
+        for number in range(MONTHS):  # the composite of mapping fills what is missing; this is not
+            series[number][~counts[month == number].any(axis=0)] = 0
+        return _Part(at.points, np.arange(MONTHS), index, series[:, 0].T, read.faults, read.retries)
+
+    def _geometric_median(self, at: _At, month: int) -> _Part:
+        seen = _seen(self.items, self.clear, at, month)
+        read = [
+            self._read(at, seen, band, band_resolution(self.items, band))
+            for band in self.reading.bands
+        ]
+        spectra = geometric_median(
+            [part.values for part in read], seen.at, self.clear.acquisition[seen.chosen]
+        )
+        return _Part(
+            at.points, month, np.arange(len(read)), spectra[:, 0].T,
+            tuple(fault for part in read for fault in part.faults),
+            sum(part.retries for part in read),
+        )  # fmt: skip
+
+    def _read(self, at: _At, seen: "_Seen", band: str, resolution: int) -> BandValues:
+        """The observations of a band at points: (k, 1, n), a few rasters at once."""
+        parts = [
+            self._read_some(at, seen, slice(start, start + _DATES), band, resolution)
+            for start in range(0, len(seen.chosen), _DATES)
+        ]
+        none = np.zeros((0, 1, len(at.points)), np.uint16)
+        return BandValues(
+            np.concatenate([none, *(part.values for part in parts)]),
+            tuple(fault for part in parts for fault in part.faults),
+            sum(part.retries for part in parts),
+        )
+
+    def _read_some(
+        self, at: _At, seen: "_Seen", some: slice, band: str, resolution: int
+    ) -> BandValues:
+        settings = self.reading.reader
+        try:
+            read = read_band(
+                seen.items[some], band, self.cell, at.window, seen.masks(some), resolution, settings
+            )
+            values = read.values
+        except ReadingError:
+            # Of these few rasters none can be read. Mapping asks for all that are clear anywhere in
+            # the block: whether the fault lies elsewhere is told by them.
+            items, mask, chosen = chosen_in(self.items, self.clear, at.block)
+            read = read_band(items, band, self.cell, at.block, mask, resolution, settings)
+            ratio = at.block.height // read.values.shape[1]
+            top = (at.window.row - at.block.row) // ratio
+            left = (at.window.column - at.block.column) // ratio
+            height, width = at.window.height // ratio, at.window.width // ratio
+            values = read.values[np.isin(chosen, seen.chosen[some])]
+            values = values[:, top : top + height, left : left + width]
+        return BandValues(at.of(values), read.faults, read.retries)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The items that are clear at some point: their numbers, and where they are clear `at` them.
+
+    `mask` holds the window's masks of more items, of which `kept` are these: bands share it.
+    """
+
+    items: Sequence[Item]
+    chosen: np.ndarray
+    at: np.ndarray
+    mask: np.ndarray
+    kept: np.ndarray
+
+    def masks(self, some: slice) -> np.ndarray:
+        """Where some of the items are clear in the window: bool (k, y, x)."""
+        masks: np.ndarray = self.mask[self.kept[some]]
+        return masks
+
+
+def _seen(items: Sequence[Item], clear: ClearMask, at: _At, month: int | None = None) -> _Seen:
+    found, mask, chosen = chosen_in(items, clear, at.window, month)
+    here = at.of(mask)
+    kept = np.flatnonzero(here.any(axis=(1, 2)))
+    return _Seen([found[i] for i in kept.tolist()], chosen[kept], here[kept], mask, kept)
+
+
+def _blocks(cell: Cell, rows: np.ndarray, columns: np.ndarray, size: int) -> Iterator[_At]:
+    """The source blocks of a cell that hold points."""
+    for block in block_windows(cell, size):
+        points = np.flatnonzero(
+            (rows >= block.row)
+            & (rows < block.row + block.height)
+            & (columns >= block.column)
+            & (columns < block.column + block.width)
+        )
+        if not len(points):
+            continue
+        top, left = (int(axis[points].min()) // 2 * 2 for axis in (rows, columns))
+        bottom, right = (int(axis[points].max()) // 2 * 2 + 2 for axis in (rows, columns))
+        window = Block(top, left, bottom - top, right - left)
+        yield _At(points, block, window, rows[points] - top, columns[points] - left)
+
+
+def _counts(clear: ClearMask, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Clear acquisitions of points by month, as `ClearMask.monthly_counts` has them of pixels."""
+    ratio = clear.resolution // PIXEL
+    bits = clear.bits[:, rows // ratio, columns // ratio]
+    planes = np.unpackbits(bits, axis=0, count=len(clear.month), bitorder="little").astype(bool)
+    counts = np.zeros((len(rows), MONTHS), np.uint16)
+    for overpass in np.unique(clear.acquisition):
+        items = np.flatnonzero(clear.acquisition == overpass)
+        counts[:, clear.month[items[0]]] += planes[items].any(axis=0)
+    return counts

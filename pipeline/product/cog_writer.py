@@ -1,0 +1,144 @@
+"""Arrays → Cloud-Optimized GeoTIFFs, made in memory and put into a store whole."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy as gdal_copy
+
+from pipeline.io.store import Store
+
+BLOCK = 512
+"""Rows and columns of a COG's internal tiles; overviews go down to one of them."""
+
+MOST_NAMES = 1024
+"""Values that are named in a raster at most: some 40 kB of text, in every cell."""
+
+Overview = Literal["mode", "nearest", "average"]
+
+
+def write_cog(
+    store: Store,
+    key: str,
+    array: np.ndarray,
+    transform: Affine,
+    epsg: int,
+    nodata: int | None,
+    *,
+    description: str | Sequence[str],
+    colours: Mapping[int, str] | None = None,
+    categories: Mapping[int, str] | None = None,
+    overview: Overview = "nearest",
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write a COG and give its bytes.
+
+    `array` is uint8 or uint16 (y, x), or (band, y, x) with a description a band, on the grid
+    `transform` of EPSG:`epsg`. `colours` (value →
+    "#rrggbb") become a colour table, which TIFF has for uint8 only; `categories` (value → name)
+    go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too; where a value is
+    `MOST_NAMES` or more there is none (`category_names`). Overviews leave nodata out. The same
+    input gives the same bytes. Raises OutputUnwritable.
+    """
+    content = cog_bytes(
+        array,
+        transform,
+        epsg,
+        nodata,
+        description=description,
+        colours=colours,
+        overview=overview,
+        tags=tags,
+    )
+    if categories and category_names(categories):
+        store.write(f"{key}.aux.xml", categories_xml(categories).encode())
+    store.write(key, content)
+    return content
+
+
+def cog_bytes(
+    array: np.ndarray,
+    transform: Affine,
+    epsg: int,
+    nodata: int | None,
+    *,
+    description: str | Sequence[str],
+    colours: Mapping[int, str] | None = None,
+    overview: Overview = "nearest",
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of the COG that `write_cog` writes."""
+    descriptions = [description] if isinstance(description, str) else list(description)
+    bands = array[None] if array.ndim == 2 else array
+    if bands.dtype not in (np.uint8, np.uint16) or bands.ndim != 3:
+        raise ValueError(f"a raster is uint8 or uint16 (y, x), not {array.dtype} {array.shape}")
+    count, rows, columns = bands.shape
+    # Neighbouring class values are not near in meaning: differences only help measurements.
+    predictor = "NO" if overview == "mode" else "STANDARD"
+    with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile() as plain, MemoryFile() as cog:
+        with plain.open(
+            driver="GTiff",
+            width=columns,
+            height=rows,
+            count=count,
+            dtype=array.dtype.name,
+            crs=f"EPSG:{epsg}",
+            transform=transform,
+            nodata=nodata,
+        ) as raster:
+            raster.write(bands)
+            raster.descriptions = descriptions
+            raster.update_tags(**dict(sorted((tags or {}).items())))
+            if colours and array.dtype == np.uint8:
+                raster.write_colormap(1, _colour_table(colours, nodata))
+        gdal_copy(
+            plain.name,
+            cog.name,
+            driver="COG",
+            BLOCKSIZE=BLOCK,
+            COMPRESS="DEFLATE",
+            LEVEL=9,
+            PREDICTOR=predictor,
+            OVERVIEW_RESAMPLING=overview.upper(),
+            OVERVIEW_PREDICTOR=predictor,
+            BIGTIFF="NO",
+        )
+        return bytes(cog.read())
+
+
+def categories_xml(categories: Mapping[int, str]) -> str:
+    """GDAL's sidecar (PAM) that names the values 0 … max of a single band."""
+    return f'<PAMDataset>\n  <PAMRasterBand band="1">\n{category_names(categories)}  \
+</PAMRasterBand>\n</PAMDataset>\n'
+
+
+def category_names(categories: Mapping[int, str]) -> str:
+    """GDAL's `<CategoryNames>` element: one name a value from 0 to the largest, in order.
+
+    It cannot skip values, so where one is `MOST_NAMES` or more it is empty: then the names stand
+    in the layer style (`pipeline.product.qgis_styles`) and in the STAC items' classification only.
+    """
+    if max(categories) >= MOST_NAMES:
+        return ""
+    names = (escape(categories.get(value, "")) for value in range(max(categories) + 1))
+    lines = "".join(f"      <Category>{name}</Category>\n" for name in names)
+    return f"    <CategoryNames>\n{lines}    </CategoryNames>\n"
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue (0 … 255) of "#rrggbb"."""
+    return (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16))
+
+
+def _colour_table(
+    colours: Mapping[int, str], nodata: int | None
+) -> dict[int, tuple[int, int, int, int]]:
+    table = dict.fromkeys(range(256), (0, 0, 0, 0))
+    table |= {value: (*rgb(colour), 255) for value, colour in colours.items()}
+    if nodata is not None:
+        table[nodata] = (0, 0, 0, 0)
+    return table

@@ -1,0 +1,291 @@
+"""A run's folder as its ledger: opening it, committing cells, and what is done or failed."""
+
+import json
+import time
+from calendar import month_name
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from affine import Affine
+
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.errors import OutputError
+from pipeline.grid.cells import PIXEL, Cell
+from pipeline.io.fingerprint import differences, fingerprint
+from pipeline.io.store import Store, public_text, public_url
+from pipeline.layout import (
+    CELLS,
+    CLASS,
+    CLASS_STYLE,
+    COLLECTION,
+    CONFIDENCE,
+    COUNTS,
+    FAILURES,
+    ITEM,
+    PLANNED,
+    RUN,
+    cell_key,
+    failure_key,
+)
+from pipeline.product.cell_report import PREFIX, CellReport, Observed, tally
+from pipeline.product.cog_writer import write_cog
+from pipeline.product.manifest import RunManifest, new_manifest
+from pipeline.product.qgis_styles import class_style
+from pipeline.product.stac import cell_item, collection, raster_tags
+
+__all__ = [
+    "NODATA_CLASS",
+    "NODATA_CONFIDENCE",
+    "CellReport",
+    "Failure",
+    "RunManifest",
+    "commit_cell",
+    "failed_cells",
+    "fingerprint",
+    "finished_cells",
+    "finished_items",
+    "held_run",
+    "open_run",
+    "read_run",
+    "record_failure",
+    "require_replaceable",
+    "write_collection",
+]
+
+NODATA_CLASS = 0
+NODATA_CONFIDENCE = 255
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that failed: `kind` is the error's class, `error` its message without secrets."""
+
+    cell: str
+    tile: str
+    kind: str
+    error: str
+    when: str
+
+
+def held_run(store: Store) -> RunManifest | None:
+    """The run that a folder holds already; None where a run may begin in it.
+
+    Raises OutputError where the folder holds something else, or is a file.
+    """
+    given = public_url(store.root)
+    if store.is_file():
+        raise OutputError(given, "this is a file, not a folder", "Name a new or an empty folder")
+    if store.exists(RUN):
+        return read_run(store)
+    # What is written before `run.json` may be there of a run that was ended while it was planned.
+    strange = next((key for key in store.keys("") if not key.startswith(PLANNED)), None)
+    if strange is not None:
+        raise OutputError(
+            given,
+            f"the folder is not empty and holds no run of timesen (for one, {strange})",
+            "Name a new or an empty folder",
+        )
+    return None
+
+
+def require_replaceable(store: Store, held: RunManifest, what_differs: Sequence[str]) -> None:
+    """Raise OutputError, saying what differs, where cells of the run that is there are begun."""
+    if next(store.keys(CELLS), None) is not None:
+        what = "; ".join(what_differs) or "what its fingerprint is made of"
+        raise OutputError(
+            public_url(store.root),
+            f"it holds another run, whose results would differ ({what})",
+            "Name another folder, or set these back to go on with the run that is there",
+        )
+
+
+def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+    """Begin the run in an empty folder, or go on with the run that is there.
+
+    `parts` is everything that the results depend on (JSON values), `settings` what the user
+    wrote. A run of other parts that has only been planned is replaced. Raises OutputError where
+    cells of one are begun (saying which parts differ), where the folder holds something else than
+    a run, or is a file; OutputUnwritable where it takes no file.
+    """
+    run = held_run(store)
+    if run is None or run.fingerprint != fingerprint(parts):
+        if run is not None:
+            require_replaceable(store, run, differences(run.parts, parts))
+        for key in store.keys(FAILURES):
+            store.remove(key)
+        run = new_manifest(parts, settings)
+    store.write(RUN, run.to_json())  # also when going on: that a folder takes no file shows now
+    return run
+
+
+def read_run(store: Store) -> RunManifest:
+    """The run that a folder holds; raises OutputError where there is none."""
+    given = public_url(store.path(RUN))
+    try:
+        return RunManifest.from_json(store.read(RUN))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OutputError(
+            public_url(store.root), "there is no run here (no run.json)", "Name a run's folder"
+        ) from error
+    except ValueError as error:
+        raise OutputError(
+            given, f"this is no run of timesen ({error})", "Name another folder"
+        ) from error
+
+
+def commit_cell(
+    store: Store,
+    run: RunManifest,
+    cell: Cell,
+    classes: np.ndarray,
+    confidence: np.ndarray,
+    vocabulary: Vocabulary,
+    *,
+    seconds: Mapping[str, float],
+    observed: Observed,
+    faults: Sequence[Mapping[str, str]] = (),
+    kept: Sequence[Mapping[str, Any]] = (),
+) -> CellReport:
+    """Write a cell's rasters, then the item that makes it finished; gives its report.
+
+    `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
+    percent, 255 = nodata; both of the cell's shape. `observed` is what it was made of; its counts
+    are a raster, too. `kept` are the assets of embeddings that lie there already. `seconds` is time
+    by stage so far; the stage "write" is measured here. An earlier failure of the cell is
+    forgotten. Raises OutputUnwritable, and OutputError where the folder is no longer this run's.
+    """
+    began = time.perf_counter()
+    tile = cell.tile.name
+    if read_run(store).fingerprint != run.fingerprint:
+        raise OutputError(
+            public_url(store.root),
+            "another run began in this folder meanwhile",
+            "Give every run a folder of its own",
+        )
+    tags = raster_tags(run, cell)
+    confidence_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, CONFIDENCE),
+        confidence,
+        cell.transform,
+        cell.epsg,
+        NODATA_CONFIDENCE,
+        description="confidence in percent",
+        overview="average",
+        tags=tags,
+    )
+    class_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, CLASS),
+        classes.astype(vocabulary.dtype, copy=False),
+        cell.transform,
+        cell.epsg,
+        NODATA_CLASS,
+        description=f"class: {vocabulary.title}",
+        colours={entry.value: entry.colour for entry in vocabulary.legend},
+        categories={entry.value: entry.name for entry in vocabulary.legend},
+        overview="mode",
+        tags=tags,
+    )
+    scale = observed.resolution / PIXEL
+    counts_bytes = write_cog(
+        store,
+        cell_key(tile, cell.id, COUNTS),
+        observed.counts,
+        cell.transform * Affine.scale(scale),
+        cell.epsg,
+        None,
+        description=[f"clear observations, {name}" for name in month_name[1:]],
+        tags=tags,
+    )
+    # QGIS takes names and colours from here when someone opens the cell alone.
+    store.write(cell_key(tile, cell.id, CLASS_STYLE), class_style(vocabulary).encode())
+    pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
+    report = CellReport(
+        cell=cell.id,
+        pixels=pixels,
+        nodata=nodata,
+        mean_confidence=mean,
+        seconds={**seconds, "write": time.perf_counter() - began},
+        acquisitions=observed.shown,
+        observations=observed.read,
+        coverage=observed.coverage,
+        retries=observed.retries,
+        faults=tuple({k: public_text(str(v)) for k, v in fault.items()} for fault in faults),
+    )
+    item = cell_item(
+        run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale, kept
+    )
+    store.write(cell_key(tile, cell.id, ITEM), _json(item))
+    store.remove(failure_key(cell.id))
+    return report
+
+
+def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
+    """The STAC items of the cells that are done, in the order of their ids."""
+    return sorted(_committed(store, run_fingerprint), key=lambda item: str(item["id"]))
+
+
+def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
+    """The report of each cell that is done.
+
+    Its item is there and carries the fingerprint, and the rasters have the sizes that it states.
+    """
+    items = finished_items(store, run_fingerprint)
+    return {str(item["id"]): CellReport.from_item(item) for item in items}
+
+
+def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
+    """Remember that a cell failed and why; it is tried again when the run is started again."""
+    failure = Failure(
+        cell=cell.id,
+        tile=cell.tile.name,
+        kind=type(error).__name__,
+        error=public_text(str(error)),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    store.write(failure_key(cell.id), _json(asdict(failure)))
+
+
+def failed_cells(store: Store) -> dict[str, Failure]:
+    """The cells that failed and were not finished since, by id."""
+    failures = [
+        Failure(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
+    ]
+    return {
+        failure.cell: failure
+        for failure in failures
+        if not store.exists(cell_key(failure.tile, failure.cell, ITEM))
+    }
+
+
+def write_collection(
+    store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> None:
+    """Write the STAC collection of the finished cells, `collection.json`."""
+    store.write(COLLECTION, _json(collection(run, items, vocabulary)))
+
+
+def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
+    sizes = store.sizes(CELLS)
+    keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
+    for key, content in store.read_many(keys):
+        try:
+            item = json.loads(content)
+            ours = item["properties"][f"{PREFIX}fingerprint"] == run_fingerprint
+            CellReport.from_item(item)
+            whole = all(
+                sizes.get(key.replace(ITEM, asset["href"].removeprefix("./"))) == asset["file:size"]
+                for asset in item["assets"].values()
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # not ours, or damaged by another: the cell is made again
+        if ours and whole:
+            yield item
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,89 @@
+"""What a run is: its settings, and the fingerprint by which its results are recognised."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
+from pipeline.io.store import public_text
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """A run's `run.json`.
+
+    `parts` is everything that its results depend on, the frozen items among them, `fingerprint`
+    their hash; `settings` are those that the user wrote (`pipeline.settings.map.MapSettings` as
+    JSON values, URLs without secrets); `versions` name the software that opened the run.
+    """
+
+    fingerprint: str
+    parts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    created: str
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        """First and last second of the twelve months, UTC."""
+        year, month = int(self.settings["year"]), int(self.settings.get("first_month", 1))
+        start = datetime(year, month, 1, tzinfo=UTC)
+        return start, datetime(year + 1, month, 1, tzinfo=UTC) - timedelta(seconds=1)
+
+    @property
+    def years(self) -> str:
+        """The period's years in words: "2021" or "2021–2022"."""
+        start, end = self.period
+        return str(start.year) if start.year == end.year else f"{start.year}–{end.year}"
+
+    @property
+    def of_sentinel(self) -> bool:
+        """Whether Sentinel data went into it: items that state no attribution of their own."""
+        return "" in self.parts.get("attributions", [""])
+
+    @property
+    def attribution(self) -> str:
+        """The notice that the Sentinel data's terms ask for, and those that items state."""
+        stated = [text for text in self.parts.get("attributions", []) if text]
+        if self.of_sentinel:
+            stated = [f"Contains modified Copernicus Sentinel data {self.years}", *stated]
+        return f"{'; '.join(stated)} processed with timesen {self.versions['timesen']}"
+
+    @property
+    def substitutes(self) -> Mapping[str, str]:
+        """Band that some item lacks → the band that stands for it, as the user said."""
+        substitutes: Mapping[str, str] = self.parts.get("substituted", {})
+        return substitutes
+
+    def to_json(self) -> bytes:
+        """The bytes of `run.json`."""
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "RunManifest":
+        """The manifest of `run.json`'s bytes; raises ValueError where they are none."""
+        try:
+            return cls(**json.loads(content))
+        except TypeError:
+            raise ValueError("it has not the fields of one") from None
+
+
+def new_manifest(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+    """The manifest of a run that begins now."""
+    return RunManifest(
+        fingerprint=fingerprint(parts),
+        parts=json.loads(canonical_json(parts)),
+        settings=_without_secrets(dict(settings)),
+        versions=software_versions(),
+        created=now(),
+    )
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return public_text(value) if isinstance(value, str) else value

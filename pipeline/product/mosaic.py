@@ -1,0 +1,194 @@
+"""The run as one layer: VRTs over the cells' rasters, written from their items alone."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affine import Affine
+from pyproj import CRS, Transformer
+from pyproj.crs import ProjectedCRS
+from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
+
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.grid.cells import PIXEL
+from pipeline.grid.footprint import joint_bbox
+from pipeline.io.store import Store
+from pipeline.layout import (
+    CLASS,
+    CLASS_MOSAIC,
+    CONFIDENCE,
+    CONFIDENCE_MOSAIC,
+    cell_key,
+    mosaic_part_key,
+)
+from pipeline.product.cell_report import PREFIX
+from pipeline.product.manifest import RunManifest
+from pipeline.product.vrt import Band, Frame, Source, mosaic_vrt, warped_vrt
+from pipeline.product.zone_seams import Seam, seams_between
+
+
+@dataclass(frozen=True)
+class _Zone:
+    """The cells of one CRS: their rasters' frames, in it, and the frame around them all."""
+
+    epsg: int
+    crs: CRS
+    cells: tuple[tuple[str, Frame], ...]
+    frame: Frame
+
+
+def write_mosaics(
+    store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> None:
+    """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items."""
+    colours = {entry.value: entry.colour for entry in vocabulary.legend}
+    names = {entry.value: entry.name for entry in vocabulary.legend}
+    dtype = vocabulary.dtype.name
+    classes = Band(dtype, 0, "class", colours if dtype == "uint8" else {}, names)
+    write_mosaic(store, CLASS_MOSAIC, run, items, CLASS, classes)
+    confidence = Band("uint8", 255, "confidence in percent", {}, {})
+    write_mosaic(store, CONFIDENCE_MOSAIC, run, items, CONFIDENCE, confidence)
+
+
+def write_mosaic(
+    store: Store,
+    key: str,
+    run: RunManifest,
+    items: Sequence[Mapping[str, Any]],
+    raster: str,
+    band: Band,
+) -> None:
+    """Write the VRT `key` over the rasters of a name in the folders of the cells of some items.
+
+    In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
+    (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m; only where
+    two zones meet is a pixel's width closed (`pipeline.product.zone_seams`). No raster is
+    opened, paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+    """
+    if not items:
+        return
+    crs = mosaic_crs(items)
+    tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
+    zones = _zones(items, raster)
+    if len(zones) == 1:
+        zone = zones[0]
+        sources = [Source(name, frame) for name, frame in zone.cells]
+        store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+        return
+    seams = seams_between(_boxes(items), crs)
+    beneath, parts = [], []
+    for zone in zones:
+        inner = mosaic_part_key(raster.removesuffix(".tif"), f"epsg{zone.epsg}")
+        sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
+        store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+        parts.append(_write_warped(store, inner, zone, crs, band))
+        for seam in seams:
+            if seam.epsg == zone.epsg:
+                beneath += _write_seam(store, inner, zone, crs, band, seam)
+    whole = _around([part.frame for part in parts])
+    store.write(key, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
+
+
+def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
+    """The CRS of the mosaic of some cells.
+
+    One UTM zone: that zone. Several: an equal-area one, so that areas measured in the mosaic are
+    right: Lambert's azimuthal one centred on the region (to whole degrees), north up; for more
+    than 12° of longitude of Europe (25° W – 45° E, 32° – 72° N) its standard, EPSG:3035; for more
+    than 120° of longitude or 100° of latitude EASE-Grid 2.0, EPSG:6933.
+    """
+    codes = {str(item["properties"]["proj:code"]) for item in items}
+    if len(codes) == 1:
+        return CRS.from_user_input(codes.pop())
+    west, south, east, north = joint_bbox([item["bbox"] for item in items])
+    width = (east - west) % 360 or 360.0
+    if width > 120 or north - south > 100:
+        return CRS.from_epsg(6933)
+    if width > 12 and -25 <= west <= east <= 45 and south >= 32 and north <= 72:
+        return CRS.from_epsg(3035)
+    lon = round((west + width / 2 + 180) % 360 - 180)
+    lat = round((south + north) / 2)
+    conversion = LambertAzimuthalEqualAreaConversion(lat, lon)
+    name = f"LAEA at {abs(lat)}{'NS'[lat < 0]} {abs(lon)}{'EW'[lon < 0]}"
+    return ProjectedCRS(conversion, name=name, geodetic_crs="EPSG:4326")
+
+
+def _zones(items: Sequence[Mapping[str, Any]], raster: str) -> list[_Zone]:
+    cells: dict[str, list[tuple[str, Frame]]] = defaultdict(list)
+    for item in items:
+        properties = item["properties"]
+        rows, columns = properties["proj:shape"]
+        frame = Frame(Affine(*properties["proj:transform"][:6]), rows, columns)
+        key = cell_key(properties[f"{PREFIX}tile"], item["id"], raster)
+        cells[properties["proj:code"]].append((key, frame))
+    zones = []
+    for code, found in sorted(cells.items()):
+        crs = CRS.from_user_input(code)
+        frame = _around([frame for _, frame in found])
+        zones.append(_Zone(_epsg(code), crs, tuple(found), frame))
+    return zones
+
+
+def _boxes(items: Sequence[Mapping[str, Any]]) -> dict[int, list[Sequence[float]]]:
+    """The cells' bboxes by the EPSG code of their zone."""
+    boxes = defaultdict(list)
+    for item in items:
+        boxes[_epsg(item["properties"]["proj:code"])].append(item["bbox"])
+    return boxes
+
+
+def _epsg(code: str) -> int:
+    return int(code.removeprefix("EPSG:"))
+
+
+def _around(frames: Sequence[Frame]) -> Frame:
+    """The frame around some, of the same pixel grid."""
+    edges = [frame.bounds for frame in frames]
+    return _frame(
+        min(e[0] for e in edges),
+        min(e[1] for e in edges),
+        max(e[2] for e in edges),
+        max(e[3] for e in edges),
+    )
+
+
+def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> Source:
+    """Write a zone's mosaic `inner` as it lies in another CRS."""
+    transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
+    frame = _snapped(transformer.transform_bounds(*zone.frame.bounds, densify_pts=64))
+    key, name = _beside(inner, "warped")
+    store.write(key, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
+    return Source(key, frame)
+
+
+def _write_seam(
+    store: Store, inner: str, zone: _Zone, crs: CRS, band: Band, seam: Seam
+) -> list[Source]:
+    """Write the pixels that a zone's mosaic `inner` has to spare beyond its border."""
+    windows = [_snapped(bounds) for bounds in seam.windows]
+    frame = _around(windows)
+    key, name = _beside(inner, seam.side)
+    text = warped_vrt(
+        name, zone.crs, zone.frame, crs, frame, band, within=seam.ribbon, step=seam.step
+    )
+    store.write(key, text)
+    return [Source(key, frame, window) for window in windows]
+
+
+def _beside(inner: str, suffix: str) -> tuple[str, str]:
+    """The key of a raster made from a zone's mosaic, and the mosaic's name seen from there."""
+    return f"{inner.removesuffix('.vrt')}-{suffix}.vrt", inner.rpartition("/")[2]
+
+
+def _snapped(bounds: Sequence[float]) -> Frame:
+    """The frame around bounds, on whole multiples of the pixel."""
+    left, bottom = (math.floor(edge / PIXEL) * PIXEL for edge in bounds[:2])
+    right, top = (math.ceil(edge / PIXEL) * PIXEL for edge in bounds[2:])
+    return _frame(left, bottom, right, top)
+
+
+def _frame(left: float, bottom: float, right: float, top: float) -> Frame:
+    rows, columns = round((top - bottom) / PIXEL), round((right - left) / PIXEL)
+    return Frame(Affine(PIXEL, 0, left, 0, -PIXEL, top), rows, columns)

@@ -1,0 +1,89 @@
+"""Styles by which QGIS shows the mosaics: it loads `class.qml` by itself beside `class.vrt`."""
+
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
+
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.io.store import Store
+from pipeline.layout import CLASS_STYLE, CONFIDENCE_STYLE
+
+SIMILARITY_SCALE = 10_000
+"""What a cosine is multiplied with in a raster of similarities."""
+
+CONFIDENCE_RAMP = (
+    (0, "#440154"),
+    (25, "#3b528b"),
+    (50, "#21918c"),
+    (75, "#5ec962"),
+    (100, "#fde725"),
+)
+"""Percent → colour: viridis (Smith and van der Walt 2015), read by the colour-blind too."""
+
+
+def write_styles(store: Store, vocabulary: Vocabulary) -> None:
+    """Write `class.qml` (names and colours) and `confidence.qml` (a ramp over 0 … 100 %)."""
+    store.write(CLASS_STYLE, class_style(vocabulary).encode())
+    store.write(CONFIDENCE_STYLE, confidence_style().encode())
+
+
+def class_style(vocabulary: Vocabulary) -> str:
+    """QGIS's layer style with a palette of the vocabulary's classes."""
+    entries = "".join(
+        f'        <paletteEntry value="{entry.value}" color="{entry.colour}" alpha="255" '
+        f"label={quoteattr(entry.name)}/>\n"
+        for entry in vocabulary.legend
+    )
+    return _style(
+        '    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" '
+        'nodataColor="">\n'
+        "      <rasterTransparency/>\n"
+        f"      <colorPalette>\n{entries}      </colorPalette>\n"
+        "    </rasterrenderer>\n"
+    )
+
+
+def confidence_style() -> str:
+    """QGIS's layer style with `CONFIDENCE_RAMP` over the confidence."""
+    return _ramp_style([(percent, f"{percent} %") for percent, _ in CONFIDENCE_RAMP])
+
+
+def similarity_style(low: float, high: float) -> str:
+    """QGIS's layer style with the same ramp over a similarity's numbers from `low` to `high`."""
+    steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
+    return _ramp_style([(step, f"{step / SIMILARITY_SCALE:.3f}") for step in steps])
+
+
+def _ramp_style(steps: Sequence[tuple[float, str]]) -> str:
+    """A ramp over values, which have labels."""
+    items = "".join(
+        f'            <item value="{value:g}" color="{colour}" alpha="255" label="{label}"/>\n'
+        for (value, label), (_, colour) in zip(steps, CONFIDENCE_RAMP, strict=True)
+    )
+    least, most = f"{steps[0][0]:g}", f"{steps[-1][0]:g}"
+    return _style(
+        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
+        f'classificationMin="{least}" classificationMax="{most}" nodataColor="">\n'
+        "      <rasterTransparency/>\n"
+        "      <rastershader>\n"
+        '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
+        f'minimumValue="{least}" maximumValue="{most}" labelPrecision="0">\n'
+        f"{items}"
+        "        </colorrampshader>\n"
+        "      </rastershader>\n"
+        "    </rasterrenderer>\n"
+    )
+
+
+def _style(renderer: str) -> str:
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22.0" styleCategories="AllStyleCategories">\n'
+        "  <pipe>\n"
+        f"{renderer}"
+        '    <brightnesscontrast brightness="0" contrast="0" gamma="1"/>\n'
+        '    <huesaturation saturation="0" grayscaleMode="0" colorizeOn="0"/>\n'
+        '    <rasterresampler maxOversampling="2"/>\n'
+        "  </pipe>\n"
+        "  <blendMode>0</blendMode>\n"
+        "</qgis>\n"
+    )

@@ -1,0 +1,186 @@
+"""What a run made, for people: `report.html` and a short form in Markdown."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from models.encoder.checkpoint import Card
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.io.store import Store, public_url
+from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+from pipeline.product.cell_report import CellReport, class_hectares, total_seconds
+from pipeline.product.ledger import Failure, failed_cells
+from pipeline.product.manifest import RunManifest
+
+LISTED = 200
+"""Failures and faults listed at most; beyond, their number is given."""
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """A class with its area on the ellipsoid and its share of all that has a class, in percent."""
+
+    name: str
+    code: str | None
+    value: int
+    colour: str
+    hectares: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers; `planned` counts all its cells."""
+
+    run: RunManifest
+    vocabulary: Vocabulary
+    card: Card
+    planned: int
+    reports: tuple[CellReport, ...]
+    failures: tuple[Failure, ...]
+    areas: tuple[ClassArea, ...]
+
+    @property
+    def left(self) -> int:
+        """Cells that neither are done nor failed."""
+        return max(0, self.planned - len(self.reports) - len(self.failures))
+
+    @property
+    def hectares(self) -> float:
+        """Area of all that has a class."""
+        return sum(area.hectares for area in self.areas)
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Mean over all pixels that have a class, in percent; None where there is none."""
+        weights = [(r.mean_confidence, sum(r.pixels.values())) for r in self.reports]
+        total = sum(count for _, count in weights)
+        return sum((mean or 0.0) * count for mean, count in weights) / total if total else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Time by stage over all cells, in seconds of the workers."""
+        return total_seconds(self.reports)
+
+    @property
+    def faults(self) -> list[Mapping[str, str]]:
+        """The rasters that were left out, with the cell that missed them."""
+        return [
+            {"cell": report.cell, **fault} for report in self.reports for fault in report.faults
+        ]
+
+
+def summarise(
+    store: Store,
+    run: RunManifest,
+    items: Sequence[Mapping[str, Any]],
+    vocabulary: Vocabulary,
+    card: Card,
+    planned: int,
+) -> Summary:
+    """A run in numbers, from the items of its finished cells and what its folder says of failures.
+
+    `planned` is how many cells the run has.
+    """
+    hectares = class_hectares(items)
+    total = sum(hectares.values()) or 1.0
+    areas = [
+        ClassArea(
+            name=entry.name,
+            code=entry.code,
+            value=entry.value,
+            colour=entry.colour,
+            hectares=hectares.get(entry.value, 0.0),
+            share=100 * hectares.get(entry.value, 0.0) / total,
+        )
+        for entry in vocabulary.legend
+    ]
+    return Summary(
+        run=run,
+        vocabulary=vocabulary,
+        card=card,
+        planned=planned,
+        reports=tuple(CellReport.from_item(item) for item in items),
+        failures=tuple(failed_cells(store).values()),
+        areas=tuple(sorted(areas, key=lambda area: -area.hectares)),
+    )
+
+
+def write_report(store: Store, summary: Summary) -> None:
+    """Write `report.html`: one file without a script, with the preview in it where there is one."""
+    preview = store.read(PREVIEW) if store.exists(PREVIEW) else None
+    store.write(REPORT, report_html(summary, preview, store).encode())
+
+
+def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
+    """The report as an HTML page; `preview` is a PNG."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.product", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    mosaic = store.gdal_path(CLASS_MOSAIC)
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        run=summary.run,
+        card=summary.card,
+        faults=summary.faults,
+        seconds=summary.seconds,
+        settings=list(_flat(summary.run.settings)),
+        listed=LISTED,
+        preview=base64.b64encode(preview).decode() if preview else None,
+        mosaic=public_url(mosaic),
+        remote=store.is_remote,
+    )
+
+
+def summary_markdown(summary: Summary) -> str:
+    """The run in a few lines of Markdown: cells, area by class, what failed and why."""
+    run, lines = summary.run, []
+    lines.append(f"# {_plain(summary.vocabulary.title)}, {run.years}\n")
+    if summary.card.demonstration:
+        lines.append(f"**Checkpoint “{_plain(summary.card.name)}” is for demonstration only.**\n")
+    lines.append(
+        f"{len(summary.reports)} of {summary.planned} cells done, {len(summary.failures)} failed, "
+        f"{summary.left} left; {len(summary.faults)} rasters left out as unreadable; "
+        f"{summary.hectares:,.0f} ha mapped.\n"
+    )
+    lines.append("| class | hectares | share |\n|---|---:|---:|")
+    lines += [
+        f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % |"
+        for area in summary.areas
+    ]
+    if summary.failures:
+        lines.append("\n| failed cell | why |\n|---|---|")
+        lines += [
+            f"| {failure.cell} | {_plain(failure.error)} |" for failure in summary.failures[:LISTED]
+        ]
+    lines.append(f"\n{_plain(run.attribution)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML show as it is, in one line."""
+    for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(sign, shown)
+    return " ".join(text.split())
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        elif value not in (None, {}, []):
+            rows.append(
+                (
+                    f"{prefix}{key}",
+                    ", ".join(map(str, value)) if isinstance(value, list) else str(value),
+                )
+            )
+    return rows

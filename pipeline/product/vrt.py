@@ -1,0 +1,208 @@
+"""GDAL's virtual rasters (https://gdal.org/drivers/raster/vrt.html) as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape, quoteattr
+
+import shapely
+from affine import Affine
+from pyproj import CRS
+from shapely.affinity import affine_transform
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.product.cog_writer import BLOCK, category_names, rgb
+
+_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
+# Pixels of the source by which a warp may misplace one: zones that meet must agree on places, and
+# being so much stricter than the usual 0.01 costs only half as much time again.
+_MISPLACED = 0.0001
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A north-up pixel grid of some size in a CRS that goes beside it."""
+
+    transform: Affine
+    rows: int
+    columns: int
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Extent (min x, min y, max x, max y)."""
+        left, top = self.transform.c, self.transform.f
+        right = left + self.transform.a * self.columns
+        return (left, top + self.transform.e * self.rows, right, top)
+
+
+@dataclass(frozen=True)
+class Band:
+    """What all rasters of a mosaic share: dtype name, nodata, description, colours and names."""
+
+    dtype: str
+    nodata: int
+    description: str
+    colours: Mapping[int, str]
+    names: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster of the mosaic: its path relative to the VRT, and its frame on the same grid.
+
+    `part` is what of the frame is shown (default: all).
+    """
+
+    path: str
+    frame: Frame
+    part: Frame | None = None
+
+
+def mosaic_vrt(
+    crs: CRS, frame: Frame, band: Band, sources: Sequence[Source], tags: Mapping[str, str]
+) -> bytes:
+    """A VRT of a frame in a CRS over sources that lie on its grid, nodata of each left out."""
+    metadata = "".join(
+        f"    <MDI key={quoteattr(key)}>{escape(value)}</MDI>\n" for key, value in tags.items()
+    )
+    body = "".join(_source(frame, band, source) for source in sources)
+    return (
+        f"{_head(crs, frame)}"
+        f"  <Metadata>\n{metadata}  </Metadata>\n"
+        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="1">\n'
+        f"{_band(band)}{body}"
+        f"  </VRTRasterBand>\n"
+        f"{_overviews(frame)}"
+        f"</VRTDataset>\n"
+    ).encode()
+
+
+def warped_vrt(
+    path: str,
+    source_crs: CRS,
+    source: Frame,
+    crs: CRS,
+    frame: Frame,
+    band: Band,
+    *,
+    within: BaseGeometry | None = None,
+    step: tuple[int, int] = (0, 0),
+) -> bytes:
+    """A VRT of a frame in a CRS that warps (nearest) the raster of `path` beside it.
+
+    Positions are exact to a millimetre. With `within`, an area in the source's CRS, only pixels
+    whose centres lie there are shown; all appear `step` (columns, rows) further.
+    """
+    placed = source.transform @ Affine.translation(*step)
+    cutline = ""
+    if within is not None:
+        # GDAL wants it in pixels and lines of the source.
+        pixels = affine_transform(within, (~source.transform).to_shapely())
+        cutline = f"    <Cutline>{shapely.to_wkt(pixels, rounding_precision=3)}</Cutline>\n"
+    nodata = f"<{{}}NoDataReal>{band.nodata}</{{}}NoDataReal>"
+    return (
+        f"{_head(crs, frame, 'VRTWarpedDataset')}"
+        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="1" '
+        f'subClass="VRTWarpedRasterBand">\n'
+        f"{_band(band)}"
+        f"  </VRTRasterBand>\n"
+        f"{_overviews(frame)}"
+        f"  <BlockXSize>{BLOCK}</BlockXSize>\n"
+        f"  <BlockYSize>{BLOCK}</BlockYSize>\n"
+        f"  <GDALWarpOptions>\n"
+        f"    <WarpMemoryLimit>6.71089e+07</WarpMemoryLimit>\n"
+        f"    <ResampleAlg>NearestNeighbour</ResampleAlg>\n"
+        f"    <WorkingDataType>{_TYPES[band.dtype]}</WorkingDataType>\n"
+        f'    <Option name="INIT_DEST">NO_DATA</Option>\n'
+        f'    <SourceDataset relativeToVRT="1">{escape(path)}</SourceDataset>\n'
+        f"    <Transformer><ApproxTransformer><MaxError>{_MISPLACED}</MaxError><BaseTransformer>\n"
+        f"      <GenImgProjTransformer>\n"
+        f"        <SrcGeoTransform>{_numbers(placed)}</SrcGeoTransform>\n"
+        f"        <SrcInvGeoTransform>{_numbers(~placed)}</SrcInvGeoTransform>\n"
+        f"        <DstGeoTransform>{_numbers(frame.transform)}</DstGeoTransform>\n"
+        f"        <DstInvGeoTransform>{_numbers(~frame.transform)}</DstInvGeoTransform>\n"
+        f"        <ReprojectTransformer><ReprojectionTransformer>\n"
+        f"          <SourceSRS>{escape(source_crs.to_wkt())}</SourceSRS>\n"
+        f"          <TargetSRS>{escape(crs.to_wkt())}</TargetSRS>\n"
+        f"        </ReprojectionTransformer></ReprojectTransformer>\n"
+        f"      </GenImgProjTransformer>\n"
+        f"    </BaseTransformer></ApproxTransformer></Transformer>\n"
+        f'    <BandList><BandMapping src="1" dst="1">'
+        f"{nodata.format('Src', 'Src')}{nodata.format('Dst', 'Dst')}"
+        f"</BandMapping></BandList>\n"
+        f"{cutline}"
+        f"  </GDALWarpOptions>\n"
+        f"</VRTDataset>\n"
+    ).encode()
+
+
+def _head(crs: CRS, frame: Frame, kind: str | None = None) -> str:
+    subclass = f' subClass="{kind}"' if kind else ""
+    return (
+        f'<VRTDataset rasterXSize="{frame.columns}" rasterYSize="{frame.rows}"{subclass}>\n'
+        f'  <SRS dataAxisToSRSAxisMapping="{_axes(crs)}">{escape(crs.to_wkt())}</SRS>\n'
+        f"  <GeoTransform>{_numbers(frame.transform)}</GeoTransform>\n"
+    )
+
+
+def _axes(crs: CRS) -> str:
+    """Which axis of the CRS the raster's x and y are: EPSG:3035 counts northing first."""
+    return "2,1" if crs.axis_info and crs.axis_info[0].direction == "north" else "1,2"
+
+
+def _band(band: Band) -> str:
+    parts = [
+        f"    <Description>{escape(band.description)}</Description>\n",
+        f"    <NoDataValue>{band.nodata}</NoDataValue>\n",
+        f"    <ColorInterp>{'Palette' if band.colours else 'Gray'}</ColorInterp>\n",
+    ]
+    if band.colours:
+        entries = []
+        for value in range(max(band.colours) + 1):
+            red, green, blue = rgb(band.colours.get(value, "#000000"))
+            alpha = 255 if value in band.colours else 0
+            entries.append(f'      <Entry c1="{red}" c2="{green}" c3="{blue}" c4="{alpha}"/>\n')
+        parts.append(f"    <ColorTable>\n{''.join(entries)}    </ColorTable>\n")
+    if band.names:
+        parts.append(category_names(band.names))
+    return "".join(parts)
+
+
+def _source(frame: Frame, band: Band, source: Source) -> str:
+    part = source.part or source.frame
+    return (
+        f"    <ComplexSource>\n"
+        f'      <SourceFilename relativeToVRT="1">{escape(source.path)}</SourceFilename>\n'
+        f"      <SourceBand>1</SourceBand>\n"
+        f'      <SourceProperties RasterXSize="{source.frame.columns}" '
+        f'RasterYSize="{source.frame.rows}" DataType="{_TYPES[band.dtype]}" '
+        f'BlockXSize="{BLOCK}" BlockYSize="{BLOCK}"/>\n'
+        f"      <SrcRect {_rectangle(_offset(source.frame, part), part)}/>\n"
+        f"      <DstRect {_rectangle(_offset(frame, part), part)}/>\n"
+        f"      <NODATA>{band.nodata}</NODATA>\n"
+        f"    </ComplexSource>\n"
+    )
+
+
+def _offset(frame: Frame, part: Frame) -> tuple[int, int]:
+    """Columns and rows from a frame's corner to that of another on the same grid."""
+    grid, other = frame.transform, part.transform
+    return round((other.c - grid.c) / grid.a), round((other.f - grid.f) / grid.e)
+
+
+def _rectangle(offset: tuple[int, int], part: Frame) -> str:
+    return f'xOff="{offset[0]}" yOff="{offset[1]}" xSize="{part.columns}" ySize="{part.rows}"'
+
+
+def _overviews(frame: Frame) -> str:
+    """Virtual overviews down to one block: GDAL takes them from the sources' own."""
+    factors, factor = [], 2
+    while max(frame.rows, frame.columns) > BLOCK * factor / 2:
+        factors.append(str(factor))
+        factor *= 2
+    if not factors:
+        return ""
+    return f'  <OverviewList resampling="nearest">{" ".join(factors)}</OverviewList>\n'
+
+
+def _numbers(transform: Affine) -> str:
+    return ", ".join(f"{float(number):.17g}" for number in transform.to_gdal())

@@ -1,0 +1,133 @@
+"""Where the UTM zones of a run meet, and the ribbon one pixel wide that closes the joint.
+
+Along the border of two zones each owns the pixels whose centres lie on its side. Their grids are
+turned against each other, so some places there are in a pixel of the other's side in *both* grids,
+and a nearest warp of each zone leaves them without a class: about one pixel in six rows. There, and
+nowhere else, the last pixel that a zone owns in a row stands in for the first beyond it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from pyproj import CRS, Transformer
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.grid.cells import PIXEL
+from pipeline.grid.mgrs import Strip, strips_of, to_utm, unwrapped
+
+_CHORD = 0.02  # degrees; in UTM so long a piece of a meridian or parallel bends by 4 cm at most
+_SLACK = 0.05  # metres by which a ribbon is wider than a pixel: its chords and its rounding
+_NEAR = 0.002  # degrees within which a cell lies at a border: its frame ends at a whole pixel
+_PIECE = 0.5  # degrees of a border to a window: narrow, and about a thousand for Europe
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A side of a zone on which others of the run lie.
+
+    `step` (columns, rows) leads from the zone's last pixel in a row, or in a column, to the first
+    beyond. `ribbon` holds the centres of the last ones, in metres of EPSG:`epsg`; `windows`
+    (min x, min y, max x, max y) are rectangles of the mosaic's CRS that hold the pixels beyond.
+    """
+
+    epsg: int
+    side: str
+    step: tuple[int, int]
+    ribbon: BaseGeometry
+    windows: tuple[tuple[float, float, float, float], ...]
+
+
+_STEPS = {"east": (1, 0), "west": (-1, 0), "north": (0, -1), "south": (0, 1)}
+
+
+def seams_between(boxes: Mapping[int, Sequence[Sequence[float]]], crs: CRS) -> list[Seam]:
+    """The seams of a mosaic in `crs` of cells whose bboxes (degrees, RFC 7946) are given by EPSG.
+
+    Only stretches along which both zones have cells count. Their number grows with the length of
+    the borders, not with the cells.
+    """
+    found = []
+    for epsg in sorted(boxes):
+        for side, step in _STEPS.items():
+            paths = [
+                _in_utm(line, epsg)
+                for other in sorted(boxes)
+                for border in _borders(epsg, other, side)
+                for line in _shared(border, epsg, boxes[epsg], boxes[other])
+            ]
+            if paths:
+                found.append(_seam(epsg, side, step, paths, crs))
+    return found
+
+
+def _seam(
+    epsg: int, side: str, step: tuple[int, int], paths: Sequence[np.ndarray], crs: CRS
+) -> Seam:
+    transformer = Transformer.from_crs(epsg, crs, always_xy=True)
+    across = np.array([step[0], -step[1]], float)
+    windows = []
+    per_window = round(_PIECE / _CHORD)
+    for path in paths:
+        for start in range(0, len(path) - 1, per_window):
+            piece = path[start : start + per_window + 1]
+            beyond = _ribbon(piece, across, -PIXEL, 2 * PIXEL)
+            x, y = transformer.transform(*shapely.get_coordinates(beyond).T)
+            windows.append((float(min(x)), float(min(y)), float(max(x)), float(max(y))))
+    last = [_ribbon(path, across, -PIXEL - _SLACK, _SLACK) for path in paths]
+    return Seam(epsg, side, step, shapely.MultiPolygon(last), tuple(windows))
+
+
+def _ribbon(path: np.ndarray, across: np.ndarray, start: float, end: float) -> shapely.Polygon:
+    """The area between two copies of a path (n, 2), moved by metres along a unit vector."""
+    return shapely.Polygon(np.concatenate([path + start * across, path[::-1] + end * across]))
+
+
+def _borders(epsg: int, other: int, side: str) -> Iterator[BaseGeometry]:
+    """Lines in degrees along which another CRS lies on a side of one."""
+    if epsg == other:
+        return
+    for mine in _strips(epsg):
+        for theirs in _strips(other):
+            south, north = max(mine.south, theirs.south), min(mine.north, theirs.north)
+            west, east = max(mine.west, theirs.west), min(mine.east, theirs.east)
+            if side == "east" and (mine.east - theirs.west) % 360 == 0 and south < north:
+                yield shapely.LineString([(mine.east, south), (mine.east, north)])
+            elif side == "west" and (mine.west - theirs.east) % 360 == 0 and south < north:
+                yield shapely.LineString([(mine.west, south), (mine.west, north)])
+            elif side == "north" and mine.north == theirs.south and west < east:
+                yield shapely.LineString([(west, north), (east, north)])
+            elif side == "south" and mine.south == theirs.north and west < east:
+                yield shapely.LineString([(west, south), (east, south)])
+
+
+def _strips(epsg: int) -> list[Strip]:
+    """The strips of a zone's half, north or south of the equator."""
+    low, high = (-90.0, 0.0) if epsg // 100 == 327 else (0.0, 90.0)
+    halves = [
+        Strip(s.west, max(s.south, low), s.east, min(s.north, high)) for s in strips_of(epsg % 100)
+    ]
+    return [strip for strip in halves if strip.south < strip.north]
+
+
+def _shared(
+    border: BaseGeometry,
+    epsg: int,
+    mine: Sequence[Sequence[float]],
+    theirs: Sequence[Sequence[float]],
+) -> list[np.ndarray]:
+    """The stretches of a border, as points (n, 2) in degrees, that have cells on both sides."""
+    for boxes in (mine, theirs):
+        west, south, east, north = np.array(boxes, float).T
+        width = (east - west) % 360
+        west = unwrapped(west + width / 2, epsg % 100) - width / 2
+        cells = shapely.box(west - _NEAR, south - _NEAR, west + width + _NEAR, north + _NEAR)
+        near = cells[shapely.intersects(cells, border)]
+        border = shapely.intersection(border, shapely.union_all(near))
+    lines = shapely.get_parts(shapely.segmentize(border, _CHORD))
+    return [shapely.get_coordinates(line) for line in lines if line.length > 0]
+
+
+def _in_utm(line: np.ndarray, epsg: int) -> np.ndarray:
+    return np.column_stack(to_utm(epsg).transform(line[:, 0], line[:, 1]))

@@ -1,0 +1,70 @@
+"""Bytes of a raster, by range: from a file, or over HTTP."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.raster.access import Access
+from pipeline.raster.http_client import fetch_range
+from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.retry import patiently
+
+
+class ByteRanges(Protocol):
+    """A file of which parts can be read."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+
+
+@dataclass(frozen=True)
+class FileRanges:
+    """A file of this machine."""
+
+    path: str
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+        try:
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                return os.pread(file, length, start)
+            finally:
+                os.close(file)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            raise Unreadable(Failure("there is no such file", unreachable=False)) from None
+        except PermissionError:
+            raise Unreadable(Failure("access to it is denied", unreachable=True)) from None
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise Unreadable(Failure(reason, unreachable=True)) from None
+
+
+@dataclass(frozen=True)
+class HttpRanges:
+    """A file on an HTTP server; a request that fails is sent again for `patience` seconds.
+
+    Where the server refuses and the file is opened with a signature, a new one is asked for once.
+    """
+
+    href: str
+    access: Access
+    timeout: float
+    patience: float
+    retried: Callable[[], None]
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+        return patiently(lambda: self._read(start, length), self.patience, self.retried)
+
+    def _read(self, start: int, length: int) -> bytes:
+        address = self.access.address(self.href)
+        try:
+            return fetch_range(address, start, length, self.timeout)
+        except Unreadable as error:
+            if not (error.failure.refused and self.access.signs(self.href)):
+                raise
+        self.retried()
+        address = self.access.address(self.href, refused=address)
+        return fetch_range(address, start, length, self.timeout)

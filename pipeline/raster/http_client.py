@@ -1,0 +1,188 @@
+"""One HTTP request for bytes, with kept connections, and its failure in words without addresses."""
+
+import logging
+import math
+import os
+import re
+import ssl
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from http.client import IncompleteRead
+from time import time
+from urllib.parse import unquote
+
+import certifi
+import urllib3
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    ResponseError,
+    SSLError,
+)
+from urllib3.util import make_headers, parse_url
+
+from pipeline.io.redaction import SecretFilter
+from pipeline.raster.read_errors import Failure, Unreadable
+
+_CONNECT = 15.0  # seconds
+_MOST_REDIRECTS = 5
+_KEPT = 256  # connections to a host, as many as may be under way at once
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses that may be others after a while."""
+RENEWABLE = (400, 401, 403)
+"""What servers say of a signature that has expired."""
+KEY_HEADER = "Ocp-Apim-Subscription-Key"
+"""Where the key to a signing service goes; never to where that service redirects."""
+_NO_CONNECTION = "no connection to its server"
+_BROKE_OFF = "its server's answer broke off"
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
+# Redirects are followed; all else is asked again by `pipeline.raster.retry`, not here.
+_ONCE = urllib3.Retry(
+    total=None, connect=0, read=0, other=0, status=0, redirect=_MOST_REDIRECTS,
+    respect_retry_after_header=False, raise_on_status=False,
+    remove_headers_on_redirect=(*urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT, KEY_HEADER),
+)  # fmt: skip
+
+
+def fetch(url: str, timeout: float, headers: dict[str, str] | None = None) -> bytes:
+    """A document's bytes. Raises Unreadable."""
+    answer = _ask(url, timeout, headers or {})
+    if answer.status != 200:
+        raise Unreadable(_refusal(answer))
+    return _body(answer)
+
+
+def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
+    """Bytes of a file from `start` on, fewer where it ends before. Raises Unreadable.
+
+    `timeout` is the seconds to wait for a connection (at most 15) and between bytes.
+    """
+    answer = _ask(url, timeout, {"Range": f"bytes={start}-{start + length - 1}"})
+    if answer.status == 206:
+        return _part(answer, start, length)
+    if answer.status == 416:
+        answer.drain_conn()
+        return b""
+    if answer.status == 200:  # a server without ranges sends the whole file: we leave early
+        try:
+            return _body(answer, start + length)[start:]
+        finally:
+            answer.close()
+    raise Unreadable(_refusal(answer))
+
+
+def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
+    """The bytes that were asked for; a server may send others, or fewer, and says so."""
+    content = _body(answer)
+    stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    if stated and int(stated[1]) != start:
+        reason = "its server sent another part than was asked for"
+        raise Unreadable(Failure(reason, unreachable=True, passing=True))
+    if stated and stated[2] != "*" and len(content) < min(length, int(stated[2]) - start):
+        raise Unreadable(Failure(_BROKE_OFF, unreachable=True, passing=True))
+    return content[:length]
+
+
+def _ask(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
+    try:
+        if auth := parse_url(url).auth:
+            headers = {**headers, **make_headers(basic_auth=unquote(auth))}
+        return _pool(_proxy_of(_host_of(url))).request(
+            "GET", url, headers={**_HEADERS, **headers}, timeout=limits, retries=_ONCE,
+            preload_content=False,
+        )  # fmt: skip
+    except (HTTPError, OSError) as error:
+        raise Unreadable(_broken(error)) from None
+
+
+def _body(answer: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
+    try:
+        content = answer.read(most)
+        if most is None:
+            answer.release_conn()
+        return content
+    except (HTTPError, OSError) as error:
+        answer.close()
+        raise Unreadable(_broken(error)) from None
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> Failure:
+    status = answer.status
+    pause = _retry_after(answer.headers.get("Retry-After"))
+    answer.close()
+    return Failure(
+        f"its server answered HTTP {status}",
+        unreachable=status not in (404, 410),
+        passing=status in PASSING,
+        refused=status in RENEWABLE,
+        pause=pause,
+    )
+
+
+def _broken(error: BaseException) -> Failure:
+    """What failed under way: never in the words of the error, which hold the address."""
+    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(cause, NameResolutionError):
+        return Failure("its server's name is unknown", unreachable=True, passing=True)
+    if isinstance(cause, NewConnectionError):
+        return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+    if isinstance(cause, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
+        return Failure("its server did not answer in time", unreachable=True, passing=True)
+    if isinstance(cause, SSLError):
+        cut = any(isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError) for e in cause.args)
+        return Failure("no secure connection to its server", unreachable=True, passing=cut)
+    if isinstance(cause, ResponseError):
+        return Failure("its server redirects without end", unreachable=True)
+    if isinstance(cause, LocationValueError):
+        return Failure("its address is none", unreachable=False)
+    if isinstance(cause, ProtocolError) and any(
+        isinstance(part, IncompleteRead) for part in (cause, *cause.args)
+    ):
+        return Failure(_BROKE_OFF, unreachable=True, passing=True)
+    return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+
+
+def _retry_after(stated: str | None) -> float:
+    """Seconds that a server wants to be left alone: a number or a date (RFC 9110, 10.2.3)."""
+    if not stated:
+        return 0.0
+    try:
+        seconds = float(stated)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(stated).timestamp() - time()
+        except ValueError:
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+
+
+def _host_of(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
+
+
+@lru_cache(maxsize=64)
+def _proxy_of(host: str) -> str | None:
+    """The proxy that the environment names for scheme://host (http_proxy, no_proxy, …)."""
+    proxy: str | None = select_proxy(host, get_environ_proxies(host))
+    return proxy
+
+
+@lru_cache(maxsize=8)
+def _pool(proxy: str | None) -> urllib3.PoolManager:
+    authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    authorities = authorities or certifi.where()
+    if proxy:
+        return urllib3.ProxyManager(proxy, maxsize=_KEPT, ca_certs=authorities)
+    return urllib3.PoolManager(maxsize=_KEPT, ca_certs=authorities)
+
+
+for _module in ("connectionpool", "connection", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_module}").addFilter(SecretFilter())

@@ -1,0 +1,101 @@
+"""Shared access signatures of Azure's storage, as Planetary Computer gives them, until they expire.
+
+They live in this process's memory only: https://planetarycomputer.microsoft.com/docs/concepts/sas.
+"""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from pipeline.raster.http_client import KEY_HEADER, fetch
+from pipeline.raster.read_errors import Failure, Unreadable
+
+_MARGIN = 120.0  # seconds before its end in which a signature is not used any more
+_FRESH = 5.0  # seconds in which one is used that by this machine's clock, which is wrong, is over
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str = field(repr=False)
+    expires: float
+    fetched: float
+
+    @property
+    def ends(self) -> float:
+        """Until when it is used; the last quarter of a short life is not."""
+        life = self.expires - self.fetched
+        return self.expires - min(_MARGIN, life / 4) if life > 0 else self.fetched + _FRESH
+
+
+class _Container:
+    """A container's signature, which one reader at a time asks for; others wait for its answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token: _Token | None = None
+        self._failed: tuple[float, Failure] | None = None
+        self._lock = threading.Lock()
+
+    def token(self, key: str | None, refused: str) -> str:
+        began = time.monotonic()
+        with self._lock:
+            kept = self._token
+            if kept is not None and time.time() < kept.ends and not refused.endswith(kept.text):
+                return kept.text
+            if self._failed is not None and self._failed[0] >= began:
+                raise Unreadable(self._failed[1])  # it was asked while this reader waited
+            try:
+                self._token = _ask(self._url, key)
+            except Unreadable as error:
+                self._failed = (time.monotonic(), error.failure)
+                raise
+            return self._token.text
+
+
+_containers: dict[str, _Container] = {}
+_lock = threading.Lock()
+
+
+def token_of(href: str, template: str, key: str | None, refused: str = "") -> str:
+    """The signature (a query string) of the container in which an href lies.
+
+    One is kept for each container and asked for again shortly before it expires, or where it is
+    that of a `refused` address. Raises Unreadable where the service fails.
+    """
+    account, container = _container_of(href)
+    url = template.format(account=account, container=container)
+    with _lock:
+        kept = _containers.setdefault(url, _Container(url))
+    return kept.token(key, refused)
+
+
+def _ask(url: str, key: str | None) -> _Token:
+    try:
+        content = fetch(url, _TIMEOUT, {KEY_HEADER: key} if key else {})
+    except Unreadable as error:
+        failure = error.failure
+        reason = failure.reason.replace("its server", "its signing service")
+        raise Unreadable(
+            Failure(reason, unreachable=True, passing=failure.passing, pause=failure.pause)
+        ) from None
+    try:
+        answer = json.loads(content)
+        expires = datetime.fromisoformat(answer["msft:expiry"])
+        text = answer["token"].removeprefix("?")
+        if not text:
+            raise ValueError("an empty token")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        reason = "its signing service's answer is no token"
+        raise Unreadable(Failure(reason, unreachable=True)) from None
+    expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+    return _Token(text, expires.timestamp(), time.time())
+
+
+def _container_of(href: str) -> tuple[str, str]:
+    """Storage account and container of https://ACCOUNT.blob.core.windows.net/CONTAINER/…"""
+    parts = urlsplit(href)
+    return (parts.hostname or "").partition(".")[0], parts.path.lstrip("/").partition("/")[0]

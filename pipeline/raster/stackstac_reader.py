@@ -1,0 +1,294 @@
+"""Rasters → windows of `uint16`, read natively: stackstac's reader protocol without its warp."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from affine import Affine
+from numba import njit
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+from stackstac.raster_spec import RasterSpec
+
+from pipeline.errors import ReadingError
+from pipeline.io.store import public_url
+from pipeline.raster import cog_reader as cog_raster
+from pipeline.raster.access import OPEN, Access
+from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
+from pipeline.raster.gdal_env import failure, gdal_path, gdal_session, is_remote
+from pipeline.raster.gdal_reader import read_with_gdal
+from pipeline.raster.prefetch import ReadAhead
+from pipeline.raster.read_errors import Failure, Fault, FaultLog, Unreadable, damaged
+from pipeline.raster.retry import patiently
+from pipeline.raster.window import Extent, Target, native_window, placement, require_promised
+
+_GDAL_AT_ONCE = 8  # GDAL holds a thread that decodes and one that waits alike
+_gdal_turn = threading.BoundedSemaphore(_GDAL_AT_ONCE)
+
+# What rasterio lets through as it is comes from headers of which nothing can be made.
+_OF_GDAL = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+
+Pixels = Callable[[], np.ndarray]
+"""What is left of reading a window once its bytes are there: the work that takes a core."""
+
+SATURATED = 65535
+"""The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How rasters are opened, and how one that cannot be read is met.
+
+    `timeout` is the seconds to wait for a server's next bytes. What may pass (no connection, no
+    answer in time, HTTP 429 and 5xx) is tried again for `patience` seconds; a raster that is still
+    unreachable then raises. One that is missing (404) or damaged is nodata, and a fault; with
+    `strict` it raises, too.
+    """
+
+    strict: bool = False
+    timeout: float = 30.0
+    patience: float = 120.0
+    access: Access = OPEN
+
+
+class NativeReader:
+    """Reads windows of one single-band raster, after `stackstac.reader_protocol.Reader`.
+
+    The raster's own georeferencing decides; one that covers less than its item says (`extents`, by
+    href) is damaged, and so is a preview. Where its grid agrees with the one asked for, the
+    native window is read as it is; where its pixels are a whole number of times coarser, they are
+    repeated; only where grids truly differ it is warped, by nearest neighbour. What lies outside
+    the raster is 0, and so are the raster's own nodata value and, in bands of uint16, saturated
+    pixels. Tiled GeoTIFFs in files and on HTTP servers are read by `pipeline.raster.cog_reader`,
+    all else by GDAL. Holds no open file, so it is thread-safe and, without `ahead`, can be pickled.
+
+    `offsets` (href → DN) is what is added to stored numbers, `bands` (href → band) names them in
+    `faults`. With `ahead`, readers are read in the order in which they were made; the bytes of
+    several are fetched at once, and decoded by who asks for them.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        spec: RasterSpec,
+        resampling: Resampling = Resampling.nearest,
+        dtype: np.dtype,
+        fill_value: int | float = 0,
+        scale_offset: tuple[int | float, int | float] = (1, 0),
+        gdal_env: Any = None,
+        errors_as_nodata: tuple[Exception, ...] = (),
+        offsets: Mapping[str, int] | None = None,
+        bands: Mapping[str, str] | None = None,
+        extents: Mapping[str, Extent] | None = None,
+        faults: FaultLog | None = None,
+        settings: ReaderSettings | None = None,
+        ahead: ReadAhead | None = None,
+    ) -> None:
+        if fill_value != 0 or tuple(scale_offset) != (1, 0) or resampling != Resampling.nearest:
+            raise ValueError("NativeReader fills with 0, does not rescale, and takes the nearest")
+        self.url = url
+        self.spec = spec
+        self.dtype = np.dtype(dtype)
+        self.offset = (offsets or {}).get(url, 0)
+        self.band = (bands or {}).get(url, "")
+        self.extent = (extents or {}).get(url)
+        self.faults = FaultLog() if faults is None else faults
+        self.settings = settings or ReaderSettings()
+        self._ahead = ahead
+        self._number = ahead.announce(self._begun) if ahead else 0
+
+    def read(self, window: Window, **kwargs: Any) -> np.ndarray:
+        """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
+
+        Raises ReadingError where the raster is unreachable, so that a failure of network, server
+        or credentials never passes for land without observations; and where it is missing or
+        damaged, if the settings are strict.
+        """
+        ahead = self._ahead
+        return (ahead.take(self._number, window) if ahead else self._begun(window))()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _begun(self, window: Window) -> Pixels:
+        """Fetch what a window needs; what is returned decodes it."""
+        target = _target(self.spec, window)
+        try:
+            stored = self._stored(target)
+        except Unreadable as error:
+            failed = error.failure
+        else:
+            return lambda: self._finished(stored, target)
+        blank = self._left_out(failed, target)
+        return lambda: blank
+
+    def _finished(self, stored: Pixels, target: Target) -> np.ndarray:
+        try:
+            values = stored()
+            if self.offset and values.dtype != np.uint16:
+                raise damaged(f"holds {values.dtype}, not the numbers of a band with an offset")
+        except Unreadable as error:
+            failed = error.failure
+        else:
+            return self._narrowed(harmonised(values, self.offset))
+        return self._left_out(failed, target)
+
+    def _left_out(self, failed: Failure, target: Target) -> np.ndarray:
+        """Nodata in place of what cannot be read, and a fault; raises where that is not right."""
+        fault = Fault(public_url(self.url), self.band, failed.reason)
+        if failed.unreachable:
+            raise ReadingError(
+                f"{fault.asset}: {fault.reason}. Start again when it can be reached to go on"
+            )
+        if self.settings.strict:
+            raise ReadingError(
+                f"{fault.asset}: {fault.reason}. Start again when it can be read, or without "
+                "strictness to leave this observation out"
+            )
+        self.faults.append(fault)
+        return np.zeros(target.shape, self.dtype)
+
+    def _stored(self, target: Target, again: bool = False) -> Pixels:
+        """The window as it is stored.
+
+        Raises Unreadable, as what is returned does; their causes may hold no secret.
+        """
+        file = self._file()
+        if file is not None:
+            known = cog_raster.knows(self.url) and not again
+            try:
+                fetched = self._without_gdal(file, target)
+            except Unreadable as error:
+                cog_raster.forget(self.url)
+                if not known or error.failure.unreachable:
+                    raise
+                fetched = self._without_gdal(file, target)  # by now another file may lie there
+            if fetched is not None:
+                return lambda: self._decoded(fetched, target, known)
+        with _gdal_turn:
+            values = patiently(
+                lambda: self._with_gdal(target), self.settings.patience, self.faults.retried
+            )
+        return lambda: values
+
+    def _decoded(self, fetched: Pixels, target: Target, known: bool) -> np.ndarray:
+        try:
+            return fetched()
+        except Unreadable:
+            cog_raster.forget(self.url)
+            if not known:
+                raise
+        return self._stored(target, again=True)()
+
+    def _without_gdal(self, file: ByteRanges, target: Target) -> Pixels | None:
+        """The window of a tiled GeoTIFF whose grid agrees with the target's; None of all else."""
+        raster = cog_raster.open_cog(file, self.url)
+        if raster is None or raster.header.epsg != self.spec.epsg:
+            return None
+        require_promised(raster, raster.header.epsg, self.extent)
+        place = placement(raster, target)
+        if place is None:
+            return None
+        native = native_window(raster, place, target.shape)
+        fetched = raster.fetch(native.rows, native.columns)
+        return lambda: native.laid(fetched.decoded())
+
+    def _file(self) -> ByteRanges | None:
+        """The raster's bytes, where they are read without GDAL."""
+        scheme = urlsplit(self.url).scheme
+        if scheme in ("http", "https"):
+            settings = self.settings
+            return HttpRanges(
+                self.url, settings.access, settings.timeout, settings.patience, self.faults.retried
+            )
+        if scheme == "file":
+            return FileRanges(unquote(urlsplit(self.url).path))
+        if "://" in self.url or self.url.startswith("/vsi"):
+            return None
+        return FileRanges(self.url)
+
+    def _with_gdal(self, target: Target) -> np.ndarray:
+        access = self.settings.access
+        address = access.address(self.url)
+        try:
+            return self._attempt(target, address)
+        except Unreadable as error:
+            found = error.failure
+        if not found.certain and is_remote(self.url):
+            # In the middle of a file GDAL has one word for a cut file and for a refused request.
+            self.faults.retried()
+            try:
+                return self._attempt(target, address, doubting=True)
+            except Unreadable as error:
+                found = error.failure
+        if found.refused and access.signs(self.url):
+            self.faults.retried()
+            address = access.address(self.url, refused=address)
+            return self._attempt(target, address, doubting=True)
+        raise Unreadable(found)
+
+    def _attempt(self, target: Target, address: str, *, doubting: bool = False) -> np.ndarray:
+        path = gdal_path(address)
+        failed: Failure
+        try:
+            with gdal_session(
+                self.settings.timeout,
+                self.settings.access.s3_options() if path.startswith("/vsis3/") else {},
+                fresh=doubting or self.url in _failed_before,
+                doubting=doubting,
+            ):
+                values = read_with_gdal(path, self.spec.epsg, target, self.extent)
+            _failed_before.discard(self.url)
+            return values
+        except Unreadable as error:
+            failed = error.failure
+        except _OF_GDAL as error:
+            failed = failure(error)
+        _failed_before.add(self.url)
+        raise Unreadable(failed)  # beside the exception, whose cause may hold a secret
+
+    def _narrowed(self, values: np.ndarray) -> np.ndarray:
+        if values.dtype.itemsize > self.dtype.itemsize:
+            values = np.minimum(values, np.iinfo(self.dtype).max)
+        return values.astype(self.dtype, copy=False)
+
+
+def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
+    """Reflectance × 10000 from stored numbers: 0 stays 0 (nodata), else within 1 … 65535.
+
+    `values` is uint8 or uint16 (y, x); the result, of its dtype, may be `values` itself, changed.
+    Saturated numbers of uint16 become 0.
+    """
+    if values.dtype == np.uint16:
+        _harmonise(values, offset)
+    elif offset:
+        raise ValueError("only bands of uint16 have an offset")
+    return values
+
+
+@njit(nogil=True, cache=True)
+def _harmonise(values: np.ndarray, offset: int) -> None:
+    moved = np.int32(offset)
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            stored = np.int32(values[y, x])
+            harmonic = min(max(stored + moved, np.int32(1)), np.int32(65535))
+            values[y, x] = np.int32(0) if stored == 0 or stored == 65535 else harmonic
+
+
+# URLs that failed when this process last read them: GDAL would remember it, and not try again.
+_failed_before: set[str] = set()
+
+
+def _target(spec: RasterSpec, window: Window) -> Target:
+    step_x, step_y = spec.transform.a, spec.transform.e
+    left = spec.transform.c + window.col_off * step_x
+    top = spec.transform.f + window.row_off * step_y
+    shape = (round(window.height), round(window.width))
+    return Target(Affine(step_x, 0, left, 0, step_y, top), shape)

@@ -1,0 +1,178 @@
+"""The sections of a run's settings: where items come from, how they are read, where it runs.
+
+How settings are checked at the door, whatever they are of.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from models.encoder.preprocessing import BANDS
+from pipeline.errors import SettingsError
+from pipeline.io.redaction import holds_secret
+
+_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
+
+
+class Strict(BaseModel):
+    """Settings that take no key that they do not know, and are not changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class CatalogSettings(Strict):
+    """Where the items come from."""
+
+    url: str = Field(
+        "earth-search",
+        description="the catalogue: earth-search, planetary-computer, cdse, a STAC API's URL, a "
+        "static one (a folder, or the URL of its catalog.json), a TOML file that describes one, "
+        "or a table of items (.parquet); ${NAME} in a URL is taken from the environment",
+    )
+    collection: str | None = Field(
+        None, description="the collection's id; default: the catalogue's description's"
+    )
+    max_cloud_cover: float = Field(
+        95.0, ge=0, le=100, description="leave out granules that are cloudier, in percent"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _without_secret(cls, value: str | None) -> str | None:
+        if value is not None and holds_secret(value):
+            raise ValueError(
+                "a URL with a user, a password or a query may hold a secret, and settings are "
+                "shown; write ${NAME} in their place, and set NAME in the environment"
+            )
+        return value
+
+
+class ReadingSettings(Strict):
+    """How observations are read and masked."""
+
+    keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="scene classes that count as clear; default: those of the checkpoint's card "
+        "that are neither cloud nor shadow",
+    )
+    dilate: float = Field(
+        0.0, ge=0, le=2000, description="metres around cloud and shadow that are not clear either"
+    )
+    most_a_month: int = Field(
+        6, ge=0, description="acquisitions that are read of a month at most; 0: all"
+    )
+    least_clear: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="percent of what an acquisition shows of a cell that must be clear to read it",
+    )
+    composite: Literal["median", "geometric-median"] = Field(
+        "median", description="how a month's clear observations become one"
+    )
+    substitute: dict[str, str] = Field(
+        default_factory=dict, description="an absent band → the band that stands for it"
+    )
+    strict: bool = Field(False, description="a raster that can't be read fails its cell")
+
+    @field_validator("substitute")
+    @classmethod
+    def _known_bands(cls, value: dict[str, str]) -> dict[str, str]:
+        for band in (*value.keys(), *value.values()):
+            if band not in BANDS:
+                raise ValueError(f"{band!r} is no band; bands are {', '.join(BANDS)}")
+        chained = set(value) & set(value.values())
+        if chained:
+            raise ValueError(f"{', '.join(sorted(chained))} is both absent and a substitute")
+        return value
+
+
+class ClusterSettings(Strict):
+    """Where the Dask work runs."""
+
+    kind: Literal["threads", "local", "address"] = Field(
+        "threads",
+        description="threads of this process, local worker processes, or a scheduler's address",
+    )
+    address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
+    workers: int | None = Field(None, ge=1, description="worker processes (local)")
+    threads: int | None = Field(
+        None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
+    )
+    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
+    cells_in_flight: int | None = Field(
+        None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
+    )
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _enough_memory(cls, value: str) -> str:
+        from dask.utils import parse_bytes  # takes longer than all else of this file
+
+        try:
+            enough = parse_bytes(value) >= _LEAST_MEMORY
+        except ValueError:
+            enough = False
+        if not enough:
+            raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
+        return value
+
+    @model_validator(mode="after")
+    def _address_fits_kind(self) -> "ClusterSettings":
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError('an address goes with kind = "address", and only with it')
+        return self
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def without_secret(address: str) -> str:
+    """The address of a folder or an s3:// prefix; raises ValueError where it may hold a secret."""
+    if holds_secret(address):
+        raise ValueError(
+            "a URL with a user, a password or a query may hold a secret, and settings are shown; "
+            "write s3://bucket/prefix, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+            "environment"
+        )
+    return address
+
+
+Address = Annotated[str, Field(min_length=1), AfterValidator(without_secret)]
+"""A folder or an s3:// prefix, as settings name it."""
+
+
+def problem_of(entry: ErrorDetails) -> str:
+    """A setting that is wrong, and what is wrong with it."""
+    where = ".".join(map(str, entry["loc"]))
+    what = entry["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{where}: {what}" if where else what
+
+
+def validated(
+    model: type[Settings],
+    raw: Mapping[str, Any],
+    source: str,
+    remedy: str,
+    problem: Callable[[ErrorDetails], str] = problem_of,
+) -> Settings:
+    """Settings of a model; raises SettingsError that names each that is wrong.
+
+    `source` is where they were given, `remedy` where they are explained.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(map(problem, error.errors()))
+        raise SettingsError(source, problems, remedy) from None

@@ -1,0 +1,114 @@
+"""What a student keeps of its teacher: how often a map shows the same, and what its card says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.encoder.checkpoint import Card, Checkpoint
+from models.encoder.encoder import EncoderConfig
+from models.towers.text_embeddings import TextEmbeddings
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.classification.classify import answers_of
+
+
+@dataclass(frozen=True)
+class ClassAgreement:
+    """The pixels to which the teacher gives a class, and the share to which the student does."""
+
+    name: str
+    pixels: int
+    same: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a student agrees with its teacher about some pixels.
+
+    `cosine` is the mean of their embeddings', `same` the share (0 … 1) of pixels that are the same
+    on both maps; `by_class` are the classes that the teacher's map shows, in the vocabulary's
+    order.
+    """
+
+    vocabulary: str
+    pixels: int
+    cosine: float
+    same: float
+    by_class: tuple[ClassAgreement, ...]
+
+    def metrics(self) -> dict[str, Any]:
+        """What goes into a card's metrics."""
+        same = f"same class as the teacher, {self.vocabulary}"
+        return {
+            "held-out series": self.pixels,
+            "mean cosine to the teacher": round(self.cosine, 4),
+            same: round(self.same, 4),
+            f"{same}, by the teacher's class": {
+                entry.name: {"series": entry.pixels, "same": round(entry.same, 4)}
+                for entry in self.by_class
+            },
+        }
+
+    def markdown(self) -> str:
+        """A table, a line a class."""
+        lines = [f"| {self.vocabulary}, the teacher's class | series | same | ", "|---|---:|---:|"]
+        lines += [f"| {c.name} | {c.pixels} | {c.same:.1%} |" for c in self.by_class]
+        lines.append(f"| all | {self.pixels} | {self.same:.1%} |")
+        return "\n".join(line.strip() for line in lines)
+
+
+def agreement(
+    teacher: torch.Tensor,
+    student: torch.Tensor,
+    vocabulary: Vocabulary,
+    text: TextEmbeddings,
+    logit_scale: float,
+) -> Agreement:
+    """Compare two encoders' embeddings of the same pixels, both float32 (pixel, dim).
+
+    Classes are those that a map shows: with the vocabulary's level, biases and "none of these".
+    """
+    answers = answers_of(vocabulary, text, logit_scale, teacher.device)
+    wanted, found = (answers.of(part)[0].cpu().numpy() for part in (teacher, student))
+    same = wanted == found
+    names = [entry.name for entry in vocabulary.legend]
+    shown = [int(place) for place in np.unique(wanted)]
+    return Agreement(
+        vocabulary=vocabulary.name,
+        pixels=len(same),
+        cosine=float((teacher * student).sum(dim=1).mean()),
+        same=float(same.mean()),
+        by_class=tuple(
+            ClassAgreement(
+                names[place], int((wanted == place).sum()), float(same[wanted == place].mean())
+            )
+            for place in shown
+        ),
+    )
+
+
+def student_card(
+    name: str,
+    teacher: Checkpoint,
+    config: EncoderConfig,
+    training: Mapping[str, Any],
+    measured: Agreement,
+) -> Card:
+    """The card of a student: what it takes, its words and its licence are the teacher's.
+
+    `training` goes beside the teacher's name and fingerprint.
+    """
+    card = teacher.card
+    return card.model_copy(
+        update={
+            "name": name,
+            "description": f"A student of {card.name}: a smaller encoder that was trained to give "
+            f"its embeddings. The teacher: {card.description}",
+            "architecture": config,
+            "training": {"teacher": card.name, "teacher's fingerprint": teacher.fingerprint}
+            | dict(training),
+            "metrics": measured.metrics(),
+        }
+    )

@@ -1,0 +1,187 @@
+"""Tables of series and of ground views → a training set, parted by land and shuffled once.
+
+Tables larger than the memory: written to a scratch file, whose rows are taken in any order.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import DatasetError
+from pipeline.ground_views.table import GroundTable, ground_schema
+from pipeline.io.store import Store, public_url
+from pipeline.io.table_folder import reasons_csv
+from pipeline.point_series.points import LABEL
+from pipeline.point_series.table import SeriesTable
+from pipeline.point_series.table import schema as series_schema
+from pipeline.training_set.card import DatasetCard, GroundSide
+from pipeline.training_set.pairing import Pairing, paired
+from pipeline.training_set.random_order import shuffled
+from pipeline.training_set.shards import GROUND_NUMBERS, ground_lists
+from pipeline.training_set.spatial_split import NO_SPLIT, SPLITS, SplitRule, blocks_of, split
+from pipeline.training_set.writer import SetWriter, rows_a_shard
+
+LEFT_OUT = "left-out.csv"
+ALL_MISSING = "no clear observation in any month"
+NO_VIEW = "no ground view"
+NO_SERIES = "ground view of no series"
+TOO_NEAR = "too near to a part that is held out"
+
+
+def pack(
+    series: Sequence[str],
+    ground: str,
+    out: str,
+    rule: SplitRule | None = None,
+    *,
+    shard_rows: int | None = None,
+    told: Callable[[float], None] = lambda share: None,
+) -> DatasetCard:
+    """Write the training set of some series tables and a ground table, given by their addresses.
+
+    A row is a series with its ground views. Left out, counted in the card and named in
+    `left-out.csv`: series without a clear observation or a view, views without a series, and points
+    too near to a held-out part. Tables may be larger than the memory: they pass through a scratch
+    folder (TMPDIR). The same tables and rule give the same set. `told` hears what share is written.
+    Raises DatasetError for tables that don't fit each other, and where the rule leaves a part
+    empty; OutputError where a set is there already.
+    """
+    rule = rule or SplitRule()
+    tables, views = [SeriesTable.open(address) for address in series], GroundTable.open(ground)
+    bands, labels = _alike(tables)
+    with scratch_folder() as scratch:
+        unclear: list[str] = []
+        rows = spooled(
+            scratch / "series.arrow", series_schema(len(bands), labels),
+            _series_rows(tables, labels, unclear),
+        )  # fmt: skip
+        sights = spooled(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
+        together = paired(rows, sights)
+        lon, lat = (rows[axis].to_numpy()[together.series] for axis in ("lon", "lat"))
+        parts = split(lon, lat, rule)
+        left_out = {
+            **dict.fromkeys(together.homeless, NO_SERIES),
+            **dict.fromkeys(together.unseen, NO_VIEW),
+            **dict.fromkeys(unclear, ALL_MISSING),
+            **dict.fromkeys(_ids(rows, together.series[parts == NO_SPLIT]), TOO_NEAR),
+        }
+        side = GroundSide(
+            kind=views.card.kind, tower=views.card.tower, revision=views.card.revision,
+            dim=views.card.dim, views=int(together.counts[parts != NO_SPLIT].max()),
+        )  # fmt: skip
+        store = Store(out)
+        writer = SetWriter(store, bands, side, _classes(rows, labels))
+        store.write(LEFT_OUT, reasons_csv("id", left_out))
+        source = _Source(rows, sights, together, blocks_of(lon, lat, rule.block_km))
+        size = shard_rows or rows_a_shard(len(bands), side)
+        written = 0
+        for number, name in enumerate(SPLITS):
+            of_part = np.flatnonzero(parts == number)
+            of_part = of_part[shuffled(len(of_part), rule.seed, number)]
+            for start in range(0, len(of_part), size):
+                which = of_part[start : start + size]
+                writer.write(name, source.rows(which, writer.schema))
+                written += len(which)
+                told(written / int((parts != NO_SPLIT).sum()))
+        return writer.finish(
+            rule,
+            Counter(left_out.values()),
+            [*(table.card.attribution for table in tables), views.card.attribution],
+            {
+                "series": [{**t.card.made, "fingerprint": t.card.fingerprint} for t in tables],
+                "ground": {**views.card.made, "fingerprint": views.card.fingerprint},
+                "licences": sorted({table.card.licence for table in tables}),
+            },
+        )
+
+
+class _Source:
+    """The rows of a set, taken from the tables."""
+
+    def __init__(
+        self, series: pa.Table, ground: pa.Table, pairing: Pairing, blocks: np.ndarray
+    ) -> None:
+        self._series, self._ground = series, ground
+        self._pairing, self._blocks = pairing, blocks
+
+    def rows(self, which: np.ndarray, schema: pa.Schema) -> pa.Table:
+        """The pairs of these numbers, int64 (m,), as a table of a shard's schema."""
+        pairing = self._pairing
+        counts, starts = pairing.counts[which], pairing.starts[which]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        # Each view's number in its row, added to where the views of its row begin.
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        views = self._ground.take(pa.array(pairing.views[np.repeat(starts, counts) + within]))
+        series = self._series.take(pa.array(pairing.series[which]))
+        numbers = views["embedding"].combine_chunks().flatten().to_numpy()
+        lists = pa.array(offsets, pa.int32())
+        made = {
+            "block": pa.array(self._blocks[which].astype(str), pa.string()),
+            "ground": ground_lists(offsets, numbers.reshape(len(views), -1).view(GROUND_NUMBERS)),
+            "views": pa.ListArray.from_arrays(lists, views["view"].combine_chunks()),
+            "keys": pa.ListArray.from_arrays(lists, views["key"].combine_chunks()),
+        }
+        columns = [
+            made[name] if name in made else series[name].combine_chunks() for name in schema.names
+        ]
+        return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _alike(tables: Sequence[SeriesTable]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The bands of the tables, and the labels of any; raises DatasetError for other bands."""
+    bands = tables[0].card.bands
+    for table in tables[1:]:
+        if table.card.bands != bands:
+            raise DatasetError(
+                public_url(table.store.root),
+                f"its bands are {', '.join(table.card.bands)}, those of "
+                f"{public_url(tables[0].store.root)} are {', '.join(bands)}",
+                "Pack tables of the same bands in the same order together",
+            )
+    labels = dict.fromkeys(label for table in tables for label in table.card.labels)
+    return bands, tuple(labels)
+
+
+def _series_rows(
+    tables: Sequence[SeriesTable], labels: Sequence[str], unclear: list[str]
+) -> Iterator[pa.Table]:
+    """The rows of tables that have a clear observation; the ids of others go into `unclear`."""
+    for table in tables:
+        for rows in table.batches():
+            clear = rows.series.any(axis=(1, 2))
+            unclear += [rows.ids[row] for row in np.flatnonzero(~clear).tolist()]
+            found = rows.table()
+            for label in labels:
+                if LABEL + label not in found.column_names:
+                    found = found.append_column(LABEL + label, pa.nulls(len(rows), pa.string()))
+            names = series_schema(len(table.card.bands), labels).names
+            yield found.select(names).filter(pa.array(clear))
+
+
+def _classes(rows: pa.Table, labels: Sequence[str]) -> dict[str, list[str]]:
+    return {name: sorted(rows[LABEL + name].drop_null().unique().to_pylist()) for name in labels}
+
+
+def _ids(rows: pa.Table, which: np.ndarray) -> list[str]:
+    ids: list[str] = rows["id"].take(pa.array(which)).to_pylist()
+    return ids
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for the length of the block, where TMPDIR says that there is room."""
+    with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
+        yield Path(folder)
+
+
+def spooled(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+    """The tables one after the other as one, which lies in a file and not in memory."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

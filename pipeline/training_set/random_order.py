@@ -1,0 +1,64 @@
+"""The order of an epoch over shards: drawn by chance, and read a few shards at a time.
+
+Orders drawn by chance that stay the same: a function of their keys, on every machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_WINDOW = 4  # shards that are shuffled together
+
+
+@dataclass(frozen=True)
+class Window:
+    """Shards that are shuffled together, and the place of their rows in the epoch's order."""
+
+    number: int
+    shards: tuple[int, ...]
+    start: int
+    rows: int
+
+    @property
+    def end(self) -> int:
+        """The place in the order after its last row."""
+        return self.start + self.rows
+
+
+def windows_of(counts: Sequence[int], seed: int, epoch: int) -> list[Window]:
+    """The windows of an epoch, one after the other, over shards of these numbers of rows."""
+    order = shuffled(len(counts), seed, epoch)
+    windows: list[Window] = []
+    start = 0
+    for first in range(0, len(order), _WINDOW):
+        shards = tuple(int(shard) for shard in order[first : first + _WINDOW])
+        rows = sum(counts[shard] for shard in shards)
+        windows.append(Window(len(windows), shards, start, rows))
+        start += rows
+    return windows
+
+
+def inner_order(window: Window, seed: int, epoch: int) -> np.ndarray:
+    """The rows of a window in their order: int64 (rows,), counted over its shards in theirs."""
+    return shuffled(window.rows, seed, epoch, 1 + window.number)
+
+
+def epoch_order(counts: Sequence[int], seed: int, epoch: int) -> np.ndarray:
+    """The rows of shards in an epoch's order: int64 (n,), counted over all shards."""
+    starts = np.cumsum([0, *counts])
+    ordered = [np.empty(0, np.int64)]
+    for window in windows_of(counts, seed, epoch):
+        rows = np.concatenate([np.arange(starts[n], starts[n + 1]) for n in window.shards])
+        ordered.append(rows[inner_order(window, seed, epoch)])
+    return np.concatenate(ordered)
+
+
+def shuffled(count: int, *key: int) -> np.ndarray:
+    """0 … count - 1 in an order drawn by a key of whole numbers, 0 or more: int64 (count,).
+
+    Made of a bit generator's raw output, which NumPy keeps the same over its versions
+    (https://numpy.org/neps/nep-0019-rng-policy.html); `Generator.permutation` it does not.
+    """
+    drawn = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
+    return np.argsort(drawn, kind="stable")

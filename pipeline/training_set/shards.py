@@ -1,0 +1,152 @@
+"""Rows of a training set: as a shard's Parquet, as arrays, and some of them as a batch."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.pretraining.batch import Batch
+from pipeline.observations.monthly_median import MONTHS
+from pipeline.point_series.points import LABEL
+from pipeline.training_set.card import DatasetCard
+
+GROUND_NUMBERS = np.dtype("<f2")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """n rows: `series` uint16 (n, 12, band), and their ground views one after the other.
+
+    Row i has the views `offsets[i]` up to `offsets[i + 1]`, int64 (n + 1,), of `ground` float16
+    (view, dim) and of `keys` int64 (view,). `labels` are numbers of classes, int64 (n,), -1 for
+    none.
+    """
+
+    ids: np.ndarray
+    series: np.ndarray
+    offsets: np.ndarray
+    ground: np.ndarray
+    keys: np.ndarray
+    labels: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, which: np.ndarray, views: int, classes: Mapping[str, np.ndarray]) -> Batch:
+        """The rows of these numbers, int64 (m,), their views padded with zeros to so many.
+
+        `classes` are the texts of each label's classes, with None as the last.
+        """
+        starts = self.offsets[which]
+        present = np.arange(views) < (self.offsets[which + 1] - starts)[:, None]
+        places = np.where(present, starts[:, None] + np.arange(views), 0)
+        ground = self.ground[places].astype(np.float32)
+        keys = self.keys[places]
+        if not present.all():
+            ground[~present] = 0
+            keys[~present] = -1
+        return Batch(
+            series=self.series[which],
+            ground=ground,
+            present=present,
+            keys=keys,
+            ids=self.ids[which].tolist(),
+            labels={
+                name: classes[name][codes[which]].tolist() for name, codes in self.labels.items()
+            },
+        )
+
+
+def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
+    """The columns of a shard; see `docs/datasets.md`.
+
+    Those of a series table, the block of land, and a row's ground views. A view's numbers are bytes
+    (float16, little-endian): as a list of lists, Parquet would count every number's levels, and
+    decode eight times slower.
+    """
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("lon", pa.float64()),
+            ("lat", pa.float64()),
+            ("year", pa.int32()),
+            ("series", pa.list_(pa.uint16(), MONTHS * bands)),
+            ("clear", pa.list_(pa.uint16(), MONTHS)),
+            ("photo_key", pa.string()),
+            *((LABEL + name, pa.string()) for name in labels),
+            ("block", pa.string()),
+            ("ground", pa.list_(pa.binary(dim * GROUND_NUMBERS.itemsize))),
+            ("views", pa.list_(pa.string())),
+            ("keys", pa.list_(pa.int64())),
+        ]
+    )
+
+
+def ground_lists(offsets: np.ndarray, ground: np.ndarray) -> pa.Array:
+    """The column `ground` of views float16 (view, dim), of which `offsets` says whose they are."""
+    values = np.ascontiguousarray(ground, GROUND_NUMBERS)
+    width = values.shape[1] * GROUND_NUMBERS.itemsize
+    views = pa.Array.from_buffers(pa.binary(width), len(values), [None, pa.py_buffer(values)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), views)
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A shard's bytes."""
+    file = io.BytesIO()
+    texts = [name for name in table.column_names if name.startswith(LABEL)]
+    pq.write_table(table, file, compression="lz4", use_dictionary=texts, write_page_checksum=True)
+    return file.getvalue()
+
+
+def read_rows(source: Any, card: DatasetCard) -> pa.Table:
+    """What of a shard a batch is made of; `source` is a path, or an Arrow file.
+
+    Raises ArrowException or OSError for a damaged one.
+    """
+    columns = ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels)]
+    with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as file:
+        return file.read(columns, use_threads=False)
+
+
+def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> Rows:
+    """The rows of shards, one after the other."""
+    table = pa.concat_tables(tables)
+    column = {name: _whole(table[name]) for name in table.column_names}
+    return Rows(
+        ids=column["id"].to_numpy(zero_copy_only=False),
+        series=column["series"].flatten().to_numpy().reshape(-1, MONTHS, len(card.bands)),
+        offsets=_offsets(column["ground"]),
+        ground=_numbers(column["ground"].flatten(), card.ground.dim),
+        keys=column["keys"].flatten().to_numpy(),
+        labels={
+            name: pc.fill_null(
+                pc.index_in(column[LABEL + name], pa.array(classes, pa.string())), -1
+            )
+            .to_numpy(zero_copy_only=False)
+            .astype(np.int64)
+            for name, classes in card.labels.items()
+        },
+    )
+
+
+def _numbers(views: pa.Array, dim: int) -> np.ndarray:
+    """The numbers of views that are bytes: float16 (view, dim), without a copy."""
+    start = views.offset * dim * GROUND_NUMBERS.itemsize
+    flat = np.frombuffer(views.buffers()[1], GROUND_NUMBERS, len(views) * dim, start)
+    return flat.reshape(-1, dim)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _offsets(lists: pa.Array) -> np.ndarray:
+    """Where each list's values begin among all lists' values: int64 (n + 1,)."""
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0]

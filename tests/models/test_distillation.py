@@ -1,0 +1,143 @@
+"""A student learns to give its teacher's embeddings."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.distillation import Bank, distil, label, student_config, train_student, varied
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.errors import CheckpointError
+from tests.made_card import made_card
+
+TEACHER = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=24, dropout=0.1)
+SIZES = {"dim": 16, "depth": 1, "heads": 2, "feedforward": 16}
+
+
+def made_series(count: int, seed: int) -> np.ndarray:
+    """Series of four kinds of ground in turn, with a season and noise: uint16 (n, 12, 10)."""
+    rng = np.random.default_rng(seed)
+    kinds = np.random.default_rng(99).uniform(300, 3500, (4, 2, 10))
+    kind, phase = np.arange(count) % 4, rng.uniform(-1, 1, (count, 1))
+    wave = 0.5 + 0.5 * np.sin(2 * np.pi * np.arange(12) / 12 + phase)
+    low, high = kinds[kind, 0][:, None], kinds[kind, 1][:, None]
+    values = low + (high - low) * wave[:, :, None] + rng.normal(0, 40, (count, 12, 10))
+    return np.clip(values, 1, 10_000).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Random weights, by which four kinds of ground differ a little."""
+    torch.manual_seed(3)
+    encoder = Encoder(TEACHER)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    save_checkpoint(folder, encoder, made_card(TEACHER, logit_scale=20.0))
+    return load_checkpoint(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def embedded(encoder: Encoder, teacher: Checkpoint, series: np.ndarray) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = encoder(teacher.card.preprocessing.normalise(series))
+    return found
+
+
+def words(teacher: Checkpoint) -> np.ndarray:
+    """Texts by which the teacher tells the kinds of ground apart: float32 (4, dim)."""
+    found = embedded(teacher.encoder, teacher, made_series(400, 7)).numpy()
+    apart = np.stack([found[kind::4].mean(axis=0) for kind in range(4)]) - found.mean(axis=0)
+    return (apart / np.linalg.norm(apart, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
+    text = words(teacher)
+    config = student_config(teacher.card, **SIZES)
+    told: list[float] = []
+    student = distil(
+        teacher, made_series(400, 0), config,
+        bank=1500, steps=300, batch=128, text=text, progress=told.append,
+    )  # fmt: skip
+    unseen = made_series(300, 1)
+    wanted = embedded(teacher.encoder, teacher, unseen)
+    found = embedded(student, teacher, unseen)
+    assert student.config == config
+    assert not student.training
+    assert (wanted * found).sum(dim=1).mean() > 0.99
+    classes, own = ((part.numpy() @ text.T).argmax(axis=1) for part in (wanted, found))
+    assert np.bincount(classes, minlength=4).min() > 30
+    assert (classes == own).mean() > 0.95
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_a_seed_gives_the_same_student(teacher: Checkpoint) -> None:
+    config = student_config(teacher.card, **SIZES)
+    first, again, other = (
+        distil(teacher, made_series(100, 0), config, bank=200, steps=12, batch=64, seed=seed)
+        for seed in (5, 5, 6)
+    )
+    assert all(
+        torch.equal(one, two)
+        for one, two in zip(first.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    assert not torch.equal(first.mlp_head[1].weight, other.mlp_head[1].weight)
+
+
+def test_texts_change_what_is_learned(teacher: Checkpoint) -> None:
+    bank = label(teacher, made_series(100, 0), 200, 0)
+    config = student_config(teacher.card, **SIZES)
+    without, sharpened = (
+        train_student(bank, teacher.card, config, steps=12, batch=64, seed=0, text=text)
+        for text in (None, words(teacher))
+    )
+    assert not torch.equal(without.mlp_head[1].weight, sharpened.mlp_head[1].weight)
+
+
+def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:
+    told: list[float] = []
+    bank = label(teacher, made_series(50, 0), 120, 0, told.append)
+    assert bank.series.shape == (120, 12, 10)
+    plain = embedded(teacher.encoder, teacher, bank.series)
+    assert (bank.embeddings - plain).abs().max() < 1e-5
+    assert told == [1.0]
+
+
+def test_series_are_varied_and_some_are_not() -> None:
+    series = made_series(300, 2)
+    made = varied(series, 1000, np.random.default_rng(0))
+    assert made.shape == (1000, 12, 10)
+    assert made.dtype == np.uint16
+    assert made.min() > 0
+    known = {one.tobytes() for one in series}
+    as_given = sum(one.tobytes() in known for one in made)
+    assert 150 < as_given < 350
+    lost = [len(np.unique(one, axis=0)) < 12 for one in made]
+    assert 150 < sum(lost) < 600
+    assert np.array_equal(made, varied(series, 1000, np.random.default_rng(0)))
+
+
+def test_every_series_is_taken_as_often() -> None:
+    series = np.full((7, 12, 10), 1000, np.uint16)
+    series += (np.arange(7, dtype=np.uint16) * 8000)[:, None, None]
+    made = varied(series, 700, np.random.default_rng(1))
+    as_given = [int((made == one).all(axis=(1, 2)).sum()) for one in series]
+    assert min(as_given) > 8
+
+
+def test_a_loss_that_is_no_number_ends_it(teacher: Checkpoint) -> None:
+    embeddings = torch.full((20, TEACHER.embedding_dim), torch.nan)
+    bank = Bank(made_series(20, 0), embeddings)
+    config = student_config(teacher.card, **SIZES)
+    with pytest.raises(CheckpointError, match="at step 1 of 10 its loss is no number"):
+        train_student(bank, teacher.card, config, steps=10, batch=8, seed=0)
+
+
+def test_sizes_that_no_student_can_have(teacher: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match="the student's sizes: dim 30 cannot be shared"):
+        student_config(teacher.card, dim=30, heads=4)

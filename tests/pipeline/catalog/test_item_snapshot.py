@@ -1,0 +1,129 @@
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pystac
+import pytest
+
+from pipeline.catalog.description import CatalogDescription
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_snapshot import freeze, thaw, thaw_published
+from pipeline.catalog.normalise import normalise, resolve_duplicates
+from pipeline.errors import CatalogError, OutputError
+from tests.stac_items import cdse_item, earth_search_item
+
+ANY_CATALOG = CatalogDescription(url="https://example.com")
+
+
+def _round_trip(published: list[dict[str, Any]]) -> list[Item]:
+    items = thaw(freeze(published, ANY_CATALOG), "items.parquet")
+    assert items == resolve_duplicates(normalise(item) for item in published)
+    return items
+
+
+def test_items_of_all_catalogues_come_back_the_same() -> None:
+    _round_trip(
+        [
+            earth_search_item("31UFS", "2021-06-01"),
+            earth_search_item("31UFS", "2021-06-06", baseline="05.00", applied=True),
+            earth_search_item("32ULB", "2021-06-06", baseline="05.00"),
+            earth_search_item("06VVN", "2021-07-06"),
+            cdse_item("31UFS"),
+        ],
+    )
+
+
+def test_real_items_come_back_the_same(shared_data: Path) -> None:
+    text = (shared_data / "stac" / "planetary-computer-s2-35MNM.json").read_text()
+    (other,) = (shared_data / "stac").glob("*_raster_ext.json")
+    _round_trip([*json.loads(text)["features"], json.loads(other.read_text())])
+
+
+def test_items_without_geometry_bbox_or_cloud_cover() -> None:
+    nowhere, boxed, sparse = (earth_search_item(date=f"2021-06-0{n}") for n in (1, 2, 3))
+    nowhere["geometry"] = nowhere["bbox"] = None
+    boxed["geometry"] = None
+    del sparse["bbox"], sparse["properties"]["eo:cloud_cover"], sparse["assets"]["nir08"]
+    del sparse["assets"]["nir08-jp2"], sparse["links"], sparse["stac_extensions"]
+    items = _round_trip([nowhere, boxed, sparse])
+    assert items[0].footprint is None
+    assert items[1].footprint is not None
+    assert items[2].cloud_cover is None
+    assert "B8A" not in items[2].assets
+    _round_trip([nowhere])
+
+
+def test_numbers_written_as_whole_or_broken() -> None:
+    whole, broken = earth_search_item(), earth_search_item(date="2021-06-06")
+    broken["properties"]["eo:cloud_cover"] = 12
+    broken["properties"]["mgrs:utm_zone"] = "31"
+    whole["properties"]["mgrs:utm_zone"] = 31
+    for asset in broken["assets"].values():
+        if "proj:transform" in asset:
+            asset["proj:transform"] = [float(number) for number in asset["proj:transform"]]
+    _round_trip([whole, broken])
+
+
+def test_malformed_fields_that_are_not_read() -> None:
+    item = earth_search_item()
+    item["properties"].update({"mgrs:utm_zone": "none", "proj:bbox": ["a"]})
+    item["assets"]["blue"].update({"gsd": "10 m", "proj:bbox": "?"})
+    _round_trip([item])
+
+
+@pytest.mark.parametrize(
+    ("base", "query"),
+    [("https://me:secret@example.com/cogs", ""), ("https://example.com/cogs", "?sig=secret")],
+)
+def test_addresses_with_a_secret_are_refused(base: str, query: str) -> None:
+    item = earth_search_item(base=base)
+    for asset in item["assets"].values():
+        asset["href"] += query
+    with pytest.raises(
+        CatalogError, match=f"{item['id']}: https://example.com/cogs/.*signature"
+    ) as e:
+        freeze([item], ANY_CATALOG)
+    assert "secret" not in str(e.value)
+
+
+def test_secrets_in_links_are_not_written() -> None:
+    item = earth_search_item()
+    item["links"][0]["href"] += "?sig=hidden"
+    assert "hidden" not in json.dumps(list(thaw_published(freeze([item], ANY_CATALOG), "items")))
+
+
+def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> None:
+    file = tmp_path / "items.parquet"
+    file.write_bytes(freeze([earth_search_item("31UFS"), earth_search_item("06VVN")], ANY_CATALOG))
+    frame = geopandas.read_parquet(file)
+    assert len(frame) == 2
+    assert frame.crs == "EPSG:4326" or frame.crs.to_string() == "OGC:CRS84"
+    for published in thaw_published(file.read_bytes(), "items"):
+        pystac.Item.from_dict(published).validate()
+
+
+def test_of_many_items_a_few_are_in_memory_at_a_time() -> None:
+    def peak(count: int) -> int:
+        items = [earth_search_item(sequence=number) for number in range(count)]
+        content = freeze(items, ANY_CATALOG)
+        tracemalloc.start()
+        try:
+            assert next(thaw_published(content, "items"))["id"] == items[0]["id"]
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(1024) < 1.5 * peak(256)
+
+
+def test_the_same_items_freeze_to_the_same_bytes() -> None:
+    assert freeze([earth_search_item()], ANY_CATALOG) == freeze([earth_search_item()], ANY_CATALOG)
+
+
+def test_damaged_files() -> None:
+    whole = freeze([earth_search_item()], ANY_CATALOG)
+    for part in (b"", b"PAR1", whole[: len(whole) // 2]):
+        with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are damaged"):
+            thaw(part, "items.parquet")

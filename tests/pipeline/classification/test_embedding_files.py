@@ -1,0 +1,224 @@
+"""Embeddings kept as int8: what is lost, what the file is, and a new map made of them."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from pipeline.classification.embedding_files import (
+    embeddings_tif,
+    kept_blocks,
+    quantised,
+    read_embeddings,
+    restored,
+)
+from pipeline.errors import OutputError
+from pipeline.io.store import Store
+from pipeline.layout import (
+    CLASS,
+    CONFIDENCE,
+    COUNTS,
+    RANKED,
+    RANKED_CONFIDENCE,
+    cell_key,
+)
+from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.embedding_source import settings_of_kept
+from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.product.cell_report import CellReport
+from pipeline.product.ledger import finished_cells, finished_items
+from pipeline.sample.archive import SampleArchive
+from tests.pipeline.cell_runs import Prepare, preparing, random_checkpoint
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([2, 16, 384, 512]))
+def test_quantising_keeps_directions(seed: int, dim: int) -> None:
+    rng = np.random.default_rng(seed)
+    spread = rng.exponential(size=(40, dim)) if seed % 2 else 1.0
+    embeddings = torch.from_numpy(rng.normal(size=(40, dim)) * spread)
+    embeddings = torch.nn.functional.normalize(embeddings, dim=1).float()
+    stored = quantised(embeddings)
+    assert stored.dtype == torch.int8
+    assert (stored.abs().amax(dim=1) == 127).all()
+    again = restored(stored)
+    assert again.dtype == torch.float32
+    assert torch.allclose(torch.linalg.vector_norm(again, dim=1), torch.ones(40), atol=1e-6)
+    # No number is off by more than half a step, of 1/127 of the largest.
+    step = embeddings.abs().amax(dim=1, keepdim=True) / 127
+    assert ((stored * step - embeddings).abs() <= step * 0.5001).all()
+    assert ((again - embeddings).norm(dim=1) <= step[:, 0] * dim**0.5).all()
+
+
+def test_nodata_stays_nodata() -> None:
+    stored = torch.zeros(3, 8, dtype=torch.int8)
+    assert not restored(stored).any()
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-127, 128, (150, 70, 24)).astype(np.int8)
+    content = embeddings_tif(stored, Affine(10, 0, 600000, 0, -10, 5700000), 32631, {"A": "b"})
+    (tmp_path / "e.tif").write_bytes(content)
+    found = read_embeddings(Store(str(tmp_path)), "e.tif")
+    np.testing.assert_array_equal(found, stored.transpose(2, 0, 1))
+    with rasterio.open(tmp_path / "e.tif") as raster:
+        assert raster.crs.to_epsg() == 32631
+        assert raster.transform == Affine(10, 0, 600000, 0, -10, 5700000)
+        assert raster.nodata == 0
+        assert raster.interleaving.name == "pixel"
+        assert raster.block_shapes[0] == (128, 128)
+        assert raster.tags()["A"] == "b"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """One that tells classes apart: of random weights a rounding decides."""
+    return load_checkpoint("sample")
+
+
+@pytest.fixture(scope="module")
+def kept(
+    sample_archive: SampleArchive, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> PreparedRun:
+    """A run with one finished cell and its embeddings."""
+    out = tmp_path_factory.mktemp("kept") / "run"
+    prepared = preparing(sample_archive, checkpoint, out)(keep_embeddings=True, cell_size=64)
+    finish(prepared)
+    return prepared
+
+
+@pytest.fixture
+def prepare(sample_archive: SampleArchive, checkpoint: Checkpoint, tmp_path: Path) -> Prepare:
+    return preparing(sample_archive, checkpoint, tmp_path / "run")
+
+
+def finish(prepared: PreparedRun) -> CellReport:
+    """Make the run's first cell."""
+    cell = prepared.cells[0]
+    report: CellReport = cell_graph(cell, prepared.items_of(cell), prepared.run).compute(
+        scheduler="threads"
+    )
+    return report
+
+
+def raster_of(prepared: PreparedRun, name: str) -> np.ndarray:
+    cell = prepared.cells[0]
+    content = prepared.run.store.read(cell_key(cell.tile.name, cell.id, name))
+    with rasterio.open(io.BytesIO(content)) as raster:
+        values: np.ndarray = raster.read()
+    return values
+
+
+def asking(kept: PreparedRun, out: Path, **own: object) -> PreparedRun:
+    return prepare_run(settings_of_kept(kept.run.store.root, {"out": str(out), **own}))
+
+
+def test_the_same_words_give_the_same_map(kept: PreparedRun, tmp_path: Path) -> None:
+    again = asking(kept, tmp_path / "again", vocabulary="sample-landscape")
+    report = finish(again)
+    before, after = raster_of(kept, CLASS), raster_of(again, CLASS)
+    np.testing.assert_array_equal(before == 0, after == 0)
+    assert (before == after)[before > 0].mean() >= 0.995
+    shares = [raster_of(run, CONFIDENCE).astype(int) for run in (kept, again)]
+    assert np.abs(shares[0] - shares[1])[before == after].max() <= 2
+    np.testing.assert_array_equal(raster_of(kept, COUNTS), raster_of(again, COUNTS))
+    made = next(iter(finished_cells(kept.run.store, kept.run.manifest.fingerprint).values()))
+    assert (report.acquisitions, report.observations, report.coverage) == (
+        made.acquisitions, made.observations, made.coverage,
+    )  # fmt: skip
+    assert set(report.seconds) == {"read", "classify", "write"}
+
+
+def test_other_words_give_the_map_of_a_whole_run(
+    kept: PreparedRun, prepare: Prepare, tmp_path: Path
+) -> None:
+    words = {"classes": "forest, lake, town, road, meadow", "vocabulary": None}
+    asked = asking(kept, tmp_path / "asked", classes=words["classes"])
+    whole = prepare(**words, cell_size=64)
+    finish(asked), finish(whole)
+    one, other = raster_of(asked, CLASS), raster_of(whole, CLASS)
+    np.testing.assert_array_equal(one == 0, other == 0)
+    assert len(np.unique(one)) > 2
+    assert (one == other)[one > 0].mean() >= 0.995
+    assert asked.items == whole.items
+
+
+def test_what_is_kept_is_named_in_the_item(kept: PreparedRun) -> None:
+    store, cell = kept.run.store, kept.cells[0]
+    (item,) = finished_items(store, kept.run.manifest.fingerprint)
+    covered = np.zeros(cell.shape, int)
+    for block, name in kept_blocks(item):
+        stored = read_embeddings(store, cell_key(cell.tile.name, cell.id, name))
+        assert stored.shape[1:] == (block.height, block.width)
+        covered[block.slices()] += 1
+        asset = next(a for a in item["assets"].values() if a["href"] == f"./{name}")
+        classes = raster_of(kept, CLASS)[0][block.slices()]
+        np.testing.assert_array_equal(stored.any(axis=0), classes > 0)
+        with rasterio.open(store.path(cell_key(cell.tile.name, cell.id, name))) as raster:
+            assert list(raster.transform)[:6] == asset["proj:transform"]
+    assert (covered == 1).all()
+
+
+def test_a_cell_whose_embeddings_are_gone_is_made_again(
+    kept: PreparedRun, prepare: Prepare, tmp_path: Path
+) -> None:
+    prepared = prepare(keep_embeddings=True, cell_size=64)
+    finish(prepared)
+    cell, store = prepared.cells[0], prepared.run.store
+    assert cell not in prepared.unfinished()
+    (item,) = finished_items(store, prepared.run.manifest.fingerprint)
+    _, name = next(iter(kept_blocks(item)))
+    store.remove(cell_key(cell.tile.name, cell.id, name))
+    assert cell in prepared.unfinished()
+
+
+def test_embeddings_are_asked_for_only_where_they_are(
+    kept: PreparedRun, prepare: Prepare, tmp_path: Path
+) -> None:
+    plain = prepare(cell_size=64)
+    with pytest.raises(OutputError, match="kept no embeddings"):
+        asking(plain, tmp_path / "a", classes="a, b")
+    with pytest.raises(OutputError, match="there is no run here"):
+        settings_of_kept(str(tmp_path), {"out": "x", "classes": "a, b"})
+    asked = asking(kept, tmp_path / "b", classes="a, b")
+    other = asked.cells[1]
+    with pytest.raises(OutputError, match="has not finished this cell"):
+        cell_graph(other, asked.items_of(other), asked.run).compute(scheduler="threads")
+
+
+def test_embeddings_of_another_checkpoint_are_refused(kept: PreparedRun, tmp_path: Path) -> None:
+    other = random_checkpoint(tmp_path / "random")
+    with pytest.raises(OutputError, match=r"others than are asked for \(checkpoint: sample .* → "):
+        asking(kept, tmp_path / "c", classes="a, b", checkpoint=str(other.path))
+
+
+def test_a_damaged_file_is_named(kept: PreparedRun, tmp_path: Path) -> None:
+    (tmp_path / "e.tif").write_bytes(json.dumps({"no": "raster"}).encode())
+    with pytest.raises(OutputError, match="no embeddings that can be read"):
+        read_embeddings(Store(str(tmp_path)), "e.tif")
+
+
+def test_classes_in_order(kept: PreparedRun, prepare: Prepare, tmp_path: Path) -> None:
+    whole = prepare(cell_size=64, top_k=3)
+    finish(whole)
+    ranked, shares = raster_of(whole, RANKED), raster_of(whole, RANKED_CONFIDENCE).astype(int)
+    assert (len(ranked), len(shares)) == (3, 4)
+    np.testing.assert_array_equal(ranked[0], raster_of(whole, CLASS)[0])
+    np.testing.assert_array_equal(shares[0], raster_of(whole, CONFIDENCE)[0])
+    seen = ranked[0] > 0
+    assert (shares[:, ~seen] == 255).all()
+    np.testing.assert_array_equal(shares[3][seen], (shares[0] - shares[1])[seen])
+    assert (ranked[0] != ranked[1])[seen].all()
+    (item,) = finished_items(whole.run.store, whole.run.manifest.fingerprint)
+    assert {"ranked", "ranked_confidence"} <= item["assets"].keys()
+    asked = asking(kept, tmp_path / "asked", vocabulary="sample-landscape", top_k=3)
+    finish(asked)
+    assert (raster_of(asked, RANKED) == ranked)[0][seen].mean() >= 0.995

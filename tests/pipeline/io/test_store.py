@@ -1,0 +1,168 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import s3fs
+
+from pipeline.errors import OutputError, OutputUnwritable
+from pipeline.io.store import Store, public_text, public_url
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return Store(str(tmp_path / "run"))
+    return Store(f"{request.getfixturevalue('s3')}/{request.node.name}/run")
+
+
+def test_gives_back_what_was_written(store: Store) -> None:
+    assert not store.exists("a/b.bin")
+    store.write("a/b.bin", b"one")
+    store.write("a/b.bin", b"two")
+    assert store.exists("a/b.bin")
+    assert not store.exists("a"), "a folder is no key"
+    assert store.read("a/b.bin") == b"two"
+
+
+def test_lists_keys_in_order_under_a_prefix(store: Store) -> None:
+    assert list(store.keys()) == []
+    assert list(store.keys("cells")) == []
+    for key in ("run.json", "cells/b/item.json", "cells/a/item.json", "cells-other"):
+        store.write(key, b"x")
+    assert list(store.keys()) == [
+        "cells-other",
+        "cells/a/item.json",
+        "cells/b/item.json",
+        "run.json",
+    ]
+    assert list(store.keys("cells")) == ["cells/a/item.json", "cells/b/item.json"]
+
+
+def test_tells_the_bytes_of_each_key(store: Store) -> None:
+    store.write("cells/b", b"four")
+    store.write("cells/a", b"")
+    assert store.sizes("cells") == {"cells/a": 0, "cells/b": 4}
+
+
+def test_a_bucket_that_does_not_exist_is_said(s3: str) -> None:
+    store = Store("s3://no-such-bucket/run")
+    for attempt in (lambda: store.sizes(), lambda: store.write("a", b"x")):
+        with pytest.raises(OutputUnwritable, match="the bucket does not exist"):
+            attempt()
+
+
+def test_reads_many_and_leaves_out_what_vanished(store: Store) -> None:
+    keys = [f"many/{number:03d}" for number in range(40)]
+    for key in keys[:30]:
+        store.write(key, key.encode())
+    assert list(store.read_many([])) == []
+    assert list(store.read_many(keys[:1])) == [(keys[0], keys[0].encode())]
+    assert list(store.read_many(keys)) == [(key, key.encode()) for key in keys[:30]]
+
+
+def test_removes_what_is_there_and_forgives_what_is_not(store: Store) -> None:
+    store.write("a", b"x")
+    store.remove("a")
+    store.remove("a")
+    assert not store.exists("a")
+    with pytest.raises(FileNotFoundError):
+        store.read("a")
+
+
+def test_travels_to_another_process(store: Store) -> None:
+    store.write("a", b"x")
+    assert pickle.loads(pickle.dumps(store)).read("a") == b"x"
+
+
+def test_sees_at_once_what_another_writes(store: Store) -> None:
+    assert list(store.keys()) == []
+    Store(store.root).write("late", b"x")
+    assert list(store.keys()) == ["late"]
+
+
+def test_a_write_cut_short_is_no_key(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / ".part-0011").write_bytes(b"half")
+    assert list(store.keys()) == []
+
+
+def test_full_disk_is_said_and_keeps_what_was_there(small_disk: Path) -> None:
+    store = Store(str(small_disk))
+    store.write("a/first", b"x" * 1000)
+    with pytest.raises(OutputUnwritable, match=r"a/first: No space left.*free some space"):
+        store.write("a/first", b"y" * 2_000_000)
+    assert store.read("a/first") == b"x" * 1000
+    assert [file.name for file in (small_disk / "a").iterdir()] == ["first"]
+
+
+def test_read_only_disk_is_said(read_only_disk: Path) -> None:
+    store = Store(str(read_only_disk))
+    assert store.read("there") == b"kept"
+    with pytest.raises(OutputUnwritable, match="Read-only file system"):
+        store.write("new", b"x")
+    with pytest.raises(OutputUnwritable, match="Read-only file system"):
+        store.remove("there")
+
+
+def test_a_folder_below_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    store = Store(str(tmp_path / "file" / "run"))
+    assert not store.exists("run.json")
+    assert list(store.keys()) == []
+    with pytest.raises(OutputUnwritable, match="Not a directory"):
+        store.write("run.json", b"x")
+
+
+def test_a_bucket_that_is_not_there_is_said(s3: str) -> None:
+    store = Store("s3://no-such-bucket/run")
+    assert not store.exists("run.json")
+    with pytest.raises(OutputUnwritable, match="s3://no-such-bucket/run/a: the bucket"):
+        store.write("a", b"x")
+
+
+def test_a_server_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    with pytest.raises(OutputUnwritable, match=r"127\.0\.0\.1:9") as caught:
+        Store("s3://maps/run").exists("run.json")
+    assert "hush" not in str(caught.value)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_other_schemes_are_refused() -> None:
+    with pytest.raises(OutputError, match=r"s3://bucket"):
+        Store("https://user:pass@host/run?sig=1")
+
+
+def test_gdal_finds_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
+    store = Store("s3://maps/run/")
+    assert store.gdal_path("class.vrt") == "/vsis3/maps/run/class.vrt"
+    assert store.gdal_options()["AWS_S3_ENDPOINT"] == "localhost:9000"
+    assert store.gdal_options()["AWS_HTTPS"] == "NO"
+    assert Store("/tmp/run").gdal_options() == {}
+
+
+@pytest.mark.parametrize(
+    ("href", "shown"),
+    [
+        ("https://u:p@host/a.tif?sig=secret#x", "https://host/a.tif"),
+        ("s3://bucket/a b.tif", "s3://bucket/a b.tif"),
+        ("/data/a?b.tif", "/data/a?b.tif"),
+        ("/vsicurl/https://u:p@host/a b.tif?sig=secret", "/vsicurl/https://host/a b.tif"),
+        ("/vsigzip//vsicurl/https://host/a.gz?sig=secret", "/vsigzip//vsicurl/https://host/a.gz"),
+        ("/vsicurl?pc_url_signing=yes&url=https%3A%2F%2Fhost", "/vsicurl"),
+        ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif"),
+    ],
+)
+def test_public_url_shows_no_secret(href: str, shown: str) -> None:
+    assert public_url(href) == shown
+
+
+def test_public_text_shows_no_secret() -> None:
+    text = "reading https://u:p@host/a.tif?sig=secret failed (s3://b/k?token=1): cut"
+    assert public_text(text) == "reading https://host/a.tif failed (s3://b/k cut"

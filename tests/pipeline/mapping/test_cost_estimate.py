@@ -1,0 +1,143 @@
+"""What a run will take, against numbers added up by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dask.system import CPU_COUNT
+
+from models.encoder.checkpoint import Checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import AUTHORS
+from pipeline.catalog.normalise import normalise
+from pipeline.grid.cells import Cell, cells_of, tiles_of
+from pipeline.grid.region import read_region
+from pipeline.mapping import cost_estimate as estimate
+from pipeline.mapping.cost_estimate import Rates, memory_warning, run_seconds, worker_memory
+from pipeline.settings.map import MapSettings
+from tests.made_card import made_card
+from tests.stac_items import earth_search_item
+
+GB = 1e9
+RATES = Rates(values=(1e6, 1e6), network=(1e9, 1e9))
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """An encoder of the authors' size."""
+    config = EncoderConfig()
+    torch.manual_seed(0)
+    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("authors"))
+
+
+def settings_of(size: int = 2048, **cluster: Any) -> MapSettings:
+    return MapSettings.model_validate(
+        {
+            "region": "31UFS", "year": 2021, "out": "out", "classes": "a, b",
+            "cell_size": size, "cluster": cluster,
+        }
+    )  # fmt: skip
+
+
+def whole_cell(size: int) -> Cell:
+    region = read_region("31UFS")
+    (tile,) = [tile for tile in tiles_of(region) if tile.name == "31UFS"]
+    return next(c for c in cells_of(tile, region, size) if c.height == c.width == size)
+
+
+def memory(checkpoint: Checkpoint, size: int = 2048, dates: int = 60, **cluster: Any) -> float:
+    item = normalise(earth_search_item())
+    bands = [item.assets[band] for band in AUTHORS.bands]
+    settings = settings_of(size, **cluster)
+    return worker_memory(whole_cell(size), dates, bands, checkpoint, settings)
+
+
+def test_a_cell_of_the_default_size_fits_the_default_limit(checkpoint: Checkpoint) -> None:
+    assert 2 * GB < memory(checkpoint, threads=2) < 3 * GB
+
+
+def test_memory_does_not_grow_with_dates_that_are_not_read(checkpoint: Checkpoint) -> None:
+    mask = (150 - 72) * 1024**2 / 8  # a bit a date
+    alone: dict[str, Any] = {"threads": 1, "cells_in_flight": 1}
+    grown = memory(checkpoint, dates=150, **alone) - memory(checkpoint, dates=72, **alone)
+    assert grown == pytest.approx(mask, rel=0.01)
+
+
+def test_memory_is_that_of_what_tasks_hold(checkpoint: Checkpoint) -> None:
+    """One thread and one cell: its series and mask, and the source block being read."""
+    held = (
+        12 * 2 * 2048**2 * (4 + 6 / 4)  # series: four bands of 10 m, six of 20 m
+        + 60 * 1024**2 / 8  # mask, 20 m
+        + 60 * 2 * 1024**2  # a band's block at all dates
+    )
+    rest = memory(checkpoint, threads=1, cells_in_flight=1) - held
+    assert 0.7 * GB < rest < 0.95 * GB  # what a process takes at least, a batch, the map
+
+
+def test_memory_counts_the_threads_of_one_worker(checkpoint: Checkpoint) -> None:
+    one, two = (memory(checkpoint, threads=n, cells_in_flight=1) for n in (1, 2))
+    assert 60 * 2 * 1024**2 < two - one < 0.35 * GB
+    shared = memory(checkpoint, kind="local", workers=CPU_COUNT, cells_in_flight=1)
+    assert shared == one, "cores are shared by the workers"
+
+
+def test_memory_counts_the_cells_that_share_a_worker(checkpoint: Checkpoint) -> None:
+    alone, beside = (memory(checkpoint, threads=2, cells_in_flight=n) for n in (1, 2))
+    assert beside - alone > 12 * 2 * 2048**2 * (4 + 6 / 4)
+    local = {"kind": "local", "threads": 2, "cells_in_flight": 2}
+    assert memory(checkpoint, workers=2, **local) == alone
+    # Only begun ones have series: of many that wait, a worker has the masks.
+    many = memory(checkpoint, threads=2, cells_in_flight=12)
+    assert many - beside == pytest.approx(10 * 60 * 1024**2 / 8)
+
+
+def test_scarce_memory_is_told_with_what_helps(checkpoint: Checkpoint) -> None:
+    local = {"kind": "local", "workers": 1, "threads": 4, "memory_limit": "2GB"}
+    needed = memory(checkpoint, **local)
+    said = memory_warning(needed, settings_of(**local))
+    assert said is not None
+    assert "memory_limit is 2.0 GB" in said
+    assert "fewer threads a worker than 4" in said
+    assert "a smaller cell_size" in said
+    enough = local | {"memory_limit": said.partition('memory_limit = "')[2].partition('"')[0]}
+    assert memory_warning(memory(checkpoint, **enough), settings_of(**enough)) is None
+    fewer = local | {"threads": 1}
+    assert memory_warning(memory(checkpoint, 1024, **fewer), settings_of(1024, **fewer)) is None
+
+
+def test_memory_of_machines_elsewhere_is_not_judged() -> None:
+    assert memory_warning(1e15, settings_of(kind="address", address="tcp://host:8786")) is None
+    assert memory_warning(1e15, settings_of()) is not None
+
+
+def seconds(**cluster: Any) -> tuple[float, float]:
+    """Of a million pixels at 1000 a second on all cores, and a million values a core."""
+    return run_seconds(1_000_000, 1e6 * CPU_COUNT, 0, 1000.0, settings_of(**cluster), RATES)
+
+
+@pytest.fixture
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "device_at_hand", lambda: torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_local_workers_share_this_machine() -> None:
+    assert seconds() == (1000, 1301)
+    assert seconds(kind="local", workers=CPU_COUNT) == (1000, 1301)
+    assert seconds(kind="local", workers=4 * CPU_COUNT) == (1000, 1301), (
+        "no more cores than there are"
+    )
+    assert seconds(kind="local", workers=1, threads=1) == (
+        1000 * CPU_COUNT,
+        1300 * CPU_COUNT + CPU_COUNT,
+    )
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_workers_elsewhere_are_machines_like_this() -> None:
+    address = {"kind": "address", "address": "tcp://host:8786"}
+    fastest, slowest = seconds(**address, workers=10)
+    assert (fastest, slowest) == pytest.approx((100, 130.1))
+    fastest, _ = seconds(**address, workers=10, threads=1)
+    assert fastest == pytest.approx(100 * CPU_COUNT)

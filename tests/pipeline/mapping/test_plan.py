@@ -1,0 +1,218 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+import torch
+from shapely.geometry import mapping
+
+from models.encoder.checkpoint import Checkpoint
+from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.preprocessing import AUTHORS
+from pipeline.catalog.description import describe
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.normalise import normalise, require_bands
+from pipeline.catalog.search import search
+from pipeline.errors import CatalogError, OutputError, RegionError
+from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
+from pipeline.grid.region import Region, read_region
+from pipeline.io.store import Store
+from pipeline.mapping.cost_estimate import item_bytes
+from pipeline.mapping.plan import CELLS, PLAN, TILES, Plan, make_plan, read_cells
+from pipeline.sample.archive import SampleArchive
+from pipeline.settings.map import MapSettings
+from tests.made_card import made_card
+from tests.stac_items import earth_search_item
+
+REGION = "5.95,50.80,6.03,50.85"  # across the border of zones 31 and 32
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    config = EncoderConfig(dim=24, depth=1, heads=3, feedforward=20, embedding_dim=12)
+    torch.manual_seed(0)
+    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("tiny"))
+
+
+def _settings(**fields: Any) -> MapSettings:
+    return MapSettings.model_validate(
+        {"region": REGION, "year": 2021, "out": "out", "classes": "a, b", **fields}
+    )
+
+
+def _items(*tiles: str) -> list[Item]:
+    return [
+        normalise(earth_search_item(tile, f"2021-{month:02d}-{day}"))
+        for tile in tiles
+        for month in range(1, 13)
+        for day in ("05", "15", "25")
+    ]
+
+
+def _plan(region: Region, items: list[Item], checkpoint: Checkpoint, **fields: Any) -> Plan:
+    return make_plan(_settings(**fields), region, items, checkpoint, encode_rate=lambda _: 1000.0)
+
+
+def test_numbers_add_up(checkpoint: Checkpoint) -> None:
+    region = read_region(REGION)
+    names = [tile.name for tile in tiles_of(region)]
+    items = _items(*names)
+    plan = _plan(region, items, checkpoint, cell_size=256)
+    assert {tile.tile.epsg for tile in plan.tiles} == {32631, 32632}
+    cells = [cell for tile in tiles_of(region) for cell in cells_of(tile, region, 256)]
+    assert list(plan.cells) == cells
+    assert plan.pixels == sum(int(owned_pixels(cell, region).sum()) for cell in cells)
+    for tile in plan.tiles:
+        assert tile.acquisitions == (3,) * 12
+        assert tile.items == 36
+        assert {cell.items for cell in tile.cells} == {36}
+        area = sum(c.cell.height * c.cell.width * 100 for c in tile.cells)
+        first = next(item for item in items if item.tile == tile.tile.name)
+        expected = sum(first.assets[band].size * area / (109_800**2) for band in first.assets)
+        assert tile.bytes_to_read == pytest.approx(36 * expected)
+        assert tile.remote_bytes == tile.bytes_to_read
+        assert tile.values == pytest.approx(36 * area * (4 / 100 + 7 / 400))
+        assert tile.uncovered == 0
+    assert plan.warnings == ()
+    fastest, slowest = plan.seconds
+    assert plan.pixels / 1000 <= fastest < slowest
+
+
+def test_memory_of_a_worker_grows_with_cell_and_dates(checkpoint: Checkpoint) -> None:
+    region = read_region("4.6,50.8,5.0,51.0")
+    items = _items(*(tile.name for tile in tiles_of(region)))
+    fields = {"cluster": {"threads": 2}}
+    whole = _plan(region, items, checkpoint, **fields).worker_memory
+    assert 0.7e9 < _plan(region, items, checkpoint, cell_size=512, **fields).worker_memory < whole
+    assert _plan(region, items[::3], checkpoint, **fields).worker_memory < whole < 3e9
+
+
+def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    region = read_region(REGION)
+    items = _items(*(tile.name for tile in tiles_of(region)))
+    plan = _plan(region, items, checkpoint, cell_size=128)
+    store = Store(str(tmp_path))
+    plan.write(store)
+    cells = geopandas.read_file(store.path(CELLS))
+    tiles = geopandas.read_file(store.path(TILES))
+    assert cells.crs == tiles.crs == "EPSG:4326"
+    assert cells.geometry.is_valid.all()
+    assert set(cells["id"]) == {cell.id for cell in plan.cells}
+    assert shapely.union_all(cells.geometry.buffer(1e-4)).covers(region.geometry)
+    assert tiles["items"].tolist() == [36] * len(plan.tiles)
+    assert read_cells(store) == list(plan.cells)
+    numbers = json.loads(store.read(PLAN))
+    assert numbers["pixels"] == plan.pixels
+    assert numbers["cells"] == len(plan.cells)
+
+
+def test_the_antimeridian_in_the_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    region = read_region("179.98,-16.51,-179.98,-16.49")
+    plan = _plan(region, _items(*(t.name for t in tiles_of(region))), checkpoint)
+    plan.write(Store(str(tmp_path)))
+    for key in (CELLS, TILES):
+        frame = geopandas.read_file(tmp_path / key)
+        assert frame.geometry.is_valid.all()
+        west, _, east, _ = np.asarray(frame.total_bounds)
+        assert west >= -180
+        assert east <= 180
+        assert frame.geometry.to_crs(6933).area.sum() < 2.5e10
+    assert read_cells(Store(str(tmp_path))) == list(plan.cells)
+
+
+def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
+    region = read_region(REGION)
+    plan = _plan(region, _items("31UGS"), checkpoint)
+    assert {tile.items for tile in plan.tiles} == {0, 36}
+    area = sum(c.pixels for t in plan.tiles if t.tile.zone == 32 for c in t.cells) * 100
+    assert sum(tile.uncovered for tile in plan.tiles) == pytest.approx(area, rel=0.02)
+    assert "no item lies on" in plan.summary()
+    assert any("32U" in warning for warning in plan.warnings)
+
+
+def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkpoint) -> None:
+    region = read_region("4.6,50.8,5.0,51.0")
+    (tile,) = tiles_of(region)
+    published = [earth_search_item(tile.name, f"2021-{m:02d}-05") for m in range(1, 12)]
+    for item in published:
+        item["geometry"] = mapping(shapely.box(4.0, 50.0, 4.8, 52.0))
+    plan = _plan(region, [normalise(item) for item in published], checkpoint, cell_size=1024)
+    assert plan.tiles[0].uncovered == pytest.approx(0.195 / 0.4 * plan.pixels * 100, rel=0.02)
+    assert plan.tiles[0].acquisitions == (*([1] * 11), 0)
+    assert {cell.items for cell in plan.tiles[0].cells} == {0, 11}
+    summary = plan.summary()
+    assert "months without any acquisition" in summary
+    assert "warning: no item lies on" in summary
+
+
+def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    region = read_region("4.6,50.8,4.7,50.9")
+    why = CatalogError("item x", "it is malformed: its eo:cloud_cover is 'n/a'", "Correct it")
+    plan = make_plan(
+        *(_settings(), region, _items("31UFS"), checkpoint),
+        refused=[why, why],
+        encode_rate=lambda _: 1000.0,
+    )
+    assert "warning: 2 of the catalogue's items cannot be used" in plan.summary()
+    plan.write(Store(str(tmp_path)))
+    assert "item x: it is malformed" in (tmp_path / "plan" / "plan.json").read_text()
+
+
+def test_sizes_that_no_catalogue_states(checkpoint: Checkpoint) -> None:
+    published = earth_search_item()
+    for asset in published["assets"].values():
+        asset.pop("file:size", None)
+    item = normalise(published)
+    expected = 1e6 * (1.6 * (4 / 100 + 6 / 400) + 0.1 / 400)
+    assert item_bytes(item, AUTHORS.bands, 1e6) == pytest.approx(expected)
+
+
+def test_the_encoder_is_measured_where_nothing_is_said(checkpoint: Checkpoint) -> None:
+    region = read_region("4.6,50.8,4.61,50.81")
+    plan = make_plan(_settings(), region, _items("31UFS"), checkpoint)
+    assert plan.encode_rate > 0
+    assert "tiles          1: 31UES" in plan.summary() or "31UFS" in plan.summary()
+
+
+def test_a_region_smaller_than_a_pixel(checkpoint: Checkpoint) -> None:
+    with pytest.raises(RegionError, match="smaller than a pixel"):
+        _plan(read_region("4.60001,50.80001,4.60002,50.80002"), [], checkpoint)
+
+
+def test_no_plan_to_read(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no plan"):
+        read_cells(Store(str(tmp_path)))
+    Store(str(tmp_path)).write(CELLS, b'{"features": [{"properties": {}}]}')
+    with pytest.raises(OutputError, match="no plan"):
+        read_cells(Store(str(tmp_path)))
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_from_the_sample_archive_to_a_plan(
+    sample_archive: SampleArchive,
+    http_server: Callable[[Path], str],
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    over_http: bool,
+) -> None:
+    root = Path(sample_archive.folder)
+    url = f"{http_server(root)}/catalog.json" if over_http else str(root)
+    region = read_region(str(sample_archive.region))
+    settings = _settings(year=sample_archive.year, catalog={"url": url})
+    store = Store(str(tmp_path))
+    items = thaw(freeze(search(region, settings).items, describe(settings.catalog.url)), "items")
+    require_bands(items, AUTHORS.bands)
+    plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
+    assert len(plan.tiles) == 4
+    assert all(tile.items > 0 for tile in plan.tiles)
+    assert sum(tile.uncovered for tile in plan.tiles) < 1e4
+    for item in items:
+        for asset in item.assets.values():
+            assert asset.href.startswith("http://") is over_http
+    plan.write(store)
+    assert read_cells(store) == list(plan.cells)

@@ -1,0 +1,177 @@
+"""A run's folder across plans, changes of mind and restarts: nothing made is ever lost."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.errors import VocabularyError
+from pipeline.errors import CatalogError, OutputError, SettingsError
+from pipeline.layout import ITEMS, RUN, TEXT, VOCABULARY
+from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell, read_run
+from pipeline.sample.archive import SampleArchive
+from pipeline.settings.map import make_settings
+from tests.pipeline.made_run import observed
+
+Prepare = Callable[..., PreparedRun]
+
+
+@pytest.fixture
+def prepare(sample_archive: SampleArchive, tmp_path: Path) -> Prepare:
+    """Prepare a run over the sample archive; keyword arguments change its settings."""
+
+    def make(**changes: Any) -> PreparedRun:
+        settings = {
+            "region": str(sample_archive.region),
+            "year": sample_archive.year,
+            "classes": "wheat field, maize field, lake",
+            "checkpoint": "sample",
+            "catalog": {"url": str(sample_archive.folder)},
+            "out": str(tmp_path / "run"),
+        }
+        return prepare_run(make_settings(settings | changes))
+
+    return make
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def finish_a_cell(prepared: PreparedRun) -> str:
+    """Commit a cell of nothing."""
+    run, cell = prepared.run, prepared.cells[0]
+    classes = np.full(cell.shape, NODATA_CLASS, np.uint8)
+    confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
+    commit_cell(
+        run.store, run.manifest, cell, classes, confidence, run.vocabulary,
+        seconds={}, observed=observed(cell, 0),
+    )  # fmt: skip
+    return cell.id
+
+
+def test_what_is_planned_is_what_is_mapped(prepare: Prepare, tmp_path: Path) -> None:
+    planned = prepare()
+    before = contents(tmp_path / "run")
+    again = prepare()
+    assert again.items == planned.items
+    assert again.run.manifest == planned.run.manifest
+    assert np.array_equal(again.run.text.classes, planned.run.text.classes)
+    after = contents(tmp_path / "run")
+    assert before == after
+
+
+def test_a_resumed_run_needs_no_catalogue(
+    prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(sample_archive.folder, archive)
+    planned = prepare(catalog={"url": str(archive)})
+    (archive / "catalog.json").unlink()
+    assert prepare(catalog={"url": str(archive)}).items == planned.items
+
+
+def test_a_plan_is_replaced_by_another_once_that_one_holds(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    prepare()
+    before = contents(tmp_path / "run")
+    with pytest.raises(CatalogError):
+        prepare(year=2016)
+    assert contents(tmp_path / "run") == before, "a mistake has cost the plan"
+    other = prepare(classes="forest, lake, town, road")
+    assert read_run(other.run.store).fingerprint == other.run.manifest.fingerprint
+    assert len(other.run.text.classes) == 4
+    assert len(prepare(classes="forest, lake, town, road").run.text.classes) == 4
+
+
+def test_a_run_shows_parents_where_there_are_any(prepare: Prepare) -> None:
+    named = {"vocabulary": "lucas-land-cover-detailed", "classes": None}
+    planned = prepare(**named, level="parent")
+    assert {entry.code for entry in planned.run.vocabulary.legend} == set("ABCDEFGH")
+    assert len(planned.run.text.classes) == 74
+    with pytest.raises(VocabularyError, match="its classes have no parents"):
+        prepare(vocabulary="sample-landscape", classes=None, level="parent")
+    with pytest.raises(SettingsError, match="classes in words have no parents"):
+        prepare(vocabulary=None, classes="forest, lake", level="parent")
+
+
+def test_a_run_of_which_a_cell_is_begun_is_kept(prepare: Prepare, tmp_path: Path) -> None:
+    planned = prepare()
+    begun = tmp_path / "run" / "cells" / "31UFS" / planned.cells[0].id / "confidence.tif"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"half")
+    before = contents(tmp_path / "run")
+    with pytest.raises(OutputError, match=r"vocabulary: .* → "):
+        prepare(classes="forest, lake")
+    assert contents(tmp_path / "run") == before
+    assert prepare().run.manifest.fingerprint == planned.run.manifest.fingerprint
+
+
+def test_a_run_killed_while_it_was_planned_is_planned_again(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    planned = prepare()
+    for last in (RUN, ITEMS, TEXT, VOCABULARY):
+        (tmp_path / "run" / last).unlink()
+        again = prepare()
+        assert again.items == planned.items
+        assert again.run.manifest.fingerprint == planned.run.manifest.fingerprint
+        assert (tmp_path / "run" / last).exists() or last in (TEXT, VOCABULARY)
+
+
+def test_finished_cells_stand_for_the_items_they_were_made_of(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    planned = prepare()
+    done = finish_a_cell(planned)
+    assert done not in {cell.id for cell in prepare().unfinished()}
+    items = tmp_path / "run" / ITEMS
+    whole = items.read_bytes()
+    items.write_bytes(whole[:-100])
+    with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are changed"):
+        prepare()
+    items.unlink()
+    with pytest.raises(OutputError, match="the frozen items are gone"):
+        prepare()
+    items.write_bytes(whole)
+    assert len(prepare().unfinished()) == len(planned.cells) - 1
+
+
+def test_the_same_region_in_another_file_is_the_same_run(
+    prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "aoi.geojson", tmp_path / "same.json"
+    region = json.loads((Path(sample_archive.folder) / "region.geojson").read_text())
+    one.write_text(json.dumps(region))
+    other.write_text(json.dumps(region, indent=4))
+    finish_a_cell(prepare(region=str(one)))
+    assert prepare(region=str(other)).run.manifest == prepare(region=str(one)).run.manifest
+
+
+def test_only_substitutes_that_are_needed_are_told(
+    prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
+) -> None:
+    reading = {"substitute": {"B8A": "B08"}}
+    assert not prepare(reading=reading, out=str(tmp_path / "whole")).run.manifest.substitutes
+    archive = tmp_path / "archive"
+    shutil.copytree(sample_archive.folder, archive)
+    one = next(archive.rglob("*_L2A.json"))
+    item = json.loads(one.read_text())
+    del item["assets"]["nir08"]
+    one.write_text(json.dumps(item))
+    run = prepare(reading=reading, catalog={"url": str(archive)}, out=str(tmp_path / "less")).run
+    assert run.manifest.substitutes == {"B8A": "B08"}
+
+
+def test_items_of_a_cell_are_those_of_its_tile(prepare: Prepare) -> None:
+    prepared = prepare()
+    for cell in prepared.cells:
+        items = prepared.items_of(cell)
+        assert items
+        assert items == tuple(i for i in prepared.items if i.tile == cell.tile.name)

@@ -1,0 +1,47 @@
+import pytest
+
+from pipeline.mapping.workers import cells_in_flight, workers_of
+from pipeline.settings.sections import ClusterSettings
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "memory", "sizes"),
+    [
+        ({}, 2, 8 * GB, (1, 2)),
+        ({}, 16, 64 * GB, (4, 4)),
+        ({}, 16, 7 * GB, (2, 4)),
+        ({}, 1, 1 * GB, (1, 1)),
+        ({"workers": 3}, 16, 1 * GB, (3, 5)),
+        ({"threads": 2}, 16, 64 * GB, (8, 2)),
+        ({"workers": 3, "threads": 1}, 2, GB, (3, 1)),
+        ({"memory_limit": "12GiB"}, 16, 30 * GB, (2, 4)),
+    ],
+)
+def test_sizes_of_local_workers(
+    settings: dict[str, object], cores: int, memory: int, sizes: tuple[int, int]
+) -> None:
+    workers = workers_of(ClusterSettings(kind="local", **settings), cores, memory)
+    assert (workers.count, workers.threads) == sizes
+    assert workers.memory == (12 * 2**30 if "memory_limit" in settings else 3 * GB)
+
+
+def test_threads_of_this_process_have_its_memory() -> None:
+    workers = workers_of(ClusterSettings(), 6, 8 * GB)
+    assert (workers.count, workers.threads, workers.memory) == (1, 6, 8 * GB)
+    assert workers_of(ClusterSettings(threads=3), 6, 8 * GB).threads == 3
+
+
+def test_workers_elsewhere_have_cores_and_memory_of_their_own() -> None:
+    settings = ClusterSettings(kind="address", address="tcp://host:8786", workers=10)
+    workers = workers_of(settings, 6, 8 * GB)
+    assert (workers.count, workers.threads) == (10, 6)
+    assert workers.memory is None
+    assert not workers.shared
+
+
+def test_cells_in_flight_follow_the_workers_unless_the_user_says() -> None:
+    assert cells_in_flight(ClusterSettings(), 1) == 3
+    assert cells_in_flight(ClusterSettings(), 100) == 102
+    assert cells_in_flight(ClusterSettings(cells_in_flight=7), 100) == 7

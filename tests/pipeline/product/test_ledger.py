@@ -1,0 +1,354 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.vocabulary.vocabulary import vocabulary_from_words
+from pipeline.errors import CatalogUnavailable, OutputError, OutputUnwritable
+from pipeline.grid.cells import cells_of, tiles_of
+from pipeline.grid.region import read_region
+from pipeline.io.fingerprint import differences, fingerprint
+from pipeline.io.store import Store
+from pipeline.layout import CLASS, CONFIDENCE, ITEM, ITEMS, cell_key
+from pipeline.product.cell_report import CellReport, tally
+from pipeline.product.ledger import (
+    commit_cell,
+    failed_cells,
+    finished_cells,
+    finished_items,
+    open_run,
+    read_run,
+    record_failure,
+    write_collection,
+)
+from pipeline.product.manifest import RunManifest, new_manifest
+from pipeline.product.stac import stac_classes
+from tests.pipeline.made_run import (
+    ONE_ZONE,
+    VOCABULARY,
+    MadeRun,
+    begin,
+    cell_rasters,
+    make_run,
+    observed,
+)
+from tests.stac_validation import validate
+
+PARTS = {"year": 2021, "reading": {"strict": False, "keep": [4, 5]}, "checkpoint": "abc"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
+    return make_run(str(tmp_path_factory.mktemp("made") / "run"))
+
+
+# Opening
+
+
+def test_opens_a_new_folder_and_goes_on_with_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "deep" / "run"))
+    run = open_run(store, PARTS, {"year": 2021})
+    again = open_run(store, {**dict(reversed(PARTS.items()))}, {"year": 2021})
+    assert again == run == read_run(store)
+    assert run.fingerprint == fingerprint(PARTS)
+    assert run.versions["timesen"]
+
+
+def test_refuses_another_run_and_says_what_differs(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    open_run(store, PARTS, {"year": 2021})
+    store.write(cell_key("31UFS", "31UFS-00-00", CLASS), b"begun")
+    other = {"year": 2022, "reading": {"strict": True, "keep": [4, 5]}, "vocabulary": "x" * 80}
+    with pytest.raises(OutputError) as caught:
+        open_run(store, other, {"year": 2022})
+    message = str(caught.value)
+    assert "year: 2021 → 2022" in message
+    assert "reading.strict: false → true" in message
+    assert "checkpoint: abc → none" in message
+    assert f"vocabulary: none → {'x' * 57}…" in message
+    assert "keep" not in message
+    assert read_run(store).parts == PARTS
+
+
+def test_replaces_a_run_that_was_only_planned(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write(ITEMS, b"of a run that was ended while it was planned")
+    open_run(store, PARTS, {"year": 2021})
+    again = open_run(store, {**PARTS, "year": 2022}, {"year": 2022})
+    assert read_run(store) == again
+    assert again.parts["year"] == 2022
+
+
+def test_a_cell_of_a_run_that_was_replaced_is_not_written(tmp_path: Path) -> None:
+    store, run = begin(str(tmp_path), ONE_ZONE)
+    open_run(store, PARTS, {"year": 2021})
+    region = read_region(ONE_ZONE)
+    cell = cells_of(tiles_of(region)[0], region, 512)[0]
+    rasters = cell_rasters(cell, ONE_ZONE)
+    with pytest.raises(OutputError, match="another run began in this folder"):
+        commit_cell(store, run, cell, *rasters, VOCABULARY, seconds={}, observed=observed(cell, 1))
+    assert not list(store.keys("cells"))
+
+
+def test_refuses_a_folder_with_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(OutputError, match=r"not empty and holds no run .*thesis\.docx"):
+        open_run(Store(str(tmp_path)), PARTS, {"year": 2021})
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "npm"}', '"x"', "null"])
+def test_refuses_a_run_json_of_others(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError, match="no run of timesen"):
+        open_run(Store(str(tmp_path)), PARTS, {"year": 2021})
+
+
+def test_refuses_a_file_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "map.tif").write_text("x")
+    with pytest.raises(OutputError, match="a file, not a folder"):
+        open_run(Store(str(tmp_path / "map.tif")), PARTS, {"year": 2021})
+    with pytest.raises(OutputError, match="no run here"):
+        read_run(Store(str(tmp_path / "nowhere")))
+
+
+def test_says_that_a_folder_takes_no_files(read_only_disk: Path) -> None:
+    with pytest.raises(OutputUnwritable, match="Read-only"):
+        open_run(Store(str(read_only_disk / "run")), PARTS, {"year": 2021})
+
+
+def test_run_json_holds_no_secret() -> None:
+    settings = {"year": 2021, "catalog": {"url": "https://me:pw@host/stac?token=t", "n": [1]}}
+    run = new_manifest(PARTS, settings)
+    assert run.settings["catalog"] == {"url": "https://host/stac", "n": [1]}
+    assert RunManifest.from_json(run.to_json()) == run
+
+
+def test_period_and_attribution_follow_the_first_month() -> None:
+    run = new_manifest(PARTS, {"year": 2021, "first_month": 11})
+    assert [f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in run.period] == [
+        "2021-11-01T00:00:00",
+        "2022-10-31T23:59:59",
+    ]
+    assert "Copernicus Sentinel data 2021–2022 processed with timesen" in run.attribution
+    assert new_manifest(PARTS, {"year": 2021}).years == "2021"
+
+
+_JSON = st.recursive(
+    st.integers(0, 3) | st.text("ab", max_size=2) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab", max_size=2), inner),
+    max_leaves=6,
+)
+_PARTS = st.dictionaries(st.text("abc", min_size=1, max_size=2), _JSON, max_size=3)
+
+
+@given(_PARTS, _PARTS)
+def test_fingerprints_differ_iff_parts_do(one: dict, two: dict) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(two)) == same
+    assert differences(one, one) == []
+
+
+# Committing
+
+
+def test_commits_cells_that_can_be_read_back(made: MadeRun) -> None:
+    reports = finished_cells(made.store, made.run.fingerprint)
+    assert sorted(reports) == sorted(cell.id for cell in made.cells)
+    for cell in made.cells:
+        classes, confidence = cell_rasters(cell, ONE_ZONE)
+        for name, array, nodata in ((CLASS, classes, 0), (CONFIDENCE, confidence, 255)):
+            path = made.store.path(cell_key(cell.tile.name, cell.id, name))
+            with rasterio.open(path) as raster:
+                np.testing.assert_array_equal(raster.read(1), array)
+                assert raster.transform == cell.transform
+                assert raster.nodata == nodata
+                tags = raster.tags()
+            assert tags["TIFFTAG_COPYRIGHT"] == made.run.attribution
+            assert tags["TIMESEN_FINGERPRINT"] == made.run.fingerprint
+        report = reports[cell.id]
+        assert report.pixels == {v: int((classes == v).sum()) for v in range(1, 6)}
+        assert report.nodata == int((classes == 0).sum())
+        assert report.mean_confidence == pytest.approx(confidence[classes > 0].mean(), abs=0.01)
+        assert report.observations == 30
+        assert report.left_out == 1
+        assert set(report.seconds) == {"read", "composite", "encode", "write"}
+
+
+def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) -> None:
+    store, run = begin(str(tmp_path / "run"), ONE_ZONE)
+    cell = made.cells[0]
+    commit_cell(
+        store,
+        run,
+        cell,
+        *cell_rasters(cell, ONE_ZONE),
+        VOCABULARY,
+        seconds={},
+        observed=observed(cell, 1),
+    )
+    for name in (CLASS, CONFIDENCE):
+        key = cell_key(cell.tile.name, cell.id, name)
+        assert store.read(key) == made.store.read(key)
+
+
+def test_items_and_collection_are_valid_stac(made: MadeRun) -> None:
+    items = finished_items(made.store, made.run.fingerprint)
+    for item in items:
+        assert validate(item) == item["stac_extensions"]
+    write_collection(made.store, made.run, items, made.vocabulary)
+    collection = json.loads(made.store.read("collection.json"))
+    assert validate(collection) == collection["stac_extensions"]
+    for link in collection["links"]:
+        if link["rel"] == "item":
+            assert made.store.exists(link["href"].removeprefix("./"))
+
+
+def test_nothing_written_holds_a_secret(made: MadeRun) -> None:
+    for key in list(made.store.keys()):
+        assert b"sig=secret" not in made.store.read(key), key
+        assert b"u:p@" not in made.store.read(key), key
+
+
+def test_a_cell_counts_only_with_its_item_and_fingerprint(tmp_path: Path) -> None:
+    made = make_run(str(tmp_path / "run"), "5.30,49.75,5.32,49.76")
+    cell = made.cells[0]
+    key = cell_key(cell.tile.name, cell.id, ITEM)
+    assert finished_cells(made.store, "another") == {}
+    whole = made.store.read(key)
+    made.store.write(key, whole[:100])
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+    made.store.remove(key)
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+
+
+@pytest.mark.parametrize("raster", [CLASS, CONFIDENCE])
+def test_a_cell_counts_only_with_its_whole_rasters(tmp_path: Path, raster: str) -> None:
+    made = make_run(str(tmp_path / "run"), "5.30,49.75,5.32,49.76")
+    cell = made.cells[0]
+    key = cell_key(cell.tile.name, cell.id, raster)
+    whole = made.store.read(key)
+    made.store.write(key, whole[:-1])
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+    made.store.remove(key)
+    assert cell.id not in finished_cells(made.store, made.run.fingerprint)
+    made.store.write(key, whole)
+    assert cell.id in finished_cells(made.store, made.run.fingerprint)
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "{}", '{"properties": {}}', '{"properties": []}'])
+def test_an_item_of_others_is_no_finished_cell(made: MadeRun, tmp_path: Path, content: str) -> None:
+    store, run = begin(str(tmp_path / "run"), ONE_ZONE)
+    store.write(cell_key("31UFS", "31UFS-00-00", ITEM), content.encode())
+    assert finished_cells(store, run.fingerprint) == {}
+
+
+def test_names_of_classes_are_distinct_in_stac(tmp_path: Path) -> None:
+    words = vocabulary_from_words("winter wheat, winter-wheat, 水, 森, nodata")
+    names = [entry["name"] for entry in stac_classes(words)]
+    assert names == ["nodata", "winter-wheat", "winter-wheat-2", "class-3", "class-4", "nodata-5"]
+
+
+def test_item_says_what_stands_for_an_absent_band(tmp_path: Path) -> None:
+    made = make_run(
+        str(tmp_path / "run"), "5.30,49.75,5.31,49.755", reading={"substitute": {"B8A": "B08"}}
+    )
+    properties = made.items[0]["properties"]
+    assert properties["timesen:substitute"] == {"B8A": "B08"}
+    assert "Where B8A is absent from the source, B08 stands for it" in str(properties)
+    validate(made.items[0])
+
+
+def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path) -> None:
+    store, run = begin(str(tmp_path / "run"), ONE_ZONE)
+    cell, other = made.cells[:2]
+    for failed in (cell, other):
+        record_failure(store, failed, CatalogUnavailable("https://u:p@host/a?sig=x: no answer"))
+    failure = failed_cells(store)[cell.id]
+    assert failure.kind == "CatalogUnavailable"
+    assert failure.error == "https://host/a no answer"
+    assert failure.tile == cell.tile.name
+    commit_cell(
+        store,
+        run,
+        cell,
+        *cell_rasters(cell, ONE_ZONE),
+        VOCABULARY,
+        seconds={},
+        observed=observed(cell, 1),
+    )
+    assert list(failed_cells(store)) == [other.id]
+    assert not store.exists(f"failures/{cell.id}.json")
+
+
+def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path) -> None:
+    store, run = begin(str(small_disk / "run"), ONE_ZONE)
+    cell = made.cells[0]
+    noise = np.random.default_rng(0).integers(1, 6, cell.shape).astype(np.uint8)
+    store.write("filling", bytes(1_020_000))
+    with pytest.raises(OutputUnwritable, match="No space left"):
+        commit_cell(
+            store,
+            run,
+            cell,
+            noise,
+            noise,
+            VOCABULARY,
+            seconds={},
+            observed=observed(cell, 1),
+        )
+    assert finished_cells(store, run.fingerprint) == {}
+    store.remove("filling")
+    commit_cell(store, run, cell, noise, noise, VOCABULARY, seconds={}, observed=observed(cell, 1))
+    assert list(finished_cells(store, run.fingerprint)) == [cell.id]
+
+
+def test_a_run_on_object_storage(s3: str) -> None:
+    made = make_run(f"{s3}/run", "5.30,49.75,5.33,49.76")
+    again = open_run(made.store, {"year": 2021, "checkpoint": "abc"}, {"year": 2021})
+    assert again == made.run
+    assert sorted(finished_cells(made.store, made.run.fingerprint)) == sorted(
+        cell.id for cell in made.cells
+    )
+    gone = replace(made.cells[0], row=90)
+    record_failure(made.store, gone, ValueError("x"))
+    assert list(failed_cells(made.store)) == [gone.id]
+
+
+# Reports
+
+
+@given(
+    st.builds(
+        CellReport,
+        cell=st.just("31UFS-00-01"),
+        pixels=st.dictionaries(st.integers(1, 65535), st.integers(1, 10**7), max_size=5),
+        nodata=st.integers(0, 10**7),
+        mean_confidence=st.none() | st.floats(0, 100),
+        seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),
+        acquisitions=st.integers(0, 1000),
+        observations=st.integers(0, 1000),
+        coverage=st.tuples(*[st.floats(0, 100)] * 12),
+        retries=st.integers(0, 1000),
+        faults=st.lists(st.dictionaries(st.sampled_from("ab"), st.text()), max_size=2).map(tuple),
+    )
+)
+def test_a_report_survives_json(report: CellReport) -> None:
+    assert CellReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_tally_counts_every_pixel_once() -> None:
+    rng = np.random.default_rng(5)
+    classes = rng.integers(0, 400, (64, 80)).astype(np.uint16)
+    confidence = np.where(classes > 0, rng.integers(0, 101, classes.shape), 255).astype(np.uint8)
+    pixels, nodata, mean = tally(classes, confidence, 0, 255)
+    assert sum(pixels.values()) + nodata == classes.size
+    assert all(pixels[v] == (classes == v).sum() for v in pixels)
+    assert mean == round(float(confidence[classes > 0].mean()), 2)
+    empty = tally(np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8), 0, 255)
+    assert empty == ({}, 16, None)

@@ -1,0 +1,37 @@
+from xml.etree import ElementTree
+
+from models.vocabulary.vocabulary import make_vocabulary
+from pipeline.product.qgis_styles import CONFIDENCE_RAMP, class_style, confidence_style
+
+NAMES = ["lake & pond", '"quoted" <wood>', "Grünland"]
+VOCABULARY = make_vocabulary(
+    {
+        "name": "n",
+        "title": "t",
+        "source": "s",
+        "licence": "l",
+        "classes": [{"name": name, "value": 300 * i + 1} for i, name in enumerate(NAMES)],
+    },
+    "test",
+)
+
+
+def test_class_style_has_every_class_with_its_colour() -> None:
+    root = ElementTree.fromstring(class_style(VOCABULARY))
+    renderer = root.find("pipe/rasterrenderer")
+    assert renderer is not None
+    assert renderer.attrib["type"] == "paletted"
+    entries = renderer.findall("colorPalette/paletteEntry")
+    assert [(e.get("label"), e.get("color"), e.get("value")) for e in entries] == [
+        (entry.name, entry.colour, str(entry.value)) for entry in VOCABULARY.classes
+    ]
+
+
+def test_confidence_style_is_a_ramp_over_percent() -> None:
+    root = ElementTree.fromstring(confidence_style())
+    shader = root.find("pipe/rasterrenderer/rastershader/colorrampshader")
+    assert shader is not None
+    items = [(int(i.attrib["value"]), i.attrib["color"]) for i in shader.findall("item")]
+    assert items == list(CONFIDENCE_RAMP)
+    assert items[0][0] == 0
+    assert items[-1][0] == 100

@@ -1,0 +1,113 @@
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pyproj import Geod
+
+from models.encoder.encoder import EncoderConfig
+from pipeline.layout import PREVIEW, REPORT
+from pipeline.product.cell_report import area_scale, class_hectares
+from pipeline.product.ledger import record_failure
+from pipeline.product.mosaic import write_mosaics
+from pipeline.product.preview import write_preview
+from pipeline.product.report import report_html, summarise, summary_markdown, write_report
+from tests.made_card import made_card
+from tests.pipeline.made_run import ONE_ZONE, MadeRun, make_run
+
+CARD = made_card(EncoderConfig(), name="sample", description="Trained on <made> landscapes.")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
+    made = make_run(
+        str(tmp_path_factory.mktemp("made") / "run"), reading={"substitute": {"B8A": "B08"}}
+    )
+    record_failure(
+        made.store, replace(made.cells[0], row=99), ValueError("<script>alert(1)</script> | a")
+    )
+    return made
+
+
+class _Page(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.tags, self.links = "", [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href") and value]
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+
+def test_areas_are_those_on_the_ellipsoid(made: MadeRun) -> None:
+    west, south, east, north = map(float, ONE_ZONE.split(","))
+    lons = [west + (east - west) * i / 200 for i in range(201)]
+    ring = [(lon, south) for lon in lons] + [(lon, north) for lon in reversed(lons)]
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*zip(*ring, strict=True))
+    assert sum(class_hectares(made.items).values()) == pytest.approx(area / 1e4, rel=2e-4)
+
+
+def test_area_scale_is_utms() -> None:
+    assert area_scale("EPSG:32631", 500000, 5500000) == pytest.approx(0.9996**2, abs=1e-7)
+    assert area_scale("EPSG:32631", 833000, 10000) == pytest.approx(1.0019, abs=2e-4)
+
+
+def test_report_says_what_was_done_and_what_failed(made: MadeRun) -> None:
+    write_mosaics(made.store, made.run, made.items, made.vocabulary)
+    write_preview(made.store, made.run, made.vocabulary, class_hectares(made.items))
+    summary = summarise(made.store, made.run, made.items, made.vocabulary, CARD, planned=9)
+    write_report(made.store, summary)
+    page = _Page(made.store.read(REPORT).decode())
+    text = " ".join(page.text.split())
+    for expected in (
+        "6 / 9 cells done",
+        "1 of 9 cells failed, 2 left",
+        "For demonstration only. The checkpoint “sample”",
+        "Trained on <made> landscapes.",
+        "Lake & pond",
+        "<script>alert(1)</script> | a",
+        "https://host/B08.tif cut",
+        "B8A is absent from the source; B08 stands for it",
+        "encode 120.0",
+        made.run.attribution,
+        made.run.fingerprint,
+        made.store.path("class.vrt"),
+        "timesen 0.1.0" if made.run.versions["timesen"] == "0.1.0" else "timesen",
+    ):
+        assert expected in text, expected
+    assert "script" not in page.tags
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+
+def test_report_of_an_empty_run_can_be_made(made: MadeRun) -> None:
+    summary = summarise(made.store, made.run, [], made.vocabulary, CARD, planned=9)
+    assert summary.mean_confidence is None
+    text = " ".join(_Page(report_html(summary, None, made.store)).text.split())
+    assert "0 / 9 cells done" in text
+    assert "0 of 9 cells done" in summary_markdown(summary)
+
+
+def test_no_warning_for_a_whole_map_of_a_real_checkpoint(made: MadeRun, tmp_path: Path) -> None:
+    whole = make_run(str(tmp_path / "run"), "5.30,49.75,5.31,49.755")
+    card = CARD.model_copy(update={"demonstration": False})
+    summary = summarise(
+        whole.store, whole.run, whole.items, whole.vocabulary, card, len(whole.cells)
+    )
+    assert summary.left == 0
+    page = report_html(summary, None, whole.store)
+    assert 'class="warning"' not in page
+    assert not whole.store.exists(PREVIEW)
+
+
+def test_markdown_keeps_its_table(made: MadeRun) -> None:
+    summary = summarise(made.store, made.run, made.items, made.vocabulary, CARD, planned=9)
+    text = summary_markdown(summary)
+    assert "6 of 9 cells done, 1 failed, 2 left; 6 rasters left out" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; \\| a" in text
+    assert "Lake &amp; pond" in text
+    assert sum(area.share for area in summary.areas) == pytest.approx(100)

@@ -1,0 +1,173 @@
+"""Rasters that only GDAL reads, from a server that fails for a while, goes wrong, or is calm."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rasterio.warp import transform
+from rasterio.windows import Window
+from stackstac.raster_spec import RasterSpec
+
+from pipeline.errors import ReadingError
+from pipeline.raster.read_errors import Fault, FaultLog
+from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
+from tests.ill_server import How, Ill, ill_server
+from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster
+
+SHAPE = (300, 260)
+SPEC = RasterSpec(EPSG, (LEFT, TOP - 3000, LEFT + 2600, TOP), (10, 10))
+WHOLE = Window(0, 0, 260, 300)
+OTHER_ZONE = EPSG + 1
+
+STRIPES: dict[str, Any] = {
+    "driver": "GTiff", "compress": None, "blocksize": None, "overviews": None,
+    "tiled": False, "blockysize": 16,
+}  # fmt: skip
+JPEG_2000: dict[str, Any] = {
+    "driver": "JP2OpenJPEG", "REVERSIBLE": "YES", "QUALITY": "100", "compress": None,
+    "blocksize": None, "overviews": None, "blockxsize": 64, "blockysize": 64,
+}  # fmt: skip
+RASTERS = ["striped.tif", "other_zone.tif", "tiles.jp2"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Noise, much more than a request's worth, so that there is a middle of the file."""
+    folder, rng = tmp_path_factory.mktemp("archive"), np.random.default_rng(0)
+    values = rng.integers(1, 10000, SHAPE).astype(np.uint16)
+    write_raster(folder / "striped.tif", values, **STRIPES)
+    write_raster(folder / "tiles.jp2", values, **JPEG_2000)
+    (x,), (y,) = transform(f"EPSG:{EPSG}", f"EPSG:{OTHER_ZONE}", [LEFT], [TOP])
+    around = rng.integers(1, 10000, (500, 500)).astype(np.uint16)
+    write_raster(
+        folder / "other_zone.tif",
+        around,
+        left=round(x) - 1000,
+        top=round(y) + 1000,
+        epsg=OTHER_ZONE,
+    )
+    return {f"/{path.name}": path.read_bytes() for path in map(Path, folder.iterdir())}
+
+
+@pytest.fixture
+def ill(files: dict[str, bytes]) -> Iterator[Ill]:
+    with ill_server(Ill(files)) as server:
+        yield server
+
+
+def read(ill: Ill, name: str, patience: float = 60) -> tuple[np.ndarray, FaultLog]:
+    faults = FaultLog()
+    reader = NativeReader(
+        url=f"{ill.address}/{name}",
+        spec=SPEC,
+        dtype=np.dtype("uint16"),
+        faults=faults,
+        settings=ReaderSettings(timeout=10, patience=patience),
+    )
+    return reader.read(WHOLE), faults
+
+
+@pytest.fixture(scope="module")
+def expected(files: dict[str, bytes]) -> dict[str, np.ndarray]:
+    """What a calm server gives."""
+    found = {}
+    with ill_server(Ill(files)) as calm:
+        for name in RASTERS:
+            values, faults = read(calm, name)
+            assert not faults
+            assert faults.retries == 0
+            assert values.all()
+            # The header is asked for once without GDAL, then by GDAL; then comes the middle.
+            assert calm.counts[f"/{name}", 0] > 1
+            assert any(each.first and each.path == f"/{name}" for each in calm.asked)
+            found[name] = values
+    return found
+
+
+def opening(first: int, before: int) -> bool:
+    """Whether a request is one of GDAL's for a file's header."""
+    return first == 0 and before > 0
+
+
+@pytest.mark.parametrize("status", [503, 429])
+@pytest.mark.parametrize("name", RASTERS)
+def test_each_failure_to_open_is_a_retry(
+    ill: Ill, expected: dict[str, np.ndarray], name: str, status: int
+) -> None:
+    ill.how = lambda path, first, before: status if opening(first, before) and before <= 2 else 200
+    values, faults = read(ill, name)
+    np.testing.assert_array_equal(values, expected[name])
+    assert not faults
+    assert faults.retries == ill.failures == 2
+
+
+@pytest.mark.parametrize("status", [503, 429])
+@pytest.mark.parametrize("name", RASTERS)
+def test_a_server_that_fails_in_the_middle_is_asked_again(
+    ill: Ill, expected: dict[str, np.ndarray], name: str, status: int
+) -> None:
+    ill.how = lambda path, first, before: status if first and ill.failures < 6 else 200
+    values, faults = read(ill, name)
+    np.testing.assert_array_equal(values, expected[name])
+    assert not faults
+    assert ill.failures == 6
+    # GDAL asks some of them again itself, and for several parts at once.
+    assert 1 <= faults.retries <= ill.failures
+
+
+def once_each(path: str, first: int, before: int) -> How:
+    return "stops short" if first and not before else 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "striped.tif",
+        "other_zone.tif",
+        pytest.param(
+            "tiles.jp2",
+            marks=pytest.mark.xfail(
+                reason="GDAL takes an answer that breaks off for the file's end, twice: a fault",
+                strict=True,
+            ),
+        ),
+    ],
+)
+def test_answers_that_break_off_in_the_middle_are_asked_for_again(
+    ill: Ill, expected: dict[str, np.ndarray], name: str
+) -> None:
+    ill.how = once_each
+    values, faults = read(ill, name)
+    assert ill.failures > 0
+    assert not faults
+    np.testing.assert_array_equal(values, expected[name])
+    assert 1 <= faults.retries <= ill.failures
+
+
+@pytest.mark.parametrize("name", RASTERS)
+def test_a_server_that_fails_on_is_no_raster_without_pixels(ill: Ill, name: str) -> None:
+    ill.how = lambda path, first, before: 503 if first else 200
+    with pytest.raises(ReadingError, match=rf"{name}: its server answered HTTP 503\. Start again"):
+        read(ill, name, patience=0.5)
+
+
+@pytest.mark.parametrize("name", RASTERS)
+def test_a_raster_that_is_gone_when_gdal_opens_it_is_a_fault(ill: Ill, name: str) -> None:
+    ill.how = lambda path, first, before: 404 if opening(first, before) else 200
+    values, faults = read(ill, name)
+    assert not values.any()
+    assert list(faults) == [Fault(f"{ill.address}/{name}", "", "its server answered HTTP 404")]
+    assert faults.retries == 0
+    assert ill.failures == 1
+
+
+@pytest.mark.parametrize("name", RASTERS)
+def test_a_raster_that_goes_while_gdal_reads_it_is_a_fault(ill: Ill, name: str) -> None:
+    """One retry: before that GDAL has the same words for it and for a damaged file."""
+    ill.how = lambda path, first, before: 404 if first else 200
+    values, faults = read(ill, name)
+    assert not values.any()
+    assert list(faults) == [Fault(f"{ill.address}/{name}", "", "its server answered HTTP 404")]
+    assert faults.retries == 1

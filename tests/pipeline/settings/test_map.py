@@ -1,0 +1,90 @@
+"""What a user may write, in a TOML file and in memory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CatalogError, SettingsError
+from pipeline.io.redaction import expanded
+from pipeline.settings.map import make_settings, read_settings
+
+BASE: dict[str, Any] = {"region": "31UFS", "year": 2021, "out": "map", "classes": "a, b"}
+
+
+def recipe(folder: Path, **changes: Any) -> Path:
+    file = folder / "run.toml"
+    lines = [f"{name} = {json.dumps(value)}" for name, value in (BASE | changes).items()]
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_paths_are_taken_from_the_files_folder(tmp_path: Path) -> None:
+    (tmp_path / "aoi.geojson").write_text("{}")
+    settings = read_settings(recipe(tmp_path, region="aoi.geojson", checkpoint="sample"))
+    assert settings.region == str(tmp_path / "aoi.geojson")
+    assert settings.out == str(tmp_path / "map")
+    assert settings.checkpoint == "sample"
+
+
+@pytest.mark.parametrize(
+    "region", [", ".join(["31UFS"] * 60), '{"type": "Polygon"}' * 20], ids=["tiles", "geojson"]
+)
+def test_a_region_longer_than_a_files_name(tmp_path: Path, region: str) -> None:
+    assert read_settings(recipe(tmp_path, region=region)).region == region
+
+
+def test_tile_names_go_before_a_file_of_that_name(tmp_path: Path) -> None:
+    (tmp_path / "31UFS").write_text("no region")
+    assert read_settings(recipe(tmp_path)).region == "31UFS"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@example.com/v1",
+        "https://hunter2@example.com/v1",
+        "https://${WHO}:hunter2@example.com/v1",
+        "https://example.com/v1?token=hunter2",
+        "https://example.com/v1?hunter2",
+        "https://example.com/v1?a=${A}&b=x${B}hunter2",
+        "https://example.com/v1?token=$hunter2",
+    ],
+)
+def test_a_secret_in_the_catalogues_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"catalog\.url: .*write \$\{NAME\}") as refused:
+        make_settings(BASE | {"catalog": {"url": url}})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_in_the_outputs_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError, match=r"out: .*AWS_SECRET_ACCESS_KEY") as refused:
+        make_settings(BASE | {"out": "s3://me:hunter2@bucket/prefix"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "earth-search",
+        "https://example.com/v1",
+        "https://${WHO}:${WORD}@example.com:8080/v1?token=${WORD}&other=",
+        "/data/what?/is=this@",
+    ],
+)
+def test_names_of_the_environment_are_expanded_only_where_asked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHO", "me")
+    monkeypatch.setenv("WORD", "hunter2")
+    settings = make_settings(BASE | {"catalog": {"url": url}})
+    assert settings.catalog.url == url
+    assert "hunter2" not in settings.model_dump_json()
+    assert expanded(url) == url.replace("${WHO}", "me").replace("${WORD}", "hunter2")
+
+
+def test_an_unset_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORD", raising=False)
+    with pytest.raises(CatalogError, match=r"the environment has no WORD.*export WORD="):
+        expanded("https://example.com/v1?token=${WORD}")
