@@ -5,10 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.sample_fixtures import http_server, sample_archive
 
 __all__ = ["http_server", "sample_archive", "shared_data"]
+
+# Property tests are the same in every run: no chance, no clock and no folder of earlier examples
+# decides them. `--hypothesis-profile=search` draws new and more examples, to look for failures.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "search", settings.get_profile("same"), derandomize=False, max_examples=5000
+)
+settings.load_profile("same")
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -10,6 +10,9 @@ from shapely import affinity
 from shapely.geometry import Polygon, box, mapping
 from shapely.geometry.polygon import orient
 
+_STEPS = 10**7  # of a degree: bboxes have seven decimals
+_ROUND = 360 * _STEPS
+
 
 def footprint(
     bounds: Sequence[float], epsg: int, points: int = 8
@@ -43,26 +46,30 @@ def footprint(
 
 
 def joint_bbox(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """The smallest bbox in degrees around some; west > east where it crosses the antimeridian."""
+    """The smallest bbox in degrees around some; west > east where it crosses the antimeridian.
+
+    Longitudes are compared as whole numbers of 1e-7 degree, so that boxes that touch leave no gap.
+    """
     if not boxes:
         return [-180.0, -90.0, 180.0, 90.0]
     south, north = min(b[1] for b in boxes), max(b[3] for b in boxes)
-    spans: list[tuple[float, float]] = []
-    for west, _, east, _ in boxes:
-        start, width = west % 360, (east - west) % 360 or (360.0 if east != west else 0.0)
-        spans.append((start, min(start + width, 360)))
-        if start + width > 360:
-            spans.append((0.0, start + width - 360))
-    spans.sort()
+    edges = [(round(west * _STEPS), round(east * _STEPS)) for west, _, east, _ in boxes]
+    spans = sorted(
+        (west % _ROUND, west % _ROUND + ((east - west) % _ROUND or _ROUND * (east != west)))
+        for west, east in edges
+    )
     # The widest stretch of longitude that no box covers is what the joint box leaves out.
-    gap, west, reach = -1.0, spans[0][0], spans[0][1]
-    for start, end in [*spans[1:], (spans[0][0] + 360, spans[0][1] + 360)]:
+    gap, west, reach = 0, spans[0][0], max(end for _, end in spans) - _ROUND
+    for start, end in spans:
         if start - reach > gap:
             gap, west, east = start - reach, start, reach
         reach = max(reach, end)
-    if gap <= 0:
+    if not gap:
         return [-180.0, south, 180.0, north]
-    return [round(_wrapped(west), 7), south, round(_wrapped(east), 7), north]
+    # 180° east and west are one meridian: a box begins at -180 and ends at 180.
+    half = _ROUND // 2
+    west, east = (west + half) % _ROUND - half, half - (half - east) % _ROUND
+    return [west / _STEPS, south, east / _STEPS, north]
 
 
 def _wrapped(degrees: float) -> float:

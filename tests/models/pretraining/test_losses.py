@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.pretraining.collectives import Processes
@@ -118,7 +118,6 @@ def test_fixed_temperature_is_not_trained() -> None:
     assert InfoNCE(0.05).logit_scale == pytest.approx(20, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 7), st.lists(st.integers(0, 10), max_size=6))
 def test_the_bank_keeps_the_latest(size: int, batches: list[int]) -> None:
     bank = MemoryBank(size, 3)

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
@@ -39,7 +39,6 @@ from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import Prepare, preparing, random_checkpoint
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([2, 16, 384, 512]))
 def test_quantising_keeps_directions(seed: int, dim: int) -> None:
     rng = np.random.default_rng(seed)

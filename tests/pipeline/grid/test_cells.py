@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 import shapely
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, parse_tile, tile_at, tiles_of
@@ -40,7 +40,6 @@ def _slow_owned(cell: Cell, region: Region) -> np.ndarray:
     return in_zone & in_square & shapely.contains_xy(region.geometry, longitude, latitude)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.floats(-179.9, 179.9), st.floats(-79.9, 83.9))
 def test_a_place_belongs_to_one_tile_and_one_pixel_of_one_cell(
     longitude: float, latitude: float

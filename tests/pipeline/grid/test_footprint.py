@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyproj import Transformer
 from shapely.geometry import shape
@@ -58,6 +58,9 @@ def test_cells_on_both_sides_of_the_antimeridian_have_a_narrow_joint_bbox() -> N
         ([[-170, 0, -160, 1], [160, 0, 170, 1]], [160, 0, -160, 1]),
         ([[179, 0, -179, 1], [-178, 0, -177, 1]], [179, 0, -177, 1]),
         ([[-20, 0, 30, 1], [-1, 0, 1, 1]], [-20, 0, 30, 1]),
+        ([[170, 0, 180, 1]], [170, 0, 180, 1]),
+        ([[-180, 0, -170, 1]], [-180, 0, -170, 1]),
+        ([[170, 0, 180, 1], [-180, 0, -170, 1]], [170, 0, -170, 1]),
         ([], [-180, -90, 180, 90]),
         ([[lon, 0, lon + 100, 1] for lon in (-180, -80, 20, 90)], [-180, 0, 180, 1]),
     ],
@@ -66,14 +69,47 @@ def test_joint_bbox(boxes: list[list[float]], joint: list[float]) -> None:
     assert joint_bbox(boxes) == pytest.approx(joint)
 
 
-@given(st.lists(st.tuples(st.floats(-180, 179), st.floats(0, 40)), min_size=1, max_size=6))
-def test_joint_bbox_covers_each(spans: list[tuple[float, float]]) -> None:
-    def wrapped(lon: float) -> float:
-        return (lon + 180) % 360 - 180
+GRID = 10**7  # bboxes have seven decimals of a degree: counted in these, arithmetic is exact
+ROUND = 360 * GRID
 
-    boxes = [[west, 0.0, wrapped(west + width), 1.0] for west, width in spans]
-    west, _, east, _ = joint_bbox(boxes)
-    reach = (east - west) % 360 or 360
-    for start, width in spans:
-        offset = (start - west + 1e-6) % 360 - 1e-6
-        assert offset + width <= reach + 1e-5
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-180 * GRID, 180 * GRID - 1), st.integers(1, ROUND)),
+        min_size=1,
+        max_size=6,
+    )
+)
+@example([(141 * GRID, 40 * GRID), (0, 1)])
+@example([(-1799000000, 1200000001), (-598999999, 1200000000), (601000001, 1199999999)])
+def test_joint_bbox_is_the_smallest_that_covers_each(spans: list[tuple[int, int]]) -> None:
+    def degrees(steps: int) -> float:
+        return ((steps + ROUND // 2) % ROUND - ROUND // 2) / GRID
+
+    boxes = [
+        [degrees(west), 0.0, degrees(west + width), 1.0]
+        if width < ROUND
+        else [-180.0, 0.0, 180.0, 1.0]
+        for west, width in spans
+    ]
+    joint_west, _, joint_east, _ = joint_bbox(boxes)
+    west, east = round(joint_west * GRID), round(joint_east * GRID)
+    assert -180 * GRID <= west <= 180 * GRID
+    assert -180 * GRID <= east <= 180 * GRID
+    # What of the globe no box covers, the long way plain: gaps after each box's end.
+    ends = {west + width for west, width in spans}
+    gaps = [min((start - end) % ROUND for start, _ in spans) for end in ends]
+    free = max(
+        (
+            gap
+            for end, gap in zip(ends, gaps, strict=True)
+            if not any((end - start) % ROUND < width for start, width in spans)
+        ),
+        default=0,
+    )
+    if free == 0:
+        assert (west, east) == (-180 * GRID, 180 * GRID)
+        return
+    reach = (east - west) % ROUND
+    assert reach == ROUND - free
+    assert all((start - west) % ROUND + width <= reach for start, width in spans)

@@ -66,7 +66,7 @@ def stacks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     return observations, clear, np.array(months, np.int8), np.array(acquisitions, np.int32)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(stacks())
 def test_agrees_with_the_plain_reference(
     stack: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],

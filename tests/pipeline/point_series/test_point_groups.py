@@ -1,7 +1,7 @@
 """Points in groups: each in one, of the tile and pixel that the grid gives its place."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.grid.cells import PIXEL, cells_of, tile_at
@@ -22,7 +22,6 @@ def made(places: list[tuple[float, float]], years: list[int] | None = None) -> P
     return Points(tuple(f"p{i}" for i in range(n)), lon, lat, year, {}, (None,) * n)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(degrees | odd, min_size=1, max_size=12))
 def test_a_point_lies_in_its_tiles_pixel_and_in_one_group(
     places: list[tuple[float, float]],

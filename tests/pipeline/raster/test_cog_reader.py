@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.shutil import copy
@@ -110,7 +110,6 @@ def write_kind(folder: Path, kind: Kind, values: np.ndarray) -> Path:
     return path
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KINDS, st.data())
 def test_windows_agree_with_gdal(
     tmp_path_factory: pytest.TempPathFactory, kind: Kind, data: st.DataObject
@@ -248,7 +247,7 @@ def same(one: CogHeader | None, other: CogHeader) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4 * settings.default.max_examples)
 @given(
     st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=4),
     st.one_of(st.none(), st.integers(0, 2048)),
@@ -278,7 +277,6 @@ def test_a_garbled_header_is_a_fault_or_gives_its_pixels(
         np.testing.assert_array_equal(found, NOISE)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 @example(36, 36)
 def test_a_changed_byte_of_a_block_is_noticed_or_means_nothing(

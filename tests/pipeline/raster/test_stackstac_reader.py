@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from affine import Affine
 from dask.base import tokenize
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
@@ -61,7 +61,6 @@ WINDOWS = st.tuples(
 ).filter(lambda w: w[0] + w[2] > 0 and w[1] + w[3] > 0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(WINDOWS)
 def test_reads_any_window_of_an_equal_grid(
     cog: str, values: np.ndarray, window: tuple[int, int, int, int]
@@ -73,7 +72,6 @@ def test_reads_any_window_of_an_equal_grid(
     np.testing.assert_array_equal(found, padded(values, row, column, height, width))
 
 
-@settings(max_examples=60, deadline=None)
 @given(WINDOWS, st.sampled_from([2, 4]))
 def test_repeats_pixels_of_a_coarser_grid(
     coarse_cog: str, values: np.ndarray, window: tuple[int, int, int, int], ratio: int
@@ -167,7 +165,6 @@ def test_the_rasters_own_nodata_is_0(tmp_path: Path, shift: float) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(0, 65535), min_size=1, max_size=8),
     st.one_of(st.integers(-70000, 70000), st.sampled_from([-65536, -65535, -65534, 65535])),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -67,7 +67,6 @@ def test_blocks_of_different_places_differ() -> None:
     assert len(np.unique(blocks)) == lon.size, "points a degree apart are more than 28 km apart"
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     block_km=st.floats(5, 100),
