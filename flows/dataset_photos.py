@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
 
 from flows.execution.dask_cluster import open_cluster, worker_count
+from flows.execution.prefect_api import create_markdown_artifact, flow, get_run_logger
 from flows.execution.progress import RunProgress, UnitCount, tell
 from flows.execution.work_queue import UnitQueue, call
 from flows.settings.dataset import PhotoSettings

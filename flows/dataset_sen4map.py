@@ -7,10 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact
-
 from flows.dataset_series import summary
+from flows.execution.prefect_api import create_markdown_artifact, flow
 from flows.execution.progress import RunProgress, tell
 from flows.execution.table_parts import Made, make_parts
 from flows.execution.work_queue import Submit, call

@@ -7,9 +7,7 @@ again reads what it began with.
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact
-
+from flows.execution.prefect_api import create_markdown_artifact, flow
 from flows.execution.progress import RunProgress, tell
 from flows.execution.table_parts import Made, make_parts
 from flows.execution.work_queue import Submit, call

@@ -5,10 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
+from flows.execution.prefect_api import (
+    NO_CACHE,
+    create_markdown_artifact,
+    flow,
+    get_run_logger,
+    task,
+)
 from flows.execution.progress import RunProgress, in_tenths, tell
 from flows.settings.distil import DistilSettings
 from models.distillation import Bank, label, student_config, train_student

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
+from flows.execution.prefect_api import (
+    NO_CACHE,
+    create_markdown_artifact,
+    flow,
+    get_run_logger,
+    task,
+)
 from flows.execution.progress import RunProgress, tell
 from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 from models.encoder.checkpoint import Checkpoint, load_checkpoint

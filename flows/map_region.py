@@ -14,23 +14,26 @@ from typing import TypeVar
 from uuid import UUID
 
 from distributed import Client, Future
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.execution.dask_cluster import (
     has_gpu_workers,
     open_cluster,
     require_shared_files,
     worker_count,
+)
+from flows.execution.prefect_api import (
+    NO_CACHE,
+    Cancelled,
+    PrefectFuture,
+    State,
+    ThreadPoolTaskRunner,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    flow,
+    get_run_logger,
+    task,
+    update_progress_artifact,
 )
 from flows.execution.progress import RunProgress, UnitCount, tell
 from flows.execution.task_retry import UnitsFailed, may_pass, opaque

@@ -5,15 +5,16 @@ import time
 from typing import Any
 from uuid import UUID
 
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
+from flows.execution.prefect_api import (
+    NO_CACHE,
     create_image_artifact,
     create_progress_artifact,
     create_table_artifact,
+    flow,
+    get_run_logger,
+    task,
     update_progress_artifact,
 )
-from prefect.cache_policies import NO_CACHE
-
 from flows.execution.progress import RunProgress, tell
 from flows.settings.pretrain import PretrainSettings
 from flows.training.cluster import training_cluster

@@ -6,6 +6,7 @@ that ends, listens on a port that the system gives it, and leaves nothing behind
 """
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -18,10 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.errors import WorldError
-from pipeline.io.store import public_url
+from pipeline.io.store import public_text, public_url
 
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 5
+_REASON_CHARACTERS = 1000  # of what a server says that does not start, its end
 _NO_TELEMETRY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 _TEMPORARY = _NO_TELEMETRY | {
     "PREFECT_SERVER_UI_ENABLED": "false",
@@ -38,19 +40,24 @@ class PrefectUnavailable(WorldError):
 
 @contextlib.contextmanager
 def prefect_server() -> Iterator[Callable[[], None]]:
-    """Have flows inside the block run against a Prefect server; gives a function that awaits it.
+    """Have flows inside the block run against a Prefect server.
 
-    That is the user's server where PREFECT_API_URL, a profile or a prefect.toml names one, and
-    else a temporary one, which starts in the background (about 6 s). Telemetry is off. Import no
-    part of `prefect` before, or that import makes a `~/.prefect`. The function given raises
-    PrefectUnavailable.
+    The server is the user's where PREFECT_API_URL, a profile or a prefect.toml names one. Else it
+    is a temporary one, which starts in the background (about 6 s). Telemetry is off. Import no
+    part of `prefect` before, or that import makes a `~/.prefect`.
+
+    Returns:
+        A function that waits until the server answers; it raises PrefectUnavailable.
     """
     os.environ.update(_NO_TELEMETRY)
-    with _home() as home:
+    with _home() as home, _no_logging_errors():
         from prefect.settings import PREFECT_API_URL
+
+        import flows.execution.prefect_api  # noqa: F401  # the first import of Prefect
 
         if url := PREFECT_API_URL.value():
             yield lambda: _require_answer(url)
+            _drain()
         else:
             with _temporary_server(home) as wait:
                 yield wait
@@ -72,6 +79,16 @@ def _home() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _no_logging_errors() -> Iterator[None]:
+    """Print no "Error logging to API" where the server has gone: the flow fails and says so."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
+
+
+@contextlib.contextmanager
 def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
     from prefect.settings import (
         PREFECT_API_URL,
@@ -81,14 +98,18 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
     )
 
     # Listening before the server runs: its URL is known at once, early requests wait in line.
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+    said = home / "server.log"
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=128) as listener,
+        said.open("wb") as log,
+    ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         users = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.execution.prefect_server", str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is ours to answer; our last words still reach it
             env=users | _TEMPORARY | {"PREFECT_HOME": str(home)},
@@ -101,20 +122,27 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
                 PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody could read them there
             }
         ):
-            yield lambda: _require_start(server)
+            yield lambda: _require_start(server, said)
             _drain()
     finally:
         _stop(server)
 
 
-def _require_start(server: subprocess.Popen[bytes]) -> None:
+def _require_start(server: subprocess.Popen[bytes], said: Path) -> None:
     assert server.stdout is not None
     ready, _, _ = select.select([server.stdout], [], [], _STARTUP_SECONDS)
-    if not ready or not server.stdout.readline():
-        raise PrefectUnavailable(
-            "Prefect's temporary server did not start. Start again; if it stays so, run "
-            "`prefect server start` and set PREFECT_API_URL to the address that it prints."
-        )
+    if not ready:
+        reason = f"it did not answer within {_STARTUP_SECONDS} s"
+    elif server.stdout.readline():
+        return
+    else:
+        reason = f"it ended with exit code {server.wait()}"
+    if last_words := said.read_text(errors="replace").strip()[-_REASON_CHARACTERS:]:
+        reason += f", and said: {public_text(last_words)}"
+    raise PrefectUnavailable(
+        f"Prefect's temporary server did not start: {reason.rstrip('.')}. Start again; if it stays "
+        "so, run `prefect server start` and set PREFECT_API_URL to the address that it prints."
+    )
 
 
 def _require_answer(url: str) -> None:
@@ -130,7 +158,7 @@ def _require_answer(url: str) -> None:
 
 
 def _drain() -> None:
-    """Send what Prefect has still to say, while its server is there to hear it."""
+    """Send the events and logs that Prefect has queued, while its server is there."""
     from prefect.events.worker import EventsWorker
 
     EventsWorker.drain_all(timeout=_SHUTDOWN_SECONDS)
@@ -158,6 +186,7 @@ def _serve(descriptor: int) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print("ready", flush=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what it says is wanted no longer
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()

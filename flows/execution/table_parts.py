@@ -8,11 +8,8 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
-
 from flows.execution.dask_cluster import open_cluster, worker_count
+from flows.execution.prefect_api import NO_CACHE, ThreadPoolTaskRunner, get_run_logger, task
 from flows.execution.progress import UnitCount, tell
 from flows.execution.task_retry import UnitsFailed, may_pass, opaque
 from flows.execution.work_queue import Submit, UnitQueue

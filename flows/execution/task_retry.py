@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
-from prefect.client.schemas.objects import TaskRun
-from prefect.states import State
-from prefect.tasks import Task
-from prefect.utilities.annotations import quote
-
+from flows.execution.prefect_api import State, Task, TaskRun, quote
 from models.errors import UserError, WorldError
 
 T = TypeVar("T")
