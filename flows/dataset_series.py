@@ -146,8 +146,7 @@ class _Season:
         reason = UNSEEN if result.acquisitions else "no acquisitions: none shows the place"
         notes = Notes(
             left_out={self._points.ids[i]: reason for i in members[~seen].tolist()},
-            faults={f"{f.asset} {f.band}": f.reason for f in result.faults},
-            retries=result.retries,
+            stats=result.stats,
             attributions=self._attributions,
         )
         if not seen.any():

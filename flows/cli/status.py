@@ -1,5 +1,6 @@
 """What a run's folder says of how far the run is."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ from rich.table import Table
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan import read_cells
-from pipeline.product.cell_report import total_seconds
 from pipeline.product.ledger import Failure, failed_cells, finished_cells, read_run
+from pipeline.raster.read_stats import total_stats
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Status:
     cells: int
     done: int
     failures: tuple[Failure, ...]
-    seconds: dict[str, float]
+    seconds: Mapping[str, float]
     left_out: int
 
     @property
@@ -73,6 +74,6 @@ def read_status(folder: str) -> Status:
         cells=len(planned),
         done=len(reports),
         failures=tuple(failed_cells(store).values()),
-        seconds=total_seconds(reports),
-        left_out=sum(report.left_out for report in reports),
+        seconds=total_stats(report.stats for report in reports).seconds,
+        left_out=sum(len(report.stats.faults) for report in reports),
     )

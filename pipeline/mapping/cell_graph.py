@@ -8,7 +8,7 @@ reads a month in a block of 2048 pixels, and gaps are filled from the months. Ta
 functions from arrays to arrays, so that workers with and without a GPU can share a cell.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import dask
@@ -17,7 +17,7 @@ from dask.delayed import Delayed, delayed
 
 from pipeline.catalog.item import Item
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
-from pipeline.mapping.encode_block import BlockMap, SeriesNotes, map_block
+from pipeline.mapping.encode_block import BlockMap, map_block
 from pipeline.mapping.prepare import Run
 from pipeline.mapping.reclassify_cell import answer_cell
 from pipeline.mapping.top_k import write_ranked
@@ -28,7 +28,7 @@ from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.product.cell_report import CellReport, Observed
 from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import ReadStats, total_stats
 
 _STRIP = 256  # rows
 
@@ -92,18 +92,11 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
     ranks = (run.settings.top_k, *cell.shape)
     classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
     confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
-    notes: dict[str, SeriesNotes] = {}
+    read: dict[str, ReadStats] = {}
     for part in maps:
         place = (slice(None), *part.block.slices())
         classes[place], confidence[place] = part.classes, part.confidence
-        notes |= part.read
-    faults = [*clear.faults, *(fault for note in notes.values() for fault in note.faults)]
-    seconds = {
-        "read": clear.read_seconds + sum(note.read_seconds for note in notes.values()),
-        "composite": sum(note.composite_seconds for note in notes.values()),
-        "encode": sum(part.seconds["encode"] for part in maps),
-        "classify": sum(part.seconds["classify"] for part in maps),
-    }
+        read |= part.read
     return commit_cell(
         run.store,
         run.manifest,
@@ -111,15 +104,13 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
         classes[0],
         confidence[0],
         run.vocabulary,
-        seconds=seconds,
+        stats=total_stats([clear.stats, *read.values(), *(part.stats for part in maps)]),
         observed=Observed(
             counts=clear.monthly_counts,
             resolution=clear.resolution,
             shown=clear.acquisitions,
             read=clear.clear_acquisitions,
-            retries=clear.retries + sum(note.retries for note in notes.values()),
         ),
-        faults=_unique(faults),
         kept=[
             *(part.kept for part in maps if part.kept is not None),
             *write_ranked(run, cell, classes, confidence),
@@ -140,11 +131,3 @@ def _contains(outer: Block, inner: Block) -> bool:
         outer.row <= inner.row < outer.row + outer.height
         and outer.column <= inner.column < outer.column + outer.width
     )
-
-
-def _unique(faults: Iterable[Fault]) -> list[dict[str, str]]:
-    """A raster that failed in several blocks is one fault."""
-    return [
-        {"asset": fault.asset, "band": fault.band, "reason": fault.reason}
-        for fault in dict.fromkeys(faults)
-    ]

@@ -22,7 +22,7 @@ from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of, in_steps
 from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
 
 # A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
@@ -30,29 +30,19 @@ _GPU_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
-class SeriesNotes:
-    """What remains of a `BandSeries` when its pixels are encoded."""
-
-    faults: tuple[Fault, ...]
-    read_seconds: float
-    composite_seconds: float
-    retries: int
-
-
-@dataclass(frozen=True)
 class BlockMap:
     """The classes of a block, best first: value uint8/uint16, confidence uint8, both (k, y, x).
 
-    `seconds` is the time of encoding and classifying; `read` what is known of the series it was
-    made of, by band and place (bands of 20 m are shared by several blocks). `kept` is the name and
+    `stats` are those of encoding and classifying, `read` those of its series by band and place
+    (bands of 20 m are shared by several blocks). `kept` is the name and
     the STAC fields of the file of its embeddings, if they are kept.
     """
 
     block: Block
     classes: np.ndarray
     confidence: np.ndarray
-    seconds: Mapping[str, float]
-    read: Mapping[str, SeriesNotes]
+    stats: ReadStats
+    read: Mapping[str, ReadStats]
     kept: Mapping[str, Any] | None = None
 
 
@@ -90,9 +80,12 @@ def map_block(
         if done.stored is not None:
             embeddings[done.rows, done.columns] = done.stored.cpu().numpy()
     bands = run.card.preprocessing.bands
-    read = dict(_notes(bands, places, parts))
+    read = {
+        f"{band} at {place.row}, {place.column}": part.stats
+        for band, place, part in zip(bands, places, parts, strict=True)
+    }
     kept = keep_embeddings(run.store, run.manifest, cell, block, embeddings) if keep else None
-    return BlockMap(block, classes, confidence, seconds, read, kept)
+    return BlockMap(block, classes, confidence, ReadStats(seconds=seconds), read, kept)
 
 
 @dataclass(frozen=True)
@@ -159,11 +152,3 @@ def _cut(part: BandSeries, place: Block, block: Block) -> np.ndarray:
     n = part.resolution // 10
     row, column = (block.row - place.row) // n, (block.column - place.column) // n
     return part.series[:, row : row + block.height // n, column : column + block.width // n]
-
-
-def _notes(
-    bands: Sequence[str], places: Sequence[Block], parts: Sequence[BandSeries]
-) -> Iterator[tuple[str, SeriesNotes]]:
-    for band, place, part in zip(bands, places, parts, strict=True):
-        notes = SeriesNotes(part.faults, part.read_seconds, part.composite_seconds, part.retries)
-        yield f"{band} at {place.row}, {place.column}", notes

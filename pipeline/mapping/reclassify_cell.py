@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,15 +56,13 @@ def answer_cell(cell: Cell, run: Run) -> CellReport:
         classes[0],
         confidence[0],
         run.vocabulary,
-        seconds={"read": reading, "classify": spent - reading},
+        stats=replace(report.stats, seconds={"read": reading, "classify": spent - reading}),
         observed=Observed(
             counts=counts,
             resolution=resolution,
             shown=report.acquisitions,
             read=report.observations,
-            retries=report.retries,
         ),
-        faults=report.faults,
         kept=write_ranked(run, cell, classes, confidence),
     )
 

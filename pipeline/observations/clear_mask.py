@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.observations.cube import Block
 from pipeline.observations.monthly_median import MONTHS, clear_pixels
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 CLOUD_AND_SHADOW = (3, 8, 9, 10)
 """Scene classes around which a dilation masks: shadow, cloud of medium and high probability,
@@ -43,18 +43,15 @@ class ClearMask:
     `bits` is uint8 (⌈items / 8⌉, y, x) at `resolution` metres (20, or 10 where the classification
     is): item i is bit i mod 8 of byte i div 8, since a mask travels between workers; an item that
     is not to be read has none set. `month` 0 … 11 and `acquisition` (a number an overpass) are
-    int (item,). `acquisitions` counts those that show anything of the cell. `read_seconds` is the
-    time it took, `retries` how often a server was asked again.
+    int (item,). `acquisitions` counts those that show anything of the cell.
     """
 
     bits: np.ndarray
     resolution: int
     month: np.ndarray
     acquisition: np.ndarray
-    faults: tuple[Fault, ...]
-    read_seconds: float
     acquisitions: int
-    retries: int = 0
+    stats: ReadStats = NO_STATS
 
     @property
     def clear_acquisitions(self) -> int:

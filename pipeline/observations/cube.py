@@ -22,7 +22,7 @@ from pipeline.catalog.item import Asset, Item
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.footprint import footprint
 from pipeline.raster.prefetch import ReadAhead
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from pipeline.raster.window import Extent
 

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,7 @@ from pipeline.observations.cube import (
     overlaps,
 )
 from pipeline.observations.monthly_median import monthly_medians
-from pipeline.raster.read_errors import Fault, FaultLog
+from pipeline.raster.read_stats import NO_STATS, Fault, FaultLog, ReadStats
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 SCL_DATES = 32
@@ -41,10 +41,7 @@ class BandSeries:
 
     series: np.ndarray
     resolution: int
-    faults: tuple[Fault, ...]
-    read_seconds: float
-    composite_seconds: float
-    retries: int = 0
+    stats: ReadStats = NO_STATS
 
 
 def read_clear(
@@ -75,8 +72,8 @@ def read_clear(
     for first, values in _chunks(stack):
         for k, classes in enumerate(values):
             scenes.put(first + k, classes)
-    met = _sorted(faults)
-    _require_any(met, items, SCL, cell, bounds)
+    stats = faults.stats()
+    _require_any(stats.faults, items, SCL, cell, bounds)
     month = np.array([month_of(item) for item in items], np.int8)
     acquisition = acquisition_numbers(items)
     scenes.choose(month, acquisition)
@@ -85,10 +82,8 @@ def read_clear(
         resolution=resolution,
         month=month,
         acquisition=acquisition,
-        faults=met,
-        read_seconds=time.perf_counter() - start,
         acquisitions=len(np.unique(acquisition[scenes.seen > 0])),
-        retries=faults.retries,
+        stats=replace(stats, seconds={"read": time.perf_counter() - start}),
     )
 
 
@@ -115,23 +110,16 @@ def read_series(
     read = read_band(items_read, band, cell, block, mask, resolution, settings)
     done = time.perf_counter()
     series = monthly_medians(read.values, mask, clear.month[chosen], clear.acquisition[chosen])
-    return BandSeries(
-        series=series,
-        resolution=resolution,
-        faults=read.faults,
-        read_seconds=done - start,
-        composite_seconds=time.perf_counter() - done,
-        retries=read.retries,
-    )
+    seconds = {"read": done - start, "composite": time.perf_counter() - done}
+    return BandSeries(series, resolution, replace(read.stats, seconds=seconds))
 
 
 @dataclass(frozen=True)
 class BandValues:
-    """The observations of one band in one block: uint16 (item, y, x), and what went wrong."""
+    """The observations of one band in one block: uint16 (item, y, x)."""
 
     values: np.ndarray
-    faults: tuple[Fault, ...]
-    retries: int
+    stats: ReadStats
 
 
 def chosen_in(
@@ -167,9 +155,11 @@ def read_band(
     ((_, values),) = _chunks(stack)
     shown = mask.mean(axis=(1, 2)) > _EDGE
     blank = [items[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
-    met = _sorted([*faults, *_blank(blank, band, faults, cell, bounds)])
-    _require_any(met, items, band, cell, bounds)
-    return BandValues(values, met, faults.retries)
+    for fault in _blank(blank, band, faults, cell, bounds):
+        faults.append(fault)
+    stats = faults.stats()
+    _require_any(stats.faults, items, band, cell, bounds)
+    return BandValues(values, stats)
 
 
 def _blank(
@@ -181,11 +171,6 @@ def _blank(
     names = [public_url(a.href) for a in assets if overlaps(a, bounds, cell.epsg)]
     reason = "is nodata where its scene classification is not"
     return [Fault(name, band, reason) for name in names if name not in known]
-
-
-def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """The faults in an order that does not depend on which was met first."""
-    return tuple(sorted(faults, key=lambda fault: (fault.asset, fault.reason)))
 
 
 def _require_any(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pipeline.observations.cube import Block, band_resolution
 from pipeline.observations.geometric_median import geometric_median, with_gaps_filled
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import BandSeries, chosen_in, read_band
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import ReadStats, total_stats
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 
@@ -25,10 +25,7 @@ class MonthComposite:
     """
 
     spectra: np.ndarray
-    faults: tuple[Fault, ...]
-    read_seconds: float
-    composite_seconds: float
-    retries: int
+    stats: ReadStats
 
 
 def read_month(
@@ -56,34 +53,21 @@ def read_month(
     n = block.height // spectra.shape[1]  # no band of 10 m: pixels of 20 m are four alike
     if n > 1:
         spectra = spectra.repeat(n, axis=1).repeat(n, axis=2)
-    return MonthComposite(
-        spectra=spectra,
-        faults=tuple(fault for part in read for fault in part.faults),
-        read_seconds=done - start,
-        composite_seconds=time.perf_counter() - done,
-        retries=sum(part.retries for part in read),
-    )
+    seconds = {"read": done - start, "composite": time.perf_counter() - done}
+    stats = total_stats(part.stats for part in read)
+    return MonthComposite(spectra, replace(stats, seconds=seconds))
 
 
 def series_of_months(*months: MonthComposite) -> tuple[BandSeries, ...]:
     """The series of each band from a year's months, in order, gaps filled.
 
-    What is known of their reading is the first band's.
+    The stats of all are the first band's.
     """
     if len(months) != MONTHS:
         raise ValueError(f"a year has {MONTHS} months, not {len(months)}")
     start = time.perf_counter()
     spectra = with_gaps_filled(np.stack([month.spectra for month in months]))
-    filling = time.perf_counter() - start
-    first = BandSeries(
-        series=spectra[:, 0],
-        resolution=PIXEL,
-        faults=tuple(fault for month in months for fault in month.faults),
-        read_seconds=sum(month.read_seconds for month in months),
-        composite_seconds=sum(month.composite_seconds for month in months) + filling,
-        retries=sum(month.retries for month in months),
-    )
-    others = [
-        BandSeries(spectra[:, band], PIXEL, (), 0.0, 0.0) for band in range(1, spectra.shape[1])
-    ]
-    return (first, *others)
+    filling = ReadStats(seconds={"composite": time.perf_counter() - start})
+    stats = total_stats([filling, *(month.stats for month in months)])
+    others = (BandSeries(spectra[:, band], PIXEL) for band in range(1, spectra.shape[1]))
+    return (BandSeries(spectra[:, 0], PIXEL, stats), *others)

@@ -10,7 +10,7 @@ composited, and that a month without a clear observation stays 0.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from pipeline.observations.cube import Block, band_resolution, block_windows, re
 from pipeline.observations.geometric_median import geometric_median
 from pipeline.observations.monthly_median import MONTHS, monthly_medians
 from pipeline.observations.read_band import BandValues, chosen_in, read_band, read_clear
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import NO_STATS, ReadStats, total_stats
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 _AT_ONCE = 3
@@ -54,9 +54,7 @@ class PointSeries:
     series: np.ndarray
     clear: np.ndarray
     acquisitions: int
-    faults: tuple[Fault, ...] = ()
-    retries: int = 0
-    seconds: float = 0.0
+    stats: ReadStats = NO_STATS
 
 
 def read_point_series(
@@ -74,22 +72,20 @@ def read_point_series(
     clear = read_clear(items, cell, reading.masking, reading.reader)
     job = _Job(cell, items, clear, reading)
     composite = job.months if reading.composite == "geometric-median" else job.medians
-    faults, retries = list(clear.faults), clear.retries
+    stats = [clear.stats]
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
         for part in pool.map(lambda begin: begin(), composite(rows, columns)):
             series[part.points[:, None], part.months, part.bands] = part.values
-            faults += part.faults
-            retries += part.retries
+            stats.append(part.stats)
     finally:  # where one failed, the others are not waited for
         pool.shutdown(wait=False, cancel_futures=True)
     return PointSeries(
         series=series,
         clear=_counts(clear, rows, columns),
         acquisitions=clear.acquisitions,
-        faults=tuple(dict.fromkeys(faults)),
-        retries=retries,
-        seconds=time.perf_counter() - start,
+        # Bands are read side by side: their stages' times would add up to more than passed.
+        stats=replace(total_stats(stats), seconds={"read": time.perf_counter() - start}),
     )
 
 
@@ -101,8 +97,7 @@ class _Part:
     months: np.ndarray | int
     bands: np.ndarray | int
     values: np.ndarray
-    faults: tuple[Fault, ...]
-    retries: int
+    stats: ReadStats
 
 
 _Begin = Callable[[], _Part]
@@ -160,7 +155,7 @@ class _Job:
         counts = seen.at & (observed > 0)
         for number in range(MONTHS):  # the composite of mapping fills what is missing; this is not
             series[number][~counts[month == number].any(axis=0)] = 0
-        return _Part(at.points, np.arange(MONTHS), index, series[:, 0].T, read.faults, read.retries)
+        return _Part(at.points, np.arange(MONTHS), index, series[:, 0].T, read.stats)
 
     def _geometric_median(self, at: _At, month: int) -> _Part:
         seen = _seen(self.items, self.clear, at, month)
@@ -173,8 +168,7 @@ class _Job:
         )
         return _Part(
             at.points, month, np.arange(len(read)), spectra[:, 0].T,
-            tuple(fault for part in read for fault in part.faults),
-            sum(part.retries for part in read),
+            total_stats(part.stats for part in read),
         )  # fmt: skip
 
     def _read(self, at: _At, seen: "_Seen", band: str, resolution: int) -> BandValues:
@@ -186,8 +180,7 @@ class _Job:
         none = np.zeros((0, 1, len(at.points)), np.uint16)
         return BandValues(
             np.concatenate([none, *(part.values for part in parts)]),
-            tuple(fault for part in parts for fault in part.faults),
-            sum(part.retries for part in parts),
+            total_stats(part.stats for part in parts),
         )
 
     def _read_some(
@@ -210,7 +203,7 @@ class _Job:
             height, width = at.window.height // ratio, at.window.width // ratio
             values = read.values[np.isin(chosen, seen.chosen[some])]
             values = values[:, top : top + height, left : left + width]
-        return BandValues(at.of(values), read.faults, read.retries)
+        return BandValues(at.of(values), read.stats)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from pipeline.io.table_folder import (
     reasons_csv,
 )
 from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
+from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 LEFT_OUT = "left-out.csv"
 ITEMS = "items/"
@@ -40,16 +41,14 @@ class Notes:
     """What is known of rows beside the rows: why points are `left_out` (by id), and more."""
 
     left_out: Mapping[str, str] = field(default_factory=dict)
-    faults: Mapping[str, str] = field(default_factory=dict)
-    retries: int = 0
+    stats: ReadStats = NO_STATS
     attributions: tuple[str, ...] = ()
 
     def joined(self, other: "Notes") -> "Notes":
         """Those of both."""
         return Notes(
             {**self.left_out, **other.left_out},
-            {**self.faults, **other.faults},
-            self.retries + other.retries,
+            self.stats + other.stats,
             tuple(sorted({*self.attributions, *other.attributions})),
         )
 
@@ -140,9 +139,9 @@ class SeriesFolder:
             made={
                 **made,
                 "input": dict(self.parts),
-                "rasters left out": len(notes.faults),
-                "for one": [f"{k}: {v}" for k, v in list(notes.faults.items())[:_FAULTS]],
-                "requests sent again": notes.retries,
+                "rasters left out": len(faults := notes.stats.faults),
+                "for one": [f"{f.asset} {f.band}: {f.reason}" for f in faults[:_FAULTS]],
+                "requests sent again": notes.stats.retries,
             },
             attribution="; ".join([attribution, *(text for text in notes.attributions if text)]),
             licence=licence,
@@ -163,12 +162,10 @@ class SeriesFolder:
 
 
 def _noted(table: pa.Table, notes: Notes) -> pa.Table:
-    text = json.dumps(
-        [dict(notes.left_out), dict(notes.faults), notes.retries, list(notes.attributions)]
-    )
+    text = json.dumps([dict(notes.left_out), notes.stats.to_dict(), list(notes.attributions)])
     return table.replace_schema_metadata({_NOTES: text.encode()})
 
 
 def _notes_of(found: pa.Schema) -> Notes:
-    left_out, faults, retries, attributions = json.loads((found.metadata or {})[_NOTES])
-    return Notes(left_out, faults, retries, tuple(attributions))
+    left_out, stats, attributions = json.loads((found.metadata or {})[_NOTES])
+    return Notes(left_out, ReadStats.from_dict(stats), tuple(attributions))

@@ -3,13 +3,15 @@
 Area by class in hectares, from the cells' pixel counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from pyproj import CRS, Proj, Transformer
+
+from pipeline.raster.read_stats import ReadStats
 
 PREFIX = "timesen:"
 
@@ -20,38 +22,29 @@ class CellReport:
 
     `pixels` counts pixels of 10 m by class value, `nodata` those without a class, which never
     had a clear observation or do not belong to the cell; `mean_confidence` is in percent, None
-    where no pixel has a class; `seconds` is time by stage; `acquisitions` counts those that show
+    where no pixel has a class; `acquisitions` counts those that show
     anything of the cell, split granules of one overpass as one, `observations` those of them that
     were clear enough to be read; `coverage` is the percent of the cell's ground that was seen
-    clear in each month; `retries` counts requests that were sent again; each of `faults` says
-    which raster was left out and why.
+    clear in each month; `stats` are the facts of reading it and the time by stage.
     """
 
     cell: str
     pixels: Mapping[int, int]
     nodata: int
     mean_confidence: float | None
-    seconds: Mapping[str, float]
     acquisitions: int
     observations: int
     coverage: tuple[float, ...]
-    retries: int
-    faults: tuple[Mapping[str, str], ...] = ()
-
-    @property
-    def left_out(self) -> int:
-        """Rasters that could not be read and were left out."""
-        return len(self.faults)
+    stats: ReadStats
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            **asdict(self),
+        """Plain JSON values; those of `stats` lie beside the others."""
+        values = asdict(self) | {
             "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
-            "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
             "coverage": list(self.coverage),
-            "faults": [dict(fault) for fault in self.faults],
         }
+        del values["stats"]
+        return values | self.stats.to_dict()
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "CellReport":
@@ -61,12 +54,10 @@ class CellReport:
             pixels={int(value): count for value, count in raw["pixels"].items()},
             nodata=raw["nodata"],
             mean_confidence=raw["mean_confidence"],
-            seconds=dict(raw["seconds"]),
             acquisitions=raw["acquisitions"],
             observations=raw["observations"],
             coverage=tuple(raw["coverage"]),
-            retries=raw["retries"],
-            faults=tuple(raw["faults"]),
+            stats=ReadStats.from_dict(raw),
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -76,8 +67,9 @@ class CellReport:
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> "CellReport":
         """The report that a cell's STAC item holds."""
-        properties = item["properties"]
-        return cls.from_dict({key: properties[f"{PREFIX}{key}"] for key in _KEYS})
+        properties = item["properties"].items()
+        ours = {k.removeprefix(PREFIX): v for k, v in properties if k.startswith(PREFIX)}
+        return cls.from_dict(ours)
 
 
 @dataclass(frozen=True)
@@ -86,23 +78,19 @@ class Observed:
 
     `counts` is uint8 (12, y, x), the clear acquisitions that were read of each pixel by month, at
     `resolution` metres; `shown` counts acquisitions that show anything of the cell, `read` those
-    that were read; `retries` requests that were sent again.
+    that were read.
     """
 
     counts: np.ndarray
     resolution: int
     shown: int
     read: int
-    retries: int
 
     @property
     def coverage(self) -> tuple[float, ...]:
         """Percent of the cell's ground that was seen clear, by month."""
         seen = [np.count_nonzero(month) / max(month.size, 1) for month in self.counts]
         return tuple(round(100 * share, 2) for share in seen)
-
-
-_KEYS = tuple(CellReport.__dataclass_fields__)
 
 
 def tally(
@@ -117,15 +105,6 @@ def tally(
     valid = confidence[confidence != nodata_confidence]
     mean = round(float(valid.mean(dtype=np.float64)), 2) if valid.size else None
     return pixels, int(classes.size - sum(pixels.values())), mean
-
-
-def total_seconds(reports: Sequence[CellReport]) -> dict[str, float]:
-    """Time by stage over all cells, in seconds."""
-    totals: dict[str, float] = {}
-    for report in reports:
-        for stage, spent in report.seconds.items():
-            totals[stage] = totals.get(stage, 0.0) + spent
-    return totals
 
 
 HECTARES_A_PIXEL = 0.01

@@ -4,7 +4,7 @@ import json
 import time
 from calendar import month_name
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ from pipeline.product.cog_writer import write_cog
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.qgis_styles import class_style
 from pipeline.product.stac import cell_item, collection, raster_tags
+from pipeline.raster.read_stats import Fault, ReadStats
 
 __all__ = [
     "NODATA_CLASS",
@@ -144,17 +145,16 @@ def commit_cell(
     confidence: np.ndarray,
     vocabulary: Vocabulary,
     *,
-    seconds: Mapping[str, float],
+    stats: ReadStats,
     observed: Observed,
-    faults: Sequence[Mapping[str, str]] = (),
     kept: Sequence[Mapping[str, Any]] = (),
 ) -> CellReport:
     """Write a cell's rasters, then the item that makes it finished; gives its report.
 
     `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
     percent, 255 = nodata; both of the cell's shape. `observed` is what it was made of; its counts
-    are a raster, too. `kept` are the assets of embeddings that lie there already. `seconds` is time
-    by stage so far; the stage "write" is measured here. An earlier failure of the cell is
+    are a raster, too. `kept` are the assets of embeddings that lie there already. `stats` are
+    those so far; the stage "write" is measured here. An earlier failure of the cell is
     forgotten. Raises OutputUnwritable, and OutputError where the folder is no longer this run's.
     """
     began = time.perf_counter()
@@ -209,12 +209,10 @@ def commit_cell(
         pixels=pixels,
         nodata=nodata,
         mean_confidence=mean,
-        seconds={**seconds, "write": time.perf_counter() - began},
         acquisitions=observed.shown,
         observations=observed.read,
         coverage=observed.coverage,
-        retries=observed.retries,
-        faults=tuple({k: public_text(str(v)) for k, v in fault.items()} for fault in faults),
+        stats=_public(stats) + ReadStats(seconds={"write": time.perf_counter() - began}),
     )
     item = cell_item(
         run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale, kept
@@ -222,6 +220,14 @@ def commit_cell(
     store.write(cell_key(tile, cell.id, ITEM), _json(item))
     store.remove(failure_key(cell.id))
     return report
+
+
+def _public(stats: ReadStats) -> ReadStats:
+    faults = (
+        Fault(public_text(fault.asset), fault.band, public_text(fault.reason))
+        for fault in stats.faults
+    )
+    return replace(stats, faults=tuple(faults))
 
 
 def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:

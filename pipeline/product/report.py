@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,9 +11,10 @@ from models.encoder.checkpoint import Card
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import Store, public_url
 from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
-from pipeline.product.cell_report import CellReport, class_hectares, total_seconds
+from pipeline.product.cell_report import CellReport, class_hectares
 from pipeline.product.ledger import Failure, failed_cells
 from pipeline.product.manifest import RunManifest
+from pipeline.raster.read_stats import total_stats
 
 LISTED = 200
 """Failures and faults listed at most; beyond, their number is given."""
@@ -61,15 +62,17 @@ class Summary:
         return sum((mean or 0.0) * count for mean, count in weights) / total if total else None
 
     @property
-    def seconds(self) -> dict[str, float]:
+    def seconds(self) -> Mapping[str, float]:
         """Time by stage over all cells, in seconds of the workers."""
-        return total_seconds(self.reports)
+        return total_stats(report.stats for report in self.reports).seconds
 
     @property
     def faults(self) -> list[Mapping[str, str]]:
         """The rasters that were left out, with the cell that missed them."""
         return [
-            {"cell": report.cell, **fault} for report in self.reports for fault in report.faults
+            {"cell": report.cell, **asdict(fault)}
+            for report in self.reports
+            for fault in report.stats.faults
         ]
 
 

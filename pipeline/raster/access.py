@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from urllib.parse import urlsplit
 
 from pipeline.raster import sas_tokens
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Access:
         for name in (self.s3_key, self.s3_secret):
             if not os.environ.get(name):
                 reason = f"the environment of the worker has no {name}, a key to its storage"
-                raise Unreadable(Failure(reason, unreachable=True))
+                raise Unreadable(ReadFailure(reason, unreachable=True))
         return {
             **options,
             "AWS_ACCESS_KEY_ID": os.environ[self.s3_key],

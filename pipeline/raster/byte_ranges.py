@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pipeline.raster.access import Access
 from pipeline.raster.http_client import fetch_range
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 from pipeline.raster.retry import patiently
 
 
@@ -33,12 +33,12 @@ class FileRanges:
             finally:
                 os.close(file)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-            raise Unreadable(Failure("there is no such file", unreachable=False)) from None
+            raise Unreadable(ReadFailure("there is no such file", unreachable=False)) from None
         except PermissionError:
-            raise Unreadable(Failure("access to it is denied", unreachable=True)) from None
+            raise Unreadable(ReadFailure("access to it is denied", unreachable=True)) from None
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
-            raise Unreadable(Failure(reason, unreachable=True)) from None
+            raise Unreadable(ReadFailure(reason, unreachable=True)) from None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rasterio.session import Session
 
 from pipeline.io.redaction import SecretFilter
 from pipeline.raster.http_client import PASSING, RENEWABLE
-from pipeline.raster.read_errors import Failure
+from pipeline.raster.read_errors import ReadFailure
 
 
 def gdal_path(href: str) -> str:
@@ -124,7 +124,7 @@ _OF_RASTER = (
 )
 
 
-def failure(error: BaseException) -> Failure:
+def failure(error: BaseException) -> ReadFailure:
     """What GDAL's failure to read a raster in a `gdal_session` of this thread means.
 
     A server that says that there is no such file (404, 410) is believed, all else that it says
@@ -139,35 +139,35 @@ def failure(error: BaseException) -> Failure:
     for number, words in _UNREACHABLE.items():
         if number in numbers:
             passing = number == _REFUSED and re.search(_BUSY, text) is not None
-            return Failure(words, unreachable=True, passing=passing)
+            return ReadFailure(words, unreachable=True, passing=passing)
     if _session.asked_again is not None:
         return _http_answer(_session.asked_again)
     if "Permission denied" in text:
-        return Failure("access to it is denied", unreachable=True)
+        return ReadFailure("access to it is denied", unreachable=True)
     if _NO_SUCH_OBJECT in numbers:
-        return Failure("there is no such file", unreachable=False)
+        return ReadFailure("there is no such file", unreachable=False)
     for pattern, words in _OF_RASTER:
         if re.search(pattern, text):
-            return Failure(words, unreachable=False, certain=False)
+            return ReadFailure(words, unreachable=False, certain=False)
     words = f"cannot be read ({type(error).__name__})"
-    return Failure(words, unreachable=False, certain=False)
+    return ReadFailure(words, unreachable=False, certain=False)
 
 
-def _http_failure(text: str) -> Failure:
+def _http_failure(text: str) -> ReadFailure:
     if code := re.search(r"HTTP response code\D*(\d{3})", text):
         return _http_answer(int(code[1]))
     for pattern, words in _OF_NETWORK:
         if re.search(pattern, text):
-            return Failure(words, unreachable=True, passing=words != _NOT_SECURE)
-    return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+            return ReadFailure(words, unreachable=True, passing=words != _NOT_SECURE)
+    return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
 
 
-def _http_answer(code: int) -> Failure:
+def _http_answer(code: int) -> ReadFailure:
     if code < 200:
-        return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+        return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
     if code < 300:
-        return Failure("its server's answer broke off", unreachable=True, passing=True)
-    return Failure(
+        return ReadFailure("its server's answer broke off", unreachable=True, passing=True)
+    return ReadFailure(
         f"its server answered HTTP {code}",
         unreachable=code not in (404, 410),
         passing=code in PASSING,

@@ -29,7 +29,7 @@ from urllib3.exceptions import (
 from urllib3.util import make_headers, parse_url
 
 from pipeline.io.redaction import SecretFilter
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 
 _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5
@@ -84,9 +84,9 @@ def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
     stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if stated and int(stated[1]) != start:
         reason = "its server sent another part than was asked for"
-        raise Unreadable(Failure(reason, unreachable=True, passing=True))
+        raise Unreadable(ReadFailure(reason, unreachable=True, passing=True))
     if stated and stated[2] != "*" and len(content) < min(length, int(stated[2]) - start):
-        raise Unreadable(Failure(_BROKE_OFF, unreachable=True, passing=True))
+        raise Unreadable(ReadFailure(_BROKE_OFF, unreachable=True, passing=True))
     return content[:length]
 
 
@@ -114,11 +114,11 @@ def _body(answer: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
         raise Unreadable(_broken(error)) from None
 
 
-def _refusal(answer: urllib3.BaseHTTPResponse) -> Failure:
+def _refusal(answer: urllib3.BaseHTTPResponse) -> ReadFailure:
     status = answer.status
     pause = _retry_after(answer.headers.get("Retry-After"))
     answer.close()
-    return Failure(
+    return ReadFailure(
         f"its server answered HTTP {status}",
         unreachable=status not in (404, 410),
         passing=status in PASSING,
@@ -127,27 +127,27 @@ def _refusal(answer: urllib3.BaseHTTPResponse) -> Failure:
     )
 
 
-def _broken(error: BaseException) -> Failure:
+def _broken(error: BaseException) -> ReadFailure:
     """What failed under way: never in the words of the error, which hold the address."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, NameResolutionError):
-        return Failure("its server's name is unknown", unreachable=True, passing=True)
+        return ReadFailure("its server's name is unknown", unreachable=True, passing=True)
     if isinstance(cause, NewConnectionError):
-        return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+        return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
     if isinstance(cause, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
-        return Failure("its server did not answer in time", unreachable=True, passing=True)
+        return ReadFailure("its server did not answer in time", unreachable=True, passing=True)
     if isinstance(cause, SSLError):
         cut = any(isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError) for e in cause.args)
-        return Failure("no secure connection to its server", unreachable=True, passing=cut)
+        return ReadFailure("no secure connection to its server", unreachable=True, passing=cut)
     if isinstance(cause, ResponseError):
-        return Failure("its server redirects without end", unreachable=True)
+        return ReadFailure("its server redirects without end", unreachable=True)
     if isinstance(cause, LocationValueError):
-        return Failure("its address is none", unreachable=False)
+        return ReadFailure("its address is none", unreachable=False)
     if isinstance(cause, ProtocolError) and any(
         isinstance(part, IncompleteRead) for part in (cause, *cause.args)
     ):
-        return Failure(_BROKE_OFF, unreachable=True, passing=True)
-    return Failure(_NO_CONNECTION, unreachable=True, passing=True)
+        return ReadFailure(_BROKE_OFF, unreachable=True, passing=True)
+    return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
 
 
 def _retry_after(stated: str | None) -> float:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 
 _Answer = TypeVar("_Answer")
 _FIRST, _LONGEST = 0.25, 10.0  # seconds of a pause
@@ -27,7 +27,7 @@ def patiently(
         try:
             return ask()
         except Unreadable as error:
-            failure: Failure = error.failure
+            failure: ReadFailure = error.failure
             wait = failure.pause + pause * random.uniform(0.5, 1.5)
             if not failure.passing or time.monotonic() + wait > began + patience:
                 raise

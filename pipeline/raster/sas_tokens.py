@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from pipeline.raster.http_client import KEY_HEADER, fetch
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 
 _MARGIN = 120.0  # seconds before its end in which a signature is not used any more
 _FRESH = 5.0  # seconds in which one is used that by this machine's clock, which is wrong, is over
@@ -37,7 +37,7 @@ class _Container:
     def __init__(self, url: str) -> None:
         self._url = url
         self._token: _Token | None = None
-        self._failed: tuple[float, Failure] | None = None
+        self._failed: tuple[float, ReadFailure] | None = None
         self._lock = threading.Lock()
 
     def token(self, key: str | None, refused: str) -> str:
@@ -80,7 +80,7 @@ def _ask(url: str, key: str | None) -> _Token:
         failure = error.failure
         reason = failure.reason.replace("its server", "its signing service")
         raise Unreadable(
-            Failure(reason, unreachable=True, passing=failure.passing, pause=failure.pause)
+            ReadFailure(reason, unreachable=True, passing=failure.passing, pause=failure.pause)
         ) from None
     try:
         answer = json.loads(content)
@@ -90,7 +90,7 @@ def _ask(url: str, key: str | None) -> _Token:
             raise ValueError("an empty token")
     except (AttributeError, KeyError, TypeError, ValueError):
         reason = "its signing service's answer is no token"
-        raise Unreadable(Failure(reason, unreachable=True)) from None
+        raise Unreadable(ReadFailure(reason, unreachable=True)) from None
     expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
     return _Token(text, expires.timestamp(), time.time())
 

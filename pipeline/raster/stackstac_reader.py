@@ -23,7 +23,8 @@ from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
 from pipeline.raster.gdal_env import failure, gdal_path, gdal_session, is_remote
 from pipeline.raster.gdal_reader import read_with_gdal
 from pipeline.raster.prefetch import ReadAhead
-from pipeline.raster.read_errors import Failure, Fault, FaultLog, Unreadable, damaged
+from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
+from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.retry import patiently
 from pipeline.raster.window import Extent, Target, native_window, placement, require_promised
 
@@ -139,7 +140,7 @@ class NativeReader:
             return self._narrowed(harmonised(values, self.offset))
         return self._left_out(failed, target)
 
-    def _left_out(self, failed: Failure, target: Target) -> np.ndarray:
+    def _left_out(self, failed: ReadFailure, target: Target) -> np.ndarray:
         """Nodata in place of what cannot be read, and a fault; raises where that is not right."""
         fault = Fault(public_url(self.url), self.band, failed.reason)
         if failed.unreachable:
@@ -235,7 +236,7 @@ class NativeReader:
 
     def _attempt(self, target: Target, address: str, *, doubting: bool = False) -> np.ndarray:
         path = gdal_path(address)
-        failed: Failure
+        failed: ReadFailure
         try:
             with gdal_session(
                 self.settings.timeout,

@@ -110,7 +110,7 @@ def measure(job: Job) -> Measured:
         (spilled,) = client.run(_spilled).values()
         paused = _has_paused(client)
     encoded = sum(report.pixels.values())
-    return Measured(wall, report.seconds, encoded, peak, spilled, paused)
+    return Measured(wall, report.stats.seconds, encoded, peak, spilled, paused)
 
 
 def write_paper_checkpoint(folder: Path) -> None:

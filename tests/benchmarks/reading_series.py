@@ -63,14 +63,14 @@ def make_series(items: Sequence[Item], cell: Cell, masking: Masking) -> Spent:
     def series(part: tuple[str, Block]) -> tuple[float, float]:
         band, block = part
         done = read_series(items, band, cell, block, clear)
-        return done.read_seconds, done.composite_seconds
+        return done.stats.seconds["read"], done.stats.seconds["composite"]
 
     with ThreadPoolExecutor(THREADS) as pool:
         spent = list(pool.map(series, parts_of(items, cell)))
     return Spent(
         seconds=time.perf_counter() - began,
         mask_seconds=mask_seconds,
-        reading=clear.read_seconds + sum(reading for reading, _ in spent),
+        reading=clear.stats.seconds["read"] + sum(reading for reading, _ in spent),
         compositing=sum(compositing for _, compositing in spent),
         mask_peak=mask_peak,
         peak=peak_bytes(),

@@ -12,16 +12,13 @@ from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.product.cell_report import Observed
 from pipeline.product.ledger import RunManifest, commit_cell, finished_items, open_run
+from pipeline.raster.read_stats import Fault, ReadStats
 from pipeline.settings.map import make_settings
 
 VOCABULARY = vocabulary_from_words("wheat field, maize field, leafy forest, Lake & pond, town")
 ONE_ZONE = "5.30,49.75,5.42,49.80"
 TWO_ZONES = "5.96,49.75,6.04,49.79"
-FAULT = {
-    "item": "S2A_31UFR_1",
-    "asset": "B08",
-    "reason": "https://u:p@host/B08.tif?sig=secret cut",
-}
+FAULT = Fault("s3://bucket/S2A_31UFR_1/B08.tif", "B08", "https://u:p@host/B08.tif?sig=secret cut")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def observed(cell: Cell, acquisitions: int) -> Observed:
     """As many clear acquisitions, the most of them in January."""
     counts = np.zeros((12, cell.height // 2, cell.width // 2), np.uint8)
     counts[0, : cell.height // 4] = min(acquisitions, 255)
-    return Observed(counts, 20, acquisitions + 2, acquisitions, 0)
+    return Observed(counts, 20, acquisitions + 2, acquisitions)
 
 
 def begin(root: str, region: str, **settings: Any) -> tuple[Store, RunManifest]:
@@ -87,8 +84,7 @@ def make_run(root: str, region: str = ONE_ZONE, cell_size: int = 512, **settings
             classes,
             confidence,
             VOCABULARY,
-            seconds={"read": 1.5, "composite": 0.4, "encode": 20.0},
+            stats=ReadStats((FAULT,), seconds={"read": 1.5, "composite": 0.4, "encode": 20.0}),
             observed=observed(cell, 30),
-            faults=[FAULT],
         )
     return MadeRun(store, run, cells, VOCABULARY)

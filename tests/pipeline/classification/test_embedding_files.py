@@ -133,7 +133,7 @@ def test_the_same_words_give_the_same_map(kept: PreparedRun, tmp_path: Path) -> 
     assert (report.acquisitions, report.observations, report.coverage) == (
         made.acquisitions, made.observations, made.coverage,
     )  # fmt: skip
-    assert set(report.seconds) == {"read", "classify", "write"}
+    assert set(report.stats.seconds) == {"read", "classify", "write"}
 
 
 def test_other_words_give_the_map_of_a_whole_run(

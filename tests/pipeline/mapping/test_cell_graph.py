@@ -162,7 +162,7 @@ def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -
     bands = checkpoint.card.preprocessing.bands
     report = cell_graph(cell, items, run).compute(scheduler="threads")
     classes = _read(prepared, cell, "class")
-    assert report.seconds["composite"] > 0
+    assert report.stats.seconds["composite"] > 0
 
     # The same from the plain parts, over the whole cell at once.
     clear = [np.isin(_on_cell(i.assets[SCL].href, cell), run.masking.keep) for i in items]

@@ -41,8 +41,8 @@ def test_a_truncated_raster_is_left_out_counted_and_reported(
     victim = Path(items[0].assets["B04"].href)
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 3])
     report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
-    assert [fault["band"] for fault in report.faults] == ["B04"]
-    assert report.faults[0]["asset"] == str(victim)
+    assert [fault.band for fault in report.stats.faults] == ["B04"]
+    assert report.stats.faults[0].asset == str(victim)
     assert report.nodata == sound.nodata
 
     strict = prepare(
@@ -93,7 +93,7 @@ def test_an_archive_that_refuses_never_becomes_an_empty_map(
             cell_graph(cell, refused, run).compute(scheduler="threads")
     assert prepared.unfinished() == prepared.cells
     report = cell_graph(cell, items, run).compute(scheduler="threads")
-    assert not report.faults
+    assert not report.stats.faults
     assert report.pixels
 
 
@@ -125,5 +125,5 @@ def test_items_elsewhere_in_the_tile_are_not_opened(
         footprint=shapely.affinity.translate(items[0].footprint, 0.8),
     )
     report = cell_graph(cell, [elsewhere, *items], prepared.run).compute(scheduler="threads")
-    assert not report.faults
+    assert not report.stats.faults
     assert (report.pixels, report.observations) == (sound.pixels, sound.observations)

@@ -14,6 +14,7 @@ from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS, RUN, TEXT, VOCABULARY
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell, read_run
+from pipeline.raster.read_stats import NO_STATS
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_settings
 from tests.pipeline.made_run import observed
@@ -50,7 +51,7 @@ def finish_a_cell(prepared: PreparedRun) -> str:
     confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
     commit_cell(
         run.store, run.manifest, cell, classes, confidence, run.vocabulary,
-        seconds={}, observed=observed(cell, 0),
+        stats=NO_STATS, observed=observed(cell, 0),
     )  # fmt: skip
     return cell.id
 

@@ -38,8 +38,6 @@ def masked(
         resolution=resolution,
         month=month,
         acquisition=acquisition,
-        faults=(),
-        read_seconds=0.0,
         acquisitions=len(np.unique(acquisition[scenes.seen > 0])),
     )
 

@@ -22,7 +22,7 @@ from pipeline.observations.cube import (
     reaching,
     substituted,
 )
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from tests.pipeline.rasters import EPSG, LEFT, TOP, make_item, write_raster
 
 BOUNDS = (LEFT + 100, TOP - 900, LEFT + 700, TOP - 200)  # 60 × 70 pixels of 10 m, from (20, 10)

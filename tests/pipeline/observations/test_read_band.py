@@ -122,7 +122,7 @@ def test_series_agree_to_the_last_digit(archive: tuple[str, list[Item]]) -> None
     name, items = archive
     clear = read_clear(items, CELL, KEEP)
     assert clear.resolution == ARCHIVES[name][SCL]
-    assert not clear.faults
+    assert not clear.stats.faults
     for band in ("B02", "B05"):
         resolution = min(ARCHIVES[name][band], clear.resolution)
         expected = plain_series(items, band, resolution)
@@ -133,7 +133,7 @@ def test_series_agree_to_the_last_digit(archive: tuple[str, list[Item]]) -> None
         for block in blocks:
             part = read_series(items, band, CELL, block, clear)
             assert part.resolution == resolution
-            assert not part.faults
+            assert not part.stats.faults
             series[:, *block.slices(resolution)] = part.series
         np.testing.assert_array_equal(series, expected)
 
@@ -208,7 +208,7 @@ def test_items_without_a_clear_pixel_are_not_opened(published: list[Item], tmp_p
     items = list(published)
     items[4] = replace(items[4], assets={**items[4].assets, "B02": gone})
     part = read_series(items, "B02", CELL, WHOLE, masked)
-    assert not part.faults
+    assert not part.stats.faults
     rest = published[:4] + published[5:]
     alone = read_series(rest, "B02", CELL, WHOLE, read_clear(rest, CELL, KEEP))
     np.testing.assert_array_equal(part.series, alone.series)
@@ -230,7 +230,7 @@ def test_an_unreadable_band_leaves_out_its_observation(
     )
     clear = read_clear(items, CELL, KEEP)
     found = read_series(items, "B02", CELL, WHOLE, clear)
-    assert [(fault.asset, fault.band) for fault in found.faults] == [(str(truncated), "B02")]
+    assert [(fault.asset, fault.band) for fault in found.stats.faults] == [(str(truncated), "B02")]
     without = replace(published[4], assets={SCL: published[4].assets[SCL]})
     expected = plain_series([*items[:4], without, *items[5:]], "B02", 10)
     np.testing.assert_array_equal(found.series, expected)
@@ -245,7 +245,7 @@ def test_an_unreadable_classification_leaves_out_its_item(
     items = list(published)
     items[2] = replace(items[2], assets={**items[2].assets, SCL: gone})
     clear = read_clear(items, CELL, KEEP)
-    assert [(fault.asset, fault.band) for fault in clear.faults] == [(gone.href, SCL)]
+    assert [(fault.asset, fault.band) for fault in clear.stats.faults] == [(gone.href, SCL)]
     assert 2 not in clear.within(WHOLE)[0]
     with pytest.raises(ReadingError, match=r"gone\.tif"):
         read_clear(items, CELL, KEEP, ReaderSettings(strict=True))
@@ -265,7 +265,7 @@ def test_a_cell_of_which_no_classification_can_be_read_is_not_cloudy(
     ):
         read_clear([*broken, *others], CELL, KEEP)
     seen = read_clear([*broken, published[3]], CELL, KEEP)
-    assert len(seen.faults) == 3
+    assert len(seen.stats.faults) == 3
     assert seen.clear_acquisitions == 1
 
 

@@ -197,7 +197,7 @@ def test_rasters_that_are_gone_are_left_out_as_in_mapping(
     assert not found.series[0, :, 2].any()
     others = [k for k in range(10) if k != 2]
     assert np.array_equal(found.series[0][:, others], whole.series[0][:, others])
-    assert {fault.band for fault in found.faults} == {"B04"}
+    assert {fault.band for fault in found.stats.faults} == {"B04"}
     strict = dataclasses.replace(READING, reader=ReaderSettings(strict=True))
     with pytest.raises(ReadingError):
         read_point_series(cell, *at, damaged, strict)

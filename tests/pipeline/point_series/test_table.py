@@ -13,6 +13,7 @@ from pipeline.errors import DatasetError, OutputError
 from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
+from pipeline.raster.read_stats import Fault, ReadStats
 
 
 def rows(names: list[str], seed: int = 0) -> SeriesRows:
@@ -51,7 +52,12 @@ def test_what_was_written_is_read(tmp_path: Path, where: str, s3: str) -> None:
     folder = folder_at(address)
     folder.open()
     first, second = rows(["a", "b", "c"]), rows(["d", "e"], 1)
-    folder.write_unit("p", "2", second, Notes({"x": "cloud: all"}, {"f B02": "gone"}, 3, ("© us",)))
+    folder.write_unit(
+        "p",
+        "2",
+        second,
+        Notes({"x": "cloud: all"}, ReadStats((Fault("f", "B02", "gone"),), 3), ("© us",)),
+    )
     folder.write_unit("p", "1", first, Notes())
     folder.write_unit("p", "3", None, Notes({"y": "cloud: half"}))
     assert folder.finished_units("p") == {"1", "2", "3"}

@@ -28,6 +28,7 @@ from pipeline.product.ledger import (
 )
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.stac import stac_classes
+from pipeline.raster.read_stats import NO_STATS, Fault, ReadStats
 from tests.pipeline.made_run import (
     ONE_ZONE,
     VOCABULARY,
@@ -91,7 +92,9 @@ def test_a_cell_of_a_run_that_was_replaced_is_not_written(tmp_path: Path) -> Non
     cell = cells_of(tiles_of(region)[0], region, 512)[0]
     rasters = cell_rasters(cell, ONE_ZONE)
     with pytest.raises(OutputError, match="another run began in this folder"):
-        commit_cell(store, run, cell, *rasters, VOCABULARY, seconds={}, observed=observed(cell, 1))
+        commit_cell(
+            store, run, cell, *rasters, VOCABULARY, stats=NO_STATS, observed=observed(cell, 1)
+        )
     assert not list(store.keys("cells"))
 
 
@@ -176,8 +179,8 @@ def test_commits_cells_that_can_be_read_back(made: MadeRun) -> None:
         assert report.nodata == int((classes == 0).sum())
         assert report.mean_confidence == pytest.approx(confidence[classes > 0].mean(), abs=0.01)
         assert report.observations == 30
-        assert report.left_out == 1
-        assert set(report.seconds) == {"read", "composite", "encode", "write"}
+        assert len(report.stats.faults) == 1
+        assert set(report.stats.seconds) == {"read", "composite", "encode", "write"}
 
 
 def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) 
         cell,
         *cell_rasters(cell, ONE_ZONE),
         VOCABULARY,
-        seconds={},
+        stats=NO_STATS,
         observed=observed(cell, 1),
     )
     for name in (CLASS, CONFIDENCE):
@@ -279,7 +282,7 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
         cell,
         *cell_rasters(cell, ONE_ZONE),
         VOCABULARY,
-        seconds={},
+        stats=NO_STATS,
         observed=observed(cell, 1),
     )
     assert list(failed_cells(store)) == [other.id]
@@ -299,12 +302,14 @@ def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path)
             noise,
             noise,
             VOCABULARY,
-            seconds={},
+            stats=NO_STATS,
             observed=observed(cell, 1),
         )
     assert finished_cells(store, run.fingerprint) == {}
     store.remove("filling")
-    commit_cell(store, run, cell, noise, noise, VOCABULARY, seconds={}, observed=observed(cell, 1))
+    commit_cell(
+        store, run, cell, noise, noise, VOCABULARY, stats=NO_STATS, observed=observed(cell, 1)
+    )
     assert list(finished_cells(store, run.fingerprint)) == [cell.id]
 
 
@@ -330,12 +335,15 @@ def test_a_run_on_object_storage(s3: str) -> None:
         pixels=st.dictionaries(st.integers(1, 65535), st.integers(1, 10**7), max_size=5),
         nodata=st.integers(0, 10**7),
         mean_confidence=st.none() | st.floats(0, 100),
-        seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),
         acquisitions=st.integers(0, 1000),
         observations=st.integers(0, 1000),
         coverage=st.tuples(*[st.floats(0, 100)] * 12),
-        retries=st.integers(0, 1000),
-        faults=st.lists(st.dictionaries(st.sampled_from("ab"), st.text()), max_size=2).map(tuple),
+        stats=st.builds(
+            ReadStats,
+            seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),
+            retries=st.integers(0, 1000),
+            faults=st.lists(st.builds(Fault), max_size=2).map(tuple),
+        ),
     )
 )
 def test_a_report_survives_json(report: CellReport) -> None:

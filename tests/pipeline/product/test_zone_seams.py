@@ -17,6 +17,7 @@ from pipeline.layout import CLASS_MOSAIC, CONFIDENCE_MOSAIC
 from pipeline.product.ledger import commit_cell
 from pipeline.product.mosaic import mosaic_crs, write_mosaics
 from pipeline.product.zone_seams import seams_between
+from pipeline.raster.read_stats import ReadStats
 from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, observed
 
 HOLES = 0.02
@@ -68,7 +69,7 @@ def _make(root: Path, *boxes: str) -> Made:
             classes,
             confidence,
             VOCABULARY,
-            seconds={"read": 1.0},
+            stats=ReadStats(seconds={"read": 1.0}),
             observed=observed(cell, 1),
         )
     made = MadeRun(store, run, cells, VOCABULARY)

@@ -18,7 +18,7 @@ from stackstac.raster_spec import RasterSpec
 from pipeline.catalog.description import AccessDescription, CatalogDescription
 from pipeline.catalog.item_snapshot import freeze, thaw
 from pipeline.errors import ReadingError
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.catalog_servers import serving
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster

@@ -21,7 +21,8 @@ from stackstac.raster_spec import RasterSpec
 from pipeline.raster.byte_ranges import FileRanges
 from pipeline.raster.cog_header import CogHeader, read_header
 from pipeline.raster.cog_reader import CogRaster, open_cog
-from pipeline.raster.read_errors import FaultLog, Unreadable
+from pipeline.raster.read_errors import Unreadable
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader
 from pipeline.raster.window import unsigned
 from tests.pipeline.rasters import EPSG, LEFT, TOP

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
-from pipeline.raster.read_errors import Fault, FaultLog
+from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.ill_server import How, Ill, ill_server
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster

@@ -94,10 +94,10 @@ def assert_same(
 ) -> None:
     np.testing.assert_array_equal(found[0].bits, expected[0].bits)
     np.testing.assert_array_equal(found[1].series, expected[1].series)
-    assert not found[0].faults
-    assert not found[1].faults
+    assert not found[0].stats.faults
+    assert not found[1].stats.faults
     if retries is not None:
-        assert found[0].retries + found[1].retries == retries
+        assert (found[0].stats + found[1].stats).retries == retries
 
 
 def half_of_all(path: str, first: int, before: int) -> How:
@@ -137,7 +137,7 @@ def test_a_pause_that_the_server_names_is_kept(
     ill.how = lambda path, first, before: 200 if before or first else status
     found = read(moved(local[:3], ill.address))
     assert ill.failures == 6
-    assert found[0].retries + found[1].retries == 6
+    assert (found[0].stats + found[1].stats).retries == 6
     for failed in ill.asked:
         if failed.how == status:
             after = next(
@@ -188,7 +188,7 @@ def test_a_server_that_goes_and_comes_back(
         given = ReaderSettings(timeout=2, patience=60)
         series = read_series(items, "B02", CELL, WHOLE, clear, given)
         returning.join()
-    assert series.retries >= DATES
+    assert series.stats.retries >= DATES
     assert_same((clear, series), expected)
 
 

@@ -20,7 +20,7 @@ from pipeline.observations.clear_mask import Masking
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.product.ledger import finished_items
-from pipeline.raster.read_errors import Fault
+from pipeline.raster.read_stats import Fault
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.sample.archive import SampleArchive
 from tests.ill_server import Ill, ill_server
@@ -104,8 +104,8 @@ def test_wrong_bands_are_left_out(items: list[Item]) -> None:
     clear = read_clear(items, CELL, KEEP)
     sound, faults = spoilt(items, "B02")
     found = read_series(items, "B02", CELL, WHOLE, clear)
-    assert found.faults == faults
-    assert found.retries == 0
+    assert found.stats.faults == faults
+    assert found.stats.retries == 0
     alone = read_series(sound, "B02", CELL, WHOLE, read_clear(sound, CELL, KEEP))
     np.testing.assert_array_equal(found.series, alone.series)
     assert found.series.any()
@@ -116,7 +116,7 @@ def test_wrong_classifications_leave_out_their_items(items: list[Item]) -> None:
     found = read_clear(items, CELL, KEEP)
     # One that shows nothing has no fault of its own: a swath may end before the cell.
     shows_nothing = "is nodata where its scene classification is not"
-    assert found.faults == tuple(fault for fault in faults if fault.reason != shows_nothing)
+    assert found.stats.faults == tuple(fault for fault in faults if fault.reason != shows_nothing)
     chosen, clear = found.within(WHOLE)
     assert [items[n].id for n in chosen] == [item.id for item in sound]
     alone = read_clear(sound, CELL, KEEP).within(WHOLE)[1]
@@ -140,7 +140,7 @@ def test_what_the_tile_says_binds_no_raster(items: list[Item]) -> None:
     ]
     rewritten(160, 10)(items[0].assets["B02"])
     found = read_series(assumed, "B02", CELL, WHOLE, read_clear(assumed, CELL, KEEP))
-    assert not found.faults
+    assert not found.stats.faults
     assert found.series.any()
 
 
@@ -153,14 +153,14 @@ def test_a_pixel_more_or_less_is_no_fault(items: list[Item]) -> None:
     )
     items[0] = replace(items[0], assets={**items[0].assets, "B02": finer})
     found = read_series(items, "B02", CELL, WHOLE, read_clear(items, CELL, KEEP))
-    assert not found.faults
+    assert not found.stats.faults
 
 
 def test_bytes_in_place_of_reflectance_are_a_fault(items: list[Item], tmp_path: Path) -> None:
     shown = write_raster(tmp_path / "seen.tif", np.full((SIDE, SIDE), 200, np.uint8))
     items[0] = replace(items[0], assets={**items[0].assets, "B02": replace(shown, offset=-1000)})
     found = read_series(items, "B02", CELL, WHOLE, read_clear(items, CELL, KEEP))
-    assert found.faults == (
+    assert found.stats.faults == (
         Fault(shown.href, "B02", "holds uint8, not the numbers of a band with an offset"),
     )
 
@@ -177,7 +177,7 @@ def test_a_cells_item_tells_what_was_left_out_and_asked_again(
     cell, run = prepared.cells[0], prepared.run
     items = prepared.items_of(cell)
     sound = cell_graph(cell, items, run).compute(scheduler="threads")
-    assert (sound.faults, sound.retries) == ((), 0)
+    assert (sound.stats.faults, sound.stats.retries) == ((), 0)
 
     shown = read_clear(items, cell, run.masking).within(Block(0, 0, cell.height, cell.width))[0]
     read = [items[n] for n in shown[:3]]
@@ -208,9 +208,9 @@ def test_a_cells_item_tells_what_was_left_out_and_asked_again(
         victim.href.replace(str(archive), server.address): reason
         for victim, reason in zip(victims, reasons, strict=True)
     }
-    assert {fault["asset"]: fault["reason"] for fault in report.faults} == expected
-    assert report.left_out == 3
-    assert report.retries == server.failures > 0
+    assert {fault.asset: fault.reason for fault in report.stats.faults} == expected
+    assert len(report.stats.faults) == 3
+    assert report.stats.retries == server.failures > 0
     assert report.nodata == sound.nodata
     (item,) = (
         each

@@ -5,12 +5,12 @@ import time
 import pytest
 
 from pipeline.raster import retry as patience
-from pipeline.raster.read_errors import Failure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 from pipeline.raster.retry import patiently
 
-BUSY = Failure("its server answered HTTP 503", unreachable=True, passing=True)
-ABSENT = Failure("its server answered HTTP 404", unreachable=False)
-DENIED = Failure("its server answered HTTP 403", unreachable=True, refused=True)
+BUSY = ReadFailure("its server answered HTTP 503", unreachable=True, passing=True)
+ABSENT = ReadFailure("its server answered HTTP 404", unreachable=False)
+DENIED = ReadFailure("its server answered HTTP 403", unreachable=True, refused=True)
 
 
 class Clock:
@@ -43,7 +43,7 @@ def without_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 class Server:
     """Answers after some failures, each of which takes `seconds` of the clock's."""
 
-    def __init__(self, clock: Clock, *failures: Failure, seconds: float = 0.0) -> None:
+    def __init__(self, clock: Clock, *failures: ReadFailure, seconds: float = 0.0) -> None:
         self.clock, self.seconds = clock, seconds
         self.failures = list(failures)
         self.asked: list[float] = []
@@ -109,7 +109,7 @@ def test_without_patience_it_is_asked_once(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("failure", [ABSENT, DENIED], ids=["404", "403"])
-def test_what_does_not_pass_is_raised_at_once(clock: Clock, failure: Failure) -> None:
+def test_what_does_not_pass_is_raised_at_once(clock: Clock, failure: ReadFailure) -> None:
     server = Server(clock, failure)
     with pytest.raises(Unreadable) as raised:
         server.patiently(120)
@@ -127,13 +127,13 @@ def test_what_stops_passing_is_raised(clock: Clock) -> None:
 
 @pytest.mark.usefixtures("without_jitter")
 def test_a_pause_that_the_server_names_comes_before_its_own(clock: Clock) -> None:
-    busy_for_30 = Failure(BUSY.reason, unreachable=True, passing=True, pause=30)
+    busy_for_30 = ReadFailure(BUSY.reason, unreachable=True, passing=True, pause=30)
     Server(clock, BUSY, busy_for_30, BUSY).patiently(120)
     assert clock.pauses == [0.25, 30 + 0.5, 1]  # only for the failure that names it
 
 
 def test_readers_that_are_sent_away_alike_do_not_come_back_at_once(clock: Clock) -> None:
-    busy_for_30 = Failure(BUSY.reason, unreachable=True, passing=True, pause=30)
+    busy_for_30 = ReadFailure(BUSY.reason, unreachable=True, passing=True, pause=30)
     for _ in range(50):
         Server(clock, busy_for_30).patiently(120)
     assert min(clock.pauses) > 30
@@ -143,7 +143,7 @@ def test_readers_that_are_sent_away_alike_do_not_come_back_at_once(clock: Clock)
 @pytest.mark.parametrize(("pause", "limit"), [(3600, 120), (30, 30), (30, 1)])
 def test_a_pause_beyond_patience_is_not_begun(clock: Clock, pause: float, limit: float) -> None:
     """Not cut to what is left, either: a server that is asked too early only refuses again."""
-    failure = Failure(BUSY.reason, unreachable=True, passing=True, pause=pause)
+    failure = ReadFailure(BUSY.reason, unreachable=True, passing=True, pause=pause)
     server = Server(clock, failure)
     with pytest.raises(Unreadable) as raised:
         server.patiently(limit)
@@ -153,7 +153,7 @@ def test_a_pause_beyond_patience_is_not_begun(clock: Clock, pause: float, limit:
 
 @pytest.mark.usefixtures("without_jitter")
 def test_pauses_add_up_to_patience_and_no_more(clock: Clock) -> None:
-    failure = Failure(BUSY.reason, unreachable=True, passing=True, pause=10)
+    failure = ReadFailure(BUSY.reason, unreachable=True, passing=True, pause=10)
     server = Server(clock, *5 * [failure])
     with pytest.raises(Unreadable):
         server.patiently(10.25 + 10.5)  # the third pause would be beyond

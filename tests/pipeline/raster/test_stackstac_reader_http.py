@@ -25,7 +25,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import ReadingError
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster
 

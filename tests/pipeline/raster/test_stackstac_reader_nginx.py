@@ -9,7 +9,7 @@ import rasterio
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader
 from tests.nginx import Nginx, nginx
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
-from pipeline.raster.read_errors import FaultLog
+from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.catalog_servers import serving
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster

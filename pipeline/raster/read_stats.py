@@ -1,0 +1,113 @@
+"""The facts of reading: rasters left out, requests sent again, and time by stage.
+
+Every record of the way from reader to product carries one `ReadStats`; they add up.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A raster that was left out: its URL without secrets, its band, and a short reason."""
+
+    asset: str
+    band: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadStats:
+    """The facts of some reading; `+` gives those of both.
+
+    Attributes:
+        faults: The rasters left out, each once, in the order in which they were met.
+        retries: How many requests were sent again.
+        seconds: Time by stage ("read", "composite", "encode", …).
+    """
+
+    faults: tuple[Fault, ...] = ()
+    retries: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: "ReadStats") -> "ReadStats":
+        return total_stats((self, other))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
+            "retries": self.retries,
+            "faults": [asdict(fault) for fault in self.faults],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "ReadStats":
+        """The stats of `to_dict`'s values; other keys are ignored."""
+        return cls(
+            faults=tuple(Fault(**fault) for fault in raw["faults"]),
+            retries=raw["retries"],
+            seconds=dict(raw["seconds"]),
+        )
+
+
+NO_STATS = ReadStats()
+"""Nothing was read."""
+
+
+def total_stats(parts: Iterable[ReadStats]) -> ReadStats:
+    """The sum of several readings' stats; a raster that failed in several is one fault."""
+    faults: dict[Fault, None] = {}
+    retries, seconds = 0, dict[str, float]()
+    for part in parts:
+        faults.update(dict.fromkeys(part.faults))
+        retries += part.retries
+        for stage, spent in part.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+    return ReadStats(tuple(faults), retries, seconds)
+
+
+class FaultLog:
+    """The faults and retries of readers in this process; threads may share one."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._retries = 0
+        self._lock = threading.Lock()
+
+    def append(self, fault: Fault) -> None:
+        """Note a fault."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def retried(self) -> None:
+        """Note that a request is sent again."""
+        with self._lock:
+            self._retries += 1
+
+    @property
+    def retries(self) -> int:
+        """How many requests were sent again."""
+        return self._retries
+
+    def stats(self) -> ReadStats:
+        """The stats so far, faults sorted: their order does not depend on which was met first."""
+        faults = sorted(self, key=lambda fault: (fault.asset, fault.reason))
+        return ReadStats(tuple(faults), self._retries)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(tuple(self._faults))
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_faults": list(self._faults), "_retries": self._retries}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __dask_tokenize__(self) -> int:
+        return id(self)  # what a reader reads does not depend on the faults it has met
