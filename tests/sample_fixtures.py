@@ -12,6 +12,7 @@ from pipeline.sample.archive import SampleArchive, write_archive
 
 SEED = 7
 SIZE = 1300.0
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +34,9 @@ def http_server() -> Iterator[Callable[[Path], str]]:
     def serve(folder: Path) -> str:
         place = Path(folder).resolve()
         if place not in servers:
-            command = [sys.executable, __file__, str(place)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            # As a module from the root: `tests/pipeline` would hide `pipeline` from a script here.
+            command = [sys.executable, "-m", "tests.sample_fixtures", str(place)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
             assert process.stdout is not None
             servers[place] = (process, process.stdout.readline().strip())
         process, url = servers[place]
