@@ -17,11 +17,11 @@ from flows.settings.dataset import PhotoSettings
 from models.encoder.inference import one_core_a_thread
 from models.errors import TimesenError, WorldError
 from models.towers.image_tower import ClipImageTower
+from pipeline.clusters.settings import cells_in_flight
 from pipeline.ground_views.photos import Photo, embed_photos, lucas_photos, table_photos
 from pipeline.ground_views.table import GroundCard, GroundTable
 from pipeline.ground_views.table_writer import GroundFolder
 from pipeline.io.store import Store, public_text, public_url
-from pipeline.mapping.workers import cells_in_flight
 
 _OTHERS = "photos of no direction"
 

@@ -38,12 +38,12 @@ from flows.execution.prefect_api import (
 from flows.execution.progress import RunProgress, UnitCount, tell
 from flows.execution.task_retry import UnitsFailed, may_pass, opaque
 from flows.execution.work_queue import UnitQueue
+from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_text
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.mapping.publish import publish
-from pipeline.mapping.workers import cells_in_flight
 from pipeline.product.ledger import record_failure
 from pipeline.product.report import Summary, summary_markdown
 from pipeline.settings.map import MapSettings
@@ -176,13 +176,12 @@ def _map_cells(prepared: PreparedRun) -> None:
     tell(count.progress("mapping"))
     cluster = prepared.run.settings.cluster
     with open_cluster(cluster) as client:
-        if cluster.kind == "address":
+        if cluster.remote:
             require_shared_files(client, prepared.run)
         in_flight = cells_in_flight(cluster, worker_count(client))
         queue = CellQueue(client, prepared, count, in_flight)
         # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
-        grows = cluster.kind == "address"
-        tiles_at_once = _MOST_TILES if grows else 2 + in_flight // _CELLS_A_TILE
+        tiles_at_once = _MOST_TILES if cluster.remote else 2 + in_flight // _CELLS_A_TILE
         runner: ThreadPoolTaskRunner[State | None] = ThreadPoolTaskRunner(max_workers=tiles_at_once)
         with runner:
             try:

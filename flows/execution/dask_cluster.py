@@ -1,56 +1,31 @@
-"""Where Dask runs: threads of this process, processes of this machine, or a scheduler's address."""
+"""A Dask cluster opened for a run, with checks that its workers can run it."""
 
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import dask
-from distributed import Client, LocalCluster
+from distributed import Client
 
-from models.errors import UserError, WorldError
+from pipeline.clusters.kind import ClusterError
+from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings
 from pipeline.io.fingerprint import software_versions
 from pipeline.io.store import public_text
 from pipeline.mapping.prepare import Run
-from pipeline.mapping.workers import workers_of
-from pipeline.settings.sections import ClusterSettings
-
-_CONNECT_SECONDS = 15
-_WORKERS_SECONDS = 60
-# No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
-_PRIVATE: dict[str, Any] = {
-    "dashboard_address": "127.0.0.1:0",
-    "worker_dashboard_address": "127.0.0.1:0",
-    "scheduler_kwargs": {"dashboard": False},
-    "silence_logs": logging.ERROR,
-}
-# Ctrl-C reaches all processes of a terminal; only the run's own is to answer it.
-_LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-
-
-class ClusterError(UserError):
-    """A cluster that cannot run what it is asked to."""
-
-
-class ClusterUnavailable(WorldError):
-    """A scheduler that does not answer, or has no workers."""
 
 
 @contextlib.contextmanager
 def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
-    """A Dask client for the length of the block.
+    """Open a Dask client for the length of the block.
 
-    - `threads`: one worker in this process.
-    - `local`: processes of this machine, of `memory_limit` each.
-    - `address`: a scheduler that runs already, which is left running.
-
-    How many workers and threads, says `pipeline.mapping.workers.workers_of`.
-
-    Raises ClusterError where an address is none or its workers hold other software than this
-    process, ClusterUnavailable where a scheduler does not answer or stays without workers.
+    Raises:
+        ClusterError: the settings are none of a cluster, or its workers hold other software than
+            this process.
+        ClusterUnavailable: a scheduler does not answer or stays without workers.
     """
-    opened = {"threads": _threads, "local": _processes, "address": _address}[settings.kind]
-    with _quiet(), opened(settings) as client:
+    with _quiet(), CLUSTER_KINDS[settings.kind].open(settings) as client:
+        if settings.remote:
+            _require_same_software(client)
         yield client
 
 
@@ -102,76 +77,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def _threads(settings: ClusterSettings) -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=workers_of(settings).threads,
-            processes=False,
-            memory_limit=None,
-            **_PRIVATE,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        try:
-            yield client
-        except BaseException:  # a thread cannot be stopped: leave it behind, do not wait for it
-            for worker in cluster.workers.values():
-                cluster.sync(worker.close, executor_wait=False)
-            raise
-
-
-@contextlib.contextmanager
-def _processes(settings: ClusterSettings) -> Iterator[Client]:
-    workers = workers_of(settings)
-    with (
-        LocalCluster(
-            n_workers=workers.count,
-            threads_per_worker=workers.threads,
-            processes=True,
-            host="127.0.0.1",
-            memory_limit=workers.memory,
-            preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
-            **_PRIVATE,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-@contextlib.contextmanager
-def _address(settings: ClusterSettings) -> Iterator[Client]:
-    assert settings.address is not None  # ClusterSettings holds that it goes with this kind
-    try:
-        client = Client(settings.address, timeout=_CONNECT_SECONDS)
-    except ValueError as error:
-        raise ClusterError(
-            settings.address, f"no scheduler's address ({error})", "Write tcp://host:8786"
-        ) from None
-    except OSError:
-        raise ClusterUnavailable(
-            f"The Dask scheduler at {settings.address} does not answer. Start it "
-            "(`dask scheduler`), or let the run have its own workers with --cluster local."
-        ) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-        except TimeoutError:
-            raise ClusterUnavailable(
-                f"The Dask scheduler at {settings.address} had no workers for "
-                f"{_WORKERS_SECONDS} s. Start some (`dask worker {settings.address}`)."
-            ) from None
-        _require_same_software(client, settings.address)
-        yield client
-
-
 def _workers(client: Client) -> Mapping[str, Any]:
     workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
     return workers
 
 
-def _require_same_software(client: Client, address: str) -> None:
+def _require_same_software(client: Client) -> None:
     ours = _comparable(software_versions())
 
     # Sent by value, since it is a nested function: it runs where timesen is not installed too.
@@ -190,7 +101,7 @@ def _require_same_software(client: Client, address: str) -> None:
         else:
             continue
         raise ClusterError(
-            f"the scheduler at {address}",
+            f"the scheduler at {client.scheduler_info(n_workers=0)['address']}",
             problem,
             "Run scheduler and workers in an environment with the same versions as this one",
         )

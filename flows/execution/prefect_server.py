@@ -57,7 +57,7 @@ def prefect_server() -> Iterator[Callable[[], None]]:
 
         if url := PREFECT_API_URL.value():
             yield lambda: _require_answer(url)
-            _drain()
+            drain()
         else:
             with _temporary_server(home) as wait:
                 yield wait
@@ -123,7 +123,7 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
             }
         ):
             yield lambda: _require_start(server, said)
-            _drain()
+            drain()
     finally:
         _stop(server)
 
@@ -157,7 +157,7 @@ def _require_answer(url: str) -> None:
         )
 
 
-def _drain() -> None:
+def drain() -> None:
     """Send the events and logs that Prefect has queued, while its server is there."""
     from prefect.events.worker import EventsWorker
 

@@ -14,11 +14,10 @@ from flows.execution.progress import UnitCount, tell
 from flows.execution.task_retry import UnitsFailed, may_pass, opaque
 from flows.execution.work_queue import Submit, UnitQueue
 from models.errors import UserError
+from pipeline.clusters.settings import ClusterSettings, cells_in_flight
 from pipeline.io.store import public_text
-from pipeline.mapping.workers import cells_in_flight
 from pipeline.point_series.table import SeriesRows
 from pipeline.point_series.table_writer import Notes, SeriesFolder
-from pipeline.settings.sections import ClusterSettings
 
 _RETRY_SECONDS = 5
 _MOST_PARTS = 16  # open at once: each waits for its search, and then for slots

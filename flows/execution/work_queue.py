@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import Client, Future
 
-from flows.execution.dask_cluster import ClusterUnavailable
+from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.errors import OutputUnwritable
 
 Submit = Callable[[Client, int], Future]

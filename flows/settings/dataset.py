@@ -9,6 +9,7 @@ from pydantic import Field
 
 from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.catalog.description import describe
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.observations.clear_mask import Masking, strict_keep
 from pipeline.point_series.points import YEARS, PointColumns
 from pipeline.point_series.read_points import PointReading
@@ -16,7 +17,6 @@ from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.sections import (
     Address,
     CatalogSettings,
-    ClusterSettings,
     ReadingSettings,
     Settings,
     Strict,

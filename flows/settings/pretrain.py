@@ -11,8 +11,9 @@ from models.encoder.checkpoint import shipped_checkpoints
 from models.encoder.encoder import EncoderConfig
 from models.errors import CheckpointError, PretrainingError
 from models.pretraining.recipe import Recipe
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.errors import SettingsError
-from pipeline.settings.sections import Address, ClusterSettings, Strict, validated
+from pipeline.settings.sections import Address, Strict, validated
 
 
 class EncoderSizes(Strict):
@@ -99,7 +100,7 @@ class PretrainSettings(Strict):
         except PretrainingError as error:
             raise ValueError(str(error)) from None
         workers = self.cluster.workers
-        if self.cluster.kind == "local" and workers is not None and workers < self.processes:
+        if not self.cluster.remote and workers is not None and workers < self.processes:
             raise ValueError(
                 f"{self.processes} processes need as many workers, and cluster.workers is "
                 f"{workers}; leave it out"

@@ -9,7 +9,7 @@ from distributed import Client
 from flows.execution.dask_cluster import open_cluster
 from flows.settings.pretrain import PretrainSettings
 from models.errors import UserError
-from pipeline.settings.sections import ClusterSettings
+from pipeline.clusters.settings import ClusterSettings
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def training_cluster(settings: PretrainSettings) -> Iterator[Client]:
     `flows.execution.dask_cluster.open_cluster`.
     """
     cluster, count = settings.cluster, settings.processes
-    if cluster.kind != "address":
+    if not cluster.remote:
         if count == 1:
             cluster = ClusterSettings(threads=1)
         elif settings.device != "cpu" and (settings.device == "cuda" or torch.cuda.is_available()):

@@ -14,9 +14,9 @@ from typing import Any
 
 from distributed import Client, Future
 
-from flows.execution.dask_cluster import ClusterUnavailable
 from flows.training.process_group_worker_task import Job, end_member, reachable, run_member
 from models.errors import UserError, WorldError
+from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.io.store import public_text
 
 _WORKERS_SECONDS = 120  # a busy machine takes long to start a worker again

@@ -21,8 +21,8 @@ from models.encoder.inference import (
     on_one_core,
 )
 from pipeline.catalog.item import SCL, Asset, Item
+from pipeline.clusters.settings import cells_in_flight, workers_of
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
-from pipeline.mapping.workers import cells_in_flight, workers_of
 from pipeline.observations.read_band import SCL_DATES
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
@@ -153,10 +153,10 @@ def memory_warning(needed: float, settings: MapSettings) -> str | None:
     remedies = ["a smaller cell_size"]
     if workers.threads > 1:
         remedies.insert(0, f"fewer threads a worker than {workers.threads}")
-    if settings.cluster.kind == "local":
+    if setting := workers.memory_setting:
         limit = math.ceil(needed / 1e9)
-        have += f"its memory_limit is {workers.memory / 1e9:.1f} GB"
-        remedies.append(f'memory_limit = "{limit}GB", if the machine has it for each worker')
+        have += f"its {setting} is {workers.memory / 1e9:.1f} GB"
+        remedies.append(f'{setting} = "{limit}GB", if the machine has it for each worker')
     else:
         have += f"this machine has {workers.memory / 1e9:.1f} GB"
     return f"{have}: it may be stopped in the middle. What helps: {', or '.join(remedies)}"
@@ -210,8 +210,8 @@ def run_seconds(
     workers = workers_of(settings.cluster)
     threads = workers.count * workers.threads
     # Processes of this machine share its cores and its GPU; each worker elsewhere has its own.
-    cores = min(threads, CPU_COUNT) if workers.shared else threads
-    machines = 1 if workers.shared else workers.count
+    cores = min(threads, CPU_COUNT) if not settings.cluster.remote else threads
+    machines = 1 if not settings.cluster.remote else workers.count
     of_each = _encoders(cores // machines) / _encoders(CPU_COUNT)
     encode = pixels / (encode_rate * of_each * machines)
     slow, fast = (

@@ -9,16 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 from pydantic_core import ErrorDetails
 
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.errors import SettingsError
 from pipeline.io.user_paths import existing, names_tiles
-from pipeline.settings.sections import (
-    Address,
-    CatalogSettings,
-    ClusterSettings,
-    ReadingSettings,
-    Strict,
-    validated,
-)
+from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict, validated
 
 
 class SearchSettings(Strict):

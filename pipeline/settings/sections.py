@@ -1,4 +1,4 @@
-"""The sections of a run's settings: where items come from, how they are read, where it runs.
+"""The sections of a run's settings: where items come from, how they are read.
 
 How settings are checked at the door, whatever they are of.
 """
@@ -13,15 +13,12 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from models.encoder.preprocessing import BANDS
 from pipeline.errors import SettingsError
 from pipeline.io.redaction import holds_secret
-
-_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 
 
 class Strict(BaseModel):
@@ -96,43 +93,6 @@ class ReadingSettings(Strict):
         if chained:
             raise ValueError(f"{', '.join(sorted(chained))} is both absent and a substitute")
         return value
-
-
-class ClusterSettings(Strict):
-    """Where the Dask work runs."""
-
-    kind: Literal["threads", "local", "address"] = Field(
-        "threads",
-        description="threads of this process, local worker processes, or a scheduler's address",
-    )
-    address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
-    workers: int | None = Field(None, ge=1, description="worker processes (local)")
-    threads: int | None = Field(
-        None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
-    )
-    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
-    cells_in_flight: int | None = Field(
-        None, ge=1, description="cells submitted at once; default: 2 and one more a worker"
-    )
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _enough_memory(cls, value: str) -> str:
-        from dask.utils import parse_bytes  # takes longer than all else of this file
-
-        try:
-            enough = parse_bytes(value) >= _LEAST_MEMORY
-        except ValueError:
-            enough = False
-        if not enough:
-            raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
-        return value
-
-    @model_validator(mode="after")
-    def _address_fits_kind(self) -> "ClusterSettings":
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError('an address goes with kind = "address", and only with it')
-        return self
 
 
 Settings = TypeVar("Settings", bound=BaseModel)

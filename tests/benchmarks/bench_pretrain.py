@@ -31,7 +31,7 @@ from models.encoder.preprocessing import AUTHORS
 from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
 from models.pretraining.trainer import Pretraining
-from pipeline.settings.sections import ClusterSettings
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.training_set.loader import TrainingSet
 from tests.training_sets import made_set
 

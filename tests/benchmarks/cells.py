@@ -17,12 +17,12 @@ from models.encoder.checkpoint import save_checkpoint
 from models.encoder.encoder import Encoder, EncoderConfig
 from pipeline.catalog.item import Item
 from pipeline.catalog.search import search
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.mgrs import to_lonlat
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.prepare import Run, prepare_run
 from pipeline.settings.map import MapSettings, make_settings
-from pipeline.settings.sections import ClusterSettings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.made_card import made_card

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from flows.cli.main import run
+from flows.execution.prefect_server import drain
 from models.encoder.checkpoint import save_checkpoint
 from models.encoder.encoder import Encoder, EncoderConfig
 from pipeline.sample.archive import SampleArchive
@@ -209,6 +210,7 @@ def connected(url: str) -> Iterator[None]:
 
     with temporary_settings({PREFECT_API_URL: url}):
         yield
+        drain()  # of flows that a test calls itself
 
 
 def _await(url: str, server: subprocess.Popen[bytes], seconds: float = 90) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from flows.cli.main import run
 from flows.cli.options import _OPTIONS
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
-from pipeline.settings.sections import CatalogSettings, ClusterSettings, ReadingSettings
+from pipeline.settings.sections import CatalogSettings, ReadingSettings
 
 Options = Callable[..., list[str]]
 Say = Callable[[list[str]], tuple[int, str]]

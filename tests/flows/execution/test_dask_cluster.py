@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from flows.execution import dask_cluster as cluster
 from flows.execution.dask_cluster import (
-    ClusterError,
-    ClusterUnavailable,
     has_gpu_workers,
     open_cluster,
     require_shared_files,
     worker_count,
 )
 from flows.map_region import CellQueue, count_cells
+from pipeline.clusters import address as address_cluster
+from pipeline.clusters.kind import ClusterError, ClusterUnavailable
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.settings.map import MapSettings, make_settings
-from pipeline.settings.sections import ClusterSettings
 from tests.flows.conftest import Shell
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -176,7 +175,7 @@ def test_workers_with_other_software(
 
 
 def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(address_cluster, "_CONNECT_SECONDS", 1)
     settings = ClusterSettings(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(ClusterUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
         open_cluster(settings).__enter__()
@@ -191,7 +190,7 @@ def test_an_address_that_is_none() -> None:
 def test_a_scheduler_without_workers(
     scheduler: tuple[str, Start], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_WORKERS_SECONDS", 0.5)
+    monkeypatch.setattr(address_cluster, "_WORKERS_SECONDS", 0.5)
     settings = ClusterSettings(kind="address", address=scheduler[0])
     with pytest.raises(ClusterUnavailable, match="had no workers"):
         open_cluster(settings).__enter__()

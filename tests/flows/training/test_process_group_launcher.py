@@ -15,13 +15,14 @@ import psutil
 import pytest
 from distributed import Client
 
-from flows.execution.dask_cluster import ClusterUnavailable, open_cluster
+from flows.execution.dask_cluster import open_cluster
 from flows.training import process_group_launcher as process_group
 from flows.training.process_group_launcher import MemberDied, run_job, run_surviving
 from flows.training.process_group_member import Place, place_of_environment
 from flows.training.process_group_worker_task import Job
 from models.errors import UserError, WorldError
-from pipeline.settings.sections import ClusterSettings
+from pipeline.clusters.kind import ClusterUnavailable
+from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import REPOSITORY, Shell
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes

@@ -1,7 +1,8 @@
+from typing import get_args
+
 import pytest
 
-from pipeline.mapping.workers import cells_in_flight, workers_of
-from pipeline.settings.sections import ClusterSettings
+from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings, cells_in_flight, workers_of
 
 GB = 10**9
 
@@ -38,10 +39,14 @@ def test_workers_elsewhere_have_cores_and_memory_of_their_own() -> None:
     workers = workers_of(settings, 6, 8 * GB)
     assert (workers.count, workers.threads) == (10, 6)
     assert workers.memory is None
-    assert not workers.shared
+    assert settings.remote
 
 
 def test_cells_in_flight_follow_the_workers_unless_the_user_says() -> None:
     assert cells_in_flight(ClusterSettings(), 1) == 3
     assert cells_in_flight(ClusterSettings(), 100) == 102
     assert cells_in_flight(ClusterSettings(cells_in_flight=7), 100) == 7
+
+
+def test_every_kind_is_a_choice_of_the_setting() -> None:
+    assert get_args(ClusterSettings.model_fields["kind"].annotation) == tuple(CLUSTER_KINDS)

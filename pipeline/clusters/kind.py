@@ -1,0 +1,84 @@
+"""What every kind of cluster has: common settings, the size of its workers, how it is opened.
+
+A kind is one file of this package: a `ClusterFields` with the settings that it alone has, and a
+`ClusterKind`. `pipeline.clusters.settings` lists them.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.errors import UserError, WorldError
+
+if TYPE_CHECKING:  # it takes half a second to import, and settings are read without it
+    from distributed import Client
+
+# No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
+PRIVATE_DASHBOARD: Mapping[str, Any] = {
+    "dashboard_address": "127.0.0.1:0",
+    "worker_dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": 40,  # logging.ERROR
+}
+
+
+class ClusterError(UserError):
+    """A cluster that cannot run what it should."""
+
+
+class ClusterUnavailable(WorldError):
+    """A scheduler that does not answer, or has no workers."""
+
+
+class ClusterFields(BaseModel):
+    """The settings that all kinds of clusters share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kind: str = "threads"
+    workers: int | None = Field(None, ge=1, description="worker processes (local)")
+    threads: int | None = Field(
+        None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
+    )
+    cells_in_flight: int | None = Field(
+        None, ge=1, description="cells submitted at once; default: 2, and one more per worker"
+    )
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a run, known before they run.
+
+    Attributes:
+        count: number of workers.
+        threads: threads of each.
+        memory: bytes that one may take; None on machines that this one cannot see.
+        memory_setting: the setting that limits the memory, if there is one.
+    """
+
+    count: int
+    threads: int
+    memory: int | None
+    memory_setting: str | None = None
+
+
+Fields = TypeVar("Fields", bound=ClusterFields, contravariant=True)
+
+
+class ClusterKind(Protocol[Fields]):
+    """A kind of cluster.
+
+    `remote`: its workers are on other machines. Their software and their view of the run's files
+    are checked, and there may be more or fewer of them while a run goes on.
+    """
+
+    remote: bool
+
+    def workers(self, settings: Fields, cores: int, memory: int) -> Workers:
+        """Size the workers, as seen from a machine of so many cores and bytes of memory."""
+
+    def open(self, settings: Fields) -> "AbstractContextManager[Client]":
+        """Open a client for the length of a block; raises ClusterError and ClusterUnavailable."""

@@ -1,0 +1,81 @@
+"""The cluster of kind "local": worker processes of this machine."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from pipeline.clusters.kind import PRIVATE_DASHBOARD, ClusterFields, Workers
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
+_MOST_THREADS = 4  # of a worker: more share one encoder, one interpreter and one memory
+# Ctrl-C reaches all processes of a terminal; only the run's own process may answer it.
+_LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
+class LocalFields(ClusterFields):
+    """The settings that only local workers have."""
+
+    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _enough_memory(cls, value: str) -> str:
+        from dask.utils import parse_bytes  # takes longer than all else of this file
+
+        try:
+            enough = parse_bytes(value) >= _LEAST_MEMORY
+        except ValueError:
+            enough = False
+        if not enough:
+            raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
+        return value
+
+
+class ProcessesCluster:
+    """Processes of this machine, each with a limit of memory.
+
+    By default a worker has up to 4 threads, and there are as many workers as the cores and the
+    memory allow.
+    """
+
+    remote = False
+
+    def workers(self, settings: LocalFields, cores: int, memory: int) -> Workers:
+        """As the settings say, else as many as cores and memory allow."""
+        from dask.utils import parse_bytes
+
+        limit = parse_bytes(settings.memory_limit)
+        if settings.workers:
+            count, threads = settings.workers, max(1, cores // settings.workers)
+            return Workers(count, settings.threads or threads, limit, "memory_limit")
+        threads = settings.threads or min(cores, _MOST_THREADS)
+        count = max(1, min(cores // threads, int(memory // limit)))
+        return Workers(count, threads, limit, "memory_limit")
+
+    @contextlib.contextmanager
+    def open(self, settings: LocalFields) -> "Iterator[Client]":
+        """Start the processes; they end with the block."""
+        import dask
+        from dask.system import CPU_COUNT
+        from distributed import Client, LocalCluster
+        from distributed.system import MEMORY_LIMIT
+
+        workers = self.workers(settings, CPU_COUNT, MEMORY_LIMIT)
+        with (
+            LocalCluster(
+                n_workers=workers.count,
+                threads_per_worker=workers.threads,
+                processes=True,
+                host="127.0.0.1",
+                memory_limit=workers.memory,
+                preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
+                **PRIVATE_DASHBOARD,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client

@@ -1,0 +1,58 @@
+"""The list of the kinds of clusters, and the settings of a cluster, of whatever kind."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.clusters.address import AddressCluster, AddressFields
+from pipeline.clusters.kind import ClusterKind, Workers
+from pipeline.clusters.local import LocalFields, ProcessesCluster
+from pipeline.clusters.threads import ThreadsCluster
+
+
+class ClusterSettings(LocalFields, AddressFields):
+    """Where the Dask work runs: a kind of cluster, with the settings of all kinds.
+
+    Settings of other kinds are allowed and unused, so that --cluster can be laid over a file.
+    """
+
+    kind: Literal["threads", "local", "address"] = Field(
+        "threads",
+        description="threads of this process, local worker processes, or a scheduler's address",
+    )
+
+    @property
+    def remote(self) -> bool:
+        """Whether the workers are on other machines, and may come and go."""
+        return CLUSTER_KINDS[self.kind].remote
+
+
+CLUSTER_KINDS: Mapping[str, ClusterKind[ClusterSettings]] = {
+    "threads": ThreadsCluster(),
+    "local": ProcessesCluster(),
+    "address": AddressCluster(),
+}
+
+
+def workers_of(
+    settings: ClusterSettings, cores: int | None = None, memory: int | None = None
+) -> Workers:
+    """Size the workers before they run.
+
+    Args:
+        settings: the cluster.
+        cores: of the machine; default: this one's.
+        memory: of the machine, in bytes; default: this one's.
+    """
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return CLUSTER_KINDS[settings.kind].workers(
+        settings, cores or CPU_COUNT, memory or MEMORY_LIMIT
+    )
+
+
+def cells_in_flight(settings: ClusterSettings, workers: int) -> int:
+    """How many cells to keep submitted: the user's number, else 2, and one more per worker."""
+    return settings.cells_in_flight or 2 + workers

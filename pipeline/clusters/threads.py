@@ -1,0 +1,43 @@
+"""The cluster of kind "threads": one worker in this process."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.clusters.kind import PRIVATE_DASHBOARD, ClusterFields, Workers
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class ThreadsCluster:
+    """Threads of this process: as many as the settings say, or as there are cores."""
+
+    remote = False
+
+    def workers(self, settings: ClusterFields, cores: int, memory: int) -> Workers:
+        """One worker: this process."""
+        return Workers(1, settings.threads or cores, memory)
+
+    @contextlib.contextmanager
+    def open(self, settings: ClusterFields) -> "Iterator[Client]":
+        """Start the worker in this process; where the block fails, its threads are left behind."""
+        from dask.system import CPU_COUNT
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(
+                n_workers=1,
+                threads_per_worker=settings.threads or CPU_COUNT,
+                processes=False,
+                memory_limit=None,
+                **PRIVATE_DASHBOARD,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            try:
+                yield client
+            except BaseException:  # a thread cannot be stopped: leave it behind, do not wait
+                for worker in cluster.workers.values():
+                    cluster.sync(worker.close, executor_wait=False)
+                raise
