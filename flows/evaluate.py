@@ -18,21 +18,21 @@ from models.encoder.inference import embed_all
 from models.errors import UserError
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from pipeline.evaluation.checkpoint_evaluation import (
-    Rows,
-    ask,
-    measure,
-    read_learned,
-    regress,
+    CheckpointMetrics,
+    EvaluationRows,
+    compare_label,
+    compare_numbers,
+    measure_checkpoint,
+    read_probe_rows,
 )
 from pipeline.evaluation.checkpoint_report import (
-    CheckpointEvaluated,
-    summary,
+    CheckpointResults,
+    main_table,
     write_checkpoint_report,
 )
-from pipeline.evaluation.map_evaluation import MapEvaluated, evaluate_run
+from pipeline.evaluation.map_evaluation import MapResults, evaluate_run
 from pipeline.evaluation.map_report import write_map_report
-from pipeline.evaluation.measured import Measured
-from pipeline.evaluation.sources import ALL, Source, open_source
+from pipeline.evaluation.samples import ALL, SampleSource, open_samples
 from pipeline.io.store import Store
 from pipeline.observations.series_block import in_steps
 from pipeline.training_set.spatial_split import SplitRule
@@ -45,7 +45,7 @@ _BUFFER = 1.0  # km
     flow_run_name="{settings.checkpoint} on {settings.data}",
     persist_result=False,
 )
-def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointEvaluated:
+def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
     """Measure a checkpoint on labelled series and write the report.
 
     Raises UserError for whatever the user must mend; WorldError where reading or writing fails.
@@ -54,13 +54,13 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointEvaluated:
     vocabulary = _vocabulary(settings)
     buffer = min(_BUFFER, settings.block_km / 4)
     rule = SplitRule(settings.block_km, buffer_km=buffer, seed=settings.seed)
-    source = open_source(settings.data, checkpoint.card.preprocessing.bands, rule)
+    source = open_samples(settings.data, checkpoint.card.preprocessing.bands, rule)
     _require_columns(settings, source)
     rows = read(settings, source, checkpoint, vocabulary)
     measured = tuple(measure_steps(settings, rows, checkpoint, steps) for steps in settings.steps)
-    found = CheckpointEvaluated(
+    found = CheckpointResults(
         about=_about(settings, source, checkpoint, vocabulary, rows),
-        labels=None if rows.question is None else rows.question.matched,
+        labels=None if rows.comparison is None else rows.comparison.matched,
         measured=measured,
     )
     write(settings.out, found)
@@ -70,7 +70,7 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointEvaluated:
 @flow(
     name="evaluate-map", flow_run_name="{settings.run} at {settings.points}", persist_result=False
 )
-def evaluate_map(settings: MapEvaluation) -> MapEvaluated:
+def evaluate_map(settings: MapEvaluation) -> MapResults:
     """Measure a finished map at reference points and write the report. Raises as the other flow."""
     found = compare(settings)
     write_map(map_folder(settings), found)
@@ -85,47 +85,49 @@ def map_folder(settings: MapEvaluation) -> str:
 @task(name="read", cache_policy=NO_CACHE, persist_result=False)
 def read(
     settings: CheckpointEvaluation,
-    source: Source,
+    source: SampleSource,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary | None,
-) -> Rows:
+) -> EvaluationRows:
     """The rows that are evaluated, and those that teach probes."""
     tell(RunProgress("reading series"))
-    part = settings.split or source.default_part
+    part = settings.split or source.default_split
     samples = source.read(part)
     if not len(samples):
         raise UserError(
             f"part {part} of {settings.data}", "no row has a clear observation", "Take another"
         )
-    question = regression = learned = None
+    comparison = regression = probe_rows = None
     notes: tuple[str, ...] = ()
     if settings.number is not None:
-        asked = settings.positive, settings.negative
-        regression = regress(samples, settings.number, *asked, checkpoint)
+        prompts = settings.positive, settings.negative
+        regression = compare_numbers(samples, settings.number, *prompts, checkpoint.card)
     if settings.label is not None and vocabulary is not None:
-        question = ask(samples, settings.label, vocabulary, settings.level, checkpoint)
-        level = question.matched.level
+        label, level = settings.label, settings.level
+        comparison = compare_label(samples, label, vocabulary, level, checkpoint.card)
+        level = comparison.matched.level
         try:
-            learned = read_learned(source, part, settings.label, vocabulary, level, settings.seed)
+            probe_rows = read_probe_rows(source, part, label, vocabulary, level, settings.seed)
         except UserError as error:
             if part != ALL:
                 raise
             notes = (f"No probes and no fitted logit scale: {error}",)
-    return Rows(part, samples, question, regression, learned, notes)
+    return EvaluationRows(part, samples, comparison, regression, probe_rows, notes)
 
 
 @task(name="measure", task_run_name="measure T = {steps}", cache_policy=NO_CACHE,
       persist_result=False)  # fmt: skip
 def measure_steps(
-    settings: CheckpointEvaluation, rows: Rows, checkpoint: Checkpoint, steps: int
-) -> Measured:
+    settings: CheckpointEvaluation, rows: EvaluationRows, checkpoint: Checkpoint, steps: int
+) -> CheckpointMetrics:
     """The metrics of series in so many steps."""
     tell(RunProgress(f"measuring, T = {steps}"))
 
     def embed(series: np.ndarray) -> np.ndarray:
         return embed_all(checkpoint, in_steps(series, steps)).numpy()
 
-    found = measure(rows, steps, embed, checkpoint, settings.region, settings.draws, settings.seed)
+    scale, region = checkpoint.card.logit_scale, settings.region
+    found = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)
     if found.zero_shot is not None:
         get_run_logger().info(
             "T = %d: %.1f %% of %d rows right", steps,
@@ -135,23 +137,23 @@ def measure_steps(
 
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare(settings: MapEvaluation) -> MapEvaluated:
+def compare(settings: MapEvaluation) -> MapResults:
     """The map at the points."""
     tell(RunProgress("reading the map at the points"))
     return evaluate_run(settings.run, Path(settings.points), settings.label, settings.level)
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write(out: str, found: CheckpointEvaluated) -> None:
+def write(out: str, found: CheckpointResults) -> None:
     """Write the report, and show it in Prefect."""
     tell(RunProgress("writing the report"))
     write_checkpoint_report(Store(out), found)
     title = f"{found.about['checkpoint']} on {found.about['part']}, {found.about['rows']} rows"
-    create_markdown_artifact("\n".join([f"# {title}", "", *summary(found)]), key="evaluation")
+    create_markdown_artifact("\n".join([f"# {title}", "", *main_table(found)]), key="evaluation")
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write_map(out: str, found: MapEvaluated) -> None:
+def write_map(out: str, found: MapResults) -> None:
     """Write the report, and show it in Prefect."""
     tell(RunProgress("writing the report"))
     report = write_map_report(Store(out), found)
@@ -164,7 +166,7 @@ def _vocabulary(settings: CheckpointEvaluation) -> Vocabulary | None:
     return None if settings.vocabulary is None else load_vocabulary(settings.vocabulary)
 
 
-def _require_columns(settings: CheckpointEvaluation, source: Source) -> None:
+def _require_columns(settings: CheckpointEvaluation, source: SampleSource) -> None:
     """Raise UserError for columns that are not there, or where there is nothing to measure."""
     known = ", ".join(source.labels) or "none"
     for name in (settings.label, settings.region, settings.number):
@@ -182,10 +184,10 @@ def _require_columns(settings: CheckpointEvaluation, source: Source) -> None:
 
 def _about(
     settings: CheckpointEvaluation,
-    source: Source,
+    source: SampleSource,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary | None,
-    rows: Rows,
+    rows: EvaluationRows,
 ) -> dict[str, object]:
     return {
         "checkpoint": checkpoint.card.name,

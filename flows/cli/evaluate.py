@@ -183,7 +183,8 @@ def run_checkpoint_evaluation(settings: CheckpointEvaluation, console: Console) 
     """Run the flow and show the main numbers. Raises UserError and WorldError as it does."""
     with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_checkpoint
-        from pipeline.evaluation.checkpoint_report import REPORT, main_numbers
+        from pipeline.evaluation.checkpoint_report import main_numbers
+        from pipeline.evaluation.tables import REPORT
         from pipeline.io.store import Store
 
         wait_for_server()
@@ -202,7 +203,8 @@ def run_map_evaluation(settings: MapEvaluation, console: Console) -> None:
     """Run the flow and show accuracy and areas. Raises UserError and WorldError as it does."""
     with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder
-        from pipeline.evaluation.map_report import REPORT, class_rows, share
+        from pipeline.evaluation.map_report import class_rows, share
+        from pipeline.evaluation.tables import REPORT
         from pipeline.io.store import Store
 
         wait_for_server()

@@ -5,7 +5,7 @@ from typing import get_args
 
 from models.errors import UserError
 from pipeline.evaluation.labels import Level
-from pipeline.evaluation.sources import PARTS
+from pipeline.evaluation.samples import EVALUATED_SPLITS
 
 STEPS = (12, 4, 1)
 
@@ -57,8 +57,10 @@ class CheckpointEvaluation:
                 "a regression by prompts takes numbers, and what high and low ones mean",
                 "Give --number, --positive and --negative",
             )
-        if self.split is not None and self.split not in PARTS:
-            raise UserError(f"split {self.split!r}", "no such part", f"Give {', '.join(PARTS)}")
+        if self.split is not None and self.split not in EVALUATED_SPLITS:
+            raise UserError(
+                f"split {self.split!r}", "no such part", f"Give {', '.join(EVALUATED_SPLITS)}"
+            )
         _require_level(self.level)
         if not self.steps or set(self.steps) - set(STEPS) or len(set(self.steps)) < len(self.steps):
             raise UserError(

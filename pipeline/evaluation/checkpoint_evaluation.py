@@ -1,4 +1,4 @@
-"""A checkpoint's rows made ready: which are compared with what, and which teach probes."""
+"""A checkpoint against labelled rows: the rows made ready, and all metrics of their embeddings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,25 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from models.encoder.checkpoint import Checkpoint
+from models.encoder.checkpoint import Card
 from models.errors import UserError
+from models.pretraining.batch import NO_KEY
 from models.towers.text_embeddings import embed_for_checkpoint, embed_words
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.evaluation.labels import NO_CLASS, Level, MatchedLabels, match_labels
-from pipeline.evaluation.measured import (
-    Measured,
-    keys_of_classes,
-    measure_probes,
-    measure_regression,
-    measure_retrieval,
+from pipeline.evaluation.labels import UNMATCHED, Level, MatchedLabels, match_labels
+from pipeline.evaluation.probes import LabelledEmbeddings, ProbeMetrics, measure_probes
+from pipeline.evaluation.retrieval import Retrieval, retrieval
+from pipeline.evaluation.samples import ALL, Samples, SampleSource, numbers_of
+from pipeline.evaluation.zero_shot import (
+    Correlation,
+    ZeroShotClasses,
+    ZeroShotMetrics,
+    correlation,
     measure_zero_shot,
+    prompt_score,
 )
-from pipeline.evaluation.probes import LabelledEmbeddings
-from pipeline.evaluation.sources import ALL, Samples, Source, numbers_of
-from pipeline.evaluation.zero_shot import Words
 
 MOST_LEARNED = 50_000
-"""Rows that teach probes and the logit scale at most, drawn at random."""
+"""The most rows, drawn at random, that probes learn from or are tuned on."""
+MOST_RETRIEVED = 20_000
+"""The most rows of a gallery: comparing them grows with the square."""
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """Series uint16 (n, 12, band) → embeddings float32 (n, dim)."""
@@ -32,30 +35,44 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class LabelledSamples:
-    """Rows and the place of their class in a list, int64 (n,), or NO_CLASS."""
+    """Rows and the place of their class in a list, int64 (n,), or `UNMATCHED`."""
 
     samples: Samples
     classes: np.ndarray
 
     def embedded(self, embed: Embed) -> LabelledEmbeddings:
-        """The labelled rows, embedded."""
-        known = self.classes != NO_CLASS
-        if not known.any():
-            return LabelledEmbeddings(np.empty((0, 1), np.float32), self.classes[known])
-        return LabelledEmbeddings(embed(self.samples.series[known]), self.classes[known])
+        """Embed the rows that have a class."""
+        known = self.classes != UNMATCHED
+        classes, blocks = self.classes[known], self.samples.blocks[known]
+        if not len(classes):
+            return LabelledEmbeddings(np.empty((0, 1), np.float32), classes, blocks)
+        return LabelledEmbeddings(embed(self.samples.series[known]), classes, blocks)
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """The words that labels are compared with: `matched` are those of the evaluated rows."""
+class ProbeRows:
+    """The rows that probes learn from, are tuned on and tested on.
+
+    `tuning` fits the logit scale, too. It is None where the split `validation` is what is tested:
+    nothing is tuned on the rows that judge it.
+    """
+
+    train: LabelledSamples
+    tuning: LabelledSamples | None
+    test: LabelledSamples
+
+
+@dataclass(frozen=True, eq=False)
+class LabelComparison:
+    """The column `label` of the evaluated rows, `matched` with the classes of a vocabulary."""
 
     label: str
-    words: Words
+    words: ZeroShotClasses
     matched: MatchedLabels
 
 
 @dataclass(frozen=True, eq=False)
-class Regression:
+class PromptRegression:
     """Numbers float64 (n,) and the text embeddings, float32 (dim,), that they may go with."""
 
     about: Mapping[str, Any]
@@ -65,28 +82,52 @@ class Regression:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """What is measured: the `evaluated` rows, and the parts that probes learn and are tested on.
+class EvaluationRows:
+    """The evaluated rows of the split `part`, what they are compared with, and rows for probes.
 
-    `learned` are train, validation and test; None where there are none, and `notes` say why.
+    `notes` say why there are no `probe_rows`.
     """
 
     part: str
     evaluated: Samples
-    question: Question | None
-    regression: Regression | None
-    learned: tuple[LabelledSamples, LabelledSamples, LabelledSamples] | None
+    comparison: LabelComparison | None
+    regression: PromptRegression | None
+    probe_rows: ProbeRows | None
     notes: tuple[str, ...]
 
 
-def ask(
-    samples: Samples,
-    label: str,
-    vocabulary: Vocabulary,
-    level: Level | None,
-    checkpoint: Checkpoint,
-) -> Question:
-    """Compare a label with a vocabulary. Raises UserError where no row's label is a class of it."""
+@dataclass(frozen=True, eq=False)
+class CheckpointMetrics:
+    """The metrics of series of `steps` steps; None for what was not measured.
+
+    In `retrieval`, the right entries are a row's own partner and what depicts the same; in
+    `retrieval_by_label`, all rows of the same class.
+    """
+
+    steps: int
+    zero_shot: ZeroShotMetrics | None
+    retrieval: Retrieval | None
+    retrieval_by_label: Retrieval | None
+    regression: Correlation | None
+    probes: ProbeMetrics | None
+    notes: tuple[str, ...]
+
+
+def compare_label(
+    samples: Samples, label: str, vocabulary: Vocabulary, level: Level | None, card: Card
+) -> LabelComparison:
+    """Match a label with a vocabulary, and embed the vocabulary for a checkpoint.
+
+    Args:
+        samples: the evaluated rows.
+        label: the column of their classes.
+        vocabulary: the classes to compare with.
+        level: compare classes or parents; None for what the labels are.
+        card: the checkpoint's.
+
+    Raises:
+        UserError: no row's label is a class of the vocabulary.
+    """
     matched = match_labels(samples.labels[label], vocabulary, level)
     if not matched.known.any():
         seen = ", ".join(list(matched.unknown)[:5]) or "none at all"
@@ -96,18 +137,22 @@ def ask(
             "Name another column or vocabulary, or write one whose classes have these names",
         )
     at_level = vocabulary.model_copy(update={"level": matched.level})
-    text = embed_for_checkpoint(at_level, checkpoint.card)
-    return Question(label, Words.of(at_level, text), matched)
+    text = embed_for_checkpoint(at_level, card)
+    return LabelComparison(label, ZeroShotClasses.of(at_level, text), matched)
 
 
-def regress(
+def compare_numbers(
     samples: Samples,
     number: str,
     positive: tuple[str, ...],
     negative: tuple[str, ...],
-    checkpoint: Checkpoint,
-) -> Regression:
-    """Numbers to compare with prompts. Raises UserError for fewer than four."""
+    card: Card,
+) -> PromptRegression:
+    """Read the column `number`, and embed the prompts to compare it with for a checkpoint.
+
+    Raises:
+        UserError: fewer than four rows have a number.
+    """
     numbers = numbers_of(samples.labels[number], number)
     if np.isfinite(numbers).sum() < 4:
         raise UserError(
@@ -115,92 +160,112 @@ def regress(
             f"{int(np.isfinite(numbers).sum())} of {len(samples)} rows have a number",
             "Name a column of numbers",
         )
-    return Regression(
+    return PromptRegression(
         {"number": number, "positive": list(positive), "negative": list(negative)},
         numbers,
-        embed_words(positive, checkpoint.card),
-        embed_words(negative, checkpoint.card),
+        embed_words(positive, card),
+        embed_words(negative, card),
     )
 
 
-def read_learned(
-    source: Source, part: str, label: str, vocabulary: Vocabulary, level: Level, seed: int
-) -> tuple[LabelledSamples, LabelledSamples, LabelledSamples]:
-    """The parts train, validation and test for probes; test is `part` where that is held out.
+def read_probe_rows(
+    source: SampleSource, part: str, label: str, vocabulary: Vocabulary, level: Level, seed: int
+) -> ProbeRows:
+    """Read the rows for probes.
 
-    Raises UserError where the rows cannot be parted.
+    Probes are tested on `part` where that is held out, which is `validation` or `test`; else on
+    `test`.
+
+    Raises:
+        UserError: the rows cannot be divided into splits.
     """
-    held_out = "test" if part in ("train", ALL) else part
 
-    def labelled(name: str, most: int | None) -> LabelledSamples:
-        samples = source.read(name, most, seed)
-        return LabelledSamples(
-            samples, match_labels(samples.labels[label], vocabulary, level).index
-        )
+    def labelled(split: str, most: int | None = MOST_LEARNED) -> LabelledSamples:
+        samples = source.read(split, most, seed)
+        matched = match_labels(samples.labels[label], vocabulary, level)
+        return LabelledSamples(samples, matched.index)
 
-    return (
-        labelled("train", MOST_LEARNED),
-        labelled("validation", MOST_LEARNED),
-        labelled(held_out, None),
+    return ProbeRows(
+        train=labelled("train"),
+        tuning=None if part == "validation" else labelled("validation"),
+        test=labelled("test" if part in ("train", ALL) else part, None),
     )
 
 
-def measure(
-    rows: Rows,
+def measure_checkpoint(
+    rows: EvaluationRows,
     steps: int,
     embed: Embed,
-    checkpoint: Checkpoint,
+    logit_scale: float,
     regions: str | None,
     draws: int,
     seed: int,
-) -> Measured:
-    """All that can be measured of these rows, their series embedded by `embed` in `steps` steps."""
-    card, evaluated, notes = checkpoint.card, rows.evaluated, list(rows.notes)
-    embeddings = embed(evaluated.series)
-    learned = None
-    if rows.learned is not None:
-        train, validation, test = (part.embedded(embed) for part in rows.learned)
-        learned = (train, validation, test)
-    zero_shot = probes = retrieved = by_label = None
-    if (question := rows.question) is not None:
-        known = question.matched.known
-        of_region = None if regions is None else evaluated.labels[regions]
-        zero_shot = measure_zero_shot(
-            question.words,
-            LabelledEmbeddings(embeddings[known], question.matched.index[known]),
-            None if learned is None or rows.part == "validation" else learned[1],
-            None if of_region is None else list(of_region[known]),
-            card.logit_scale,
+) -> CheckpointMetrics:
+    """Measure all that these rows allow.
+
+    Args:
+        rows: the rows, and what to compare them with.
+        steps: the number of steps that `embed` reduces series to.
+        embed: the checkpoint's encoder.
+        logit_scale: the checkpoint's.
+        regions: the column of a row's region, None for no metrics by region.
+        draws: how many few-shot probes there are of each number of shots.
+        seed: of all draws.
+    """
+    samples, notes = rows.evaluated, list(rows.notes)
+    embeddings = embed(samples.series)
+    tuning = probes = zero_shot = found = by_label = numbers = None
+    if rows.probe_rows is not None:
+        if rows.probe_rows.tuning is not None:
+            tuning = rows.probe_rows.tuning.embedded(embed)
+        train, test = (
+            part.embedded(embed) for part in (rows.probe_rows.train, rows.probe_rows.test)
         )
-    if learned is not None:
         try:
-            probes = measure_probes(*learned, draws=draws, seed=seed)
+            probes = measure_probes(train, tuning, test, draws, seed)
         except ValueError as error:
             notes.append(f"No probes: {error}.")
-    if evaluated.ground is not None and evaluated.keys is not None:
-        if evaluated.ground.shape[1] == embeddings.shape[1]:
-            ground, keys = evaluated.ground, evaluated.keys
-            retrieved = measure_retrieval(embeddings, ground, keys, seed)
-            if question is not None:
-                known = question.matched.known
-                classes = keys_of_classes(question.matched.index[known])
-                by_label = measure_retrieval(embeddings[known], ground[known], classes, seed)
-        else:
-            notes.append(
-                f"No retrieval: the ground's embeddings have {evaluated.ground.shape[1]} "
-                f"dimensions, the checkpoint's {embeddings.shape[1]}."
-            )
-    asked = rows.regression
-    return Measured(
+    ground, keys = samples.ground, samples.keys
+    if ground is not None and ground.shape[1] != embeddings.shape[1]:
+        notes.append(
+            f"No retrieval: the ground's embeddings have {ground.shape[1]} dimensions, the "
+            f"checkpoint's {embeddings.shape[1]}."
+        )
+        ground = None
+    if ground is not None and keys is not None:
+        found = measure_retrieval(embeddings, ground, keys, seed)
+    if rows.comparison is not None:
+        known = rows.comparison.matched.known
+        classes = rows.comparison.matched.index[known]
+        zero_shot = measure_zero_shot(
+            rows.comparison.words,
+            LabelledEmbeddings(embeddings[known], classes, samples.blocks[known]),
+            tuning,
+            None if regions is None else list(samples.labels[regions][known]),
+            logit_scale,
+        )
+        if ground is not None:
+            keys = np.where(classes < 0, NO_KEY, classes)[:, None]
+            by_label = measure_retrieval(embeddings[known], ground[known], keys, seed)
+    if (pair := rows.regression) is not None:
+        score = prompt_score(embeddings, pair.positive, pair.negative, logit_scale)
+        numbers = correlation(score, pair.numbers)
+    return CheckpointMetrics(
         steps=steps,
         zero_shot=zero_shot,
-        retrieval=retrieved,
+        retrieval=found,
         retrieval_by_label=by_label,
-        regression=None
-        if asked is None
-        else measure_regression(
-            embeddings, asked.numbers, asked.positive, asked.negative, card.logit_scale
-        ),
+        regression=numbers,
         probes=probes,
         notes=tuple(notes),
     )
+
+
+def measure_retrieval(
+    embeddings: np.ndarray, ground: np.ndarray, keys: np.ndarray, seed: int
+) -> Retrieval:
+    """Measure retrieval among at most `MOST_RETRIEVED` pairs, drawn at random."""
+    rows = np.arange(len(embeddings))
+    if len(rows) > MOST_RETRIEVED:
+        rows = np.random.default_rng([seed, 6]).choice(rows, MOST_RETRIEVED, replace=False)
+    return retrieval(embeddings[rows], ground[rows], keys[rows])

@@ -1,57 +1,66 @@
-"""What was measured of a checkpoint, as files: evaluation.json, report.md, pictures."""
+"""The report on a checkpoint as files: evaluation.json, report.md, pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluation.checkpoint_evaluation import CheckpointMetrics
 from pipeline.evaluation.figures import calibration_figure, confusion_figure, few_shot_figure
 from pipeline.evaluation.labels import MatchedLabels
-from pipeline.evaluation.measured import Measured, ProbesMeasured, ZeroShotMeasured
-from pipeline.evaluation.regression import Correlation
+from pipeline.evaluation.probes import ProbeMetrics
 from pipeline.evaluation.retrieval import Recall, Retrieval
-from pipeline.evaluation.tables import by_class, percent, plain, table
+from pipeline.evaluation.tables import (
+    NUMBERS,
+    as_percent,
+    class_table,
+    label_lines,
+    table,
+    write_report,
+)
+from pipeline.evaluation.zero_shot import Correlation, ZeroShotMetrics
 from pipeline.io.store import Store
 
-NUMBERS, REPORT = "evaluation.json", "report.md"
 _REGIONS = 40
-_LABELS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class CheckpointEvaluated:
-    """A checkpoint's metrics by number of steps; `about` says of what, `labels` what they mean."""
+class CheckpointResults:
+    """A checkpoint's metrics by number of steps.
+
+    `about` says what was evaluated and on what, `labels` which classes the labels are.
+    """
 
     about: Mapping[str, Any]
     labels: MatchedLabels | None
-    measured: tuple[Measured, ...]
+    measured: tuple[CheckpointMetrics, ...]
 
 
-def write_checkpoint_report(store: Store, found: CheckpointEvaluated) -> str:
-    """Write the report's files to a folder; gives the report, Markdown. Raises OutputUnwritable."""
+def write_checkpoint_report(store: Store, found: CheckpointResults) -> str:
+    """Write the report's files to a folder; gives the report, Markdown.
+
+    Raises:
+        OutputUnwritable: the folder cannot be written.
+    """
     for measured in found.measured:
         for name, picture in _pictures(found, measured).items():
             store.write(name, picture)
-    report = "\n".join(_lines(found)) + "\n"
-    store.write(REPORT, report.encode())
+    labels = found.labels
     numbers = {
-        "about": plain(found.about),
-        "labels": None
-        if found.labels is None
-        else {
-            "level": found.labels.level,
-            "unknown": dict(found.labels.unknown),
-            "blank": found.labels.blank,
-            "of finer codes": dict(found.labels.finer),
+        "about": found.about,
+        "labels": labels
+        and {
+            "level": labels.level,
+            "unknown": labels.unknown,
+            "blank": labels.blank,
+            "of finer codes": labels.finer,
         },
-        "steps": {str(measured.steps): plain(measured) for measured in found.measured},
+        "steps": {measured.steps: measured for measured in found.measured},
     }
-    store.write(NUMBERS, json.dumps(numbers, indent=1, ensure_ascii=False).encode() + b"\n")
-    return report
+    return write_report(store, _lines(found), numbers)
 
 
-def summary(found: CheckpointEvaluated) -> list[str]:
-    """A table of the main numbers, a column a number of steps."""
+def main_table(found: CheckpointResults) -> list[str]:
+    """Format a table of the main numbers, one column per number of steps."""
     rows: dict[str, list[str]] = {}
     for measured in found.measured:
         for name, value in main_numbers(measured).items():
@@ -60,36 +69,36 @@ def summary(found: CheckpointEvaluated) -> list[str]:
     return table(header, [[name, *values] for name, values in rows.items()])
 
 
-def main_numbers(measured: Measured) -> dict[str, str]:
-    """The main numbers of a number of steps, as they are shown."""
+def main_numbers(measured: CheckpointMetrics) -> dict[str, str]:
+    """Format the main numbers of one number of steps, by name."""
     main: dict[str, str] = {}
     if (zero := measured.zero_shot) is not None:
         main |= {
-            "zero-shot accuracy (top 1)": percent(zero.classes.accuracy),
-            "right class among 5": percent(zero.classes.top5),
-            "mean class accuracy": percent(zero.classes.mean_class_accuracy),
-            "F1, macro": percent(zero.classes.f1_macro),
-            "F1, weighted": percent(zero.classes.f1_weighted),
+            "zero-shot accuracy (top 1)": as_percent(zero.classes.accuracy),
+            "right class among 5": as_percent(zero.classes.top5),
+            "mean class accuracy": as_percent(zero.classes.mean_class_accuracy),
+            "F1, macro": as_percent(zero.classes.f1_macro),
+            "F1, weighted": as_percent(zero.classes.f1_weighted),
             "calibration error (ECE)": f"{zero.calibration.ece:.3f}",
         }
     if measured.retrieval is not None:
-        main["recall@1, series → ground"] = percent(measured.retrieval.to_ground.recall[1])
-        main["recall@1, ground → series"] = percent(measured.retrieval.to_series.recall[1])
+        main["recall@1, series → ground"] = as_percent(measured.retrieval.to_ground.recall[1])
+        main["recall@1, ground → series"] = as_percent(measured.retrieval.to_series.recall[1])
     if measured.regression is not None:
         main["Pearson r, by prompts"] = f"{measured.regression.pearson:.3f}"
     if measured.probes is not None:
-        main["kNN accuracy"] = percent(measured.probes.knn.accuracy)
-        main["linear probe accuracy"] = percent(measured.probes.linear.accuracy)
+        main["kNN accuracy"] = as_percent(measured.probes.knn.accuracy)
+        main["linear probe accuracy"] = as_percent(measured.probes.linear.accuracy)
     return main
 
 
-def _pictures(found: CheckpointEvaluated, measured: Measured) -> dict[str, bytes]:
+def _pictures(found: CheckpointResults, measured: CheckpointMetrics) -> dict[str, bytes]:
     name, steps = found.about["checkpoint"], measured.steps
     pictures = {}
     if (zero := measured.zero_shot) is not None:
         pictures[f"confusion-{steps}.png"] = confusion_figure(
             zero.classes.confusion, zero.names, f"{name}, T = {steps}: zero-shot",
-            "reference", "given",
+            "reference", "predicted",
         )  # fmt: skip
         pictures[f"calibration-{steps}.png"] = calibration_figure(
             zero.calibration, zero.calibrated, f"{name}, T = {steps}: confidence"
@@ -104,15 +113,15 @@ def _pictures(found: CheckpointEvaluated, measured: Measured) -> dict[str, bytes
     return pictures
 
 
-def _lines(found: CheckpointEvaluated) -> list[str]:
+def _lines(found: CheckpointResults) -> list[str]:
     about = found.about
     data = about["data"]
     lines = [
         f"# {about['checkpoint']} on {about['part']} of the {data['kind']} {data['address']}",
         "",
-        *summary(found),
+        *main_table(found),
         "",
-        *_told(found),
+        *_about(found),
     ]
     for measured in found.measured:
         lines += ["", f"## T = {measured.steps}"]
@@ -128,7 +137,7 @@ def _lines(found: CheckpointEvaluated) -> list[str]:
     return [*lines, "", *(f"{text}." for text in data["attribution"] if text)]
 
 
-def _told(found: CheckpointEvaluated) -> list[str]:
+def _about(found: CheckpointResults) -> list[str]:
     about, labels = found.about, found.labels
     lines = [
         f"- {about['rows']:,} rows; {about['without observation']:,} more have no clear "
@@ -136,34 +145,24 @@ def _told(found: CheckpointEvaluated) -> list[str]:
         f"- checkpoint {about['checkpoint']}, fingerprint {about['fingerprint'][:12]}; "
         f"data {str(about['data']['fingerprint'])[:12]}",
     ]
-    if labels is None:
-        return lines
-    lines.append(
-        f"- vocabulary {about['vocabulary']}, label `{about['label']}`"
-        + (", classes compared by their parents" if labels.level == "parent" else "")
-    )
-    if labels.blank:
-        lines.append(f"- {labels.blank:,} rows without a label")
-    if labels.unknown:
-        rows = sum(labels.unknown.values())
-        listed = ", ".join(f"{k} ({n})" for k, n in list(labels.unknown.items())[:_LABELS])
-        lines.append(f"- {rows:,} rows with labels unknown to the vocabulary: {listed}")
-    if labels.finer:
-        listed = ", ".join(f"{k} as {name}" for k, name in list(labels.finer.items())[:_LABELS])
-        lines.append(f"- finer codes taken for their class: {listed}")
+    if labels is not None:
+        lines.append(f"- vocabulary {about['vocabulary']}, label `{about['label']}`")
+        if labels.blank:
+            lines.append(f"- {labels.blank:,} rows without a label")
+        lines += label_lines(labels)
     return lines
 
 
-def _zero_shot(found: ZeroShotMeasured, steps: int, logit_scale: float) -> list[str]:
+def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[str]:
     classes = found.classes
     lines = [
         "",
         "### Zero-shot",
         "",
-        f"{classes.rows:,} labelled rows. Who always said the most frequent class would be right "
-        f"in {percent(classes.majority)}.",
+        f"{classes.rows:,} labelled rows. To predict the most frequent class for all of them would "
+        f"be right for {as_percent(classes.majority)}.",
         "",
-        *by_class(classes),
+        *class_table(classes),
         "",
         f"![Confusion](confusion-{steps}.png)",
     ]
@@ -173,9 +172,9 @@ def _zero_shot(found: ZeroShotMeasured, steps: int, logit_scale: float) -> list[
             [
                 name,
                 f"{region.rows:,}",
-                percent(region.accuracy),
-                percent(region.mean_class_accuracy),
-                percent(region.f1_macro),
+                as_percent(region.accuracy),
+                as_percent(region.mean_class_accuracy),
+                as_percent(region.f1_macro),
             ]
             for name, region in shown
         ]
@@ -188,8 +187,9 @@ def _zero_shot(found: ZeroShotMeasured, steps: int, logit_scale: float) -> list[
         "",
         "### Confidence",
         "",
-        f"Mean confidence {percent(before.mean_confidence)}, accuracy {percent(classes.accuracy)}; "
-        f"expected calibration error {before.ece:.3f}, largest {before.mce:.3f}.",
+        f"Mean confidence {as_percent(before.mean_confidence)}, accuracy "
+        f"{as_percent(classes.accuracy)}; expected calibration error {before.ece:.3f}, "
+        f"largest {before.mce:.3f}.",
     ]
     if found.fitted is not None and found.calibrated is not None:
         fitted = found.fitted
@@ -201,7 +201,7 @@ def _zero_shot(found: ZeroShotMeasured, steps: int, logit_scale: float) -> list[
             "classes stay the same where no class has a bias, confidences change."
         )
         if fitted.at_bound:
-            lines.append("It lies at the end of what is tried: don't take it for a card.")
+            lines.append("It is at the end of the range that is tried: do not write it on a card.")
     return [*lines, "", f"![Calibration](calibration-{steps}.png)"]
 
 
@@ -230,30 +230,30 @@ def _retrieval(found: Retrieval, by_label: Retrieval | None) -> list[str]:
 
 
 def _recalls(way: Recall, first: Sequence[int]) -> list[str]:
-    shares = [f"{percent(way.recall[k])} ({percent(way.chance[k])})" for k in first]
+    shares = [f"{as_percent(way.recall[k])} ({as_percent(way.chance[k])})" for k in first]
     return [*shares, f"{way.median_rank:,.0f}", f"{way.gallery:,}"]
 
 
-def _regression(found: Correlation, asked: Mapping[str, Any]) -> list[str]:
+def _regression(found: Correlation, about: Mapping[str, Any]) -> list[str]:
     return [
         "",
         "### Regression by prompts",
         "",
-        f"`{asked['number']}` against the share of {' / '.join(asked['positive'])} over "
-        f"{' / '.join(asked['negative'])}: Pearson r {found.pearson:.3f} (95 %: {found.low:.3f} to "
+        f"`{about['number']}` against the share of {' / '.join(about['positive'])} over "
+        f"{' / '.join(about['negative'])}: Pearson r {found.pearson:.3f} (95 %: {found.low:.3f} to "
         f"{found.high:.3f}), Spearman {found.spearman:.3f}, {found.rows:,} rows.",
     ]
 
 
-def _probes(found: ProbesMeasured, steps: int) -> list[str]:
+def _probes(found: ProbeMetrics, steps: int) -> list[str]:
     rows = [
         [
             name,
             probe.setting,
             f"{probe.learned:,} → {probe.tested:,}",
-            percent(probe.accuracy),
-            percent(probe.mean_class_accuracy),
-            percent(probe.f1_macro),
+            as_percent(probe.accuracy),
+            as_percent(probe.mean_class_accuracy),
+            as_percent(probe.f1_macro),
         ]
         for name, probe in (("kNN", found.knn), ("linear probe", found.linear))
     ]
@@ -267,13 +267,19 @@ def _probes(found: ProbesMeasured, steps: int) -> list[str]:
         shots = [
             [
                 str(point.shots),
-                f"{percent(point.accuracy)} ± {100 * point.accuracy_sd:.1f}",
-                f"{percent(point.f1_macro)} ± {100 * point.f1_sd:.1f}",
+                f"{as_percent(point.accuracy)} ± {100 * point.accuracy_sd:.1f}",
+                f"{as_percent(point.f1_macro)} ± {100 * point.f1_sd:.1f}",
                 str(point.draws),
                 str(point.short),
             ]
             for point in found.few_shot
         ]
-        header = ["rows a class", "accuracy, mean ± sd", "F1, macro", "draws", "classes with fewer"]
+        header = [
+            "rows per class",
+            "accuracy, mean ± sd",
+            "F1, macro",
+            "draws",
+            "classes with fewer",
+        ]
         lines += ["", *table(header, shots), "", f"![Few shots](few-shot-{steps}.png)"]
     return lines

@@ -11,7 +11,7 @@ import numpy as np
 from models.vocabulary.vocabulary import Vocabulary
 from models.vocabulary.vocabulary_class import VocabularyParent
 
-NO_CLASS = -1
+UNMATCHED = -1
 """The place of a label that is none of the classes."""
 
 Level = Literal["class", "parent"]
@@ -25,7 +25,7 @@ class MatchedLabels:
     """What labels mean in a vocabulary.
 
     `index` int64 (n,): the place in `vocabulary.classes`, or in `vocabulary.parents` where `level`
-    says so, or `NO_CLASS`. `unknown` are the labels that mean none, with how often they occur, the
+    says so, or `UNMATCHED`. `unknown` are the labels that mean none, with how often they occur, the
     most frequent first; `blank` counts those that are not given. `finer` are labels that were taken
     for the class whose code they refine ("B11" → "Cropland", of code B).
     """
@@ -39,7 +39,7 @@ class MatchedLabels:
     @property
     def known(self) -> np.ndarray:
         """Which labels are a class: bool (n,)."""
-        return self.index != NO_CLASS
+        return self.index != UNMATCHED
 
 
 def match_labels(
@@ -61,14 +61,14 @@ def match_labels(
         alone = sum(
             counts[label]
             for label, place in of_parent.items()
-            if place != NO_CLASS and of_class[label] == NO_CLASS
+            if place != UNMATCHED and of_class[label] == UNMATCHED
         )
-        classes = sum(counts[label] for label, place in of_class.items() if place != NO_CLASS)
+        classes = sum(counts[label] for label, place in of_class.items() if place != UNMATCHED)
         level = "parent" if alone > classes else "class"
     if level == "parent":
         lifted = vocabulary.parent_index
         places = {
-            label: of_parent[label] if place == NO_CLASS else int(lifted[place])
+            label: of_parent[label] if place == UNMATCHED else int(lifted[place])
             for label, place in of_class.items()
         }
     else:
@@ -77,14 +77,14 @@ def match_labels(
         vocabulary.parents if level == "parent" else vocabulary.classes
     )
     return MatchedLabels(
-        index=np.array([places.get(text, NO_CLASS) for text in texts], np.int64),
+        index=np.array([places.get(text, UNMATCHED) for text in texts], np.int64),
         level=level,
-        unknown={label: n for label, n in counts.most_common() if places[label] == NO_CLASS},
+        unknown={label: n for label, n in counts.most_common() if places[label] == UNMATCHED},
         blank=blank,
         finer={
             label: shown[place].name
             for label, place in places.items()
-            if place != NO_CLASS and not _is_exact(label, vocabulary)
+            if place != UNMATCHED and not _is_exact(label, vocabulary)
         },
     )
 
@@ -113,7 +113,7 @@ def _place(label: str, entries: Sequence[VocabularyParent]) -> int:
         for place, key in enumerate(keys):
             if key[which] == wanted:
                 return place
-    best, longest = NO_CLASS, 0
+    best, longest = UNMATCHED, 0
     for place, entry in enumerate(entries):
         code = entry.code
         if code is None or not _BEGINS_FINER.fullmatch(code) or len(code) <= longest:

@@ -1,4 +1,4 @@
-"""A finished map against reference points."""
+"""The accuracy of a finished map, measured at reference points."""
 
 import json
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class PointsUsed:
 
 
 @dataclass(frozen=True, eq=False)
-class MapEvaluated:
+class MapResults:
     """A map's accuracy, with what is compared: `names` are the classes, at the labels' level."""
 
     about: Mapping[str, Any]
@@ -55,7 +55,7 @@ class MapEvaluated:
     accuracy: AreaAccuracy
 
 
-def evaluate_run(run: str, points: Path, label: str, level: Level | None = None) -> MapEvaluated:
+def evaluate_run(run: str, points: Path, label: str, level: Level | None = None) -> MapResults:
     """Compare the finished cells of a run with reference points.
 
     Strata are the map's classes, their areas those of the map's own pixels on the ellipsoid (each
@@ -104,7 +104,7 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
     no_place = ~(np.isfinite(reference.lon) & np.isfinite(reference.lat))
     blank = np.array([not label for label in reference.labels])
     mapped = is_mapped(values)
-    return MapEvaluated(
+    return MapResults(
         about={
             "run": given,
             "fingerprint": manifest.fingerprint,

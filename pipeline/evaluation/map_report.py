@@ -1,35 +1,31 @@
-"""A map's accuracy as files: evaluation.json, report.md, confusion.png."""
+"""The report on a map's accuracy as files: evaluation.json, report.md, confusion.png."""
 
-import json
 from typing import Any
 
 from pipeline.evaluation.area_accuracy import FEWEST, Estimate
 from pipeline.evaluation.figures import confusion_figure
-from pipeline.evaluation.map_evaluation import MapEvaluated
-from pipeline.evaluation.tables import percent, plain, table
+from pipeline.evaluation.map_evaluation import MapResults
+from pipeline.evaluation.tables import as_percent, label_lines, table, write_report
 from pipeline.io.store import Store
 
-NUMBERS, REPORT, CONFUSION = "evaluation.json", "report.md", "confusion.png"
+CONFUSION = "confusion.png"
 _LISTED = 20
 
 
-def write_map_report(store: Store, found: MapEvaluated) -> str:
-    """Write the report's files to a folder; gives the report, Markdown. Raises OutputUnwritable."""
-    accuracy = found.accuracy
+def write_map_report(store: Store, found: MapResults) -> str:
+    """Write the report's files to a folder; gives the report, Markdown.
+
+    Raises:
+        OutputUnwritable: the folder cannot be written.
+    """
     title = f"{found.about['title']}, {found.about['period']}"
-    store.write(
-        CONFUSION,
-        confusion_figure(accuracy.proportions, found.names, title, "map", "reference"),
-    )
-    report = "\n".join(_lines(found)) + "\n"
-    store.write(REPORT, report.encode())
-    numbers = json.dumps(_numbers(found), indent=1, ensure_ascii=False)
-    store.write(NUMBERS, numbers.encode() + b"\n")
-    return report
+    shares = found.accuracy.proportions
+    store.write(CONFUSION, confusion_figure(shares, found.names, title, "map", "reference"))
+    return write_report(store, _lines(found), _numbers(found))
 
 
-def class_rows(found: MapEvaluated) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of classes that occur, the largest first."""
+def class_rows(found: MapResults) -> tuple[list[str], list[list[str]]]:
+    """Give header and rows of the table of classes that occur, the largest first."""
     header = ["class", "points", "user's accuracy", "producer's accuracy", "area, ha", "mapped, ha"]
     shown = [
         entry
@@ -49,13 +45,13 @@ def class_rows(found: MapEvaluated) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _numbers(found: MapEvaluated) -> dict[str, Any]:
+def _numbers(found: MapResults) -> dict[str, Any]:
     accuracy = found.accuracy
     return {
-        "map": plain(found.about),
-        "points": plain(found.points),
-        "unknown labels": dict(found.labels.unknown),
-        "labels of finer codes": dict(found.labels.finer),
+        "map": found.about,
+        "points": found.points,
+        "unknown labels": found.labels.unknown,
+        "labels of finer codes": found.labels.finer,
         "overall accuracy": _estimate(accuracy.overall),
         "hectares": accuracy.hectares,
         "classes left out": accuracy.left_out,
@@ -73,11 +69,11 @@ def _numbers(found: MapEvaluated) -> dict[str, Any]:
             for entry in accuracy.by_class
         ],
         "confusion": {
-            "classes": list(found.names),
+            "classes": found.names,
             "rows": "map",
             "columns": "reference",
-            "points": plain(accuracy.counts),
-            "proportion of the area": plain(accuracy.proportions),
+            "points": accuracy.counts,
+            "proportion of the area": accuracy.proportions,
         },
     }
 
@@ -92,7 +88,7 @@ def _estimate(found: Estimate | None) -> dict[str, float] | None:
     }
 
 
-def _lines(found: MapEvaluated) -> list[str]:
+def _lines(found: MapResults) -> list[str]:
     accuracy, used = found.accuracy, found.points
     lines = [
         f"# Accuracy of {found.about['title']}, {found.about['period']}",
@@ -100,7 +96,7 @@ def _lines(found: MapEvaluated) -> list[str]:
         f"Overall accuracy **{share(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, by "
         f"{used.used:,} reference points ({found.about['points']}, column "
         f"`{found.about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
-        "weigh as much as the area of the map's class that they lie in. They hold where points "
+        "weigh as much as the area of the map's class in which they lie. They hold where points "
         "were drawn at random, or on a grid, over the map or within its classes.",
         "",
         "## By class",
@@ -131,7 +127,7 @@ def _lines(found: MapEvaluated) -> list[str]:
     return [*lines, "", f"{found.about['attribution']}."]
 
 
-def _matrix(found: MapEvaluated, values: list[list[Any]], form: str) -> list[str]:
+def _matrix(found: MapResults, values: list[list[Any]], form: str) -> list[str]:
     accuracy = found.accuracy
     occurring = accuracy.counts.sum(axis=0) + accuracy.counts.sum(axis=1) > 0
     places = [k for k, occurs in enumerate(occurring) if occurs]
@@ -143,7 +139,7 @@ def _matrix(found: MapEvaluated, values: list[list[Any]], form: str) -> list[str
     )
 
 
-def _points(found: MapEvaluated) -> list[str]:
+def _points(found: MapResults) -> list[str]:
     used, labels = found.points, found.labels
     reasons = {
         "outside of every finished cell": used.outside,
@@ -155,24 +151,17 @@ def _points(found: MapEvaluated) -> list[str]:
     }
     lines = [f"{used.used:,} of {used.given:,} points are used."]
     lines += [f"- {count:,} {reason}" for reason, count in reasons.items() if count]
-    if labels.unknown:
-        listed = ", ".join(f"{k} ({n})" for k, n in list(labels.unknown.items())[:_LISTED])
-        lines.append(f"- labels unknown to the vocabulary, over all points: {listed}")
-    if labels.finer:
-        listed = ", ".join(f"{k} as {name}" for k, name in list(labels.finer.items())[:_LISTED])
-        lines.append(f"- finer codes taken for their class: {listed}")
-    if labels.level == "parent":
-        lines.append("- classes are compared by their parents")
+    lines += label_lines(labels)
     if found.accuracy.left_out:
         lost = sum(found.accuracy.left_out.values())
         listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in found.accuracy.left_out.items())
         lines.append(
-            f"- {percent(lost / (lost + found.accuracy.hectares))} of the map is left out of all "
-            f"numbers, since these classes have fewer than {FEWEST} points: {listed}"
+            f"- {as_percent(lost / (lost + found.accuracy.hectares))} of the map is left out of "
+            f"all numbers, since these classes have fewer than {FEWEST} points: {listed}"
         )
     return lines
 
 
 def share(found: Estimate | None) -> str:
-    """A share with its 95 % interval: "87.3 ± 2.1 %"."""
+    """Format a share with its 95 % interval: "87.3 ± 2.1 %"."""
     return "–" if found is None else f"{100 * found.value:.1f} ± {100 * found.half_width:.1f} %"

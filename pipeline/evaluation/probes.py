@@ -1,13 +1,15 @@
-"""Probes: what can be learned from embeddings with few parameters or none (scikit-learn's).
+"""Probes: classes learned from embeddings with few parameters or none, by scikit-learn.
 
-Trained on one part of a set and tested on another that lies in other blocks of land.
+A probe learns from one split and is tested on another, which lies in other blocks of land.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, recall_score
+from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,8 +17,10 @@ from threadpoolctl import threadpool_limits
 
 NEIGHBOURS = 20
 STRENGTHS = (0.01, 0.001, 0.1, 0.0001, 1.0)
-"""Inverse regularisations (scikit-learn's C) that the linear probe chooses from; of equals, the
-first."""
+"""Inverse regularisations (scikit-learn's C) to choose from; of equally good ones, the first."""
+SHOTS = (1, 5, 10, 50)
+"""Rows per class that few-shot probes learn from."""
+_FOLDS = 3
 _FEW_SHOT_STRENGTH = 0.1
 _MOST_STEPS = 300
 _TOLERANCE = 1e-3
@@ -25,20 +29,28 @@ _LARGE = 10_000  # rows from which products are worth several cores
 
 @dataclass(frozen=True, eq=False)
 class LabelledEmbeddings:
-    """`embeddings` float32 (n, dim) of unit length, and `classes` int64 (n,) of them."""
+    """`embeddings` float32 (n, dim) of unit length, their `classes` int64 (n,), and `blocks` (n,).
+
+    Rows with equal `blocks` lie in the same block of land.
+    """
 
     embeddings: np.ndarray
     classes: np.ndarray
+    blocks: np.ndarray
 
     def __len__(self) -> int:
         return len(self.classes)
 
+    def rows(self, which: np.ndarray) -> "LabelledEmbeddings":
+        """The rows of a mask or of these numbers."""
+        return LabelledEmbeddings(self.embeddings[which], self.classes[which], self.blocks[which])
+
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe's `accuracy`, `f1_macro` and `mean_class_accuracy` on `tested` rows, 0 … 1.
+    """A probe's metrics, 0 … 1, on `tested` rows, after it learned from `learned` rows.
 
-    `learned` rows taught it; `setting` says what was chosen.
+    `setting` says in words what was chosen, and how.
     """
 
     learned: int
@@ -51,10 +63,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class FewShot:
-    """A linear probe of `shots` rows a class, over `draws` drawn at random.
+    """Linear probes that learned from `shots` rows per class, drawn at random `draws` times.
 
-    `accuracy` and `f1_macro` are means, `accuracy_sd` and `f1_sd` standard deviations over draws
-    (n − 1). `short` counts classes that have fewer rows, all of which are taken.
+    `accuracy` and `f1_macro` are means over the draws, `accuracy_sd` and `f1_sd` standard
+    deviations (n − 1). `short` counts classes that have fewer rows: all of these are taken.
     """
 
     shots: int
@@ -66,8 +78,55 @@ class FewShot:
     short: int
 
 
+@dataclass(frozen=True, eq=False)
+class ProbeMetrics:
+    """The metrics of all probes; test rows of classes that were not learned count as wrong.
+
+    `few_shot` in the order of `SHOTS`, without those that fewer than two classes have rows for.
+    """
+
+    knn: Probe
+    linear: Probe
+    few_shot: tuple[FewShot, ...]
+
+
+def measure_probes(
+    train: LabelledEmbeddings,
+    tuning: LabelledEmbeddings | None,
+    test: LabelledEmbeddings,
+    draws: int,
+    seed: int,
+) -> ProbeMetrics:
+    """Measure all probes.
+
+    Args:
+        train: the rows to learn from.
+        tuning: the rows to choose the regularisation on, see `linear_probe`.
+        test: the rows to be judged by.
+        draws: how many few-shot probes there are of each number of shots.
+        seed: of the draws.
+
+    Raises:
+        ValueError: `train` has fewer than two classes, or `test` has no row.
+    """
+    counts = np.bincount(train.classes) if len(train) else np.zeros(1, int)
+    if (counts > 0).sum() < 2 or not len(test):
+        raise ValueError(
+            f"{int((counts > 0).sum())} classes to learn from and {len(test)} rows to test on"
+        )
+    return ProbeMetrics(
+        knn=knn(train, test),
+        linear=linear_probe(train, tuning, test),
+        few_shot=tuple(
+            few_shot(train, test, shots, draws, seed)
+            for shots in SHOTS
+            if (counts >= shots).sum() >= 2
+        ),
+    )
+
+
 def knn(train: LabelledEmbeddings, test: LabelledEmbeddings, neighbours: int = NEIGHBOURS) -> Probe:
-    """The classes of the nearest by cosine, weighted by nearness; at most as many as there are."""
+    """Classify by the nearest rows by cosine (at most all), weighted by 1 / distance."""
     k = min(neighbours, len(train))
     # Of unit vectors, the Euclidean order is the cosine's.
     model = KNeighborsClassifier(k, weights="distance").fit(train.embeddings, train.classes)
@@ -75,27 +134,32 @@ def knn(train: LabelledEmbeddings, test: LabelledEmbeddings, neighbours: int = N
 
 
 def linear_probe(
-    train: LabelledEmbeddings, validation: LabelledEmbeddings, test: LabelledEmbeddings
+    train: LabelledEmbeddings, tuning: LabelledEmbeddings | None, test: LabelledEmbeddings
 ) -> Probe:
-    """Logistic regression on standardised embeddings, its regularisation chosen on `validation`.
+    """Classify by logistic regression on standardised embeddings.
 
-    Without rows in `validation` it is the first of `STRENGTHS`.
+    Args:
+        train: the rows to learn from.
+        tuning: the rows to choose the regularisation on; never those of `test`. None, or no
+            rows: it is chosen by cross-validation within `train`, whose folds are whole blocks of
+            land, or is the first of `STRENGTHS` where all rows lie in one block.
+        test: the rows to be judged by.
     """
-    best, highest = STRENGTHS[0], -1.0
-    if len(validation):
-        for strength in STRENGTHS:
-            model = _fitted(strength, train.embeddings, train.classes)
-            share = float((model.predict(validation.embeddings) == validation.classes).mean())
-            if share > highest:
-                best, highest = strength, share
-    model = _fitted(best, train.embeddings, train.classes)
-    return _tested(model.predict(test.embeddings), train, test, f"C = {best:g}")
+    if tuning is not None and len(tuning):
+        pairs, how = [(train, tuning)], "chosen on other rows"
+    else:
+        pairs = list(_folds(train))
+        how = f"chosen in {len(pairs)} folds of train" if pairs else "not chosen"
+    shares = [sum(_share_right(strength, *pair) for pair in pairs) for strength in STRENGTHS]
+    best = STRENGTHS[int(np.argmax(shares))]
+    predicted = _fitted(best, train).predict(test.embeddings)
+    return _tested(predicted, train, test, f"C = {best:g}, {how}")
 
 
 def few_shot(
     train: LabelledEmbeddings, test: LabelledEmbeddings, shots: int, draws: int, seed: int
 ) -> FewShot:
-    """A linear probe of few rows a class, repeated; the same draws for the same seed."""
+    """Classify by linear probes of few rows per class; the same seed gives the same draws."""
     counts = np.bincount(train.classes)
     found = []
     for draw in range(draws):
@@ -106,8 +170,7 @@ def few_shot(
                 for k in np.flatnonzero(counts)
             ]
         )
-        model = _fitted(_FEW_SHOT_STRENGTH, train.embeddings[chosen], train.classes[chosen])
-        predicted = model.predict(test.embeddings)
+        predicted = _fitted(_FEW_SHOT_STRENGTH, train.rows(chosen)).predict(test.embeddings)
         macro = f1_score(test.classes, predicted, average="macro", zero_division=0)
         found.append((float((predicted == test.classes).mean()), float(macro)))
     accuracy, macro = np.array(found).T
@@ -123,13 +186,27 @@ def few_shot(
     )
 
 
-def _fitted(strength: float, embeddings: np.ndarray, classes: np.ndarray) -> Pipeline:
+def _folds(train: LabelledEmbeddings) -> Iterator[tuple[LabelledEmbeddings, LabelledEmbeddings]]:
+    """Rows to learn from and rows to choose on, whole blocks of land held out in turn."""
+    count = min(_FOLDS, len(np.unique(train.blocks)))
+    if count < 2:
+        return
+    for learned, held_out in GroupKFold(count).split(train.embeddings, groups=train.blocks):
+        if len(np.unique(train.classes[learned])) > 1:
+            yield train.rows(learned), train.rows(held_out)
+
+
+def _share_right(strength: float, train: LabelledEmbeddings, judged: LabelledEmbeddings) -> float:
+    return float((_fitted(strength, train).predict(judged.embeddings) == judged.classes).mean())
+
+
+def _fitted(strength: float, train: LabelledEmbeddings) -> Pipeline:
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE)
     )
     # Where products are small, cores wait for each other far longer than they compute.
-    with threadpool_limits(1 if len(classes) < _LARGE else None):
-        return model.fit(embeddings, classes)
+    with threadpool_limits(1 if len(train) < _LARGE else None):
+        return model.fit(train.embeddings, train.classes)
 
 
 def _tested(

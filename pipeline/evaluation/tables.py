@@ -1,5 +1,6 @@
-"""Tables of an evaluation in Markdown, and its values as plain JSON."""
+"""The parts that both reports of an evaluation share: tables in Markdown, notes, plain JSON."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -8,10 +9,43 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation.classification import Classification
+from pipeline.evaluation.labels import MatchedLabels
+from pipeline.io.store import Store
+
+NUMBERS, REPORT = "evaluation.json", "report.md"
+_LISTED = 20
+
+
+def write_report(store: Store, lines: Sequence[str], numbers: Mapping[str, Any]) -> str:
+    """Write `report.md` and `evaluation.json` to a folder; gives the report, Markdown.
+
+    Raises:
+        OutputUnwritable: the folder cannot be written.
+    """
+    report = "\n".join(lines) + "\n"
+    store.write(REPORT, report.encode())
+    content = json.dumps(plain(numbers), indent=1, ensure_ascii=False)
+    store.write(NUMBERS, content.encode() + b"\n")
+    return report
+
+
+def label_lines(labels: MatchedLabels) -> list[str]:
+    """Lines that say which labels were not matched, or not exactly."""
+    lines = []
+    if labels.unknown:
+        listed = ", ".join(f"{k} ({n})" for k, n in list(labels.unknown.items())[:_LISTED])
+        count = sum(labels.unknown.values())
+        lines.append(f"- {count:,} rows have labels unknown to the vocabulary: {listed}")
+    if labels.finer:
+        listed = ", ".join(f"{k} as {name}" for k, name in list(labels.finer.items())[:_LISTED])
+        lines.append(f"- finer codes taken for their class: {listed}")
+    if labels.level == "parent":
+        lines.append("- classes are compared by their parents")
+    return lines
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, arrays and tuples as JSON values; what is no number becomes null."""
+    """Convert dataclasses, arrays and tuples to JSON values; NaN and infinity become null."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -28,18 +62,18 @@ def plain(value: Any) -> Any:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, its first column to the left, the others to the right."""
+    """Format a table as lines, its first column aligned to the left, the others to the right."""
     lines = [_line(header), _line([":--", *["--:"] * (len(header) - 1)])]
     return [*lines, *(_line(row) for row in rows)]
 
 
-def percent(share: float | None) -> str:
-    """A share as "87.3 %", or a dash."""
+def as_percent(share: float | None) -> str:
+    """Format a share as "87.3 %", or as a dash where there is none."""
     return "–" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
-def by_class(found: Classification) -> list[str]:
-    """A table of the classes that occur, those with most rows first."""
+def class_table(found: Classification) -> list[str]:
+    """Format a table of the classes that occur, those with most rows first."""
     shown = [entry for entry in found.by_class if entry.support or entry.predicted]
     shown.sort(key=lambda entry: -entry.support)
     rows = [
@@ -47,13 +81,13 @@ def by_class(found: Classification) -> list[str]:
             entry.name,
             f"{entry.support:,}",
             f"{entry.predicted:,}",
-            percent(entry.recall),
-            percent(entry.precision),
-            percent(entry.f1),
+            as_percent(entry.recall),
+            as_percent(entry.precision),
+            as_percent(entry.f1),
         ]
         for entry in shown
     ]
-    return table(["class", "rows", "given", "recall", "precision", "F1"], rows)
+    return table(["class", "rows", "predicted", "recall", "precision", "F1"], rows)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,54 +1,169 @@
-"""Embeddings × words → the classes that a map would show, in order, with unrounded confidence."""
+"""What words alone tell of embeddings: the classes that a map would show, and numbers.
 
+Classes: in a map's order, with unrounded confidence. Numbers: after the paper's scenicness (arXiv
+2508.11919), which follows contrastive prompting (Levering et al. 2024, doi
+10.1371/journal.pone.0307083): the score is the softmax share of a positive prompt against a
+negative one. Nothing is learned.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.special import expit
+from scipy.stats import pearsonr, spearmanr
 
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.classify import Answers, answers_of
-from pipeline.evaluation.calibration import FittedScale, fit_logit_scale
+from pipeline.evaluation.calibration import Calibration, FittedScale, calibration, fit_logit_scale
+from pipeline.evaluation.classification import Classification, by_region, classification
+from pipeline.evaluation.probes import LabelledEmbeddings
 
 _KEPT = 5
 
 
 @dataclass(frozen=True, eq=False)
-class ZeroShot:
-    """What pixels are by a vocabulary.
+class Predictions:
+    """Predicted classes of n pixels.
 
-    `ranked` int64 (n, k): places in the vocabulary's legend, best first, k at most 5; `confidence`
+    `ranking` int64 (n, k): places in the vocabulary's legend, best first, k at most 5; `confidence`
     float32 (n,), 0 … 1, of the first.
     """
 
-    ranked: np.ndarray
+    ranking: np.ndarray
     confidence: np.ndarray
+
+    def is_right(self, classes: np.ndarray) -> np.ndarray:
+        """Whether the first class is that of `classes` int64 (n,): bool (n,)."""
+        right: np.ndarray = self.ranking[:, 0] == classes
+        return right
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
-    """What pixels are compared with, as on a map, and the `names` of the vocabulary's legend."""
+class ZeroShotClasses:
+    """A vocabulary to compare embeddings with, as a map does; `names` are those of its legend."""
 
     answers: Answers
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, text: TextEmbeddings) -> "Words":
-        """Those of a vocabulary, at the level that it says."""
+    def of(cls, vocabulary: Vocabulary, text: TextEmbeddings) -> "ZeroShotClasses":
+        """The classes of a vocabulary, at the level that it says."""
         answers = answers_of(vocabulary, text, 1.0, torch.device("cpu"))
         return cls(answers, tuple(entry.name for entry in vocabulary.legend))
 
     def fit_scale(
         self, embeddings: np.ndarray, reference: np.ndarray, logit_scale: float
     ) -> FittedScale:
-        """The logit scale that suits references int64 (n,), places in `names`, best."""
+        """Fit the logit scale to references int64 (n,), places in `names`."""
         text, bias, groups = (
             tensor.numpy() for tensor in (self.answers.text, self.answers.bias, self.answers.groups)
         )
         return fit_logit_scale(embeddings @ text.T, bias, groups, reference, logit_scale)
 
-    def ask(self, embeddings: np.ndarray, logit_scale: float) -> ZeroShot:
-        """The classes of embeddings float32 (n, dim), in a map's order."""
+    def predict(self, embeddings: np.ndarray, logit_scale: float) -> Predictions:
+        """Predict the classes of embeddings float32 (n, dim)."""
         answers = replace(self.answers, logit_scale=logit_scale)
         place, shares = answers.ranked(torch.from_numpy(embeddings), _KEPT)
-        return ZeroShot(place.numpy(), shares[:, 0].numpy())
+        return Predictions(place.numpy(), shares[:, 0].numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShotMetrics:
+    """Predicted classes against labels, in all and by region, and their confidence.
+
+    `fitted` is the logit scale that suits other rows best, `calibrated` the calibration with it;
+    None where there were no rows to fit on.
+    """
+
+    names: tuple[str, ...]
+    classes: Classification
+    regions: Mapping[str, Classification]
+    calibration: Calibration
+    fitted: FittedScale | None
+    calibrated: Calibration | None
+
+
+def measure_zero_shot(
+    words: ZeroShotClasses,
+    evaluated: LabelledEmbeddings,
+    tuning: LabelledEmbeddings | None,
+    regions: Sequence[str | None] | None,
+    logit_scale: float,
+) -> ZeroShotMetrics:
+    """Measure how well words tell the classes of embeddings.
+
+    Args:
+        words: the classes; those of `evaluated` and `tuning` are places in `words.names`.
+        evaluated: the rows to be judged by.
+        tuning: other rows, to fit the logit scale to.
+        regions: the region of each evaluated row, None for no metrics by region.
+        logit_scale: the checkpoint's own.
+    """
+    found = words.predict(evaluated.embeddings, logit_scale)
+    fitted = calibrated = None
+    if tuning is not None and len(tuning):
+        fitted = words.fit_scale(tuning.embeddings, tuning.classes, logit_scale)
+        again = words.predict(evaluated.embeddings, fitted.logit_scale)
+        calibrated = calibration(again.confidence, again.is_right(evaluated.classes))
+    compared = evaluated.classes, found.ranking, words.names
+    return ZeroShotMetrics(
+        names=words.names,
+        classes=classification(*compared),
+        regions={} if regions is None else by_region(*compared, regions),
+        calibration=calibration(found.confidence, found.is_right(evaluated.classes)),
+        fitted=fitted,
+        calibrated=calibrated,
+    )
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How a score goes with a number, over `rows` rows.
+
+    `pearson` is Pearson's r, `low` and `high` its 95 % interval (Fisher's transformation),
+    `spearman` the correlation of ranks. NaN where score or number does not vary.
+    """
+
+    rows: int
+    pearson: float
+    low: float
+    high: float
+    spearman: float
+
+
+def prompt_score(
+    embeddings: np.ndarray, positive: np.ndarray, negative: np.ndarray, logit_scale: float
+) -> np.ndarray:
+    """The softmax share of the positive prompt, float64 (n,), 0 … 1.
+
+    `embeddings` float32 (n, dim), the text embeddings `positive` and `negative` float32 (dim,): all
+    of unit length.
+    """
+    apart = embeddings.astype(np.float64) @ (positive.astype(np.float64) - negative)
+    return np.asarray(expit(logit_scale * apart))
+
+
+def correlation(score: np.ndarray, number: np.ndarray) -> Correlation:
+    """How scores float (n,) go with numbers float (n,); rows without a finite number don't count.
+
+    Raises:
+        ValueError: fewer than 4 rows are left.
+    """
+    known = np.isfinite(number)
+    score, number = score[known], number[known]
+    if len(score) < 4:
+        raise ValueError(f"{len(score)} rows, and a correlation's interval takes 4")
+    if np.ptp(score) == 0 or np.ptp(number) == 0:
+        return Correlation(len(score), np.nan, np.nan, np.nan, np.nan)
+    found = pearsonr(score, number)
+    interval = found.confidence_interval(0.95)
+    return Correlation(
+        rows=len(score),
+        pearson=float(found.statistic),
+        low=float(interval.low),
+        high=float(interval.high),
+        spearman=float(spearmanr(score, number).statistic),
+    )

@@ -101,13 +101,16 @@ class TrainingSet:
                 "Give smaller batches",
             )
 
-    def _read(self, shard: Shard) -> pa.Table:
-        """A shard's columns; raises DatasetError where it is missing or damaged."""
+    def read_shard(self, shard: Shard, more_columns: Sequence[str] = ()) -> pa.Table:
+        """Read the columns of a shard that a batch is made of, and these more.
+
+        Raises:
+            DatasetError: the shard is missing or damaged.
+        """
+        key, store = shard.key, self.store
         try:
-            if self.store.is_remote:
-                table = read_rows(pa.BufferReader(self.store.read(shard.key)), self.card)
-            else:
-                table = read_rows(self.store.path(shard.key), self.card)
+            source = pa.BufferReader(store.read(key)) if store.is_remote else store.path(key)
+            table = read_rows(source, self.card, more_columns)
         except FileNotFoundError:
             problem = "it is missing"
         except (pa.ArrowException, OSError) as error:
@@ -154,7 +157,9 @@ class _Loader:
     def _begin(self, number: int) -> None:
         if number > self._at and number < len(self.windows):
             shards = [self._shards[shard] for shard in self.windows[number].shards]
-            self._begun[number] = [self._threads.submit(self._dataset._read, s) for s in shards]
+            self._begun[number] = [
+                self._threads.submit(self._dataset.read_shard, s) for s in shards
+            ]
             self._at = number
 
     def close(self) -> None:

@@ -103,12 +103,13 @@ def to_parquet(table: pa.Table) -> bytes:
     return file.getvalue()
 
 
-def read_rows(source: Any, card: DatasetCard) -> pa.Table:
-    """What of a shard a batch is made of; `source` is a path, or an Arrow file.
+def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) -> pa.Table:
+    """Read the columns of a shard that a batch is made of, and these more.
 
-    Raises ArrowException or OSError for a damaged one.
+    `source` is a path or an Arrow file. Raises ArrowException or OSError for a damaged one.
     """
     columns = ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels)]
+    columns += more_columns
     with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as file:
         return file.read(columns, use_threads=False)
 

@@ -1,14 +1,14 @@
 """Labels → classes: names, codes, numbers, finer codes, parents."""
 
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
-from pipeline.evaluation.labels import NO_CLASS, match_labels
+from pipeline.evaluation.labels import UNMATCHED, match_labels
 
 COARSE = load_vocabulary("lucas-land-cover")
 DETAILED = load_vocabulary("lucas-land-cover-detailed")
 
 
 def names(found_index: object, entries: object) -> list[str | None]:
-    return [None if k == NO_CLASS else entries[k].name for k in found_index]  # type: ignore
+    return [None if k == UNMATCHED else entries[k].name for k in found_index]  # type: ignore
 
 
 def test_names_and_codes_whatever_their_case() -> None:
@@ -47,10 +47,10 @@ def test_parents() -> None:
         "Artificial land", "Cropland", "Cropland", "Cropland",
     ]  # fmt: skip
     at_classes = match_labels(labels, DETAILED, "class")
-    assert (at_classes.index != NO_CLASS).tolist() == [False, False, False, True]
+    assert (at_classes.index != UNMATCHED).tolist() == [False, False, False, True]
     assert match_labels(["B11", "B12", "B"], DETAILED).level == "class"
 
 
 def test_words() -> None:
     words = vocabulary_from_words("wheat field, lake")
-    assert match_labels(["Lake", "wheat field", "3"], words).index.tolist() == [1, 0, NO_CLASS]
+    assert match_labels(["Lake", "wheat field", "3"], words).index.tolist() == [1, 0, UNMATCHED]

@@ -8,7 +8,7 @@ import pytest
 
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import OutputError
-from pipeline.evaluation.map_evaluation import MapEvaluated, evaluate_run
+from pipeline.evaluation.map_evaluation import MapResults, evaluate_run
 from pipeline.evaluation.map_points import OUTSIDE, classes_at
 from pipeline.layout import VOCABULARY as VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError
@@ -45,7 +45,7 @@ def write(path: Path, lon: np.ndarray, lat: np.ndarray, labels: object, crs: int
     return path
 
 
-def evaluated(made: MadeRun, path: Path) -> MapEvaluated:
+def evaluated(made: MadeRun, path: Path) -> MapResults:
     return evaluate_run(made.store.root, path, "cover")
 
 

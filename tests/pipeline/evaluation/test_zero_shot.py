@@ -1,4 +1,4 @@
-"""What is evaluated is what a map would show."""
+"""Predicted classes are those that a map would show; prompts go with numbers by correlation."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.classification.classify import answers_of
-from pipeline.evaluation.zero_shot import Words
+from pipeline.evaluation.zero_shot import ZeroShotClasses, correlation, prompt_score
 
 
 def unit(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -34,14 +34,43 @@ def test_as_a_map_shows_it(kind: str) -> None:
     vocabulary = of_kind(kind)
     text = TextEmbeddings(unit(rng, len(vocabulary.classes)), unit(rng, len(vocabulary.background)))
     embeddings = unit(rng, 500)
-    words = Words.of(vocabulary, text)
-    found = words.ask(embeddings, 18.0)
+    words = ZeroShotClasses.of(vocabulary, text)
+    found = words.predict(embeddings, 18.0)
     answers = answers_of(vocabulary, text, 18.0, torch.device("cpu"))
     place, percent = answers.of(torch.from_numpy(embeddings), 5)
-    np.testing.assert_array_equal(found.ranked[:, 0], place[:, 0].numpy())
+    np.testing.assert_array_equal(found.ranking[:, 0], place[:, 0].numpy())
     np.testing.assert_allclose(100 * found.confidence, percent[:, 0].numpy(), atol=0.51)
-    certain = found.ranked[:, 0] < len(words.names) - 1 if kind == "none" else np.ones(500, bool)
-    np.testing.assert_array_equal(found.ranked[certain], place[certain].numpy())
+    certain = found.ranking[:, 0] < len(words.names) - 1 if kind == "none" else np.ones(500, bool)
+    np.testing.assert_array_equal(found.ranking[certain], place[certain].numpy())
     assert words.names == tuple(entry.name for entry in vocabulary.legend)
     if kind == "none":
         assert (~certain).any()
+
+
+def test_the_score_is_the_softmax_of_two() -> None:
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(40, 16)).astype(np.float32)
+    positive, negative = rng.normal(size=(2, 16)).astype(np.float32)
+    logits = 14 * embeddings @ np.stack((positive, negative)).T
+    wanted = np.exp(logits[:, 0]) / np.exp(logits).sum(axis=1)
+    np.testing.assert_allclose(
+        prompt_score(embeddings, positive, negative, 14), wanted, rtol=1e-4, atol=1e-12
+    )
+
+
+def test_correlation() -> None:
+    rng = np.random.default_rng(1)
+    number = rng.normal(size=400)
+    score = 0.6 * number + 0.8 * rng.normal(size=400)
+    found = correlation(score, number)
+    assert found.pearson == pytest.approx(np.corrcoef(score, number)[0, 1])
+    z, half = np.arctanh(found.pearson), 1.959964 / np.sqrt(397)  # Fisher's
+    assert found.low == pytest.approx(np.tanh(z - half), abs=1e-5)
+    assert found.high == pytest.approx(np.tanh(z + half), abs=1e-5)
+    assert correlation(np.exp(number), number).spearman == pytest.approx(1)
+
+
+def test_without_variation_or_rows() -> None:
+    assert np.isnan(correlation(np.ones(9), np.arange(9.0)).pearson)
+    with pytest.raises(ValueError, match="3 rows"):
+        correlation(np.arange(3.0), np.arange(3.0))

@@ -8,7 +8,7 @@ import pytest
 from models.encoder.preprocessing import BANDS
 from models.errors import UserError
 from pipeline.errors import DatasetError
-from pipeline.evaluation.sources import ALL, numbers_of, open_source
+from pipeline.evaluation.samples import ALL, numbers_of, open_samples
 from tests.pipeline.evaluation.made_samples import (
     RULE,
     MadeSamples,
@@ -37,7 +37,7 @@ def packed(made: MadeSamples, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_table_in_the_encoders_order_with_gaps_filled(made: MadeSamples, table: str) -> None:
     order = tuple(reversed(BANDS))
-    found = open_source(table, order, RULE).read(ALL)
+    found = open_samples(table, order, RULE).read(ALL)
     assert found.left_out == 2
     assert len(found) == COUNT - 2
     assert found.ground is None
@@ -49,7 +49,7 @@ def test_a_table_in_the_encoders_order_with_gaps_filled(made: MadeSamples, table
 
 
 def test_parts_share_no_row_and_make_the_whole(table: str) -> None:
-    source = open_source(table, BANDS, RULE)
+    source = open_samples(table, BANDS, RULE)
     parts = [source.read(part) for part in ("train", "validation", "test")]
     seen = [{row.tobytes() for row in part.series} for part in parts]
     assert not seen[0] & (seen[1] | seen[2])
@@ -57,13 +57,16 @@ def test_parts_share_no_row_and_make_the_whole(table: str) -> None:
     few = source.read("train", most=20, seed=1)
     assert len(few) == 20
     assert {row.tobytes() for row in few.series} <= seen[0]
+    blocks = [set(part.blocks.tolist()) for part in parts]
+    assert not blocks[0] & (blocks[1] | blocks[2])
+    assert all(len(part.blocks) == len(part) for part in parts)
 
 
 def test_a_training_set_has_the_same_parts_and_its_ground(
     made: MadeSamples, table: str, packed: str
 ) -> None:
-    of_table, of_set = (open_source(place, BANDS, RULE) for place in (table, packed))
-    assert (of_set.default_part, of_table.default_part) == ("test", ALL)
+    of_table, of_set = (open_samples(place, BANDS, RULE) for place in (table, packed))
+    assert (of_set.default_split, of_table.default_split) == ("test", ALL)
     for part in ("train", "validation", "test", ALL):
         own, other = of_set.read(part), of_table.read(part)
         if part == ALL:  # points near to another part are in none
@@ -74,14 +77,15 @@ def test_a_training_set_has_the_same_parts_and_its_ground(
         assert own.keys is not None
         np.testing.assert_allclose(np.linalg.norm(own.ground, axis=1), 1, atol=1e-5)
         assert own.keys.shape == (len(own), 1)
+        assert len(own.blocks) == len(own)
     assert len(of_set.read("train", most=30, seed=2)) == 30
 
 
 def test_what_does_not_fit(table: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="it has no B01, which the checkpoint takes"):
-        open_source(table, ("B02", "B01"), RULE)
+        open_samples(table, ("B02", "B01"), RULE)
     with pytest.raises(DatasetError, match="neither a training set"):
-        open_source(str(tmp_path), BANDS, RULE)
+        open_samples(str(tmp_path), BANDS, RULE)
 
 
 def test_numbers() -> None:

@@ -1,0 +1,236 @@
+"""The rows that a checkpoint is evaluated on, from a training set or a table of series."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from models.errors import UserError
+from models.pretraining.series_months import gaps_filled
+from pipeline.errors import DatasetError
+from pipeline.evaluation.labels import text_of
+from pipeline.io.store import Store, public_url
+from pipeline.point_series.table import CARD as TABLE_CARD
+from pipeline.point_series.table import SeriesTable
+from pipeline.training_set.card import CARD as SET_CARD
+from pipeline.training_set.loader import TrainingSet
+from pipeline.training_set.random_order import shuffled
+from pipeline.training_set.shards import to_rows
+from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of, split
+
+ALL = "all"
+EVALUATED_SPLITS = (*SPLITS, ALL)
+_AT_ONCE = 4096  # rows whose gaps are filled together
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """n rows that an encoder can take.
+
+    Attributes:
+        series: uint16 (n, 12, band), in the encoder's order of bands, gaps filled.
+        labels: by column, object arrays (n,) of texts or None.
+        blocks: (n,), equal where rows lie in the same block of land.
+        ground: float32 (n, dim), unit length: the mean of a row's ground embeddings. None in a
+            table of series.
+        keys: int64 (n, k), what the ground views depict; `NO_KEY` is the same as nothing.
+        left_out: how many rows have some band without any clear observation.
+    """
+
+    series: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    blocks: np.ndarray
+    ground: np.ndarray | None
+    keys: np.ndarray | None
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+class SampleSource(Protocol):
+    """Labelled rows, divided by blocks of land into train, validation and test."""
+
+    about: Mapping[str, Any]
+    labels: tuple[str, ...]
+    has_ground: bool
+    default_split: str
+
+    def read(self, part: str, most: int | None = None, seed: int = 0) -> Samples:
+        """Read the rows of a split (one of `EVALUATED_SPLITS`), or `most` of them at random."""
+
+
+def open_samples(address: str, bands: Sequence[str], rule: SplitRule) -> SampleSource:
+    """Open the training set or the table of series at an address.
+
+    Args:
+        address: a folder or an `s3://` prefix.
+        bands: the bands that the encoder takes, in its order.
+        rule: divides a table into splits; a training set is divided already.
+
+    Raises:
+        DatasetError: there is neither a set nor a table, or a band is missing.
+    """
+    store = Store(address)
+    if store.exists(SET_CARD):
+        dataset = TrainingSet.open(address)
+        return _SetSamples(dataset, _band_order(dataset.card.bands, bands, address))
+    if store.exists(TABLE_CARD):
+        table = SeriesTable.open(address)
+        return _TableSamples(table, _band_order(table.card.bands, bands, address), rule)
+    raise DatasetError(
+        public_url(store.root),
+        f"there is neither a training set ({SET_CARD}) nor a table of series ({TABLE_CARD})",
+        "Make one with `timesen dataset series` or `timesen dataset pack`; to compare a map with "
+        "points, give the run and --points",
+    )
+
+
+def numbers_of(labels: Iterable[str | None], name: str) -> np.ndarray:
+    """Convert the label `name` to float64 (n,), NaN where there is none.
+
+    Raises:
+        UserError: a label is not a number.
+    """
+    values = []
+    for label in labels:
+        try:
+            values.append(float(text_of(label) or "nan"))
+        except ValueError:
+            raise UserError(
+                f"label {name!r}", f"{label!r} is no number", "Name a column of numbers"
+            ) from None
+    return np.array(values)
+
+
+class _SetSamples:
+    """The rows of a training set."""
+
+    def __init__(self, dataset: TrainingSet, order: np.ndarray) -> None:
+        card = dataset.card
+        self._dataset, self._order = dataset, order
+        self.labels: tuple[str, ...] = tuple(card.labels)
+        self.has_ground, self.default_split = True, "test"
+        self.about: Mapping[str, Any] = {
+            "kind": "training set",
+            "address": public_url(dataset.store.root),
+            "fingerprint": card.fingerprint,
+            "ground": card.ground.model_dump(),
+            "blocks of land, km": card.split_rule.block_km,
+            "attribution": list(card.attribution),
+        }
+
+    def read(self, part: str, most: int | None = None, seed: int = 0) -> Samples:
+        card = self._dataset.card
+        classes = {name: np.array([*texts, None], object) for name, texts in card.labels.items()}
+        batches, ground, blocks, count = [], [], [], 0
+        for name in SPLITS if part == ALL else (part,):
+            shards = card.shards(name)
+            # The rows of a split were shuffled when the set was packed, so that any of its shards
+            # hold rows drawn at random.
+            for number in shuffled(len(shards), seed):
+                if most is not None and count >= most:
+                    break
+                table = self._dataset.read_shard(shards[number], more_columns=("block",))
+                rows = to_rows([table], card)
+                batch = rows.batch(np.arange(len(rows)), card.ground.views, classes)
+                batches.append(batch)
+                ground.append(_mean_view(batch.ground, batch.present))
+                blocks.append(table["block"].to_numpy())
+                count += len(batch)
+        if not count:
+            raise DatasetError(self.about["address"], f"part {part!r} is empty", "Take another")
+        kept = slice(most)
+        return _encodable(
+            np.concatenate([batch.series for batch in batches])[kept],
+            {name: [t for b in batches for t in b.labels[name]][kept] for name in self.labels},
+            np.concatenate(blocks)[kept],
+            self._order,
+            np.concatenate(ground)[kept],
+            np.concatenate([batch.keys for batch in batches])[kept],
+        )
+
+
+class _TableSamples:
+    """The rows of a table of series, divided into splits by a rule."""
+
+    def __init__(self, table: SeriesTable, order: np.ndarray, rule: SplitRule) -> None:
+        card = table.card
+        self._table, self._order, self._rule = table, order, rule
+        self.labels = card.labels
+        self.has_ground, self.default_split = False, ALL
+        self.about: Mapping[str, Any] = {
+            "kind": "table of series",
+            "address": public_url(table.store.root),
+            "fingerprint": card.fingerprint,
+            "blocks of land, km": rule.block_km,
+            "attribution": [card.attribution],
+        }
+
+    def read(self, part: str, most: int | None = None, seed: int = 0) -> Samples:
+        places = [(rows.lon, rows.lat) for rows in self._table.batches()]
+        lon, lat = (np.concatenate(axis) for axis in zip(*places, strict=True))
+        wanted = np.arange(len(lon))
+        if part != ALL:
+            wanted = np.flatnonzero(split(lon, lat, self._rule) == SPLITS.index(part))
+        if most is not None and len(wanted) > most:
+            wanted = np.sort(np.random.default_rng([seed, 5]).choice(wanted, most, replace=False))
+        series = []
+        labels: dict[str, list[str | None]] = {name: [] for name in self.labels}
+        start = 0
+        for rows in self._table.batches():
+            low, high = np.searchsorted(wanted, [start, start + len(rows)])
+            chosen = wanted[low:high] - start
+            series.append(rows.series[chosen])
+            for name, texts in rows.labels.items():
+                labels[name] += [texts[row] for row in chosen.tolist()]
+            start += len(rows)
+        blocks = blocks_of(lon[wanted], lat[wanted], self._rule.block_km)
+        return _encodable(np.concatenate(series), labels, blocks, self._order, None, None)
+
+
+def _band_order(held: Sequence[str], wanted: Sequence[str], address: str) -> np.ndarray:
+    """The place of each wanted band among those held."""
+    missing = [band for band in wanted if band not in held]
+    if missing:
+        raise DatasetError(
+            public_url(address),
+            f"it has no {', '.join(missing)}, which the checkpoint takes; it has {', '.join(held)}",
+            "Give series of the checkpoint's bands, or another checkpoint",
+        )
+    return np.array([list(held).index(band) for band in wanted])
+
+
+def _encodable(
+    series: np.ndarray,
+    labels: Mapping[str, Sequence[str | None]],
+    blocks: np.ndarray,
+    order: np.ndarray,
+    ground: np.ndarray | None,
+    keys: np.ndarray | None,
+) -> Samples:
+    """Put the bands in order, leave out rows with an empty band, and fill the gaps of others."""
+    series = series[:, :, order]
+    observed: np.ndarray = np.all((series > 0).any(axis=1), axis=1)
+    rows = np.flatnonzero(observed)
+    filled = np.empty((len(rows), *series.shape[1:]), np.uint16)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = torch.from_numpy(series[rows[start : start + _AT_ONCE]].astype(np.float32))
+        filled[start : start + _AT_ONCE] = np.round(gaps_filled(part).numpy())
+    return Samples(
+        series=filled,
+        labels={name: np.array(texts, object)[rows] for name, texts in labels.items()},
+        blocks=blocks[rows],
+        ground=None if ground is None else ground[rows],
+        keys=None if keys is None else keys[rows],
+        left_out=int((~observed).sum()),
+    )
+
+
+def _mean_view(ground: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The mean of the views that are present, of unit length: float32 (n, dim)."""
+    total = (ground * present[:, :, None]).sum(axis=1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.asarray(total / np.maximum(length, 1e-12), np.float32)
