@@ -14,7 +14,7 @@ import typer
 from models.errors import TimesenError, UserError
 from pipeline.errors import SettingsError
 from pipeline.io.store import public_text
-from pipeline.io.user_paths import existing, names_tiles
+from pipeline.io.user_paths import existing, is_shipped_name, names_tiles
 from pipeline.settings.map import (
     MapSettings,
     SearchSettings,
@@ -194,7 +194,8 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     for setting, value in given.items():
         if value is None:
             continue
-        if setting in _PATHS and not names_tiles(value) and (path := existing(value)):
+        is_name = setting not in _PATHS or is_shipped_name(setting, value) or names_tiles(value)
+        if not is_name and (path := existing(value)):
             value = str(path)
         section, _, name = setting.rpartition(".")
         (settings.setdefault(section, {}) if section else settings)[name] = _READ.get(

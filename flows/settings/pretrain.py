@@ -116,7 +116,7 @@ class PretrainSettings(Strict):
 def read_recipe(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, `recipe` and `encoder` as sections; raises SettingsError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins with a mark
     except OSError as error:
         raise SettingsError(
             str(path), f"it cannot be read ({error.strerror})", "Give a recipe as TOML"

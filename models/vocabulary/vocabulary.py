@@ -147,7 +147,9 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     shipped = str(name_or_path) in shipped_vocabularies()
     path = _SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path).expanduser()
     try:
-        return make_vocabulary(tomllib.loads(path.read_text(encoding="utf-8")), str(name_or_path))
+        return make_vocabulary(
+            tomllib.loads(path.read_text(encoding="utf-8-sig")), str(name_or_path)
+        )
     except OSError:  # absent, a folder, or words too long for a file's name
         raise VocabularyError(
             str(name_or_path),

@@ -180,10 +180,11 @@ def _beside(described: CatalogDescription, folder: Path, given: str) -> CatalogD
     Raises CatalogError where it names a catalogue instead of its address.
     """
     url = described.url
-    beside = existing(url, folder) if "://" not in url else None
+    shipped = url in shipped_catalogs()
+    beside = existing(url, folder) if "://" not in url and not shipped else None
     if beside:
         return described.model_copy(update={"url": str(beside)})
-    if url in shipped_catalogs() or url.endswith(".toml"):
+    if shipped or url.endswith(".toml"):
         raise CatalogError(
             given,
             f"its url is {url}, which is described elsewhere",

@@ -1,6 +1,7 @@
 """What a text that the user gave names: MGRS tiles, or something that lies on the disk."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 _TILE_NAMES = re.compile(r"\s*T?\d{1,2}[A-Z]{3}(\s*,\s*T?\d{1,2}[A-Z]{3})*\s*", re.IGNORECASE)
@@ -9,6 +10,28 @@ _TILE_NAMES = re.compile(r"\s*T?\d{1,2}[A-Z]{3}(\s*,\s*T?\d{1,2}[A-Z]{3})*\s*", 
 def names_tiles(text: str) -> bool:
     """Whether the text is one or several MGRS tile names, "31UFS,T31UGS"; they may be no tiles."""
     return _TILE_NAMES.fullmatch(text) is not None
+
+
+_SHIPPED = {
+    "checkpoint": ("models", "checkpoints/{}/card.json"),
+    "vocabulary": ("models", "vocabularies/{}.toml"),
+    "catalog.url": ("pipeline", "catalogs/{}.toml"),
+}
+
+
+def is_shipped_name(setting: str, text: str) -> bool:
+    """Whether the text is the name of something that comes with timesen.
+
+    Such a name never means a file or folder: a path is written with a slash or an ending.
+
+    Args:
+        setting: the setting that it is the value of, such as "checkpoint" or "catalog.url".
+        text: what the user wrote.
+    """
+    if setting not in _SHIPPED or re.fullmatch(r"[\w-]+", text) is None:
+        return False
+    package, place = _SHIPPED[setting]
+    return files(package).joinpath(place.format(text)).is_file()
 
 
 def existing(text: str, folder: Path | None = None) -> Path | None:

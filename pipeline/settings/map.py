@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.errors import SettingsError
-from pipeline.io.user_paths import existing, names_tiles
+from pipeline.io.user_paths import existing, is_shipped_name, names_tiles
 from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict, validated
 
 
@@ -171,20 +171,22 @@ def _fields(section: tuple[int | str, ...]) -> list[str]:
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths that exist beside the file are taken from there, not from where one stands."""
 
-    def anchor(value: Any) -> Any:
-        beside = existing(value, folder) if isinstance(value, str) else None
+    def anchor(setting: str, value: Any) -> Any:
+        if not isinstance(value, str) or is_shipped_name(setting, value):
+            return value
+        beside = existing(value, folder)
         return str(beside) if beside and not names_tiles(value) else value
 
     anchored = dict(raw)
     for key in ("region", "checkpoint", "vocabulary"):
         if key in anchored:
-            anchored[key] = anchor(anchored[key])
+            anchored[key] = anchor(key, anchored[key])
     for key in ("out", "embeddings"):
         place = anchored.get(key)
         if isinstance(place, str) and place and "://" not in place:
             anchored[key] = str((folder / Path(place).expanduser()).absolute())
     if isinstance(catalog := anchored.get("catalog"), dict) and "url" in catalog:
-        anchored["catalog"] = {**catalog, "url": anchor(catalog["url"])}
+        anchored["catalog"] = {**catalog, "url": anchor("catalog.url", catalog["url"])}
     return anchored
 
 

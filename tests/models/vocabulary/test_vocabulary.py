@@ -36,6 +36,10 @@ def test_a_short_file_takes_defaults(tmp_path: Path) -> None:
     assert lake.colour not in ("#117733", "#000000", "#ffffff")
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert len(_load(tmp_path, "\ufeff" + HEAD + TWO).classes) == 2
+
+
 def test_a_vocabulary_survives_json() -> None:
     vocabulary = load_vocabulary("lucas-land-cover-detailed")
     assert Vocabulary.model_validate_json(vocabulary.model_dump_json()) == vocabulary

@@ -114,6 +114,12 @@ def test_an_archive_of_ones_own_beside_its_description(
         assert asset.offset == (0 if band == SCL else -1000)  # by its baseline
 
 
+def test_a_shipped_name_goes_before_a_folder_beside_the_description(tmp_path: Path) -> None:
+    (tmp_path / "earth-search").mkdir()
+    with pytest.raises(CatalogError, match="described elsewhere"):
+        describe(str(written(tmp_path, own_description("earth-search"))))
+
+
 def test_the_collection_of_the_settings_goes_before_the_descriptions(tmp_path: Path) -> None:
     with api_server(ApiState([own_item("2021-06-01")])) as address:
         file = written(tmp_path, own_description(address, 'collection = "other"'))

@@ -1,14 +1,17 @@
 """What a user may write, in a TOML file and in memory."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.cli.options import takes_settings
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.io.redaction import expanded
-from pipeline.settings.map import make_settings, read_settings
+from pipeline.io.user_paths import is_shipped_name
+from pipeline.settings.map import MapSettings, make_settings, read_settings
 
 BASE: dict[str, Any] = {"region": "31UFS", "year": 2021, "out": "map", "classes": "a, b"}
 
@@ -38,6 +41,37 @@ def test_a_region_longer_than_a_files_name(tmp_path: Path, region: str) -> None:
 def test_tile_names_go_before_a_file_of_that_name(tmp_path: Path) -> None:
     (tmp_path / "31UFS").write_text("no region")
     assert read_settings(recipe(tmp_path)).region == "31UFS"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("checkpoint", "sample"), ("catalog", "earth-search"), ("vocabulary", "cropland")],
+)
+def test_a_shipped_name_goes_before_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    seen: list[MapSettings] = []
+    command = takes_settings(lambda settings: seen.append(settings) or 0)
+    options = dict.fromkeys(inspect.signature(command).parameters) | BASE | {"year": "2021"}
+    if setting == "vocabulary":
+        options["classes"] = None
+    lines = [f"{key} = {json.dumps(value)}" for key, value in BASE.items()]
+    lines = [line for line in lines if setting != "vocabulary" or "classes" not in line]
+    lines += [f'[catalog]\nurl = "{name}"' if setting == "catalog" else f'{setting} = "{name}"']
+    file = tmp_path / "run.toml"
+    file.write_text("\n".join(lines))
+    in_file = read_settings(file)
+    command(**(options | {setting: name}))
+    for settings in (in_file, *seen):
+        value = settings.catalog.url if setting == "catalog" else getattr(settings, setting)
+        assert value == name
+
+
+@pytest.mark.parametrize("text", ["./sample", "sample/", "sample.toml", "other"])
+def test_a_path_is_no_shipped_name(text: str) -> None:
+    assert not is_shipped_name("checkpoint", text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,11 @@
+"""The settings of a pretraining, from a recipe's file."""
+
+from pathlib import Path
+
+from flows.settings.pretrain import read_recipe
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('\ufefflicence = "CC-BY-4.0"\n', encoding="utf-8")
+    assert read_recipe(file) == {"licence": "CC-BY-4.0"}
