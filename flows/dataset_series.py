@@ -16,10 +16,11 @@ from pipeline.catalog.description import describe
 from pipeline.catalog.item import Item
 from pipeline.catalog.search import open_catalog
 from pipeline.io.store import Store, public_url
+from pipeline.observations.reading import Reading
 from pipeline.point_series.item_search import season_items
 from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
 from pipeline.point_series.points import Points, read_points
-from pipeline.point_series.read_points import PointReading, PointSeries, read_point_series
+from pipeline.point_series.read_points import PointSeries, read_point_series
 from pipeline.point_series.table import SeriesCard, SeriesRows, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
 
@@ -94,7 +95,7 @@ def _period(settings: SeriesSettings, points: Points) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
-def read_group(group: PointGroup, items: Sequence[Item], reading: PointReading) -> PointSeries:
+def read_group(group: PointGroup, items: Sequence[Item], reading: Reading) -> PointSeries:
     """What a worker does: read the points of a cell."""
     cell = group.cell()
     return read_point_series(cell, *group.within(cell), items, reading)
@@ -109,7 +110,7 @@ class _Season:
         store: Store,
         points: Points,
         groups: Sequence[PointGroup],
-        reading: PointReading,
+        reading: Reading,
     ) -> None:
         self._settings = settings
         self._store = store

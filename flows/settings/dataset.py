@@ -10,10 +10,8 @@ from pydantic import Field
 from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.catalog.description import describe
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.observations.clear_mask import Masking, strict_keep
+from pipeline.observations.reading import Reading, kept_scenes, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
-from pipeline.point_series.read_points import PointReading
-from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.sections import (
     Address,
     CatalogSettings,
@@ -34,7 +32,7 @@ class _TableSettings(Strict):
     @property
     def keep(self) -> tuple[int, ...]:
         """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
-        return self.reading.keep_scl or strict_keep(AUTHORS.scl_keep)
+        return kept_scenes(self.reading, AUTHORS.scl_keep)
 
 
 class SeriesSettings(_TableSettings):
@@ -62,22 +60,10 @@ class SeriesSettings(_TableSettings):
             self.id_column, self.year_column, self.year, self.labels, self.photo_column
         )
 
-    def point_reading(self) -> PointReading:
+    def point_reading(self) -> Reading:
         """How points are read. Raises CatalogError where the catalogue's description is none."""
-        reading = self.reading
         access = describe(self.catalog.url, self.catalog.collection).access.access()
-        return PointReading(
-            bands=BANDS,
-            masking=Masking(
-                keep=self.keep,
-                dilate=reading.dilate,
-                most=reading.most_a_month or None,
-                least=reading.least_clear / 100,
-            ),
-            reader=ReaderSettings(strict=reading.strict, access=access),
-            composite=reading.composite,
-            substitute=tuple(sorted(reading.substitute.items())),
-        )
+        return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
 
 
 class Sen4MapSettings(_TableSettings):

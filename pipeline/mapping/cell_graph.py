@@ -42,14 +42,14 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     """
     if run.settings.embeddings is not None:
         return delayed(answer_cell)(cell, delayed(run, traverse=False))
-    bands = run.card.preprocessing.bands
+    reading = run.reading
+    bands, settings = reading.bands, reading.reader
     chosen = tuple(substituted(reaching(items, cell), run.settings.reading.substitute))
     shared_items = delayed(chosen, traverse=False)
     # A continent's outline is left out of what travels to the workers.
     run = replace(run, region=region_near(cell.tile, run.region))
     shared_run = delayed(run, traverse=False)
-    settings = run.reader_settings
-    clear = delayed(read_clear)(shared_items, cell, run.masking, settings)
+    clear = delayed(read_clear)(shared_items, cell, reading.masking, settings)
     owned = delayed(owned_pixels)(cell, run.region)
 
     def medians(block: Block, of_20m: bool) -> dict[str, Delayed]:
@@ -67,15 +67,14 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         series = delayed(series_of_months, nout=len(bands))(*months)
         return dict(zip(bands, series, strict=True))
 
-    geometric = run.settings.reading.composite == "geometric-median"
     around = {
-        block: geometric_medians(block) if geometric else medians(block, True)
+        block: geometric_medians(block) if reading.geometric else medians(block, True)
         for block in block_windows(cell, 2 * SOURCE_BLOCK)
     }
     maps = []
     for block in block_windows(cell, SOURCE_BLOCK):
         outer, coarse = next((b, parts) for b, parts in around.items() if _contains(b, block))
-        fine = {} if geometric else medians(block, False)
+        fine = {} if reading.geometric else medians(block, False)
         parts = [fine.get(band, coarse.get(band)) for band in bands]
         places = [block if band in fine else outer for band in bands]
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):

@@ -129,7 +129,7 @@ def worker_memory(
     shape = checkpoint.card.architecture
     batch = ON_CPU * activation_bytes(shape)
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
-    if settings.reading.composite == "geometric-median":
+    if settings.reading.geometric:
         wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)
         values = sum(2 * wide * (PIXEL / band.resolution) ** 2 for band in bands)
         reading = max(reading, values * read / 12 + 2 * wide * len(bands))

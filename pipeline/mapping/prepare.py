@@ -32,11 +32,10 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS, TEXT, VOCABULARY
 from pipeline.mapping.embedding_source import items_of_kept
 from pipeline.mapping.plan import Plan, make_plan
-from pipeline.observations.clear_mask import Masking, strict_keep
+from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import Access
-from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.map import MapSettings
 
 
@@ -60,20 +59,10 @@ class Run:
     access: Access
 
     @property
-    def masking(self) -> Masking:
-        """Which observations count as clear, and which of them are read."""
-        reading = self.settings.reading
-        return Masking(
-            keep=reading.keep_scl or strict_keep(self.card.preprocessing.scl_keep),
-            dilate=reading.dilate,
-            most=reading.most_a_month or None,
-            least=reading.least_clear / 100,
-        )
-
-    @property
-    def reader_settings(self) -> ReaderSettings:
-        """How rasters are opened, and how one that cannot be read is met."""
-        return ReaderSettings(strict=self.settings.reading.strict, access=self.access)
+    def reading(self) -> Reading:
+        """How the run's observations are read."""
+        inputs = self.card.preprocessing
+        return reading_of(self.settings.reading, inputs.bands, inputs.scl_keep, self.access)
 
 
 @dataclass(frozen=True)

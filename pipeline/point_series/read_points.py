@@ -18,29 +18,18 @@ import numpy as np
 from pipeline.catalog.item import Item
 from pipeline.errors import ReadingError
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
-from pipeline.observations.clear_mask import ClearMask, Masking
+from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.observations.geometric_median import geometric_median
 from pipeline.observations.monthly_median import MONTHS, monthly_medians
 from pipeline.observations.read_band import BandValues, chosen_in, read_band, read_clear
+from pipeline.observations.reading import Reading
 from pipeline.raster.read_stats import NO_STATS, ReadStats, total_stats
-from pipeline.raster.stackstac_reader import ReaderSettings
 
 _AT_ONCE = 3
 """Bands of a cell that are read at once."""
 _DATES = 16
 """Rasters of a band that are held at once: 2 MB each, where points lie all over a block."""
-
-
-@dataclass(frozen=True)
-class PointReading:
-    """How points are read: as a mapping run with these settings reads its cells."""
-
-    bands: tuple[str, ...]
-    masking: Masking
-    reader: ReaderSettings
-    composite: str
-    substitute: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +47,7 @@ class PointSeries:
 
 
 def read_point_series(
-    cell: Cell, rows: np.ndarray, columns: np.ndarray, items: Sequence[Item], reading: PointReading
+    cell: Cell, rows: np.ndarray, columns: np.ndarray, items: Sequence[Item], reading: Reading
 ) -> PointSeries:
     """The series at pixels of a cell: `rows` and `columns` are int (n,), pixels of 10 m of it.
 
@@ -71,7 +60,7 @@ def read_point_series(
         return PointSeries(series, np.zeros((len(rows), MONTHS), np.uint16), 0)
     clear = read_clear(items, cell, reading.masking, reading.reader)
     job = _Job(cell, items, clear, reading)
-    composite = job.months if reading.composite == "geometric-median" else job.medians
+    composite = job.months if reading.geometric else job.medians
     stats = [clear.stats]
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -125,7 +114,7 @@ class _Job:
     cell: Cell
     items: Sequence[Item]
     clear: ClearMask
-    reading: PointReading
+    reading: Reading
 
     def medians(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
         """The year of a band in a block, for each of both.

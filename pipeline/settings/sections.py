@@ -83,6 +83,11 @@ class ReadingSettings(Strict):
     )
     strict: bool = Field(False, description="a raster that can't be read fails its cell")
 
+    @property
+    def geometric(self) -> bool:
+        """Whether composites are geometric medians."""
+        return self.composite == "geometric-median"
+
     @field_validator("substitute")
     @classmethod
     def _known_bands(cls, value: dict[str, str]) -> dict[str, str]:

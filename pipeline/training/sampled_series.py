@@ -19,14 +19,14 @@ from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tile
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS
-from pipeline.observations.clear_mask import ClearMask, Masking, strict_keep
+from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, block_windows, reaching, substituted
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import BandSeries, read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
+from pipeline.observations.reading import Reading, reading_of
 from pipeline.observations.series_block import SeriesBlock
 from pipeline.product.ledger import read_run
-from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.map import MapSettings, make_settings
 
 _STRIPS = 5  # that a single block is cut into, so that there are places apart
@@ -143,9 +143,7 @@ class _Source:
     fingerprint: str
     region: Region
     items: Sequence[Item]
-    bands: tuple[str, ...]
-    masking: Masking
-    reader: ReaderSettings
+    reading: Reading
 
 
 def _source(folder: str, card: Card) -> _Source:
@@ -154,21 +152,16 @@ def _source(folder: str, card: Card) -> _Source:
     settings = make_settings(dict(made.settings), public_url(folder))
     catalog = describe(settings.catalog.url, settings.catalog.collection)
     items = thaw(store.read(ITEMS), public_url(store.path(ITEMS)), catalog.conventions)
-    reading = settings.reading
-    require_bands(items, card.preprocessing.bands, reading.substitute)
+    inputs = card.preprocessing
+    require_bands(items, inputs.bands, settings.reading.substitute)
     return _Source(
         settings=settings,
         fingerprint=made.fingerprint,
         region=read_region(settings.region),
-        items=substituted(items, reading.substitute),
-        bands=card.preprocessing.bands,
-        masking=Masking(
-            keep=reading.keep_scl or strict_keep(card.preprocessing.scl_keep),
-            dilate=reading.dilate,
-            most=reading.most_a_month or None,
-            least=reading.least_clear / 100,
+        items=substituted(items, settings.reading.substitute),
+        reading=reading_of(
+            settings.reading, inputs.bands, inputs.scl_keep, catalog.access.access()
         ),
-        reader=ReaderSettings(strict=reading.strict, access=catalog.access.access()),
     )
 
 
@@ -192,7 +185,7 @@ def _blocks(source: _Source, blocks: int, rng: np.random.Generator) -> Iterator[
         cell = cells[number]
         items = reaching([i for i in source.items if i.tile == cell.tile.name], cell)
         windows = block_windows(cell, SOURCE_BLOCK)
-        clear = read_clear(items, cell, source.masking, source.reader)
+        clear = read_clear(items, cell, source.reading.masking, source.reading.reader)
         owned = owned_pixels(cell, source.region)
         for place in islice(rng.permutation(len(windows)), of_each):
             block = windows[place]
@@ -204,14 +197,14 @@ def _read(
     source: _Source, items: Sequence[Item], cell: Cell, block: Block, clear: ClearMask
 ) -> SeriesBlock:
     """A block's series, as `pipeline.mapping.cell_graph` has them made."""
-    bands, settings = source.bands, source.reader
+    bands, settings = source.reading.bands, source.reading.reader
 
     def of_band(band: str) -> BandSeries:
         return read_series(items, band, cell, block, clear, settings)
 
     parts: Sequence[BandSeries]
     with ThreadPoolExecutor() as pool:
-        if source.settings.reading.composite == "geometric-median":
+        if source.reading.geometric:
             months = pool.map(
                 lambda m: read_month(items, bands, cell, block, clear, m, settings), range(MONTHS)
             )

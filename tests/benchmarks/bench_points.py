@@ -25,7 +25,8 @@ from pipeline.catalog.search import search
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import read_region
 from pipeline.observations.clear_mask import Masking, strict_keep
-from pipeline.point_series.read_points import PointReading, read_point_series
+from pipeline.observations.reading import Reading
+from pipeline.point_series.read_points import read_point_series
 from pipeline.raster import cog_reader as cog_raster
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.map import make_search_settings
@@ -38,11 +39,10 @@ RESULT = Path(__file__).parent / "results" / "points.md"
 COUNTS = (4, 16, 64, 256)
 ALONE = 3  # points that are read one at a time
 
-READING = PointReading(
+READING = Reading(
     bands=BANDS,
     masking=Masking(strict_keep(AUTHORS.scl_keep), most=6, least=0.01),
     reader=ReaderSettings(),
-    composite="median",
 )
 
 

@@ -137,7 +137,7 @@ def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tup
     about: dict[str, Any] = {
         "bounds": cell.bounds,
         "epsg": cell.epsg,
-        "keep": job.run.masking.keep,
+        "keep": job.run.reading.masking.keep,
         "tile": cell.tile.name,
         "place": place,
         "threads": THREADS,

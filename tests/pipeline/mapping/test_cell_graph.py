@@ -94,7 +94,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
     prepared = prepare()
     cell = prepared.cells[0]
     items = prepared.items_of(cell)
-    keep = prepared.run.masking.keep
+    keep = prepared.run.reading.masking.keep
     report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
 
     bands = checkpoint.card.preprocessing.bands
@@ -134,7 +134,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
 def test_a_cell_keeps_its_counts_of_clear_observations(prepare: Prepare) -> None:
     prepared = prepare()
     cell = prepared.cells[0]
-    items, keep = prepared.items_of(cell), prepared.run.masking.keep
+    items, keep = prepared.items_of(cell), prepared.run.reading.masking.keep
     report = cell_graph(cell, items, prepared.run).compute(scheduler="threads")
     months: dict[int, dict[str, np.ndarray]] = {month: {} for month in range(12)}
     for item in items:
@@ -165,7 +165,7 @@ def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -
     assert report.stats.seconds["composite"] > 0
 
     # The same from the plain parts, over the whole cell at once.
-    clear = [np.isin(_on_cell(i.assets[SCL].href, cell), run.masking.keep) for i in items]
+    clear = [np.isin(_on_cell(i.assets[SCL].href, cell), run.reading.masking.keep) for i in items]
     months = np.zeros((12, len(bands), *cell.shape), np.uint16)
     for month in range(12):
         of_month = [n for n, item in enumerate(items) if item.datetime.month == month + 1]

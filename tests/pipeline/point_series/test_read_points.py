@@ -19,18 +19,18 @@ from pipeline.observations.clear_mask import Masking, strict_keep
 from pipeline.observations.cube import block_windows, reaching
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month
-from pipeline.point_series.read_points import PointReading, PointSeries, read_point_series
+from pipeline.observations.reading import Reading
+from pipeline.point_series.read_points import PointSeries, read_point_series
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings
 from tests.pipeline.mapping.test_cell_graph import _on_cell
 
 KEEP = strict_keep(AUTHORS.scl_keep)
-READING = PointReading(
+READING = Reading(
     bands=BANDS,
     masking=Masking(KEEP, most=6, least=0.01),
     reader=ReaderSettings(),
-    composite="median",
 )
 FEW = dataclasses.replace(READING, masking=Masking(KEEP, dilate=40.0, most=1, least=0.3))
 
@@ -62,7 +62,7 @@ def items(all_items: list[Item], cell: Cell) -> list[Item]:
     return [item for item in all_items if item.tile == cell.tile.name]
 
 
-def mapped(cell: Cell, items: Sequence[Item], reading: PointReading) -> np.ndarray:
+def mapped(cell: Cell, items: Sequence[Item], reading: Reading) -> np.ndarray:
     """What mapping reads of a cell: uint16 (y, x, 12, band) at 10 m, gaps filled."""
     near = reaching(items, cell)
     clear = read_clear(near, cell, reading.masking, reading.reader)
@@ -75,7 +75,7 @@ def mapped(cell: Cell, items: Sequence[Item], reading: PointReading) -> np.ndarr
     return np.stack(bands, axis=1).transpose(2, 3, 0, 1)
 
 
-def seen(cell: Cell, items: Sequence[Item], reading: PointReading) -> np.ndarray:
+def seen(cell: Cell, items: Sequence[Item], reading: Reading) -> np.ndarray:
     """Where a month has an observation that mapping counts: bool (y, x, 12, band), the plain way.
 
     Every raster is read whole; the mask is the one that mapping reads by.
@@ -92,14 +92,14 @@ def seen(cell: Cell, items: Sequence[Item], reading: PointReading) -> np.ndarray
     return found
 
 
-def everywhere(cell: Cell, items: Sequence[Item], reading: PointReading) -> PointSeries:
+def everywhere(cell: Cell, items: Sequence[Item], reading: Reading) -> PointSeries:
     rows, columns = (axis.ravel() for axis in np.indices(cell.shape))
     return read_point_series(cell, rows, columns, items, reading)
 
 
 @pytest.mark.parametrize("reading", [READING, FEW], ids=["as it comes", "dilated, one a month"])
 def test_a_pixel_is_what_mapping_makes_of_it_but_for_gaps(
-    cell: Cell, items: list[Item], reading: PointReading
+    cell: Cell, items: list[Item], reading: Reading
 ) -> None:
     expected = np.where(seen(cell, items, reading), mapped(cell, items, reading), 0)
     found = everywhere(cell, items, reading)
@@ -133,7 +133,7 @@ def test_blocks_are_read_one_by_one(
 
 
 def test_geometric_medians_are_those_of_mapping(cell: Cell, items: list[Item]) -> None:
-    reading = dataclasses.replace(READING, composite="geometric-median")
+    reading = dataclasses.replace(READING, geometric=True)
     near = reaching(items, cell)
     clear = read_clear(near, cell, reading.masking, reading.reader)
     (block,) = block_windows(cell, 4096)

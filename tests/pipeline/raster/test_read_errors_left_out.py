@@ -179,7 +179,9 @@ def test_a_cells_item_tells_what_was_left_out_and_asked_again(
     sound = cell_graph(cell, items, run).compute(scheduler="threads")
     assert (sound.stats.faults, sound.stats.retries) == ((), 0)
 
-    shown = read_clear(items, cell, run.masking).within(Block(0, 0, cell.height, cell.width))[0]
+    shown = read_clear(items, cell, run.reading.masking).within(
+        Block(0, 0, cell.height, cell.width)
+    )[0]
     read = [items[n] for n in shown[:3]]
     victims = [item.assets[band] for item, band in zip(read, ("B04", "B08", "B8A"), strict=True)]
     truncated(victims[0])

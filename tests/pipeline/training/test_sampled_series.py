@@ -53,7 +53,7 @@ def known(prepared: PreparedRun) -> set[bytes]:
     """The series of all pixels that the run maps, made the plain way."""
     found: set[bytes] = set()
     for cell in prepared.cells:
-        items, keep = prepared.items_of(cell), prepared.run.masking.keep
+        items, keep = prepared.items_of(cell), prepared.run.reading.masking.keep
         series = np.stack([plain_series(items, b, cell, keep) for b in AUTHORS.bands], axis=-1)
         valid = (series > 0).all(axis=(0, 3)) & owned_pixels(cell, prepared.run.region)
         pixels = np.moveaxis(series, 0, 2)[valid].astype(np.uint16)
