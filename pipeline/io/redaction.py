@@ -1,8 +1,8 @@
-"""Web addresses in settings: free of secrets, which `${NAME}` takes from the environment.
+"""Secrets of addresses stay out of settings and logs.
 
-Settings are shown and kept in places that are not for secrets, such as a Prefect server's database.
-
-Secrets taken out of what libraries log: signatures in query strings, users and passwords.
+Settings and logs are kept in places that are not for secrets, such as a Prefect server's database.
+So settings name secrets by `${NAME}`, and `SecretFilter` removes users, passwords and query
+strings (signatures) from the logs of libraries.
 """
 
 import logging
@@ -17,7 +17,7 @@ _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def holds_secret(address: str) -> bool:
-    """Whether a URL has a user, a password or a query's value that is not taken from `${NAME}`."""
+    """Whether a URL has a user, a password or a query value that is not a `${NAME}`."""
     if "://" not in address:
         return False
     parts = urlsplit(_NAME.sub("", address))
@@ -46,10 +46,10 @@ def expanded(address: str) -> str:
 
 
 class SecretFilter(logging.Filter):
-    """Shortens query strings and drops users and passwords in the messages of a logger."""
+    """Removes query strings, users and passwords from the messages of a logger."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record where its message holds a secret; it is logged always."""
+        """Change a record whose message holds a secret; every record is logged."""
         message = record.getMessage()
         shown = without_secrets(message)
         if shown != message:
@@ -58,5 +58,5 @@ class SecretFilter(logging.Filter):
 
 
 def without_secrets(message: str) -> str:
-    """The message; query strings stand in file names and request lines, too, not in URLs only."""
+    """The message without secrets; file names and request lines hold query strings, too."""
     return re.sub(r"://[^\s/?#]*@", "://", re.sub(r"\?[^\s'\"`,]+", "?…", message))

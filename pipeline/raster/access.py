@@ -1,4 +1,4 @@
-"""How an archive's rasters are opened: as they are, with a signature that expires, or with keys."""
+"""Access to an archive's rasters: open, by signatures that expire, or by keys."""
 
 import os
 from collections.abc import Mapping
@@ -12,15 +12,17 @@ from pipeline.raster.read_errors import ReadFailure, Unreadable
 
 @dataclass(frozen=True)
 class Access:
-    """How rasters are opened; holds the names of secrets, never secrets, so it may be pickled.
+    """How rasters are opened. It holds the names of secrets, never secrets, so it may be pickled.
 
-    - `token_url`: where signatures are asked for, with {account} and {container} in it (shared
-      access signatures of Azure's storage); they are put behind the hrefs of hosts that match
-      `signed_hosts` only, when a raster is opened. `token_key` names the environment's variable
-      of a key to that service, which may be unset.
-    - `s3_endpoint`, `s3_key` and `s3_secret`: the server of s3:// hrefs, and the environment's
-      variables of the keys to it; without them, those that AWS's own variables name.
-    - `requests`: how many may be under way at once in a process.
+    Attributes:
+        token_url: The service that gives signatures (shared access signatures of Azure's
+            storage), with {account} and {container} in it.
+        signed_hosts: Only hrefs of hosts that match this pattern get a signature.
+        token_key: The environment variable with a key to that service; it may be unset.
+        s3_endpoint: The server of s3:// hrefs; by default that of AWS's own variables.
+        s3_key: The environment variable with the key to that server.
+        s3_secret: The environment variable with the secret to that server.
+        requests: How many requests may be under way at once in a process.
     """
 
     token_url: str | None = None
@@ -41,9 +43,14 @@ class Access:
         )
 
     def address(self, href: str, *, refused: str = "") -> str:
-        """The href as it is opened now, with another signature than that of a `refused` address.
+        """The href as it is opened now. The result is a secret.
 
-        Raises Unreadable where the signing service fails. The result is a secret.
+        Args:
+            href: The raster's href.
+            refused: An address that the server refused: its signature is not used again.
+
+        Raises:
+            Unreadable: The signing service fails.
         """
         if not self.signs(href):
             return href
@@ -53,9 +60,10 @@ class Access:
         return f"{href}{'&' if '?' in href else '?'}{token}"
 
     def s3_options(self) -> Mapping[str, str]:
-        """GDAL's configuration for s3:// hrefs; empty where AWS's own variables have the word.
+        """GDAL's configuration for s3:// hrefs; empty where AWS's own variables apply.
 
-        Raises Unreadable where the environment lacks a key.
+        Raises:
+            Unreadable: The environment lacks a key.
         """
         if self.s3_endpoint is None:
             return {}
@@ -86,4 +94,4 @@ class Access:
 
 
 OPEN = Access()
-"""Rasters that are opened as they are."""
+"""Access to rasters that need neither signature nor key."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from pipeline.raster.access import Access
 from pipeline.raster.http_client import fetch_range
 from pipeline.raster.read_errors import ReadFailure, Unreadable
-from pipeline.raster.retry import patiently
+from pipeline.raster.retry import with_retries
 
 
 class ByteRanges(Protocol):
@@ -43,20 +43,27 @@ class FileRanges:
 
 @dataclass(frozen=True)
 class HttpRanges:
-    """A file on an HTTP server; a request that fails is sent again for `patience` seconds.
+    """A file on an HTTP server; a request that fails is sent again for `retry_seconds`.
 
-    Where the server refuses and the file is opened with a signature, a new one is asked for once.
+    Where the server refuses a signature, the request is sent once more with a new one.
+
+    Attributes:
+        href: The file's address, without a signature.
+        access: How the file is opened.
+        timeout: Seconds to wait for the server's next bytes.
+        retry_seconds: How long requests are sent again.
+        retried: Called before each further request.
     """
 
     href: str
     access: Access
     timeout: float
-    patience: float
+    retry_seconds: float
     retried: Callable[[], None]
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
-        return patiently(lambda: self._read(start, length), self.patience, self.retried)
+        return with_retries(lambda: self._read(start, length), self.retry_seconds, self.retried)
 
     def _read(self, start: int, length: int) -> bytes:
         address = self.access.address(self.href)

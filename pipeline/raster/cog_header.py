@@ -1,7 +1,7 @@
-"""The header of a tiled GeoTIFF of one band: where its blocks lie, and what their pixels are.
+"""The header of a tiled GeoTIFF of one band: the places of its blocks and the form of its pixels.
 
 TIFF 6.0 (Adobe, 1992), BigTIFF, and GeoTIFF 1.1 (OGC 19-008r4), as far as archives of Sentinel-2
-use them; whatever else a file is, GDAL reads it.
+use them. GDAL reads all other files.
 """
 
 import math
@@ -15,7 +15,7 @@ from affine import Affine
 from pipeline.raster.byte_ranges import ByteRanges
 from pipeline.raster.read_errors import damaged
 
-PREFETCH = 16384  # bytes that hold the header of a COG
+HEADER_BYTES = 16384  # of a file, read at once: they hold the header of a COG
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _FORMAT = 317, 322, 323, 324, 325, 339
@@ -24,12 +24,12 @@ _WANTED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT,
     _OFFSETS, _COUNTS, _FORMAT, _SCALE, _TIEPOINT, _GEO_KEYS, _NODATA,
 }  # fmt: skip
-_ROTATED = 34264  # a ModelTransformation: not north up, or not written by what we know
+_ROTATED = 34264  # ModelTransformation: the grid is not north up, or an unknown program wrote it
 _TYPES = {1: "u1", 2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
 _NONE, _DEFLATES = 1, (8, 32946)
 _MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
 _PROJECTED, _PIXEL_IS_AREA = 1, 1
-# Beyond these, what stands in a header is no sense.
+# A header that exceeds these limits is damaged.
 _MOST_ENTRIES, _MOST_BYTES, _LARGEST_BLOCK = 200, 64 * 2**20, 4096
 LONGEST_FILE = 2**48  # bytes
 
@@ -38,16 +38,26 @@ LONGEST_FILE = 2**48  # bytes
 class CogHeader:
     """A raster's grid and blocks.
 
-    `transform` is in metres of `epsg`; `offsets` and `counts` are uint64 (block,), row by row,
-    0 where a block was never written; `dtype` is uint8 or uint16, stored little-endian.
+    Attributes:
+        width: Columns.
+        height: Rows.
+        block: Rows and columns of a block.
+        dtype: uint8 or uint16, stored little-endian.
+        deflated: Whether blocks are compressed by Deflate.
+        differenced: TIFF's predictor 2: a pixel is stored as its difference from the last.
+        nodata: The stored number for nodata, if the file states one.
+        transform: The grid, in metres of `epsg`.
+        epsg: The CRS, a projected one.
+        offsets: First byte of each block: uint64 (block,), row by row; 0 where never written.
+        counts: Bytes of each block: uint64 (block,).
     """
 
     width: int
     height: int
-    block: tuple[int, int]  # rows, columns
+    block: tuple[int, int]
     dtype: np.dtype
     deflated: bool
-    differenced: bool  # TIFF's predictor 2: a pixel is stored as its difference from the last
+    differenced: bool
     nodata: float | None
     transform: Affine
     epsg: int
@@ -56,25 +66,25 @@ class CogHeader:
 
 
 def read_header(file: ByteRanges) -> CogHeader | None:
-    """The header of a file; None where the file is of another kind. Raises Unreadable."""
-    header = _Header(file, file.read(0, PREFETCH))
+    """Read the header of a file; None where the file is of another kind. Raises Unreadable."""
+    header = _Header(file, file.read(0, HEADER_BYTES))
     try:
         if header.start[:2] != b"II":
             return None
-        return _understood(_tags(header))
+        return _parse(_tags(header))
     except (struct.error, IndexError, ValueError, OverflowError):
         return None  # GDAL says what is wrong with it
 
 
 class _Header:
-    """The beginning of a file; what lies further on is fetched."""
+    """The first bytes of a file; bytes further on are fetched."""
 
     def __init__(self, file: ByteRanges, start: bytes) -> None:
         self.file, self.start = file, start
 
     def read(self, offset: int, length: int) -> bytes:
         if length > _MOST_BYTES or offset > LONGEST_FILE:
-            raise ValueError("no header is as long")
+            raise ValueError("longer than any header")
         content = self.start[offset : offset + length]
         if len(content) < length:
             content = self.file.read(offset, length)
@@ -84,7 +94,7 @@ class _Header:
 
 
 def _tags(header: _Header) -> dict[int, np.ndarray]:
-    """The values of the first directory's tags that are wanted; empty for one that is refused."""
+    """The values of the wanted tags of the first directory."""
     (version,) = struct.unpack("<H", header.read(2, 2))
     if version == 43:
         first, count, entry, inline = *struct.unpack("<Q", header.read(8, 8)), "<Q", "<HHQ", 8
@@ -95,7 +105,7 @@ def _tags(header: _Header) -> dict[int, np.ndarray]:
     head, size = struct.calcsize(count), struct.calcsize(entry) + inline
     (entries,) = struct.unpack(count, header.read(first, head))
     if entries > _MOST_ENTRIES:
-        raise ValueError("no directory is as long")
+        raise ValueError("longer than any directory")
     directory = header.read(first + head, entries * size)
     tags = {}
     for start in range(0, len(directory), size):
@@ -116,7 +126,7 @@ def _tags(header: _Header) -> dict[int, np.ndarray]:
     return tags
 
 
-def _understood(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
+def _parse(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
     if not _WANTED - {_SAMPLES, _PREDICTOR, _FORMAT, _NODATA} <= tags.keys():
         return None
 
@@ -163,7 +173,7 @@ def _understood(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
 
 
 def _epsg(keys: np.ndarray) -> int | None:
-    """The EPSG code of a projected CRS whose pixels are areas; None for all else."""
+    """The EPSG code of a projected CRS whose pixels are areas; None for any other."""
     entries = {int(k[0]): k for k in keys[4:].reshape(-1, 4)}
 
     def value(key: int) -> int | None:

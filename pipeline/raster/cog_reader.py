@@ -1,10 +1,10 @@
-"""The pixels of a tiled GeoTIFF's window: its blocks fetched, inflated, and put in their places.
+"""A reader of windows of tiled GeoTIFFs, without GDAL: fetch blocks, inflate them, place them.
 
-GDAL takes half as much time again for the same (`tests.benchmarks.bench_reading`): it opens the
-file anew for each window, copies a block several times, and waits for the network with a thread
-that could decode.
-
-A tiled GeoTIFF as a raster of which windows are read, without GDAL.
+It is written by hand because GDAL takes half as much time again for the same
+(`tests/benchmarks/bench_reading.py`, results in `tests/benchmarks/results/reading.md`). GDAL opens
+the file anew for each window, copies a block several times, and blocks a thread that could decode
+while it waits for the network. Fetching and decoding are two steps here: many fetches wait side by
+side, and each window is decoded by the thread that needs it.
 """
 
 import threading
@@ -20,28 +20,33 @@ from numba import njit
 from pipeline.raster.byte_ranges import ByteRanges
 from pipeline.raster.cog_header import LONGEST_FILE, CogHeader, read_header
 from pipeline.raster.read_errors import damaged
-from pipeline.raster.window import nodata_of
+from pipeline.raster.window import Span, nodata_of
 
-_GAP = 4096  # bytes between blocks that are rather read than asked for separately
-_MOST = 16 * 2**20  # bytes of one request
-
-Span = tuple[int, int]  # first, and first after
+_GAP = 4096  # bytes between two blocks that are read along rather than requested apart
+_MOST_BYTES = 16 * 2**20  # bytes of one request
 
 
 @dataclass(frozen=True)
 class StoredWindow:
-    """A window of a raster as it is stored: fetched, which waits, and not decoded, which works."""
+    """The fetched, still compressed blocks of a raster's window.
+
+    Attributes:
+        header: The raster's header.
+        rows: The window's rows, in pixels of the raster.
+        columns: The window's columns.
+        blocks: Block row, block column, and bytes, of each block that was ever written.
+    """
 
     header: CogHeader
     rows: Span
     columns: Span
-    blocks: list[tuple[Span, memoryview]]
-    """Row and column among the raster's blocks, and bytes, of each block that was ever written."""
+    blocks: list[tuple[tuple[int, int], memoryview]]
 
     def decoded(self) -> np.ndarray:
         """The pixels in the header's dtype: (rows, columns); 0 in blocks that were never written.
 
-        Raises Unreadable.
+        Raises:
+            Unreadable: A block is damaged.
         """
         shape = (self.rows[1] - self.rows[0], self.columns[1] - self.columns[0])
         whole = len(self.blocks) == sum(1 for _ in _blocks(self.header, self.rows, self.columns))
@@ -58,7 +63,7 @@ def fetch_window(file: ByteRanges, header: CogHeader, rows: Span, columns: Span)
     return StoredWindow(header, rows, columns, [(places[b], content) for b, content in contents])
 
 
-def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, Span]]:
+def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, tuple[int, int]]]:
     """The number of each block that a window meets, and its row and column among the blocks."""
     across = -(-header.width // header.block[1])
     for row in range(rows[0] // header.block[0], -(-rows[1] // header.block[0])):
@@ -80,7 +85,7 @@ def _contents(
         start, end = wanted[0][0], 0
         together: list[tuple[int, int, int]] = []
         for offset, count, block in wanted:
-            if together and (offset > end + _GAP or offset + count > start + _MOST):
+            if together and (offset > end + _GAP or offset + count > start + _MOST_BYTES):
                 break
             end = max(end, offset + count)
             together.append((offset - start, count, block))
@@ -104,8 +109,10 @@ def _inflated(content: memoryview, header: CogHeader) -> np.ndarray:
     return np.frombuffer(plain, header.dtype).reshape(header.block)
 
 
-def _put(block: np.ndarray, place: Span, stored: StoredWindow, window: np.ndarray) -> None:
-    """Put what a block holds of the window there."""
+def _put(
+    block: np.ndarray, place: tuple[int, int], stored: StoredWindow, window: np.ndarray
+) -> None:
+    """Copy the part of a block that lies in the window."""
     header, rows, columns = stored.header, stored.rows, stored.columns
     first_row, first_column = place[0] * header.block[0], place[1] * header.block[1]
     top, bottom = max(rows[0], first_row), min(rows[1], first_row + header.block[0])
@@ -130,12 +137,12 @@ def _summed(differences: np.ndarray, skip: int, target: np.ndarray) -> None:
             target[y, x] = total
 
 
-_KEPT = 8192  # headers: of a tile's year there are about a thousand, of 2 to 10 kB each
+_HEADERS_KEPT = 8192  # headers: of a tile's year there are about a thousand, of 2 to 10 kB each
 
 
 @dataclass(frozen=True)
 class CogRaster:
-    """A raster of one band; its header was read, its pixels are fetched when asked for."""
+    """A raster of one band whose header was read."""
 
     file: ByteRanges
     header: CogHeader
@@ -161,14 +168,19 @@ class CogRaster:
         return nodata_of(self.header.nodata, self.header.dtype)
 
     def fetch(self, rows: Span, columns: Span) -> StoredWindow:
-        """A window within the raster, still to be decoded. Raises Unreadable."""
+        """Fetch a window that lies within the raster. Raises Unreadable."""
         return fetch_window(self.file, self.header, rows, columns)
 
 
 def open_cog(file: ByteRanges, name: str) -> CogRaster | None:
-    """The raster of a file; None where it is of a kind that is not read here. Raises Unreadable.
+    """Open a file; None where it is of a kind that is not read here.
 
-    Its header is kept under `name` for later windows of the same file.
+    Args:
+        file: The bytes of the file.
+        name: The file's header is kept under this name, for later windows.
+
+    Raises:
+        Unreadable: The header cannot be read.
     """
     header = _headers.get(name)
     if header is None:
@@ -179,18 +191,18 @@ def open_cog(file: ByteRanges, name: str) -> CogRaster | None:
     return CogRaster(file, header)
 
 
-def knows(name: str) -> bool:
+def has_header(name: str) -> bool:
     """Whether the header of a file is kept."""
     return _headers.get(name) is not None
 
 
-def forget(name: str) -> None:
-    """Read the header of a file anew the next time: what was read of it does not fit."""
+def drop_header(name: str) -> None:
+    """Have the header of a file read anew the next time."""
     _headers.drop(name)
 
 
 class _Headers:
-    """The headers used last; threads share them."""
+    """The headers that were used last; threads share them."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, CogHeader] = OrderedDict()
@@ -205,7 +217,7 @@ class _Headers:
     def put(self, name: str, header: CogHeader) -> None:
         with self._lock:
             self._held[name] = header
-            if len(self._held) > _KEPT:
+            if len(self._held) > _HEADERS_KEPT:
                 self._held.popitem(last=False)
 
     def drop(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""How GDAL is told to reach a raster, and what its failures mean in words of our own."""
+"""GDAL's configuration for reading a raster, and its failures in words of our own."""
 
 import logging
 import math
@@ -34,7 +34,7 @@ def is_remote(href: str) -> bool:
 
 
 class _Keys(Session):
-    """Credentials for GDAL, which rasterio takes from a session only."""
+    """Credentials for GDAL: rasterio takes them from a session only."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
@@ -48,28 +48,29 @@ def gdal_session(
     timeout: float,
     s3_options: Mapping[str, str],
     *,
-    fresh: bool = False,
-    doubting: bool = False,
+    uncached: bool = False,
+    report_refusals: bool = False,
 ) -> Iterator[None]:
-    """GDAL as it reads one raster in this thread; `gdal_options` has the time.
+    """Configure GDAL to read one raster in this thread.
 
-    `s3_options` is where s3:// hrefs lie and the keys to it (`pipeline.raster.access`); by
-    default AWS's
-    environment variables say it. With `fresh` it uses nothing that it remembers of remote files,
-    failures included. With `doubting` every request that is refused, whatever the status, is sent
-    again at least once: in the middle of a file GDAL tells of a refusal only then, and `failure`
-    knows of it.
+    Args:
+        timeout: Seconds, as in `gdal_options`.
+        s3_options: Server and keys of s3:// hrefs (`Access.s3_options`); where empty, AWS's
+            environment variables apply.
+        uncached: Use nothing that GDAL keeps of remote files, failures included.
+        report_refusals: Send every refused request once more, whatever its status. Only then does
+            GDAL log a refusal in the middle of a file, where `gdal_failure` finds it.
     """
     options = gdal_options(timeout)
-    if fresh:
+    if uncached:
         options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
-    if doubting:
+    if report_refusals:
         options |= {
             "GDAL_HTTP_RETRY_CODES": "ALL",
             "GDAL_HTTP_MAX_RETRY": 1,
             "GDAL_HTTP_RETRY_DELAY": 0.2,  # seconds, not half a minute
         }
-    _session.asked_again = None
+    _session.retried_status = None
     with rasterio.Env(session=_Keys(s3_options) if s3_options else None, **options):
         yield
 
@@ -77,12 +78,14 @@ def gdal_session(
 def gdal_options(timeout: float) -> dict[str, Any]:
     """GDAL's configuration for reading a few blocks each of many rasters.
 
-    A request that gets no byte for `timeout` seconds is given up. What fails is asked again by
-    `pipeline.raster.retry`.
+    GDAL itself sends nothing again: retries are those of `pipeline.raster.retry`.
+
+    Args:
+        timeout: A request that gets no byte for as many seconds is given up.
     """
     options: dict[str, Any] = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no search for side files
-        "GDAL_CACHEMAX": 128,  # MB: a block is decoded once, so hardly any cache is of use
+        "GDAL_CACHEMAX": 128,  # MB: a block is decoded once, so a cache is of little use
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_MULTIRANGE": "YES",
         "GDAL_HTTP_CONNECTTIMEOUT": min(timeout, 15.0),
@@ -91,7 +94,9 @@ def gdal_options(timeout: float) -> dict[str, Any]:
         "GDAL_HTTP_MAX_RETRY": 0,
     }
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "AWS_S3_ENDPOINT" not in os.environ:  # what fsspec obeys, in GDAL's words
+    if (
+        endpoint and "AWS_S3_ENDPOINT" not in os.environ
+    ):  # the variables that fsspec obeys, by GDAL's names
         options["AWS_S3_ENDPOINT"] = urlsplit(endpoint).netloc
         options["AWS_HTTPS"] = "NO" if urlsplit(endpoint).scheme == "http" else "YES"
         options["AWS_VIRTUAL_HOSTING"] = "FALSE"
@@ -124,12 +129,12 @@ _OF_RASTER = (
 )
 
 
-def failure(error: BaseException) -> ReadFailure:
-    """What GDAL's failure to read a raster in a `gdal_session` of this thread means.
+def gdal_failure(error: BaseException) -> ReadFailure:
+    """Translate GDAL's failure to read a raster in this thread's `gdal_session`.
 
-    A server that says that there is no such file (404, 410) is believed, all else that it says
-    instead of the file makes it unreachable. Object stores that may not list a bucket answer 403
-    for an absent object: that is taken for denied access.
+    Only the statuses 404 and 410 say that a file is missing. Any other status makes it
+    unreachable. Object stores that may not list a bucket answer 403 for an absent object: that is
+    taken for denied access.
     """
     errors = list(_chain(error))
     numbers = {getattr(each, "errno", None) for each in errors}
@@ -140,8 +145,8 @@ def failure(error: BaseException) -> ReadFailure:
         if number in numbers:
             passing = number == _REFUSED and re.search(_BUSY, text) is not None
             return ReadFailure(words, unreachable=True, passing=passing)
-    if _session.asked_again is not None:
-        return _http_answer(_session.asked_again)
+    if _session.retried_status is not None:
+        return _status_failure(_session.retried_status)
     if "Permission denied" in text:
         return ReadFailure("access to it is denied", unreachable=True)
     if _NO_SUCH_OBJECT in numbers:
@@ -155,14 +160,14 @@ def failure(error: BaseException) -> ReadFailure:
 
 def _http_failure(text: str) -> ReadFailure:
     if code := re.search(r"HTTP response code\D*(\d{3})", text):
-        return _http_answer(int(code[1]))
+        return _status_failure(int(code[1]))
     for pattern, words in _OF_NETWORK:
         if re.search(pattern, text):
             return ReadFailure(words, unreachable=True, passing=words != _NOT_SECURE)
     return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
 
 
-def _http_answer(code: int) -> ReadFailure:
+def _status_failure(code: int) -> ReadFailure:
     if code < 200:
         return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
     if code < 300:
@@ -182,20 +187,20 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Session(threading.local):
-    """What GDAL logged in this thread: the status of the last request that it sent again."""
+    """The status of the last request that GDAL sent again in this thread, from its log."""
 
-    asked_again: int | None = None
+    retried_status: int | None = None
 
 
 _session = _Session()
 
 
 class _LogFilter(SecretFilter):
-    """Notes the requests that GDAL sends again, in what rasterio logs."""
+    """Notes the status of requests that GDAL sends again, from rasterio's log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if code := re.search(r"HTTP error code(?: for .*)?: (\d+)", record.getMessage()):
-            _session.asked_again = int(code[1])
+            _session.retried_status = int(code[1])
         return super().filter(record)
 
 

@@ -19,7 +19,7 @@ from pipeline.raster.window import (
     native_window,
     nodata_of,
     placement,
-    require_promised,
+    require_extent,
     unsigned,
 )
 
@@ -51,13 +51,22 @@ class _GdalRaster:
 
 
 def read_with_gdal(
-    path: str, epsg: int, target: Target, promised: Extent | None = None
+    path: str, epsg: int, target: Target, stated: Extent | None = None
 ) -> np.ndarray:
-    """The pixels of a target in `epsg`, uint8 or uint16, 0 = nodata or outside the raster.
+    """Read a window natively where the grids agree, else warped by nearest neighbour.
 
-    Where the grids agree they are read natively, else warped by nearest neighbour. `promised` is
-    what its item says that it covers. Raises Unreadable for a raster that is not what it should
-    be, RasterioError where GDAL fails.
+    Args:
+        path: GDAL's name of the raster.
+        epsg: The CRS of the target.
+        target: The window.
+        stated: The extent that the raster's item states.
+
+    Returns:
+        uint8 or uint16 (rows, columns), 0 = nodata or outside the raster.
+
+    Raises:
+        Unreadable: The raster is not what it should be.
+        RasterioError: GDAL fails.
     """
     with rasterio.open(path, sharing=False) as dataset:
         if dataset.count != 1:
@@ -68,12 +77,12 @@ def read_with_gdal(
             raise damaged("has no coordinate reference system")
         raster = _GdalRaster(dataset)
         own = epsg if dataset.crs == CRS.from_epsg(epsg) else dataset.crs.to_epsg()
-        require_promised(raster, own, promised)
+        require_extent(raster, own, stated)
         if own == epsg:
             place = placement(raster, target)
             if place is not None:
                 native = native_window(raster, place, target.shape)
-                return native.laid(raster.read(native.rows, native.columns))
+                return native.placed(raster.read(native.rows, native.columns))
         return _warped(raster, epsg, target)
 
 

@@ -1,4 +1,4 @@
-"""One HTTP request for bytes, with kept connections, and its failure in words without addresses."""
+"""HTTP requests for bytes over kept connections; failures are worded without addresses."""
 
 import logging
 import math
@@ -35,15 +35,15 @@ _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5
 _KEPT = 256  # connections to a host, as many as may be under way at once
 PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses that may be others after a while."""
+"""Statuses of failures that may pass."""
 RENEWABLE = (400, 401, 403)
-"""What servers say of a signature that has expired."""
+"""Statuses of a signature that has expired."""
 KEY_HEADER = "Ocp-Apim-Subscription-Key"
-"""Where the key to a signing service goes; never to where that service redirects."""
+"""The header for the key to a signing service; it is not sent along with a redirect."""
 _NO_CONNECTION = "no connection to its server"
 _BROKE_OFF = "its server's answer broke off"
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
-# Redirects are followed; all else is asked again by `pipeline.raster.retry`, not here.
+# Redirects are followed; other requests are sent again by `pipeline.raster.retry`, not here.
 _ONCE = urllib3.Retry(
     total=None, connect=0, read=0, other=0, status=0, redirect=_MOST_REDIRECTS,
     respect_retry_after_header=False, raise_on_status=False,
@@ -53,35 +53,44 @@ _ONCE = urllib3.Retry(
 
 def fetch(url: str, timeout: float, headers: dict[str, str] | None = None) -> bytes:
     """A document's bytes. Raises Unreadable."""
-    answer = _ask(url, timeout, headers or {})
-    if answer.status != 200:
-        raise Unreadable(_refusal(answer))
-    return _body(answer)
+    response = _request(url, timeout, headers or {})
+    if response.status != 200:
+        raise Unreadable(_refusal(response))
+    return _body(response)
 
 
 def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
-    """Bytes of a file from `start` on, fewer where it ends before. Raises Unreadable.
+    """Bytes of a file from `start` on, fewer where it ends before.
 
-    `timeout` is the seconds to wait for a connection (at most 15) and between bytes.
+    Args:
+        url: The file's address.
+        start: The first byte.
+        length: How many bytes.
+        timeout: Seconds to wait for a connection (at most 15) and between bytes.
+
+    Raises:
+        Unreadable: The request fails.
     """
-    answer = _ask(url, timeout, {"Range": f"bytes={start}-{start + length - 1}"})
-    if answer.status == 206:
-        return _part(answer, start, length)
-    if answer.status == 416:
-        answer.drain_conn()
+    response = _request(url, timeout, {"Range": f"bytes={start}-{start + length - 1}"})
+    if response.status == 206:
+        return _part(response, start, length)
+    if response.status == 416:
+        response.drain_conn()
         return b""
-    if answer.status == 200:  # a server without ranges sends the whole file: we leave early
+    if (
+        response.status == 200
+    ):  # a server without ranges sends the whole file: read no further than needed
         try:
-            return _body(answer, start + length)[start:]
+            return _body(response, start + length)[start:]
         finally:
-            answer.close()
-    raise Unreadable(_refusal(answer))
+            response.close()
+    raise Unreadable(_refusal(response))
 
 
-def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
-    """The bytes that were asked for; a server may send others, or fewer, and says so."""
-    content = _body(answer)
-    stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+def _part(response: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
+    """The requested bytes; raises Unreadable where the server sent others, or fewer."""
+    content = _body(response)
+    stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if stated and int(stated[1]) != start:
         reason = "its server sent another part than was asked for"
         raise Unreadable(ReadFailure(reason, unreachable=True, passing=True))
@@ -90,7 +99,7 @@ def _part(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
     return content[:length]
 
 
-def _ask(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+def _request(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
     limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
     try:
         if auth := parse_url(url).auth:
@@ -103,21 +112,21 @@ def _ask(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPR
         raise Unreadable(_broken(error)) from None
 
 
-def _body(answer: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
+def _body(response: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
     try:
-        content = answer.read(most)
+        content = response.read(most)
         if most is None:
-            answer.release_conn()
+            response.release_conn()
         return content
     except (HTTPError, OSError) as error:
-        answer.close()
+        response.close()
         raise Unreadable(_broken(error)) from None
 
 
-def _refusal(answer: urllib3.BaseHTTPResponse) -> ReadFailure:
-    status = answer.status
-    pause = _retry_after(answer.headers.get("Retry-After"))
-    answer.close()
+def _refusal(response: urllib3.BaseHTTPResponse) -> ReadFailure:
+    status = response.status
+    pause = _retry_after(response.headers.get("Retry-After"))
+    response.close()
     return ReadFailure(
         f"its server answered HTTP {status}",
         unreachable=status not in (404, 410),
@@ -128,7 +137,7 @@ def _refusal(answer: urllib3.BaseHTTPResponse) -> ReadFailure:
 
 
 def _broken(error: BaseException) -> ReadFailure:
-    """What failed under way: never in the words of the error, which hold the address."""
+    """The failure of a request, not in the words of the error: they hold the address."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, NameResolutionError):
         return ReadFailure("its server's name is unknown", unreachable=True, passing=True)
@@ -142,7 +151,7 @@ def _broken(error: BaseException) -> ReadFailure:
     if isinstance(cause, ResponseError):
         return ReadFailure("its server redirects without end", unreachable=True)
     if isinstance(cause, LocationValueError):
-        return ReadFailure("its address is none", unreachable=False)
+        return ReadFailure("its address is not valid", unreachable=False)
     if isinstance(cause, ProtocolError) and any(
         isinstance(part, IncompleteRead) for part in (cause, *cause.args)
     ):

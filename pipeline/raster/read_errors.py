@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReadFailure:
-    """Why a raster could not be read, in words of our own, which hold no address.
+    """Why a raster could not be read.
 
-    `unreachable` says that nothing is known of the raster itself: server, network, credentials or
-    memory failed. Else it is missing or damaged, and stays so; `certain` where that cannot be a
-    refusal in the middle of a file. `passing`: asked again after a while, it may go better;
-    `pause` is the seconds that the server wants to be left alone. `refused`: new credentials may
-    help.
+    Attributes:
+        reason: Words of our own, which hold no address.
+        unreachable: Server, network, credentials or memory failed, so nothing is known of the
+            raster. Else the raster is missing or damaged, and stays so.
+        certain: The reason cannot be a request refused in the middle of a file.
+        passing: A later attempt may succeed.
+        refused: New credentials may help.
+        pause: Seconds that the server wants to be left alone.
     """
 
     reason: str
@@ -23,7 +26,7 @@ class ReadFailure:
 
 
 class Unreadable(Exception):
-    """Raised with a `ReadFailure` between the parts of the reader, never outside of it."""
+    """Carries a `ReadFailure` between the parts of the reader; never leaves the reader."""
 
     def __init__(self, failure: ReadFailure) -> None:
         super().__init__(failure.reason)
@@ -31,5 +34,5 @@ class Unreadable(Exception):
 
 
 def damaged(reason: str = "is truncated or damaged") -> Unreadable:
-    """What is raised for a raster that is there, but is not what it should be."""
+    """The error for a raster that is there, but is not what it should be."""
     return Unreadable(ReadFailure(reason, unreachable=False))

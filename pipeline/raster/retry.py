@@ -1,36 +1,43 @@
-"""Asking again: with growing, jittered pauses, for as long as it may go better."""
+"""The retry policy: growing, jittered pauses, for as long as a failure may pass."""
 
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.raster.read_errors import ReadFailure, Unreadable
+from pipeline.raster.read_errors import Unreadable
 
-_Answer = TypeVar("_Answer")
-_FIRST, _LONGEST = 0.25, 10.0  # seconds of a pause
+_Result = TypeVar("_Result")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0  # seconds
 
 
-def patiently(
-    ask: Callable[[], _Answer], patience: float, retried: Callable[[], None] = lambda: None
-) -> _Answer:
-    """What `ask` gives; while it raises a passing failure it is asked again.
+def with_retries(
+    attempt: Callable[[], _Result], retry_seconds: float, retried: Callable[[], None] = lambda: None
+) -> _Result:
+    """Call `attempt` until it returns; repeat it while it raises a failure that may pass.
 
-    Pauses double from a quarter of a second to ten seconds, each 50 to 150 % of that, so that
-    many readers of a server that has failed do not come back at once; where the server names a
-    pause, they follow it. None ends later than `patience` seconds from the first question.
-    `retried` is called before each new question. Raises the last Unreadable.
+    Pauses double from a quarter of a second to ten seconds. Each is 50 to 150 % of that, so that
+    many readers of a server that has failed do not come back at once. A pause that the server
+    names (Retry-After) is added.
+
+    Args:
+        attempt: What may raise Unreadable. Nothing is held while it is not running.
+        retry_seconds: No pause ends later than this after the first attempt.
+        retried: Called before each new attempt.
+
+    Raises:
+        Unreadable: The last failure.
     """
     began = time.monotonic()
-    pause = _FIRST
+    pause = _FIRST_PAUSE
     while True:
         try:
-            return ask()
+            return attempt()
         except Unreadable as error:
-            failure: ReadFailure = error.failure
+            failure = error.failure
             wait = failure.pause + pause * random.uniform(0.5, 1.5)
-            if not failure.passing or time.monotonic() + wait > began + patience:
+            if not failure.passing or time.monotonic() + wait > began + retry_seconds:
                 raise
         retried()
         time.sleep(wait)
-        pause = min(2 * pause, _LONGEST)
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,6 +1,6 @@
-"""Shared access signatures of Azure's storage, as Planetary Computer gives them, until they expire.
+"""Shared access signatures of Azure's storage, from a service such as Planetary Computer's.
 
-They live in this process's memory only: https://planetarycomputer.microsoft.com/docs/concepts/sas.
+They are kept in this process's memory only: https://planetarycomputer.microsoft.com/docs/concepts/sas.
 """
 
 import json
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pipeline.raster.http_client import KEY_HEADER, fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 
-_MARGIN = 120.0  # seconds before its end in which a signature is not used any more
-_FRESH = 5.0  # seconds in which one is used that by this machine's clock, which is wrong, is over
+_MARGIN = 120.0  # seconds: a signature is renewed so long before it expires
+_SHORTEST_USE = 5.0  # seconds: a new signature is used so long even if this clock says it expired
 _TIMEOUT = 30.0
 
 
@@ -26,13 +26,13 @@ class _Token:
 
     @property
     def ends(self) -> float:
-        """Until when it is used; the last quarter of a short life is not."""
+        """Time of its renewal: `_MARGIN` before it expires, or after 3/4 of a short life."""
         life = self.expires - self.fetched
-        return self.expires - min(_MARGIN, life / 4) if life > 0 else self.fetched + _FRESH
+        return self.expires - min(_MARGIN, life / 4) if life > 0 else self.fetched + _SHORTEST_USE
 
 
 class _Container:
-    """A container's signature, which one reader at a time asks for; others wait for its answer."""
+    """A container's signature: one reader at a time fetches it, the others wait for the result."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -47,9 +47,9 @@ class _Container:
             if kept is not None and time.time() < kept.ends and not refused.endswith(kept.text):
                 return kept.text
             if self._failed is not None and self._failed[0] >= began:
-                raise Unreadable(self._failed[1])  # it was asked while this reader waited
+                raise Unreadable(self._failed[1])  # another reader failed while this one waited
             try:
-                self._token = _ask(self._url, key)
+                self._token = _fetch(self._url, key)
             except Unreadable as error:
                 self._failed = (time.monotonic(), error.failure)
                 raise
@@ -61,10 +61,19 @@ _lock = threading.Lock()
 
 
 def token_of(href: str, template: str, key: str | None, refused: str = "") -> str:
-    """The signature (a query string) of the container in which an href lies.
+    """The signature of the container in which an href lies; kept until shortly before it expires.
 
-    One is kept for each container and asked for again shortly before it expires, or where it is
-    that of a `refused` address. Raises Unreadable where the service fails.
+    Args:
+        href: The raster's address.
+        template: The service's address, with {account} and {container} in it.
+        key: A key to the service, if there is one.
+        refused: An address that was refused: its signature is not used again.
+
+    Returns:
+        A query string.
+
+    Raises:
+        Unreadable: The service fails.
     """
     account, container = _container_of(href)
     url = template.format(account=account, container=container)
@@ -73,7 +82,7 @@ def token_of(href: str, template: str, key: str | None, refused: str = "") -> st
     return kept.token(key, refused)
 
 
-def _ask(url: str, key: str | None) -> _Token:
+def _fetch(url: str, key: str | None) -> _Token:
     try:
         content = fetch(url, _TIMEOUT, {KEY_HEADER: key} if key else {})
     except Unreadable as error:
@@ -83,9 +92,9 @@ def _ask(url: str, key: str | None) -> _Token:
             ReadFailure(reason, unreachable=True, passing=failure.passing, pause=failure.pause)
         ) from None
     try:
-        answer = json.loads(content)
-        expires = datetime.fromisoformat(answer["msft:expiry"])
-        text = answer["token"].removeprefix("?")
+        response = json.loads(content)
+        expires = datetime.fromisoformat(response["msft:expiry"])
+        text = response["token"].removeprefix("?")
         if not text:
             raise ValueError("an empty token")
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""Rasters → windows of `uint16`, read natively: stackstac's reader protocol without its warp."""
+"""A reader for stackstac that reads windows of rasters natively, without stackstac's warp."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,25 +17,21 @@ from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
 from pipeline.io.store import public_url
-from pipeline.raster import cog_reader as cog_raster
+from pipeline.raster import cog_reader
 from pipeline.raster.access import OPEN, Access
 from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
-from pipeline.raster.gdal_env import failure, gdal_path, gdal_session, is_remote
+from pipeline.raster.gdal_env import gdal_failure, gdal_path, gdal_session, is_remote
 from pipeline.raster.gdal_reader import read_with_gdal
-from pipeline.raster.prefetch import ReadAhead
+from pipeline.raster.prefetch import Decode, ReadAhead
 from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
 from pipeline.raster.read_stats import Fault, FaultLog
-from pipeline.raster.retry import patiently
-from pipeline.raster.window import Extent, Target, native_window, placement, require_promised
+from pipeline.raster.retry import with_retries
+from pipeline.raster.window import Extent, Target, native_window, placement, require_extent
 
-_GDAL_AT_ONCE = 8  # GDAL holds a thread that decodes and one that waits alike
-_gdal_turn = threading.BoundedSemaphore(_GDAL_AT_ONCE)
+_gdal_slots = threading.BoundedSemaphore(8)  # of threads in GDAL; free during retry pauses
 
-# What rasterio lets through as it is comes from headers of which nothing can be made.
-_OF_GDAL = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
-
-Pixels = Callable[[], np.ndarray]
-"""What is left of reading a window once its bytes are there: the work that takes a core."""
+# The errors other than rasterio's come from damaged headers.
+_GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 
 SATURATED = 65535
 """The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
@@ -43,34 +39,53 @@ SATURATED = 65535
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """How rasters are opened, and how one that cannot be read is met.
+    """How rasters are opened, and what follows where one cannot be read.
 
-    `timeout` is the seconds to wait for a server's next bytes. What may pass (no connection, no
-    answer in time, HTTP 429 and 5xx) is tried again for `patience` seconds; a raster that is still
-    unreachable then raises. One that is missing (404) or damaged is nodata, and a fault; with
-    `strict` it raises, too.
+    A raster that is missing (404) or damaged is nodata, and a fault. One that is unreachable
+    raises ReadingError.
+
+    Attributes:
+        strict: A missing or damaged raster raises ReadingError, too.
+        timeout: Seconds to wait for a server's next bytes.
+        retry_seconds: How long a request is sent again after a failure that may pass: no
+            connection, no bytes in time, HTTP 429 and 5xx.
+        access: How the archive's rasters are opened.
     """
 
     strict: bool = False
     timeout: float = 30.0
-    patience: float = 120.0
+    retry_seconds: float = 120.0
     access: Access = OPEN
 
 
 class NativeReader:
     """Reads windows of one single-band raster, after `stackstac.reader_protocol.Reader`.
 
-    The raster's own georeferencing decides; one that covers less than its item says (`extents`, by
-    href) is damaged, and so is a preview. Where its grid agrees with the one asked for, the
-    native window is read as it is; where its pixels are a whole number of times coarser, they are
-    repeated; only where grids truly differ it is warped, by nearest neighbour. What lies outside
-    the raster is 0, and so are the raster's own nodata value and, in bands of uint16, saturated
-    pixels. Tiled GeoTIFFs in files and on HTTP servers are read by `pipeline.raster.cog_reader`,
-    all else by GDAL. Holds no open file, so it is thread-safe and, without `ahead`, can be pickled.
+    The raster's own georeferencing decides, not its item's. Where its grid agrees with the grid of
+    `spec`, the native window is read as it is. Where its pixels are a whole number of times
+    coarser, they are repeated. Where the grids differ otherwise, it is warped by nearest
+    neighbour. Nodata, pixels outside the raster and, in bands of uint16, saturated pixels are 0.
 
-    `offsets` (href → DN) is what is added to stored numbers, `bands` (href → band) names them in
-    `faults`. With `ahead`, readers are read in the order in which they were made; the bytes of
-    several are fetched at once, and decoded by who asks for them.
+    Tiled GeoTIFFs in files and on HTTP servers are read by `pipeline.raster.cog_reader`, all other
+    rasters by GDAL. A reader holds no open file, so it is thread-safe and, without `ahead`, can be
+    pickled.
+
+    Args:
+        url: The raster's href.
+        spec: The grid of the windows.
+        resampling: Must be nearest.
+        dtype: The dtype of the windows, uint8 or uint16.
+        fill_value: Must be 0.
+        scale_offset: Must be (1, 0).
+        gdal_env: Ignored; part of the protocol.
+        errors_as_nodata: Ignored; part of the protocol.
+        offsets: Href → number that is added to stored numbers.
+        bands: Href → band, for the names in `faults`.
+        extents: Href → extent that the item states; a raster that covers less is damaged.
+        faults: Takes the rasters that are left out.
+        settings: How rasters are opened.
+        ahead: Fetches several readers' windows at once; then they are read in the order in which
+            they were made.
     """
 
     def __init__(
@@ -102,7 +117,7 @@ class NativeReader:
         self.faults = FaultLog() if faults is None else faults
         self.settings = settings or ReaderSettings()
         self._ahead = ahead
-        self._number = ahead.announce(self._begun) if ahead else 0
+        self._number = ahead.announce(self._fetch) if ahead else 0
 
     def read(self, window: Window, **kwargs: Any) -> np.ndarray:
         """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
@@ -112,24 +127,24 @@ class NativeReader:
         damaged, if the settings are strict.
         """
         ahead = self._ahead
-        return (ahead.take(self._number, window) if ahead else self._begun(window))()
+        return (ahead.take(self._number, window) if ahead else self._fetch(window))()
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _begun(self, window: Window) -> Pixels:
-        """Fetch what a window needs; what is returned decodes it."""
+    def _fetch(self, window: Window) -> Decode:
+        """Fetch the bytes of a window; the result decodes them."""
         target = _target(self.spec, window)
         try:
             stored = self._stored(target)
         except Unreadable as error:
             failed = error.failure
         else:
-            return lambda: self._finished(stored, target)
+            return lambda: self._decode_or_leave_out(stored, target)
         blank = self._left_out(failed, target)
         return lambda: blank
 
-    def _finished(self, stored: Pixels, target: Target) -> np.ndarray:
+    def _decode_or_leave_out(self, stored: Decode, target: Target) -> np.ndarray:
         try:
             values = stored()
             if self.offset and values.dtype != np.uint16:
@@ -141,7 +156,7 @@ class NativeReader:
         return self._left_out(failed, target)
 
     def _left_out(self, failed: ReadFailure, target: Target) -> np.ndarray:
-        """Nodata in place of what cannot be read, and a fault; raises where that is not right."""
+        """Nodata and a fault in place of a raster that cannot be read, or ReadingError."""
         fault = Fault(public_url(self.url), self.band, failed.reason)
         if failed.unreachable:
             raise ReadingError(
@@ -155,50 +170,49 @@ class NativeReader:
         self.faults.append(fault)
         return np.zeros(target.shape, self.dtype)
 
-    def _stored(self, target: Target, again: bool = False) -> Pixels:
-        """The window as it is stored.
+    def _stored(self, target: Target, again: bool = False) -> Decode:
+        """Fetch the stored window; the result decodes it.
 
-        Raises Unreadable, as what is returned does; their causes may hold no secret.
+        Both raise Unreadable, without a cause that may hold a secret.
         """
         file = self._file()
         if file is not None:
-            known = cog_raster.knows(self.url) and not again
+            known = cog_reader.has_header(self.url) and not again
             try:
                 fetched = self._without_gdal(file, target)
             except Unreadable as error:
-                cog_raster.forget(self.url)
+                cog_reader.drop_header(self.url)
                 if not known or error.failure.unreachable:
                     raise
-                fetched = self._without_gdal(file, target)  # by now another file may lie there
+                fetched = self._without_gdal(file, target)  # the file may have been replaced since
             if fetched is not None:
                 return lambda: self._decoded(fetched, target, known)
-        with _gdal_turn:
-            values = patiently(
-                lambda: self._with_gdal(target), self.settings.patience, self.faults.retried
-            )
+        values = with_retries(
+            lambda: self._with_gdal(target), self.settings.retry_seconds, self.faults.retried
+        )
         return lambda: values
 
-    def _decoded(self, fetched: Pixels, target: Target, known: bool) -> np.ndarray:
+    def _decoded(self, fetched: Decode, target: Target, known: bool) -> np.ndarray:
         try:
             return fetched()
         except Unreadable:
-            cog_raster.forget(self.url)
+            cog_reader.drop_header(self.url)
             if not known:
                 raise
         return self._stored(target, again=True)()
 
-    def _without_gdal(self, file: ByteRanges, target: Target) -> Pixels | None:
-        """The window of a tiled GeoTIFF whose grid agrees with the target's; None of all else."""
-        raster = cog_raster.open_cog(file, self.url)
+    def _without_gdal(self, file: ByteRanges, target: Target) -> Decode | None:
+        """The window of a tiled GeoTIFF whose grid agrees with the target's; None for others."""
+        raster = cog_reader.open_cog(file, self.url)
         if raster is None or raster.header.epsg != self.spec.epsg:
             return None
-        require_promised(raster, raster.header.epsg, self.extent)
+        require_extent(raster, raster.header.epsg, self.extent)
         place = placement(raster, target)
         if place is None:
             return None
         native = native_window(raster, place, target.shape)
         fetched = raster.fetch(native.rows, native.columns)
-        return lambda: native.laid(fetched.decoded())
+        return lambda: native.placed(fetched.decoded())
 
     def _file(self) -> ByteRanges | None:
         """The raster's bytes, where they are read without GDAL."""
@@ -206,7 +220,11 @@ class NativeReader:
         if scheme in ("http", "https"):
             settings = self.settings
             return HttpRanges(
-                self.url, settings.access, settings.timeout, settings.patience, self.faults.retried
+                self.url,
+                settings.access,
+                settings.timeout,
+                settings.retry_seconds,
+                self.faults.retried,
             )
         if scheme == "file":
             return FileRanges(unquote(urlsplit(self.url).path))
@@ -222,37 +240,42 @@ class NativeReader:
         except Unreadable as error:
             found = error.failure
         if not found.certain and is_remote(self.url):
-            # In the middle of a file GDAL has one word for a cut file and for a refused request.
+            # In the middle of a file GDAL reports a cut file and a refused request alike.
             self.faults.retried()
             try:
-                return self._attempt(target, address, doubting=True)
+                return self._attempt(target, address, report_refusals=True)
             except Unreadable as error:
                 found = error.failure
         if found.refused and access.signs(self.url):
             self.faults.retried()
             address = access.address(self.url, refused=address)
-            return self._attempt(target, address, doubting=True)
+            return self._attempt(target, address, report_refusals=True)
         raise Unreadable(found)
 
-    def _attempt(self, target: Target, address: str, *, doubting: bool = False) -> np.ndarray:
+    def _attempt(
+        self, target: Target, address: str, *, report_refusals: bool = False
+    ) -> np.ndarray:
         path = gdal_path(address)
         failed: ReadFailure
         try:
-            with gdal_session(
-                self.settings.timeout,
-                self.settings.access.s3_options() if path.startswith("/vsis3/") else {},
-                fresh=doubting or self.url in _failed_before,
-                doubting=doubting,
+            with (
+                _gdal_slots,
+                gdal_session(
+                    self.settings.timeout,
+                    self.settings.access.s3_options() if path.startswith("/vsis3/") else {},
+                    uncached=report_refusals or self.url in _failed_before,
+                    report_refusals=report_refusals,
+                ),
             ):
                 values = read_with_gdal(path, self.spec.epsg, target, self.extent)
             _failed_before.discard(self.url)
             return values
         except Unreadable as error:
             failed = error.failure
-        except _OF_GDAL as error:
-            failed = failure(error)
+        except _GDAL_ERRORS as error:
+            failed = gdal_failure(error)
         _failed_before.add(self.url)
-        raise Unreadable(failed)  # beside the exception, whose cause may hold a secret
+        raise Unreadable(failed)  # not as its cause, which may hold a secret
 
     def _narrowed(self, values: np.ndarray) -> np.ndarray:
         if values.dtype.itemsize > self.dtype.itemsize:
@@ -263,8 +286,12 @@ class NativeReader:
 def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
     """Reflectance × 10000 from stored numbers: 0 stays 0 (nodata), else within 1 … 65535.
 
-    `values` is uint8 or uint16 (y, x); the result, of its dtype, may be `values` itself, changed.
-    Saturated numbers of uint16 become 0.
+    Args:
+        values: uint8 or uint16 (y, x); changed in place.
+        offset: The number that is added to those of uint16; 0 for uint8.
+
+    Returns:
+        `values`; saturated numbers of uint16 are 0.
     """
     if values.dtype == np.uint16:
         _harmonise(values, offset)
@@ -283,7 +310,7 @@ def _harmonise(values: np.ndarray, offset: int) -> None:
             values[y, x] = np.int32(0) if stored == 0 or stored == 65535 else harmonic
 
 
-# URLs that failed when this process last read them: GDAL would remember it, and not try again.
+# URLs that failed when this process last read them: GDAL would not try them again.
 _failed_before: set[str] = set()
 
 

@@ -1,4 +1,4 @@
-"""A window of one grid, read natively from a raster of an equal or a whole number coarser grid."""
+"""Windows of one grid in rasters whose pixels are equal, or a whole number of times coarser."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from affine import Affine
 
 from pipeline.raster.read_errors import damaged
 
-_ALIGNED = 1e-3  # of a pixel: grids closer than that are one
+_ALIGNED = 1e-3  # of a pixel: grids that differ by less are equal
 _COARSEST = 60.0  # metres: of a band of Sentinel-2
 
 Span = tuple[int, int]  # first, and first after
 
 
-class Raster(Protocol):
+class BandRaster(Protocol):
     """One band on its own grid, north up."""
 
     @property
@@ -37,7 +37,7 @@ class Raster(Protocol):
 
 @dataclass(frozen=True)
 class Extent:
-    """What a raster covers: min x, min y, max x, max y in metres of `epsg`."""
+    """The extent of a raster: min x, min y, max x, max y in metres of `epsg`."""
 
     epsg: int
     bounds: tuple[float, float, float, float]
@@ -45,7 +45,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Target:
-    """The window that is asked for: its grid, from its upper left corner on, (rows, columns)."""
+    """The window to read: its grid, from its upper left corner on, and (rows, columns)."""
 
     transform: Affine
     shape: tuple[int, int]
@@ -53,9 +53,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Placement:
-    """How a target lies on a raster: how often a pixel is repeated, and where it begins in those.
+    """A target's place on a raster.
 
-    `row` and `column` count pixels `ratio` times finer than the raster's own.
+    Attributes:
+        ratio: How often a pixel of the raster is repeated each way.
+        row: First row of the target, in pixels `ratio` times finer than the raster's.
+        column: First column of the target, in the same pixels.
     """
 
     ratio: int
@@ -63,19 +66,27 @@ class Placement:
     column: int
 
 
-def require_promised(raster: Raster, epsg: int | None, promised: Extent | None) -> None:
-    """Raise Unreadable for a raster that is not the band that its item describes.
+def require_extent(raster: BandRaster, epsg: int | None, stated: Extent | None) -> None:
+    """Require that a raster is the band that its item describes.
 
-    That is one of pixels coarser than any band's, a preview, and one that covers less than its
-    item says by more than a pixel: cut, or with a wrong grid. What it covers in another CRS than
-    its item's is not known here.
+    A raster with pixels coarser than any band's is a preview. One that covers less than its item
+    states, by more than a pixel, was cut or has a wrong grid. A raster in another CRS than its
+    item states is not checked.
+
+    Args:
+        raster: The raster.
+        epsg: Its CRS, if it has an EPSG code.
+        stated: The extent that its item states.
+
+    Raises:
+        Unreadable: It is not that band.
     """
     own = raster.transform
     if own.a > _COARSEST:
         raise damaged(f"has pixels of {own.a:g} m, which no band has")
-    if promised is None or epsg != promised.epsg or own.b or own.d:
+    if stated is None or epsg != stated.epsg or own.b or own.d:
         return
-    left, bottom, right, top = promised.bounds
+    left, bottom, right, top = stated.bounds
     if (
         own.c > left + own.a
         or own.f < top + own.e
@@ -85,8 +96,8 @@ def require_promised(raster: Raster, epsg: int | None, promised: Extent | None) 
         raise damaged("covers less than its item says")
 
 
-def placement(raster: Raster, target: Target) -> Placement | None:
-    """How a target in the raster's own CRS lies on it; None where the two grids truly differ."""
+def placement(raster: BandRaster, target: Target) -> Placement | None:
+    """The place of a target in the raster's own CRS; None where the two grids differ."""
     own, wanted = raster.transform, target.transform
     if not all(map(math.isfinite, own[:6])):
         raise damaged("has no grid")
@@ -105,10 +116,14 @@ def placement(raster: Raster, target: Target) -> Placement | None:
 
 @dataclass(frozen=True)
 class NativeWindow:
-    """The part of a raster that a target needs, and where it goes in it.
+    """The part of a raster that a target needs.
 
-    `rows` and `columns` are the raster's own pixels, `nodata` is its stored number for that;
-    `place` and `shape` are the target's.
+    Attributes:
+        rows: The raster's rows.
+        columns: The raster's columns.
+        place: The target's place on the raster.
+        shape: The target's (rows, columns).
+        nodata: The raster's stored number for nodata.
     """
 
     rows: Span
@@ -117,10 +132,11 @@ class NativeWindow:
     shape: tuple[int, int]
     nodata: int
 
-    def laid(self, stored: np.ndarray) -> np.ndarray:
+    def placed(self, stored: np.ndarray) -> np.ndarray:
         """The target's pixels as uint8 or uint16, 0 where they are nodata or outside the raster.
 
-        `stored` are the raster's in `rows` and `columns`; the result may be `stored` itself.
+        Args:
+            stored: The raster's pixels in `rows` and `columns`; may be changed and returned.
         """
         values = unsigned(stored, self.nodata)
         ratio = self.place.ratio
@@ -140,8 +156,8 @@ class NativeWindow:
         return padded
 
 
-def native_window(raster: Raster, place: Placement, shape: tuple[int, int]) -> NativeWindow:
-    """What a target needs of a raster. Raises Unreadable where the raster lies elsewhere."""
+def native_window(raster: BandRaster, place: Placement, shape: tuple[int, int]) -> NativeWindow:
+    """The part of a raster that a target needs. Raises Unreadable where they do not meet."""
     ratio, row, column = place.ratio, place.row, place.column
     rows = (max(row, 0), min(row + shape[0], raster.height * ratio))
     columns = (max(column, 0), min(column + shape[1], raster.width * ratio))

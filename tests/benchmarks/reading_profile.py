@@ -16,9 +16,8 @@ from typing import Any
 from stackstac import to_dask
 
 from pipeline.observations import cube
-from pipeline.raster import byte_ranges
+from pipeline.raster import byte_ranges, cog_reader
 from pipeline.raster import cog_reader as cog_blocks
-from pipeline.raster import cog_reader as cog_raster
 from pipeline.raster import stackstac_reader as reader
 from tests.benchmarks.reading_job import read_job
 from tests.benchmarks.reading_ways import with_timesen
@@ -29,9 +28,9 @@ _PARTS: tuple[tuple[str, Any, str], ...] = (
     ("inflating", cog_blocks, "_inflated"),
     ("undoing differences", cog_blocks, "_put"),
     ("the rest of a window: its memory, the list of blocks", cog_blocks.StoredWindow, "decoded"),
-    ("headers", cog_raster, "read_header"),
+    ("headers", cog_reader, "read_header"),
     ("offset and saturation", reader, "harmonised"),
-    ("the rest of the reader", reader.NativeReader, "_begun"),
+    ("the rest of the reader", reader.NativeReader, "_fetch"),
     ("the rest of the reader", reader.NativeReader, "read"),
     ("stackstac: a chunk's memory, the copy into it", to_dask, "fetch_raster_window"),
     ("stackstac: the lazy array", cube, "_stacked"),

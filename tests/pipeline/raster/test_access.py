@@ -53,7 +53,7 @@ def archive(files: dict[str, bytes]) -> Iterator[SignedArchive]:
 
 
 def reader_of(
-    archive: SignedArchive, name: str = "0.tif", patience: float = 20, **changes: Any
+    archive: SignedArchive, name: str = "0.tif", retry_seconds: float = 20, **changes: Any
 ) -> tuple[NativeReader, FaultLog]:
     faults = FaultLog()
     access = archive.access(**changes)
@@ -62,7 +62,7 @@ def reader_of(
         spec=SPEC,
         dtype=np.dtype("uint16"),
         faults=faults,
-        settings=ReaderSettings(access=access, patience=patience, timeout=5),
+        settings=ReaderSettings(access=access, retry_seconds=retry_seconds, timeout=5),
     )
     return reader, faults
 
@@ -166,7 +166,7 @@ def test_a_signing_service_that_is_down_for_a_while(
 
 def test_readers_that_wait_for_a_signature_share_its_failure(archive: SignedArchive) -> None:
     archive.failing, archive.delay = [503] * 99, 1.0
-    readers = [reader_of(archive, name, patience=0)[0] for name in NAMES]
+    readers = [reader_of(archive, name, retry_seconds=0)[0] for name in NAMES]
     found = in_threads([partial(reader.read, WHOLE) for reader in readers])
     assert all("its signing service answered HTTP 503" in str(error) for error in found)
     assert len(archive.containers) < len(readers)
@@ -246,7 +246,7 @@ def test_signatures_are_shown_nowhere(
 ) -> None:
     monkeypatch.setenv("SIGNING_KEY", "hush")
     caplog.set_level(logging.DEBUG)
-    reader, faults = reader_of(archive, name, token_key="SIGNING_KEY", patience=0)
+    reader, faults = reader_of(archive, name, token_key="SIGNING_KEY", retry_seconds=0)
     if name != "absent.tif":
         reader.read(WHOLE)
         archive.refuses = lambda number, first: True

@@ -104,7 +104,7 @@ def reader_of(href: str, access: Access, resolution: float = 10) -> tuple[Native
         spec=RasterSpec(EPSG, BOUNDS, (resolution, resolution)),
         dtype=np.dtype("uint16"),
         faults=faults,
-        settings=ReaderSettings(access=access, patience=0, timeout=5),
+        settings=ReaderSettings(access=access, retry_seconds=0, timeout=5),
     )
     return reader, faults
 

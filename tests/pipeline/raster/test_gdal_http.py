@@ -1,6 +1,8 @@
 """Rasters that only GDAL reads, from a server that fails for a while, goes wrong, or is calm."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
+from pipeline.raster import stackstac_reader
 from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.ill_server import How, Ill, ill_server
@@ -57,14 +60,14 @@ def ill(files: dict[str, bytes]) -> Iterator[Ill]:
         yield server
 
 
-def read(ill: Ill, name: str, patience: float = 60) -> tuple[np.ndarray, FaultLog]:
+def read(ill: Ill, name: str, retry_seconds: float = 60) -> tuple[np.ndarray, FaultLog]:
     faults = FaultLog()
     reader = NativeReader(
         url=f"{ill.address}/{name}",
         spec=SPEC,
         dtype=np.dtype("uint16"),
         faults=faults,
-        settings=ReaderSettings(timeout=10, patience=patience),
+        settings=ReaderSettings(timeout=10, retry_seconds=retry_seconds),
     )
     return reader.read(WHOLE), faults
 
@@ -105,7 +108,7 @@ def test_each_failure_to_open_is_a_retry(
 
 @pytest.mark.parametrize("status", [503, 429])
 @pytest.mark.parametrize("name", RASTERS)
-def test_a_server_that_fails_in_the_middle_is_asked_again(
+def test_a_server_that_fails_in_the_middle_gets_retries(
     ill: Ill, expected: dict[str, np.ndarray], name: str, status: int
 ) -> None:
     ill.how = lambda path, first, before: status if first and ill.failures < 6 else 200
@@ -150,7 +153,7 @@ def test_answers_that_break_off_in_the_middle_are_asked_for_again(
 def test_a_server_that_fails_on_is_no_raster_without_pixels(ill: Ill, name: str) -> None:
     ill.how = lambda path, first, before: 503 if first else 200
     with pytest.raises(ReadingError, match=rf"{name}: its server answered HTTP 503\. Start again"):
-        read(ill, name, patience=0.5)
+        read(ill, name, retry_seconds=0.5)
 
 
 @pytest.mark.parametrize("name", RASTERS)
@@ -171,3 +174,26 @@ def test_a_raster_that_goes_while_gdal_reads_it_is_a_fault(ill: Ill, name: str) 
     assert not values.any()
     assert list(faults) == [Fault(f"{ill.address}/{name}", "", "its server answered HTTP 404")]
     assert faults.retries == 1
+
+
+def test_a_pause_before_a_retry_holds_no_slot_of_gdal(
+    ill: Ill, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers that waited for a busy server kept all others out of GDAL."""
+    monkeypatch.setattr(stackstac_reader, "_gdal_slots", threading.BoundedSemaphore(1))
+    busy, calm = RASTERS[:2]
+    failed, recovered = threading.Event(), threading.Event()
+
+    def how(path: str, first: int, before: int) -> How:
+        if path == f"/{busy}" and opening(first, before) and not recovered.is_set():
+            failed.set()
+            return 503
+        return 200
+
+    ill.how = how
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(read, ill, busy, 20)
+        assert failed.wait(30)
+        np.testing.assert_array_equal(read(ill, calm)[0], expected[calm])
+        recovered.set()
+        np.testing.assert_array_equal(waiting.result()[0], expected[busy])

@@ -77,7 +77,7 @@ def moved(local: list[Item], address: str) -> list[Item]:
 
 
 def read(items: list[Item], **settings: Any) -> tuple[ClearMask, BandSeries]:
-    given = ReaderSettings(**({"timeout": 2, "patience": 60} | settings))
+    given = ReaderSettings(**({"timeout": 2, "retry_seconds": 60} | settings))
     clear = read_clear(items, CELL, KEEP, given)
     return clear, read_series(items, "B02", CELL, WHOLE, clear, given)
 
@@ -185,7 +185,7 @@ def test_a_server_that_goes_and_comes_back(
             1.0, lambda: stack.enter_context(ill_server(Ill(files), first.port))
         )
         returning.start()
-        given = ReaderSettings(timeout=2, patience=60)
+        given = ReaderSettings(timeout=2, retry_seconds=60)
         series = read_series(items, "B02", CELL, WHOLE, clear, given)
         returning.join()
     assert series.stats.retries >= DATES
@@ -199,4 +199,4 @@ def test_a_server_that_stays_away_is_no_empty_map(
         items = moved(local, server.address)
         clear = read_clear(items, CELL, KEEP)
     with pytest.raises(ReadingError, match=r"b02\.tif: no connection to its server\. Start again"):
-        read_series(items, "B02", CELL, WHOLE, clear, ReaderSettings(patience=1))
+        read_series(items, "B02", CELL, WHOLE, clear, ReaderSettings(retry_seconds=1))

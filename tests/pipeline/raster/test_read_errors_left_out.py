@@ -165,7 +165,7 @@ def test_bytes_in_place_of_reflectance_are_a_fault(items: list[Item], tmp_path: 
     )
 
 
-def test_a_cells_item_tells_what_was_left_out_and_asked_again(
+def test_a_cells_item_states_faults_and_retries(
     sample_archive: SampleArchive, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive"

@@ -135,7 +135,7 @@ def test_an_absent_raster_is_a_fault(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-def test_a_server_that_recovers_is_asked_again(
+def test_a_server_that_recovers_gets_retries(
     archive: Archive, values: np.ndarray, code: int
 ) -> None:
     reader, faults = reader_of(f"{archive.url}/answers/{code}/2/a.tif")
@@ -143,7 +143,7 @@ def test_a_server_that_recovers_is_asked_again(
     assert not faults
 
 
-def test_access_denied_is_not_asked_again(archive: Archive) -> None:
+def test_access_denied_gets_no_retry(archive: Archive) -> None:
     archive.requests.clear()
     reader, _ = reader_of(f"{archive.url}/answers/403/100/a.tif")
     with pytest.raises(ReadingError, match=r"a\.tif: its server answered HTTP 403"):
@@ -152,7 +152,7 @@ def test_access_denied_is_not_asked_again(archive: Archive) -> None:
 
 
 def test_a_failure_is_not_remembered(archive: Archive, values: np.ndarray) -> None:
-    reader, faults = reader_of(f"{archive.url}/answers/503/3/b.tif", patience=0)
+    reader, faults = reader_of(f"{archive.url}/answers/503/3/b.tif", retry_seconds=0)
     with pytest.raises(ReadingError, match="its server answered HTTP 503"):
         reader.read(WHOLE)
     for _ in range(3):
@@ -164,7 +164,7 @@ def test_a_failure_is_not_remembered(archive: Archive, values: np.ndarray) -> No
 
 
 def test_a_server_that_stalls_is_left(archive: Archive) -> None:
-    reader, _ = reader_of(f"{archive.url}/stalls/a.tif", timeout=1, patience=2)
+    reader, _ = reader_of(f"{archive.url}/stalls/a.tif", timeout=1, retry_seconds=2)
     with pytest.raises(ReadingError, match="its server did not answer in time"):
         reader.read(WHOLE)
 
@@ -173,7 +173,7 @@ def test_a_truncated_raster_is_noticed_wherever_it_ends(archive: Archive) -> Non
     whole = (archive.folder / "band.tif").read_bytes()
     for length in (0, 8, 300, 2000, *(len(whole) * n // 5 for n in range(1, 5)), len(whole) - 5):
         (archive.folder / f"cut{length}.tif").write_bytes(whole[:length])
-        reader, faults = reader_of(f"{archive.url}/files/cut{length}.tif", patience=0)
+        reader, faults = reader_of(f"{archive.url}/files/cut{length}.tif", retry_seconds=0)
         assert not reader.read(WHOLE).any(), length
         assert [fault.reason for fault in faults] == ["is truncated or damaged"], length
 
@@ -198,7 +198,7 @@ def test_signed_urls_are_never_shown(
     url = f"{archive.url}/{path}?{SECRET}"
     caplog.set_level(logging.DEBUG)
     shown = []
-    reader, faults = reader_of(url, patience=0, timeout=1)
+    reader, faults = reader_of(url, retry_seconds=0, timeout=1)
     if "503" in path or "stalls" in path:  # unreachable, strict or not
         with pytest.raises(ReadingError) as unreachable:
             reader.read(WHOLE)
@@ -208,7 +208,7 @@ def test_signed_urls_are_never_shown(
         (fault,) = faults
         assert fault.asset == f"{archive.url}/{path}"
         shown.append(repr(fault))
-    strict, _ = reader_of(url, patience=0, timeout=1, strict=True)
+    strict, _ = reader_of(url, retry_seconds=0, timeout=1, strict=True)
     with pytest.raises(ReadingError) as raised:
         strict.read(WHOLE)
     assert f"{archive.url}/{path}: " in str(raised.value)
@@ -232,7 +232,7 @@ def test_reads_from_s3(s3: str, archive: Archive, values: np.ndarray) -> None:
     reader, faults = reader_of(f"{s3}/tiles/band.tif")
     np.testing.assert_array_equal(reader.read(WHOLE), values)
     assert not faults
-    absent, faults = reader_of(f"{s3}/tiles/absent.tif", patience=0)
+    absent, faults = reader_of(f"{s3}/tiles/absent.tif", retry_seconds=0)
     assert not absent.read(WHOLE).any()
     (fault,) = faults
     assert fault.asset == f"{s3}/tiles/absent.tif"

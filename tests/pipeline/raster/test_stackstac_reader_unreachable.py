@@ -122,7 +122,7 @@ def ill(content: bytes) -> Iterator[Ill]:
 
 def reader_of(url: str, **settings: Any) -> tuple[NativeReader, FaultLog]:
     faults = FaultLog()
-    given = ReaderSettings(**({"patience": 0, "timeout": 1} | settings))
+    given = ReaderSettings(**({"retry_seconds": 0, "timeout": 1} | settings))
     reader = NativeReader(
         url=url, spec=SPEC, dtype=np.dtype("uint16"), faults=faults, settings=given
     )
@@ -190,7 +190,7 @@ def test_a_signature_that_expires_between_two_blocks(ill: Ill, values: np.ndarra
 
 def test_an_answer_that_breaks_off_once_is_asked_for_again(ill: Ill, values: np.ndarray) -> None:
     ill.how, ill.in_the_middle = "stops short", True
-    reader, faults = reader_of(f"{ill.address}/a.tif", patience=20)
+    reader, faults = reader_of(f"{ill.address}/a.tif", retry_seconds=20)
 
     class Recovering(list[str]):
         def append(self, path: str) -> None:
