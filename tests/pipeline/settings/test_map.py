@@ -63,7 +63,7 @@ def test_a_shipped_name_goes_before_a_folder_of_that_name(
     file = tmp_path / "run.toml"
     file.write_text("\n".join(lines))
     in_file = read_settings(file)
-    command(**(options | {setting: name}))
+    command(**(options | {"catalog_url" if setting == "catalog" else setting: name}))
     for settings in (in_file, *seen):
         value = settings.catalog.url if setting == "catalog" else getattr(settings, setting)
         assert value == name
