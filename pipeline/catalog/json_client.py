@@ -1,6 +1,5 @@
 """JSON documents of a catalogue, from files or over HTTP, with time limits and retries."""
 
-import contextlib
 import json
 import logging
 import os
@@ -14,66 +13,63 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import InvalidHeader
-from urllib3.util.retry import Retry
 
 from pipeline.errors import CatalogError, CatalogUnavailable
-from pipeline.io.redaction import SecretFilter
 from pipeline.io.store import public_url
+from pipeline.raster.http_client import PASSING, retry_after
+from pipeline.raster.read_errors import ReadFailure, Unreadable
+from pipeline.raster.retry import with_retries
 
 TIMEOUT = 30.0  # seconds to connect, and between bytes
 _CONCURRENT = 16  # requests at once
-_BROKEN_OFF = 2  # further tries after answers that broke off
-_PATIENCE = 60.0  # seconds that a server's Retry-After may make us wait
+_ATTEMPTS = 4  # of a request
+_LONGEST_PAUSE = 60.0  # seconds that a server may name (Retry-After)
 
-
-for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
-    logging.getLogger(_name).addFilter(SecretFilter())
 # It logs addresses and headers as they are, and nothing else.
 logging.getLogger("pystac_client.stac_api_io").setLevel(logging.INFO)
 
 
-class _Retry(Retry):
-    """Waits as long as the server asks for (Retry-After), within reason."""
+class _Failed(Unreadable):
+    """A request that failed, with what came of it."""
 
-    def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return min(super().parse_retry_after(retry_after), _PATIENCE)
-        except InvalidHeader:
-            return 0.0
-
-
-def retries() -> Retry:
-    """Four tries with pauses of 0.5, 1 and 2 seconds, where a later one may do better.
-
-    A server that says how long to wait is heard, up to a minute a try.
-    """
-    return _Retry(
-        total=3,
-        backoff_factor=0.5,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=frozenset({"GET", "POST"}),
-        raise_on_status=False,
-    )
+    def __init__(
+        self, failure: ReadFailure, outcome: requests.Response | requests.RequestException
+    ) -> None:
+        super().__init__(failure)
+        self.outcome = outcome
 
 
 class _Adapter(HTTPAdapter):
-    """Asks again for an answer that broke off in its middle, which `retries` does not see."""
+    """Sends requests again by `pipeline.raster.retry`, also after a response that broke off."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        answer = super().send(*args, **kwargs)
-        for _ in range(_BROKEN_OFF):
-            with contextlib.suppress(requests.exceptions.ChunkedEncodingError):
-                answer.content  # noqa: B018 - it is read here, and kept
-                break
-            answer = super().send(*args, **kwargs)
-        return answer
+        def attempt() -> requests.Response:
+            try:
+                response = super(_Adapter, self).send(*args, **kwargs)
+                response.content  # noqa: B018 - it is read here, and kept
+            except requests.RequestException as error:
+                passing = not isinstance(error, requests.exceptions.SSLError)
+                failure = ReadFailure("no response", unreachable=True, passing=passing)
+                raise _Failed(failure, error) from None
+            if response.status_code not in PASSING:
+                return response
+            pause = min(retry_after(response.headers.get("Retry-After")), _LONGEST_PAUSE)
+            failure = ReadFailure("refused", unreachable=True, passing=True, pause=pause)
+            raise _Failed(failure, response)
+
+        try:
+            return with_retries(attempt, _ATTEMPTS * _LONGEST_PAUSE, attempts=_ATTEMPTS)
+        except _Failed as failed:
+            outcome = failed.outcome
+        if isinstance(outcome, requests.Response):
+            return outcome
+        raise outcome
 
 
 def equipped(session: requests.Session) -> requests.Session:
-    """The session, with connections for many requests at once and further tries."""
+    """The session, with connections for many requests at once, and with retries."""
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(max_retries=retries(), pool_maxsize=_CONCURRENT))
+        session.mount(scheme, _Adapter(pool_maxsize=_CONCURRENT))
     return session
 
 

@@ -125,7 +125,7 @@ def _body(response: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> ReadFailure:
     status = response.status
-    pause = _retry_after(response.headers.get("Retry-After"))
+    pause = retry_after(response.headers.get("Retry-After"))
     response.close()
     return ReadFailure(
         f"its server answered HTTP {status}",
@@ -159,8 +159,8 @@ def _broken(error: BaseException) -> ReadFailure:
     return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
 
 
-def _retry_after(stated: str | None) -> float:
-    """Seconds that a server wants to be left alone: a number or a date (RFC 9110, 10.2.3)."""
+def retry_after(stated: str | None) -> float:
+    """The pause in seconds that a Retry-After names by number or date (RFC 9110, 10.2.3)."""
     if not stated:
         return 0.0
     try:

@@ -1,5 +1,6 @@
 """The retry policy: growing, jittered pauses, for as long as a failure may pass."""
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +13,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0  # seconds
 
 
 def with_retries(
-    attempt: Callable[[], _Result], retry_seconds: float, retried: Callable[[], None] = lambda: None
+    attempt: Callable[[], _Result],
+    retry_seconds: float,
+    retried: Callable[[], None] = lambda: None,
+    *,
+    attempts: float = math.inf,
 ) -> _Result:
     """Call `attempt` until it returns; repeat it while it raises a failure that may pass.
 
@@ -24,6 +29,7 @@ def with_retries(
         attempt: What may raise Unreadable. Nothing is held while it is not running.
         retry_seconds: No pause ends later than this after the first attempt.
         retried: Called before each new attempt.
+        attempts: The most attempts.
 
     Raises:
         Unreadable: The last failure.
@@ -31,12 +37,14 @@ def with_retries(
     began = time.monotonic()
     pause = _FIRST_PAUSE
     while True:
+        attempts -= 1
         try:
             return attempt()
         except Unreadable as error:
             failure = error.failure
             wait = failure.pause + pause * random.uniform(0.5, 1.5)
-            if not failure.passing or time.monotonic() + wait > began + retry_seconds:
+            too_late = attempts < 1 or time.monotonic() + wait > began + retry_seconds
+            if too_late or not failure.passing:
                 raise
         retried()
         time.sleep(wait)

@@ -231,7 +231,7 @@ def test_nothing_found(kind: str, static: Path, api: tuple[str, ApiState], regio
 
 
 def test_a_catalogue_that_does_not_answer(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     monkeypatch.setenv("WHO", "me")
     monkeypatch.setenv("WORD", "secret")
     with socket.socket() as free:
@@ -247,7 +247,7 @@ def test_a_catalogue_that_does_not_answer(region: Region, monkeypatch: pytest.Mo
 def test_a_catalogue_that_accepts_and_says_nothing(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     monkeypatch.setattr("pipeline.catalog.json_client.TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -260,7 +260,7 @@ def test_a_catalogue_that_accepts_and_says_nothing(
 def test_an_api_that_keeps_failing(
     api: tuple[str, ApiState], region: Region, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     address, state = api
     catalog = open_catalog(describe(address))
     state.failures, state.status = 1000, status

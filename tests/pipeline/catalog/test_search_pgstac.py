@@ -69,7 +69,7 @@ def made(pgstac: PgStac) -> PgStac:
 @pytest.fixture
 def api(made: PgStac, monkeypatch: pytest.MonkeyPatch) -> Iterator[PgStac]:
     """The API with MADE; what a test says to its door is forgotten after it."""
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     made.door.forget()
     yield made
     made.door.forget()

@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-from urllib3 import HTTPResponse
 
-from pipeline.catalog.json_client import Documents, retries
+from pipeline.catalog.json_client import Documents
 from pipeline.catalog.search import period_of, search
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
@@ -86,7 +85,7 @@ def _settings(url: str, **catalog: Any) -> MapSettings:
 def test_an_api_that_is_gone_when_its_items_are_asked_for(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     with api_server(ApiState([])) as address:
         pass
     api = StacApi(address.replace("//", "//me:hush@"), "sentinel-2-l2a", 95.0)
@@ -101,7 +100,7 @@ def test_an_api_that_is_gone_when_its_items_are_asked_for(
 def test_an_api_that_stalls_in_its_search_is_left(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     monkeypatch.setattr("pipeline.catalog.stac_api.TIMEOUT", 0.2)
     enough = threading.Event()
 
@@ -241,11 +240,27 @@ def test_answers_that_are_none_of_a_stac_api(region: Region, answer: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7), ("86400", 60), ("Fri, 31 Dec 2999 23:59:59 GMT", 60)]
+    ("header", "seconds"),
+    [("7", 7), ("86400", 60), ("Fri, 31 Dec 2999 23:59:59 GMT", 60), ("soon", 0)],
 )
-def test_a_server_may_say_how_long_to_wait_within_reason(header: str, seconds: float) -> None:
-    answer = HTTPResponse(headers={"Retry-After": header}, status=429)
-    assert retries().get_retry_after(answer) == seconds
-    again = retries().increment("POST", "/search", answer)
-    assert again.get_retry_after(answer) == seconds
-    assert not retries().get_retry_after(HTTPResponse(headers={"Retry-After": "soon"}))
+def test_a_server_may_say_how_long_to_wait_within_reason(
+    monkeypatch: pytest.MonkeyPatch, header: str, seconds: float
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("pipeline.raster.retry.time.sleep", pauses.append)
+    asked: list[str] = []
+
+    def answers(handler: Handler) -> tuple[int, Any]:
+        asked.append(handler.path)
+        if len(asked) == 4:
+            return 200, {"id": "api"}
+        handler.send_response(429)
+        handler.send_header("Retry-After", header)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        raise ConnectionAbortedError
+
+    with serving(answering(answers)) as address:
+        assert Documents().read(address)["id"] == "api"
+    assert pauses == [seconds] * 3
