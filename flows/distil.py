@@ -21,7 +21,7 @@ from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.inference import device_at_hand, embed_all
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
-from pipeline.training.distillation_report import Agreement, agreement, student_card
+from pipeline.training.distillation_report import StudentAgreement, student_agreement, student_card
 from pipeline.training.sampled_series import DrawnSeries, draw_series, series_of_file
 
 
@@ -31,7 +31,7 @@ class Student:
 
     folder: Path
     fingerprint: str
-    measured: Agreement
+    measured: StudentAgreement
 
 
 @flow(name="distil", flow_run_name="{settings.teacher} → {settings.out}", persist_result=False)
@@ -100,7 +100,7 @@ def measure(
     series: np.ndarray,
     vocabulary: Vocabulary,
     text: TextEmbeddings,
-) -> Agreement:
+) -> StudentAgreement:
     """How far teacher and student agree about series that neither the bank nor training saw."""
     tell(RunProgress("comparing with the teacher"))
     card = teacher.card
@@ -108,7 +108,7 @@ def measure(
         student, card.model_copy(update={"architecture": student.config}), "", teacher.path
     )
     wanted, given = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
-    found = agreement(wanted, given, vocabulary, text, card.logit_scale)
+    found = student_agreement(wanted, given, vocabulary, text, card.logit_scale)
     get_run_logger().info("%.1f %% of %s series agree", 100 * found.same, found.pixels)
     return found
 
@@ -120,7 +120,7 @@ def save(
     student: Encoder,
     drawn: DrawnSeries,
     seen: int,
-    measured: Agreement,
+    measured: StudentAgreement,
 ) -> str:
     """Write the checkpoint; gives its fingerprint."""
     out = Path(settings.out)

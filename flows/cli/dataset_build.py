@@ -17,8 +17,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.point_series.table import SeriesCard
 from pipeline.point_series.table_writer import LEFT_OUT
 from pipeline.training_set.card import DatasetCard
-from pipeline.training_set.pack import LEFT_OUT as ROWS_LEFT_OUT
-from pipeline.training_set.pack import pack
+from pipeline.training_set.pack import ROWS_LEFT_OUT, pack_training_set
 from pipeline.training_set.spatial_split import SPLITS, SplitRule
 
 
@@ -72,7 +71,7 @@ def run_pack(
 ) -> None:
     """Pack a training set and say what is in it; raises as `pack` does."""
     with shown_on(console):
-        card = pack(series, ground, out, rule, told=in_tenths("packing"))
+        card = pack_training_set(series, ground, out, rule, progress=in_tenths("packing"))
     store = Store(out)
     rows = ", ".join(f"{card.rows(split)} {split}" for split in SPLITS)
     say(console, f"Training set  {public_url(store.path())}: {rows}")

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from models.vocabulary.vocabulary import load_vocabulary
+from pipeline.evaluation.classification import Classification
 from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
-from pipeline.sample.agreement import Agreement, agreement
+from pipeline.sample.agreement import agreement_with_truth
 from pipeline.sample.archive import write_archive
 from pipeline.settings.map import make_settings
 
@@ -40,14 +41,14 @@ def run_demo(folder: Path, console: Console) -> int:
     )
     console.print("[bold]2/2[/] The map: 12 classes asked for in words …")
     code = run_map(settings, console)
-    result = agreement(folder / "map", archive, load_vocabulary(VOCABULARY))
+    result = agreement_with_truth(folder / "map", archive, load_vocabulary(VOCABULARY))
     console.print(_table(result))
     console.print(_where(folder / "map"), soft_wrap=True)
     return code
 
 
-def _table(result: Agreement) -> Table:
-    table = Table(title=f"Agreement with the known truth: {result.overall:.1%} of pixels")
+def _table(result: Classification) -> Table:
+    table = Table(title=f"Agreement with the known truth: {result.accuracy:.1%} of pixels")
     for heading, justify in (
         ("class", "left"),
         ("pixels", "right"),
@@ -55,8 +56,9 @@ def _table(result: Agreement) -> Table:
         ("right", "right"),
     ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for name, pixels, found, right in result.by_class():
-        table.add_row(name, f"{pixels:,}", f"{found:.1%}", f"{right:.1%}")
+    for entry in result.by_class:
+        found, right = entry.recall or 0.0, entry.precision or 0.0
+        table.add_row(entry.name, f"{entry.support:,}", f"{found:.1%}", f"{right:.1%}")
     return table
 
 

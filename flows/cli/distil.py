@@ -12,7 +12,7 @@ from rich.text import Text
 from flows.cli.options import explained
 from flows.execution.console import on_console, say
 from flows.settings.distil import DistilSettings
-from pipeline.training.distillation_report import Agreement
+from pipeline.training.distillation_report import StudentAgreement
 
 _FROM, _HOW = "Series to learn from", "Sizes and training"
 
@@ -122,7 +122,7 @@ def run_distil(settings: DistilSettings, console: Console) -> None:
     say(console, f"Checkpoint   {student.folder}: fingerprint {student.fingerprint}")
 
 
-def _table(measured: Agreement) -> Table:
+def _table(measured: StudentAgreement) -> Table:
     table = Table(
         f"{measured.vocabulary}, by the teacher's class", "series", "same", box=box.SIMPLE
     )

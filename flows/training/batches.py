@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
 from pipeline.training_set.loader import TrainingSet
-from pipeline.training_set.prefetch import made_ahead
+from pipeline.training_set.prefetch import prefetched
 
 TRAIN, VALIDATION = "train", "validation"
 _AHEAD = 4  # batches; beyond an epoch's end, where the set's own reading ahead ends
@@ -25,7 +25,7 @@ def training_batches(
             )  # fmt: skip
             epoch, start = epoch + 1, 0
 
-    yield from made_ahead(epochs(), _AHEAD)
+    yield from prefetched(epochs(), _AHEAD)
 
 
 def validation_batches(

@@ -15,7 +15,7 @@ from pipeline.evaluation.tables import (
     class_table,
     label_lines,
     table,
-    write_report,
+    write_evaluation_report,
 )
 from pipeline.evaluation.zero_shot import Correlation, ZeroShotMetrics
 from pipeline.io.store import Store
@@ -56,7 +56,7 @@ def write_checkpoint_report(store: Store, found: CheckpointResults) -> str:
         },
         "steps": {measured.steps: measured for measured in found.measured},
     }
-    return write_report(store, _lines(found), numbers)
+    return write_evaluation_report(store, _lines(found), numbers)
 
 
 def main_table(found: CheckpointResults) -> list[str]:

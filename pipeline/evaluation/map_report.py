@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.evaluation.area_accuracy import FEWEST, Estimate
 from pipeline.evaluation.figures import confusion_figure
 from pipeline.evaluation.map_evaluation import MapResults
-from pipeline.evaluation.tables import as_percent, label_lines, table, write_report
+from pipeline.evaluation.tables import as_percent, label_lines, table, write_evaluation_report
 from pipeline.io.store import Store
 
 CONFUSION = "confusion.png"
@@ -21,7 +21,7 @@ def write_map_report(store: Store, found: MapResults) -> str:
     title = f"{found.about['title']}, {found.about['period']}"
     shares = found.accuracy.proportions
     store.write(CONFUSION, confusion_figure(shares, found.names, title, "map", "reference"))
-    return write_report(store, _lines(found), _numbers(found))
+    return write_evaluation_report(store, _lines(found), _numbers(found))
 
 
 def class_rows(found: MapResults) -> tuple[list[str], list[list[str]]]:

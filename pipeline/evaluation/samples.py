@@ -14,7 +14,7 @@ from pipeline.evaluation.labels import text_of
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.table import CARD as TABLE_CARD
 from pipeline.point_series.table import SeriesTable
-from pipeline.training_set.card import CARD as SET_CARD
+from pipeline.training_set.card import SET_CARD
 from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.random_order import shuffled
 from pipeline.training_set.shards import to_rows

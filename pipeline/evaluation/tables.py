@@ -16,7 +16,7 @@ NUMBERS, REPORT = "evaluation.json", "report.md"
 _LISTED = 20
 
 
-def write_report(store: Store, lines: Sequence[str], numbers: Mapping[str, Any]) -> str:
+def write_evaluation_report(store: Store, lines: Sequence[str], numbers: Mapping[str, Any]) -> str:
     """Write `report.md` and `evaluation.json` to a folder; gives the report, Markdown.
 
     Raises:

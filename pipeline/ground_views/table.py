@@ -22,7 +22,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import parts_of
 from pipeline.point_series.table import fixed_lists
 
-CARD = "ground.json"
+GROUND_CARD = "ground.json"
 UNREADABLE = "unreadable.csv"
 
 _ROUNDED = 0.01  # that a length of float16 numbers may be off
@@ -123,19 +123,21 @@ class GroundTable:
         store = Store(address)
         given = public_url(store.root)
         try:
-            return cls(store, GroundCard.model_validate(json.loads(store.read(CARD))))
+            return cls(store, GroundCard.model_validate(json.loads(store.read(GROUND_CARD))))
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetError(
-                given, f"there is no finished ground table here, it has no {CARD}", _MAKE
+                given, f"there is no finished ground table here, it has no {GROUND_CARD}", _MAKE
             ) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "it"
             raise DatasetError(
-                given, f"its {CARD} is damaged ({where}: {first['msg']})", _MAKE
+                given, f"its {GROUND_CARD} is damaged ({where}: {first['msg']})", _MAKE
             ) from None
         except ValueError:
-            raise DatasetError(given, f"its {CARD} is damaged, it is no JSON", _MAKE) from None
+            raise DatasetError(
+                given, f"its {GROUND_CARD} is damaged, it is no JSON", _MAKE
+            ) from None
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows, a part at a time; raises DatasetError where one is damaged or of others."""

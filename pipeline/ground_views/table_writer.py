@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DatasetError
-from pipeline.ground_views.table import CARD, UNREADABLE, GroundCard, counts_of
+from pipeline.ground_views.table import GROUND_CARD, UNREADABLE, GroundCard, counts_of
 from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import (
@@ -46,7 +46,7 @@ class GroundFolder:
 
     def is_finished(self) -> bool:
         """Whether the table is there already."""
-        return self.store.exists(CARD)
+        return self.store.exists(GROUND_CARD)
 
     def finished(self) -> set[str]:
         """The names of the parts that are done."""
@@ -96,5 +96,5 @@ class GroundFolder:
             versions=software_versions(),
             created=now(),
         )  # fmt: skip
-        self.store.write(CARD, card.model_dump_json(indent=1).encode() + b"\n")
+        self.store.write(GROUND_CARD, card.model_dump_json(indent=1).encode() + b"\n")
         return card

@@ -15,8 +15,8 @@ from models.encoder.preprocessing import BANDS
 from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows
 from pipeline.point_series.table_writer import Notes, SeriesFolder
-from pipeline.real_land.rows import VIEWS, YEARS, Rows, drawn_rows
-from pipeline.real_land.tables import TABLES, read_points
+from pipeline.real_land.rows import VIEWS, YEARS, TrainingRows, drawn_rows
+from pipeline.real_land.tables import TABLES, read_labelled_points
 
 _SEED = 0
 _LICENCE = "MIT"
@@ -31,7 +31,7 @@ def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> 
 
     `years` rows of each point, each with `views` descriptions (`rows.drawn_rows`).
     """
-    points = read_points(folder)
+    points = read_labelled_points(folder)
     rows = drawn_rows(points, np.random.default_rng(_SEED), years, views)
     hashes = {
         name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest()
@@ -55,7 +55,7 @@ def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> 
     return len(rows.ids)
 
 
-def _series(rows: Rows) -> SeriesRows:
+def _series(rows: TrainingRows) -> SeriesRows:
     points = rows.points
     return SeriesRows(
         ids=rows.ids,
@@ -70,7 +70,7 @@ def _series(rows: Rows) -> SeriesRows:
     )
 
 
-def _words(rows: Rows) -> pd.DataFrame:
+def _words(rows: TrainingRows) -> pd.DataFrame:
     views = len(rows.texts[0])
     return pd.DataFrame(
         {

@@ -3,12 +3,12 @@
 import numpy as np
 
 from pipeline.observations.monthly_median import MONTHS
-from pipeline.real_land.tables import Points
+from pipeline.real_land.tables import LabelledPoints
 
 _THINNED, _LOST = 0.7, 0.4  # how often a month is thinned out, and how many of its steps then go
 
 
-def last_years(points: Points) -> np.ndarray:
+def last_years(points: LabelledPoints) -> np.ndarray:
     """The last twelve months of each point: uint16 (n, 12, band), 0 = no observation.
 
     A month is the median of its steps.
@@ -17,7 +17,7 @@ def last_years(points: Points) -> np.ndarray:
     return _composited(points, start, np.isfinite(_window(points, start)[..., 0]))
 
 
-def drawn_years(points: Points, rng: np.random.Generator) -> np.ndarray:
+def drawn_years(points: LabelledPoints, rng: np.random.Generator) -> np.ndarray:
     """Any twelve months of each point, of some of their steps: uint16 (n, 12, band).
 
     The window begins in any month that leaves twelve; where a month has several steps, some of
@@ -33,13 +33,13 @@ def drawn_years(points: Points, rng: np.random.Generator) -> np.ndarray:
     return _composited(points, start, kept)
 
 
-def _window(points: Points, start: np.ndarray) -> np.ndarray:
+def _window(points: LabelledPoints, start: np.ndarray) -> np.ndarray:
     month = start[:, None] + np.arange(MONTHS)
     window: np.ndarray = points.steps[np.arange(len(points))[:, None], month]
     return window
 
 
-def _composited(points: Points, start: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _composited(points: LabelledPoints, start: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """The median of the kept steps of each month, rolled so that January comes first."""
     steps = np.ma.masked_array(
         _window(points, start),

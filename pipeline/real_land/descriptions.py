@@ -34,7 +34,7 @@ def groups() -> tuple[Group, ...]:
     return tuple(Group(*(tuple(entry[key]) for key in ("of", "seen", "held_out"))) for entry in raw)
 
 
-def groups_of(name: str) -> tuple[Group, ...]:
+def groups_with(name: str) -> tuple[Group, ...]:
     """The groups that a class is in: its own, and those that it shares."""
     return tuple(group for group in groups() if name in group.of)
 

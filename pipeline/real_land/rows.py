@@ -6,8 +6,8 @@ import numpy as np
 
 from models.vocabulary.prompts import TEMPLATES, sentences
 from pipeline.real_land.calendars import drawn_years
-from pipeline.real_land.descriptions import groups_of
-from pipeline.real_land.tables import Points
+from pipeline.real_land.descriptions import groups_with
+from pipeline.real_land.tables import LabelledPoints
 
 YEARS, VIEWS = 16, 8
 """Years drawn of each point, and sentences of each year."""
@@ -17,14 +17,14 @@ SAID = ("{}", "land covered by {}.", "a satellite view of {}.", "{a} seen from a
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TrainingRows:
     """Years of points and descriptions of them, each a row.
 
     `points` are a row's point, `ids` its name, `series` uint16 (n, 12, band) with 0 = missing.
     `texts` and `keys`: what is said of each row, and what that depicts, as many of each.
     """
 
-    points: Points
+    points: LabelledPoints
     ids: list[str]
     series: np.ndarray
     texts: list[list[str]]
@@ -32,8 +32,8 @@ class Rows:
 
 
 def drawn_rows(
-    points: Points, rng: np.random.Generator, years: int = YEARS, views: int = VIEWS
-) -> Rows:
+    points: LabelledPoints, rng: np.random.Generator, years: int = YEARS, views: int = VIEWS
+) -> TrainingRows:
     """`years` rows of each point, each with `views` sentences.
 
     Half of a row's sentences are of wordings of its class alone, half of those that it shares with
@@ -43,7 +43,7 @@ def drawn_rows(
     ids = [f"{name}#{row // len(points)}" for row, name in enumerate(many.ids)]
     texts, keys = [], []
     for name in many.classes:
-        own = groups_of(name)
+        own = groups_with(name)
         alone = [group for group in own if len(group.of) == 1]
         shared = [group for group in own if len(group.of) > 1]
         kinds = [kind for kind in (alone, shared) if kind]
@@ -57,4 +57,4 @@ def drawn_rows(
             depicted.append(group.name)
         texts.append(said)
         keys.append(depicted)
-    return Rows(many, ids, drawn_years(many, rng), texts, keys)
+    return TrainingRows(many, ids, drawn_years(many, rng), texts, keys)

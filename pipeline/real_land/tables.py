@@ -12,7 +12,7 @@ from pipeline.errors import DatasetError
 from pipeline.observations.monthly_median import MONTHS
 
 TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
-NO_CLASS = "ignore"
+IGNORED = "ignore"
 _STAND_IN = {"B8A": "B08"}  # the tables hold no B8A; mapping them substitutes it so as well
 _NO_OBSERVATION = 65535
 _OF_CROPS, _NO_CROP = "temporary_crops", ("ignore", "no_crop")
@@ -21,7 +21,7 @@ _REMEDY = "Give WorldCereal's long tables: a row a step, with sample_id, timesta
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class LabelledPoints:
     """Labelled points and their steps.
 
     `steps` float32 (n, month, 3, band): reflectance × 10000 without offset, bands as
@@ -45,12 +45,12 @@ class Points:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def of(self, which: np.ndarray) -> "Points":
+    def of(self, which: np.ndarray) -> "LabelledPoints":
         """Some of the points, by a mask or by their numbers."""
-        return Points(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+        return LabelledPoints(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
-def read_points(folder: Path, tables: Sequence[str] = TABLES) -> Points:
+def read_labelled_points(folder: Path, tables: Sequence[str] = TABLES) -> LabelledPoints:
     """The points of some tables, `<folder>/<name>.parquet`, in order.
 
     Left out are points whose labels are of no class, and those without an observation in their
@@ -60,7 +60,7 @@ def read_points(folder: Path, tables: Sequence[str] = TABLES) -> Points:
     longest = max(part.steps.shape[1] for part in parts)
     gathered = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in Points.__dataclass_fields__
+        for name in LabelledPoints.__dataclass_fields__
         if name != "steps"
     }
     steps = [
@@ -71,10 +71,10 @@ def read_points(folder: Path, tables: Sequence[str] = TABLES) -> Points:
         )
         for part in parts
     ]
-    return Points(**gathered, steps=np.concatenate(steps))
+    return LabelledPoints(**gathered, steps=np.concatenate(steps))
 
 
-def _read(path: Path, name: str) -> Points:
+def _read(path: Path, name: str) -> LabelledPoints:
     stored = [_STAND_IN.get(band, band) for band in BANDS]
     try:
         rows = pd.read_parquet(path)
@@ -98,7 +98,7 @@ def _read(path: Path, name: str) -> Points:
     steps[np.isnan(steps).any(axis=3)] = np.nan  # bands of one overpass are seen together
     cover, crop = (labels[key].to_numpy(str) for key in ("landcover10", "croptype24"))
     is_known = (cover == _OF_CROPS) & ~np.isin(crop, _NO_CROP)
-    found = Points(
+    found = LabelledPoints(
         ids=labels.index.to_numpy(str),
         tables=np.full(len(labels), name),
         classes=np.where(is_known, crop, cover),
@@ -110,4 +110,4 @@ def _read(path: Path, name: str) -> Points:
         steps=steps,
     )
     seen = np.isfinite(steps[:, -MONTHS:]).any(axis=(1, 2, 3))
-    return found.of((found.classes != NO_CLASS) & seen)
+    return found.of((found.classes != IGNORED) & seen)

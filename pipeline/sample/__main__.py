@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.sample.archive import SEED, SIZE, write_archive
+from pipeline.sample.archive import ARCHIVE_SEED, SIZE, write_archive
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--year", type=int, default=2021)
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seed", type=int, default=ARCHIVE_SEED)
     parser.add_argument("--size", type=float, default=SIZE, help="side of the area in metres")
     parser.add_argument("--a-month", type=int, default=3, help="overpasses of an orbit a month")
     given = parser.parse_args()

@@ -17,22 +17,22 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.grid.mgrs import Tile, tile_at
 from pipeline.sample.classes import sample_classes
 from pipeline.sample.crop import Crop
-from pipeline.sample.landscape import Pixels, from_plane, make_landscape
+from pipeline.sample.landscape import LandscapePixels, from_plane, make_landscape
 from pipeline.sample.phenology import Parcels, draw_parcels, draw_season
 from pipeline.sample.raster import write_raster
 from pipeline.sample.scene import Scene, draw_conditions, make_scene
 from pipeline.sample.stac import (
     BAND_ASSETS,
-    COLLECTION,
+    SAMPLE_COLLECTION,
+    AssetFile,
     Granule,
-    Raster,
     make_catalog,
     make_collection,
     make_item,
 )
 from pipeline.sample.weather import FOG_MONTH, Overpass, make_sky, overpasses
 
-SEED = 20210
+ARCHIVE_SEED = 20210
 SIZE = 4000.0
 _LARGEST = 30_000.0  # metres: farther out, other tiles would begin
 _DUPLICATES = 2
@@ -74,7 +74,7 @@ def write_archive(
     folder: Path,
     *,
     year: int = 2021,
-    seed: int = SEED,
+    seed: int = ARCHIVE_SEED,
     size: float = SIZE,
     a_month: int = 3,
     threads: int | None = None,
@@ -90,7 +90,7 @@ def write_archive(
         raise ValueError(f"an archive of {size} m: its side is above 0 and up to {_LARGEST:.0f} m")
     folder = Path(folder)
     (folder / "catalog.json").unlink(missing_ok=True)  # its being there says that all else is
-    for old in (COLLECTION, "truth"):
+    for old in (SAMPLE_COLLECTION, "truth"):
         shutil.rmtree(folder / old, ignore_errors=True)
     (folder / "truth").mkdir(parents=True)
     bbox = _area(size)
@@ -111,7 +111,7 @@ def write_archive(
 
         items = sorted(item for written in pool.map(write, passes) for item in written)
     _write_json(folder / "truth" / "classes.json", _legend())
-    _write_json(folder / COLLECTION / "collection.json", make_collection(year, bbox, items))
+    _write_json(folder / SAMPLE_COLLECTION / "collection.json", make_collection(year, bbox, items))
     _write_json(folder / "region.geojson", _feature(shapely.box(*bbox)))
     unfinished = folder / "catalog.json.part"
     _write_json(unfinished, make_catalog())
@@ -151,7 +151,7 @@ def _write_overpass(
     overpass: Overpass,
     oddities: _Oddities,
     crops: list[Crop],
-    seen: list[Pixels],
+    seen: list[LandscapePixels],
     parcels: Parcels,
     size: float,
 ) -> Iterator[tuple[str, str]]:
@@ -187,7 +187,7 @@ def _write_granule(
     """Write an item and its rasters; rows `first` to `last` (10 m) are what it holds."""
     if not scene.scl.any():
         return
-    place = folder / COLLECTION / granule.folder
+    place = folder / SAMPLE_COLLECTION / granule.folder
     place.mkdir(parents=True)
     names, rasters = list(BAND_ASSETS), {}
     for k, array in enumerate((*scene.ten, *scene.twenty, scene.scl)):
@@ -196,7 +196,7 @@ def _write_granule(
         stored = array if name == "scl" else array + (array > 0) * np.uint16(granule.offset)
         file = f"{BAND_ASSETS[name][0] if name != 'scl' else 'SCL'}.tif"
         length = write_raster(place / file, stored, crop.transform(resolution), crop.tile.epsg)
-        rasters[name] = Raster(file, crop.transform(resolution), array.shape, length)
+        rasters[name] = AssetFile(file, crop.transform(resolution), array.shape, length)
     bottom = crop.bottom if last is None else crop.top - last * 10
     footprint = crop.footprint(granule.overpass, crop.top - first * 10, bottom)
     _write_json(place / f"{granule.id}.json", make_item(granule, footprint, rasters, scene.scl))

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.vocabulary.vocabulary import VocabularyClass, load_vocabulary
 
-VOCABULARY = "sample-landscape"
+SAMPLE_VOCABULARY = "sample-landscape"
 
 WHEAT, MAIZE, RAPESEED, POTATO, GRASSLAND, BROADLEAVED = range(6)
 CONIFEROUS, SHRUBLAND, WETLAND, WATER, BARE, BUILT_UP = range(6, 12)
@@ -103,4 +103,4 @@ ENDMEMBERS = Endmembers(
 
 def sample_classes() -> tuple[VocabularyClass, ...]:
     """The twelve classes in their order, with names, codes, colours and raster values 1 … 12."""
-    return load_vocabulary(VOCABULARY).classes
+    return load_vocabulary(SAMPLE_VOCABULARY).classes

@@ -7,7 +7,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.mgrs import Tile, to_utm
-from pipeline.sample.landscape import Landscape, Pixels, from_plane, to_plane
+from pipeline.sample.landscape import Landscape, LandscapePixels, from_plane, to_plane
 from pipeline.sample.weather import Overpass
 
 _TILE_PIXELS = 10980
@@ -46,7 +46,7 @@ class Crop:
         """Affine coefficients for pixels of `resolution` metres."""
         return (resolution, 0.0, self.left, 0.0, -resolution, self.top)
 
-    def pixels_of(self, landscape: Landscape) -> Pixels:
+    def pixels_of(self, landscape: Landscape) -> LandscapePixels:
         """The landscape as this crop's 10 m pixels see it."""
         xs = np.arange(self.left + 5, self.right, 10)
         return landscape.pixels(self.tile.epsg, xs, np.arange(self.top - 5, self.bottom, -10))

@@ -1,15 +1,21 @@
-"""What people call the sample's classes: the wordings that the sample checkpoint learns.
+"""Descriptions of the sample's classes that its checkpoint learns, and their text embeddings.
 
 Every class has specific wordings and shares general ones with its kin ("cropland", "woodland").
 Some of each are held out: no training sees them, so that they show how far words carry.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
+from models.vocabulary.prompts import TEMPLATES, sentences
 from pipeline.sample.classes import (
     BARE,
     BROADLEAVED,
     BUILT_UP,
+    CLASS_COUNT,
     CONIFEROUS,
     CROPS,
     GRASSLAND,
@@ -36,6 +42,8 @@ class Description:
         """Whether it is true of several classes."""
         return len(self.classes) > 1
 
+
+_SPECIFIC_SHARE = 0.6  # how often a pixel's description is one of its class alone
 
 # Wordings after the "|" are held out.
 _SPECIFIC: dict[int, str] = {
@@ -113,3 +121,41 @@ def descriptions() -> tuple[Description, ...]:
                 if wording.strip()
             ]
     return tuple(found)
+
+
+class DescriptionTexts:
+    """The text embeddings of descriptions, plain and in all templates.
+
+    Attributes:
+        embeddings: float32 (description, sentence, dim).
+        absent: float32 (sentence, dim), of what the sample does not hold.
+        is_true: bool (class, description): a description that is true of a pixel is no negative
+            of it.
+    """
+
+    def __init__(
+        self, seen: list[Description], embed: Callable[[Sequence[str]], np.ndarray]
+    ) -> None:
+        patterns = ("{}", *TEMPLATES)
+        self.wordings = len(patterns)
+        flat = embed(sentences([entry.wording for entry in seen], patterns))
+        self.embeddings = torch.from_numpy(flat).unflatten(0, (len(seen), self.wordings))
+        self.absent = torch.from_numpy(embed(sentences(ABSENT, patterns)))
+        self.is_true = np.zeros((CLASS_COUNT, len(seen)), bool)
+        for index, entry in enumerate(seen):
+            self.is_true[list(entry.classes), index] = True
+        is_general = np.array([entry.is_general for entry in seen])
+        self._of_class = [
+            (np.flatnonzero(row & ~is_general), np.flatnonzero(row & is_general))
+            for row in self.is_true
+        ]
+
+    def choose(self, land: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw a description of each class in `land`, int (n,): int64 (n,)."""
+        picked = np.empty(len(land), np.int64)
+        for k, (specific, general) in enumerate(self._of_class):
+            rows = np.flatnonzero(land == k)
+            own = rng.choice(specific, len(rows))
+            wide = rng.choice(general, len(rows)) if len(general) else own
+            picked[rows] = np.where(rng.uniform(size=len(rows)) < _SPECIFIC_SHARE, own, wide)
+        return picked

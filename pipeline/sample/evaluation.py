@@ -1,10 +1,12 @@
-"""How often embeddings of made pixels come nearest to the right words, and how sure that is."""
+"""The metrics of the sample checkpoint: how many made pixels are nearest to the right words."""
 
 import numpy as np
+from scipy.special import softmax
 
 from models.towers.text_embeddings import embed_vocabulary
 from models.towers.text_tower import TextTower
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
+from pipeline.evaluation.calibration import calibration, fit_logit_scale
 from pipeline.sample.classes import (
     BARE,
     BROADLEAVED,
@@ -14,8 +16,8 @@ from pipeline.sample.classes import (
     CROPS,
     GRASSLAND,
     MAIZE,
+    SAMPLE_VOCABULARY,
     SHRUBLAND,
-    VOCABULARY,
     WATER,
     WETLAND,
     WHEAT,
@@ -32,7 +34,7 @@ _WORDS = "wheat field, maize field, forest, lake"
 _OF_WORDS = ((WHEAT,), (MAIZE,), (BROADLEAVED, CONIFEROUS), (WATER,))
 
 
-def evaluate(
+def evaluate_embeddings(
     embeddings: np.ndarray, land: np.ndarray, tower: TextTower, logit_scale: float
 ) -> dict[str, float]:
     """Shares (0 … 1) of pixels whose nearest class is the right one, by vocabulary.
@@ -42,7 +44,7 @@ def evaluate(
     every class. The calibration error is that of the twelve classes' confidences (Guo et al.
     2017), ten bins.
     """
-    twelve = embed_vocabulary(load_vocabulary(VOCABULARY), tower).classes
+    twelve = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
     predicted, confidence = _predicted(embeddings, twelve, logit_scale)
     hits = predicted == land
     by_class = [float(hits[land == k].mean()) for k in range(CLASS_COUNT)]
@@ -52,7 +54,7 @@ def evaluate(
         "lowest class accuracy, 12 classes, names": min(by_class),
         "accuracy, 12 classes, held-out wordings": _held_out(embeddings, land, tower),
         "mean confidence, 12 classes": confidence.mean(),
-        "calibration error, 12 classes": _calibration_error(confidence, hits),
+        "calibration error, 12 classes": calibration(confidence, hits, bins=10).ece,
     }
     for title, vocabulary, members in (
         ("lucas-land-cover", load_vocabulary("lucas-land-cover"), _OF_LUCAS),
@@ -69,21 +71,17 @@ def evaluate(
 
 
 def calibrated_scale(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> float:
-    """The logit scale under which the twelve classes' confidences are likeliest.
-
-    Temperature scaling (Guo et al. 2017) over a grid from 2 to 100.
-    """
-    cosine = embeddings @ embed_vocabulary(load_vocabulary(VOCABULARY), tower).classes.T
-    scales = np.geomspace(2, 100, 80)
-    own = np.arange(len(land))
-    losses = [-np.log(_softmax(scale * cosine)[own, land]).mean() for scale in scales]
-    return round(float(scales[int(np.argmin(losses))]), 1)
+    """Fit the logit scale to the twelve classes: the one that makes the right ones likeliest."""
+    text = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
+    classes = np.arange(len(text))
+    fitted = fit_logit_scale(embeddings @ text.T, np.zeros(len(text)), classes, land, 1.0)
+    return round(fitted.logit_scale, 1)
 
 
 def _predicted(
     embeddings: np.ndarray, text: np.ndarray, logit_scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    probability = _softmax(logit_scale * (embeddings @ text.T))
+    probability = softmax(logit_scale * (embeddings @ text.T), axis=1)
     return probability.argmax(axis=1), probability.max(axis=1)
 
 
@@ -105,18 +103,3 @@ def _grouped(members: tuple[tuple[int, ...], ...]) -> np.ndarray:
     for index, classes in enumerate(members):
         group[list(classes)] = index
     return group
-
-
-def _calibration_error(confidence: np.ndarray, hits: np.ndarray) -> float:
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    return float(
-        sum(
-            abs(confidence[bins == k].mean() - hits[bins == k].mean()) * (bins == k).mean()
-            for k in np.unique(bins)
-        )
-    )
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

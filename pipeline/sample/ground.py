@@ -36,7 +36,7 @@ _QUARRIES = (
 _MEADOW_SHARES = (0.05, 0.05, 0.03, 0.02, 0.85)
 
 
-def draw_ground(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_parcel_map(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Parcels numbered from 0, int32 (row, column), first row north; and the class of each."""
     ground = _Ground(rng)
     ground.fields()

@@ -14,7 +14,7 @@ from numba import njit
 from pyproj import Transformer
 from scipy.ndimage import gaussian_filter
 
-from pipeline.sample.ground import EXTENT, FINE, draw_ground
+from pipeline.sample.ground import EXTENT, FINE, draw_parcel_map
 
 CENTRE = (6.0, 49.61364)
 """Longitude and latitude where zone 31 meets zone 32 and two 100 km rows of tiles meet."""
@@ -22,7 +22,7 @@ CENTRE = (6.0, 49.61364)
 PLANE = f"+proj=laea +lon_0={CENTRE[0]} +lat_0={CENTRE[1]} +datum=WGS84 +units=m"
 """The equal-area plane that the landscape is drawn in; its origin is `CENTRE`."""
 
-PARTS = 4
+MOST_PARCELS = 4
 """The most parcels that a pixel is a mixture of."""
 
 _COARSE = 10.0  # metres of the texture's grid
@@ -45,17 +45,17 @@ class Landscape:
         n = len(self.parcel)
         return self.parcel[_mirrored(-y, FINE, n), _mirrored(x, FINE, n)]
 
-    def pixels(self, epsg: int, xs: np.ndarray, ys: np.ndarray) -> "Pixels":
+    def pixels(self, epsg: int, xs: np.ndarray, ys: np.ndarray) -> "LandscapePixels":
         """What pixels with centres at columns `xs` and rows `ys` (metres, EPSG:`epsg`) hold."""
         x, y = plane_of(epsg, xs, ys)
         parts, weights = _mixtures(self.parcel, x, y, FINE, _REACH)
         n = len(self.texture)
         texture = self.texture[_mirrored(-y, _COARSE, n), _mirrored(x, _COARSE, n)]
-        return Pixels(parts, weights, texture, x, y, self.land)
+        return LandscapePixels(parts, weights, texture, x, y, self.land)
 
 
 @dataclass(frozen=True)
-class Pixels:
+class LandscapePixels:
     """The landscape as pixels of one grid see it.
 
     `parts` int32 and `weights` float32 (row, column, 4): parcels by falling share, sum 1;
@@ -98,7 +98,7 @@ def from_plane() -> Transformer:
 def make_landscape(seed: int) -> Landscape:
     """Draw a landscape; the same seed gives the same one."""
     rng = np.random.default_rng([seed, 1])
-    parcel, land = draw_ground(rng)
+    parcel, land = draw_parcel_map(rng)
     n = int(EXTENT / _COARSE)
     fine = gaussian_filter(rng.standard_normal((n, n)), 1.0, mode="mirror")
     broad = gaussian_filter(rng.standard_normal((n, n)), 6, mode="mirror")
@@ -130,8 +130,8 @@ def _mixtures(
     6 × 6 samples, those nearer the centre weighing more, as a triangle does.
     """
     rows, columns = x.shape
-    parts = np.zeros((rows, columns, PARTS), np.int32)
-    shares = np.zeros((rows, columns, PARTS), np.float32)
+    parts = np.zeros((rows, columns, MOST_PARCELS), np.int32)
+    shares = np.zeros((rows, columns, MOST_PARCELS), np.float32)
     seen = np.empty(36, np.int32)
     share = np.empty(36, np.float32)
     for i in range(rows):
@@ -152,7 +152,7 @@ def _mixtures(
                         kinds += 1
                     share[k] += weight
             total = np.float32(0.0)
-            for part in range(min(PARTS, kinds)):
+            for part in range(min(MOST_PARCELS, kinds)):
                 best = part
                 for k in range(part + 1, kinds):
                     if share[k] > share[best]:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from pipeline.sample.classes import CLOUD, SHADOW, SNOW, WATER
-from pipeline.sample.landscape import Pixels
+from pipeline.sample.landscape import LandscapePixels
 from pipeline.sample.phenology import Parcels, reflectance
 from pipeline.sample.weather import Overpass, Sky
 
@@ -63,7 +63,7 @@ def draw_conditions(overpass: Overpass, is_snowy: bool) -> Conditions:
 
 
 def make_scene(
-    pixels: Pixels, parcels: Parcels, overpass: Overpass, sky: Sky, conditions: Conditions
+    pixels: LandscapePixels, parcels: Parcels, overpass: Overpass, sky: Sky, conditions: Conditions
 ) -> Scene:
     """Measure the pixels of a grid of 10 m; rows and columns are even in number."""
     clear = reflectance(parcels, overpass.day, conditions.wetness)

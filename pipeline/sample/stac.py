@@ -12,8 +12,8 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.grid.mgrs import Tile
 from pipeline.sample.weather import SUN_AZIMUTH, Overpass, sun_elevation
 
-COLLECTION = "sentinel-2-l2a"
-STAC_VERSION = "1.0.0"
+SAMPLE_COLLECTION = "sentinel-2-l2a"
+_STAC_VERSION = "1.0.0"
 ATTRIBUTION = "Contains made-up data of timesen's sample archive"
 _EXTENSIONS = (
     "eo/v1.1.0", "file/v2.1.0", "grid/v1.1.0", "mgrs/v1.0.0", "processing/v1.1.0",
@@ -82,7 +82,7 @@ class Granule:
 
 
 @dataclass(frozen=True)
-class Raster:
+class AssetFile:
     """What an item says of one of its files."""
 
     file: str
@@ -92,7 +92,7 @@ class Raster:
 
 
 def make_item(
-    granule: Granule, footprint: BaseGeometry, rasters: Mapping[str, Raster], scl: np.ndarray
+    granule: Granule, footprint: BaseGeometry, rasters: Mapping[str, AssetFile], scl: np.ndarray
 ) -> dict[str, Any]:
     """The STAC item of a granule; `rasters` by asset name, `footprint` in EPSG:4326."""
     overpass, tile = granule.overpass, granule.tile
@@ -140,10 +140,10 @@ def make_item(
     }
     return {
         "type": "Feature",
-        "stac_version": STAC_VERSION,
+        "stac_version": _STAC_VERSION,
         "stac_extensions": [_SCHEMA.format(extension) for extension in _EXTENSIONS],
         "id": granule.id,
-        "collection": COLLECTION,
+        "collection": SAMPLE_COLLECTION,
         "geometry": shapely.geometry.mapping(footprint),
         "bbox": [round(float(edge), 7) for edge in footprint.bounds],
         "properties": properties,
@@ -162,9 +162,9 @@ def make_collection(
     """The collection; `items` are (id, path below the collection's folder) of its items."""
     return {
         "type": "Collection",
-        "stac_version": STAC_VERSION,
+        "stac_version": _STAC_VERSION,
         "stac_extensions": [],
-        "id": COLLECTION,
+        "id": SAMPLE_COLLECTION,
         "title": "Sentinel-2 Level-2A (sample)",
         "description": "A made landscape as Sentinel-2 Level-2A would show it; no measurements.",
         "license": "Apache-2.0",
@@ -185,19 +185,24 @@ def make_collection(
 
 def make_catalog() -> dict[str, Any]:
     """The root catalogue."""
+    child = f"./{SAMPLE_COLLECTION}/collection.json"
     return {
         "type": "Catalog",
-        "stac_version": STAC_VERSION,
+        "stac_version": _STAC_VERSION,
         "id": "timesen-sample",
         "description": "The sample archive of timesen: a static catalogue of one collection.",
         "links": [
             {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-            {"rel": "child", "href": f"./{COLLECTION}/collection.json", "type": "application/json"},
+            {
+                "rel": "child",
+                "href": f"./{SAMPLE_COLLECTION}/collection.json",
+                "type": "application/json",
+            },
         ],
     }
 
 
-def _asset(name: str, raster: Raster, granule: Granule) -> dict[str, Any]:
+def _asset(name: str, raster: AssetFile, granule: Granule) -> dict[str, Any]:
     resolution = int(raster.transform[0])
     asset: dict[str, Any] = {
         "href": f"./{raster.file}",

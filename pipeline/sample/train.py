@@ -19,10 +19,9 @@ from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.pretraining.losses import InfoNCE
 from models.pretraining.memory_bank import MemoryBank
 from models.towers.text_tower import SentenceTower
-from pipeline.sample.descriptions import descriptions
-from pipeline.sample.evaluation import calibrated_scale, evaluate
+from pipeline.sample.descriptions import DescriptionTexts, descriptions
+from pipeline.sample.evaluation import calibrated_scale, evaluate_embeddings
 from pipeline.sample.series import sample_series
-from pipeline.sample.texts import Texts
 
 ENCODER = EncoderConfig(dim=96, depth=3, heads=4, feedforward=192, embedding_dim=384, dropout=0.05)
 PREPROCESSING = Preprocessing(
@@ -34,7 +33,7 @@ PREPROCESSING = Preprocessing(
     # Not 1 (defective), 3 (shadow), 8 to 10 (cloud), 11 (snow); dark areas (2) are woods as well.
     scl_keep=(2, 4, 5, 6, 7),
 )
-SEED = 11
+TRAINING_SEED = 11
 _STEPS, _BATCH, _PIXELS = 800, 512, 96_000
 _QUEUE, _TEMPERATURE, _RATE = 2048, 0.07, 1.5e-3
 _TRAINING_SEEDS, _HELD_OUT_SEED, _HELD_OUT_PIXELS = range(1000, 1008), 2000, 24_000
@@ -45,10 +44,10 @@ _DESCRIPTION = (
 )
 
 
-def train(
+def train_sample_encoder(
     steps: int = _STEPS,
     pixels: int = _PIXELS,
-    seed: int = SEED,
+    seed: int = TRAINING_SEED,
     config: EncoderConfig = ENCODER,
     batch: int = _BATCH,
     rate: float = _RATE,
@@ -61,7 +60,7 @@ def train(
     started = time.monotonic()
     tower = SentenceTower()
     seen = [entry for entry in descriptions() if not entry.is_held_out]
-    texts = Texts(seen, tower.embed)
+    texts = DescriptionTexts(seen, tower.embed)
     lands, series = _draw(pixels)
     encoder = Encoder(config).train()
     loss_of, bank = InfoNCE(_TEMPERATURE), MemoryBank(_QUEUE, config.embedding_dim)
@@ -90,9 +89,9 @@ def train(
     encoder.eval()
     minutes = (time.monotonic() - started) / 60
     truth, unseen = sample_series(_HELD_OUT_SEED, _HELD_OUT_PIXELS)
-    embeddings = embed(encoder, unseen)
+    embeddings = _embed(encoder, unseen)
     scale = calibrated_scale(embeddings[::2], truth[::2], tower)
-    metrics = evaluate(embeddings[1::2], truth[1::2], tower, scale)
+    metrics = evaluate_embeddings(embeddings[1::2], truth[1::2], tower, scale)
     training = {
         "steps": steps,
         "batch": batch,
@@ -103,7 +102,7 @@ def train(
 
 
 @torch.inference_mode()
-def embed(encoder: Encoder, series: np.ndarray) -> np.ndarray:
+def _embed(encoder: Encoder, series: np.ndarray) -> np.ndarray:
     """Embeddings of series uint16 (n, month, band): float32 (n, dim)."""
     parts = [
         encoder(PREPROCESSING.normalise(series[start : start + 4096]))
@@ -195,7 +194,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=_STEPS)
     parser.add_argument("--pixels", type=int, default=_PIXELS)
     given = parser.parse_args()
-    encoder, card = train(given.steps, given.pixels)
+    encoder, card = train_sample_encoder(given.steps, given.pixels)
     save_checkpoint(given.out, encoder, card, replace=True)
     for name, value in card.metrics.items():
         print(f"{name:55s} {value}")

@@ -24,7 +24,7 @@ class ClassAgreement:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class StudentAgreement:
     """How far a student agrees with its teacher about some pixels.
 
     `cosine` is the mean of their embeddings', `same` the share (0 … 1) of pixels that are the same
@@ -59,13 +59,13 @@ class Agreement:
         return "\n".join(line.strip() for line in lines)
 
 
-def agreement(
+def student_agreement(
     teacher: torch.Tensor,
     student: torch.Tensor,
     vocabulary: Vocabulary,
     text: TextEmbeddings,
     logit_scale: float,
-) -> Agreement:
+) -> StudentAgreement:
     """Compare two encoders' embeddings of the same pixels, both float32 (pixel, dim).
 
     Classes are those that a map shows: with the vocabulary's level, biases and "none of these".
@@ -75,7 +75,7 @@ def agreement(
     same = wanted == found
     names = [entry.name for entry in vocabulary.legend]
     shown = [int(place) for place in np.unique(wanted)]
-    return Agreement(
+    return StudentAgreement(
         vocabulary=vocabulary.name,
         pixels=len(same),
         cosine=float((teacher * student).sum(dim=1).mean()),
@@ -94,7 +94,7 @@ def student_card(
     teacher: Checkpoint,
     config: EncoderConfig,
     training: Mapping[str, Any],
-    measured: Agreement,
+    measured: StudentAgreement,
 ) -> Card:
     """The card of a student: what it takes, its words and its licence are the teacher's.
 

@@ -10,8 +10,8 @@ from pipeline.errors import DatasetError
 from pipeline.io.store import Store, public_url
 from pipeline.training_set.spatial_split import SplitRule
 
-CARD = "dataset.json"
-FORMAT = 1
+SET_CARD = "dataset.json"
+SET_FORMAT = 1
 
 
 class _Part(BaseModel):
@@ -121,22 +121,22 @@ def read_card(store: Store) -> DatasetCard:
     """The card of the training set in a folder; raises DatasetError where there is none."""
     given = public_url(store.root)
     try:
-        raw: Mapping[str, Any] = json.loads(store.read(CARD))
+        raw: Mapping[str, Any] = json.loads(store.read(SET_CARD))
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
-            given, f"there is no training set here, it has no {CARD}", _MAKE
+            given, f"there is no training set here, it has no {SET_CARD}", _MAKE
         ) from None
     except ValueError:
-        raise DatasetError(given, f"its {CARD} is damaged, it is no JSON", _MAKE) from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DatasetError(given, f"its {CARD} is of another format than {FORMAT}", _MAKE)
+        raise DatasetError(given, f"its {SET_CARD} is damaged, it is no JSON", _MAKE) from None
+    if not isinstance(raw, dict) or raw.get("format") != SET_FORMAT:
+        raise DatasetError(given, f"its {SET_CARD} is of another format than {SET_FORMAT}", _MAKE)
     try:
         return DatasetCard.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise DatasetError(
-            given, f"its {CARD} is damaged ({place}: {first['msg']})", _MAKE
+            given, f"its {SET_CARD} is damaged ({place}: {first['msg']})", _MAKE
         ) from None
 
 

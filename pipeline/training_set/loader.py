@@ -11,9 +11,9 @@ from models.pretraining.batch import Batch
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store, public_url
 from pipeline.training_set.card import DatasetCard, Shard, read_card
-from pipeline.training_set.prefetch import made_ahead
+from pipeline.training_set.prefetch import prefetched
 from pipeline.training_set.random_order import epoch_order, inner_order, windows_of
-from pipeline.training_set.shards import Rows, read_rows, to_rows
+from pipeline.training_set.shards import ShardRows, read_rows, to_rows
 
 _READERS = 4  # shards read at once: object storage makes one wait
 _AHEAD = 4  # batches made before they are asked for
@@ -82,7 +82,7 @@ class TrainingSet:
             low = first + rank * share
             spans.append((low, min(low + share, last)))
         made = _made(self, split, seed, epoch, [span for span in spans if span[0] < span[1]])
-        return made_ahead(made, _AHEAD)
+        return prefetched(made, _AHEAD)
 
     def _require(self, split: str, batch: int, rank: int, world: int, drop_last: bool) -> None:
         rows = self.rows(split)
@@ -130,7 +130,7 @@ class TrainingSet:
 class _Held:
     """The rows of a window, and their order."""
 
-    rows: Rows
+    rows: ShardRows
     order: np.ndarray
 
 

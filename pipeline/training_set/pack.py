@@ -1,6 +1,7 @@
-"""Tables of series and of ground views → a training set, parted by land and shuffled once.
+"""Packing: tables of series and of ground views → a training set.
 
-Tables larger than the memory: written to a scratch file, whose rows are taken in any order.
+The rows are divided into splits by blocks of land, and shuffled once. Tables may be larger than the
+memory: they are written to a scratch file, from which rows are taken in any order.
 """
 
 import tempfile
@@ -20,53 +21,62 @@ from pipeline.point_series.points import LABEL
 from pipeline.point_series.table import SeriesTable
 from pipeline.point_series.table import schema as series_schema
 from pipeline.training_set.card import DatasetCard, GroundSide
-from pipeline.training_set.pairing import Pairing, paired
+from pipeline.training_set.pairing import Pairing, pair_series_with_views
 from pipeline.training_set.random_order import shuffled
 from pipeline.training_set.shards import GROUND_NUMBERS, ground_lists
 from pipeline.training_set.spatial_split import NO_SPLIT, SPLITS, SplitRule, blocks_of, split
 from pipeline.training_set.writer import SetWriter, rows_a_shard
 
-LEFT_OUT = "left-out.csv"
+ROWS_LEFT_OUT = "left-out.csv"
 ALL_MISSING = "no clear observation in any month"
 NO_VIEW = "no ground view"
 NO_SERIES = "ground view of no series"
 TOO_NEAR = "too near to a part that is held out"
 
 
-def pack(
+def pack_training_set(
     series: Sequence[str],
     ground: str,
     out: str,
     rule: SplitRule | None = None,
     *,
     shard_rows: int | None = None,
-    told: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> DatasetCard:
-    """Write the training set of some series tables and a ground table, given by their addresses.
+    """Write the training set of some series tables and a ground table.
 
-    A row is a series with its ground views. Left out, counted in the card and named in
-    `left-out.csv`: series without a clear observation or a view, views without a series, and points
-    too near to a held-out part. Tables may be larger than the memory: they pass through a scratch
-    folder (TMPDIR). The same tables and rule give the same set. `told` hears what share is written.
-    Raises DatasetError for tables that don't fit each other, and where the rule leaves a part
-    empty; OutputError where a set is there already.
+    A row is a series with its ground views. The same tables and rule give the same set. Left out
+    are series without a clear observation or without a view, views without a series, and points too
+    near to a held-out split: counted in the card, and named in `left-out.csv`.
+
+    Args:
+        series: addresses of tables of series.
+        ground: the address of a ground table.
+        out: the folder or `s3://` prefix of the set.
+        rule: divides the points into splits; None for the default rule.
+        shard_rows: rows per shard; None for about 16 MB.
+        progress: called with the share, 0 … 1, of the rows that are written.
+
+    Raises:
+        DatasetError: the tables don't fit each other, or the rule leaves a split empty.
+        OutputError: there is a set at `out` already.
     """
     rule = rule or SplitRule()
     tables, views = [SeriesTable.open(address) for address in series], GroundTable.open(ground)
     bands, labels = _alike(tables)
-    with scratch_folder() as scratch:
+    with _scratch_folder() as scratch:
         unclear: list[str] = []
-        rows = spooled(
+        rows = _spooled(
             scratch / "series.arrow", series_schema(len(bands), labels),
             _series_rows(tables, labels, unclear),
         )  # fmt: skip
-        sights = spooled(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
-        together = paired(rows, sights)
+        sights = _spooled(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
+        together = pair_series_with_views(rows, sights)
         lon, lat = (rows[axis].to_numpy()[together.series] for axis in ("lon", "lat"))
         parts = split(lon, lat, rule)
         left_out = {
-            **dict.fromkeys(together.homeless, NO_SERIES),
-            **dict.fromkeys(together.unseen, NO_VIEW),
+            **dict.fromkeys(together.without_series, NO_SERIES),
+            **dict.fromkeys(together.without_view, NO_VIEW),
             **dict.fromkeys(unclear, ALL_MISSING),
             **dict.fromkeys(_ids(rows, together.series[parts == NO_SPLIT]), TOO_NEAR),
         }
@@ -76,8 +86,8 @@ def pack(
         )  # fmt: skip
         store = Store(out)
         writer = SetWriter(store, bands, side, _classes(rows, labels))
-        store.write(LEFT_OUT, reasons_csv("id", left_out))
-        source = _Source(rows, sights, together, blocks_of(lon, lat, rule.block_km))
+        store.write(ROWS_LEFT_OUT, reasons_csv("id", left_out))
+        source = _PackedRows(rows, sights, together, blocks_of(lon, lat, rule.block_km))
         size = shard_rows or rows_a_shard(len(bands), side)
         written = 0
         for number, name in enumerate(SPLITS):
@@ -87,7 +97,7 @@ def pack(
                 which = of_part[start : start + size]
                 writer.write(name, source.rows(which, writer.schema))
                 written += len(which)
-                told(written / int((parts != NO_SPLIT).sum()))
+                progress(written / int((parts != NO_SPLIT).sum()))
         return writer.finish(
             rule,
             Counter(left_out.values()),
@@ -100,7 +110,7 @@ def pack(
         )
 
 
-class _Source:
+class _PackedRows:
     """The rows of a set, taken from the tables."""
 
     def __init__(
@@ -173,14 +183,14 @@ def _ids(rows: pa.Table, which: np.ndarray) -> list[str]:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for the length of the block, where TMPDIR says that there is room."""
+def _scratch_folder() -> Iterator[Path]:
+    """A temporary folder in TMPDIR, removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
         yield Path(folder)
 
 
-def spooled(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
-    """The tables one after the other as one, which lies in a file and not in memory."""
+def _spooled(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+    """Join tables into one that lies in a file, not in memory."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for table in tables:
             writer.write_table(table)

@@ -1,4 +1,4 @@
-"""Rows of series and of ground views brought together, by the point's id or its photos' key."""
+"""Pairs of series and ground views, joined by the point's id or its photos' key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,26 +14,37 @@ _SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Which rows go together.
+    """Which rows belong together.
 
-    `series` int64 (n,) are rows of the series, sorted by id; the views of the i-th are the rows
-    `views[starts[i] : starts[i] + counts[i]]` of the ground, in the order of their names. `unseen`
-    are the ids of series without a view, `homeless` the ids of views without a series.
+    Attributes:
+        series: int64 (n,), rows of the series, sorted by id.
+        views: int64, rows of the ground table; those of the i-th series are
+            `views[starts[i] : starts[i] + counts[i]]`, in the order of their names.
+        starts: int64 (n,).
+        counts: int64 (n,).
+        without_view: the ids of series without a view.
+        without_series: the ids of views without a series.
     """
 
     series: np.ndarray
     views: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
-    unseen: tuple[str, ...]
-    homeless: tuple[str, ...]
+    without_view: tuple[str, ...]
+    without_series: tuple[str, ...]
 
 
-def paired(series: pa.Table, ground: pa.Table) -> Pairing:
-    """Bring series (columns `id`, `photo_key`) and views (columns `id`, `view`) together.
+def pair_series_with_views(series: pa.Table, ground: pa.Table) -> Pairing:
+    """Join series with their views.
 
-    A view's id is that of the point, or else the `photo_key` of one or several series. Raises
-    DatasetError for ids of series that are not distinct, and where nothing goes together.
+    A view's id is that of the point, or else the `photo_key` of one or several series.
+
+    Args:
+        series: a table with columns `id` and `photo_key`.
+        ground: a table with columns `id` and `view`.
+
+    Raises:
+        DatasetError: two series have the same id, or no view belongs to a series.
     """
     ids, keys = _texts(series, "id"), _texts(series, "photo_key")
     _require_distinct(ids)
@@ -61,8 +72,8 @@ def paired(series: pa.Table, ground: pa.Table) -> Pairing:
         views=views.astype(np.int64),
         starts=starts[group[kept]],
         counts=counts[group[kept]],
-        unseen=tuple(ids.take(pa.array(order[group[order] < 0])).to_pylist()),
-        homeless=tuple(names.filter(pa.array(~used)).to_pylist()),
+        without_view=tuple(ids.take(pa.array(order[group[order] < 0])).to_pylist()),
+        without_series=tuple(names.filter(pa.array(~used)).to_pylist()),
     )
 
 

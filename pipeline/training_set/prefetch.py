@@ -1,4 +1,4 @@
-"""What an iterator gives, made by a thread a little ahead of who asks for it."""
+"""Prefetching: a thread that makes the items of an iterator before they are needed."""
 
 import queue
 import threading
@@ -17,11 +17,11 @@ class _End:
         self.error = error
 
 
-def made_ahead(items: Iterator[T], count: int) -> Iterator[T]:
-    """What `items` gives, in order, at most `count` of them made and not yet asked for.
+def prefetched(items: Iterator[T], count: int) -> Iterator[T]:
+    """Yield the items of an iterator in order, up to `count` of them made in advance by a thread.
 
-    The thread begins with the first question, and has ended when this iterator has, or is closed.
-    Raises what `items` raises, in its place.
+    The thread starts with the first item, and has ended when this iterator has ended or is closed.
+    An error that `items` raises is raised here, at the same place.
     """
     made: queue.Queue[T | _End] = queue.Queue(count)
     stopped = threading.Event()
@@ -40,7 +40,7 @@ def made_ahead(items: Iterator[T], count: int) -> Iterator[T]:
                 put(item)
                 if stopped.is_set():
                     break
-        except BaseException as error:  # told to who asks, in whose thread it is answered
+        except BaseException as error:  # raised again in the consumer's thread
             put(_End(error))
         else:
             put(_End())
@@ -48,7 +48,7 @@ def made_ahead(items: Iterator[T], count: int) -> Iterator[T]:
             if hasattr(items, "close"):
                 items.close()
 
-    thread = threading.Thread(target=make, daemon=True, name="made-ahead")
+    thread = threading.Thread(target=make, daemon=True, name="prefetch")
     thread.start()
     try:
         while not isinstance(item := made.get(), _End):

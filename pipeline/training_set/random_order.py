@@ -1,6 +1,6 @@
-"""The order of an epoch over shards: drawn by chance, and read a few shards at a time.
+"""The random order of an epoch's rows, which are read a few shards at a time.
 
-Orders drawn by chance that stay the same: a function of their keys, on every machine.
+An order is a function of the seed and the epoch: it is the same on every machine.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Window:
 
 
 def windows_of(counts: Sequence[int], seed: int, epoch: int) -> list[Window]:
-    """The windows of an epoch, one after the other, over shards of these numbers of rows."""
+    """List the windows of an epoch over shards with these numbers of rows."""
     order = shuffled(len(counts), seed, epoch)
     windows: list[Window] = []
     start = 0
@@ -55,10 +55,10 @@ def epoch_order(counts: Sequence[int], seed: int, epoch: int) -> np.ndarray:
 
 
 def shuffled(count: int, *key: int) -> np.ndarray:
-    """0 … count - 1 in an order drawn by a key of whole numbers, 0 or more: int64 (count,).
+    """Shuffle 0 … count - 1 by a key of whole numbers, 0 or more: int64 (count,).
 
     Made of a bit generator's raw output, which NumPy keeps the same over its versions
-    (https://numpy.org/neps/nep-0019-rng-policy.html); `Generator.permutation` it does not.
+    (https://numpy.org/neps/nep-0019-rng-policy.html); it does not keep `Generator.permutation`.
     """
     drawn = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
     return np.argsort(drawn, kind="stable")

@@ -19,7 +19,7 @@ GROUND_NUMBERS = np.dtype("<f2")
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ShardRows:
     """n rows: `series` uint16 (n, 12, band), and their ground views one after the other.
 
     Row i has the views `offsets[i]` up to `offsets[i + 1]`, int64 (n + 1,), of `ground` float16
@@ -114,11 +114,11 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
         return file.read(columns, use_threads=False)
 
 
-def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> Rows:
+def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> ShardRows:
     """The rows of shards, one after the other."""
     table = pa.concat_tables(tables)
     column = {name: _whole(table[name]) for name in table.column_names}
-    return Rows(
+    return ShardRows(
         ids=column["id"].to_numpy(zero_copy_only=False),
         series=column["series"].flatten().to_numpy().reshape(-1, MONTHS, len(card.bands)),
         offsets=_offsets(column["ground"]),

@@ -1,6 +1,6 @@
-"""Writing a training set: shards first, then the card, by which it is there.
+"""The writer of a training set: shards first, the card last, with exact statistics of the bands.
 
-Statistics of the bands of many series, exact, without holding the series.
+A training set exists once its card does.
 """
 
 import hashlib
@@ -15,13 +15,15 @@ from pipeline.errors import DatasetError, OutputError
 from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.points import LABEL
-from pipeline.training_set.card import CARD, DatasetCard, GroundSide, Shard, Statistics
+from pipeline.training_set.card import SET_CARD, DatasetCard, GroundSide, Shard, Statistics
 from pipeline.training_set.shards import shard_schema, to_parquet
 from pipeline.training_set.spatial_split import SPLITS, SplitRule
 
 _FOLDER = "shards"
 _SHARD_BYTES = 16_000_000  # of a shard's arrays; twelve are held while it is read
 _MOST_ROWS = 65_536
+_VALUES = 65_536  # of uint16
+_PERCENTS = (1, 50, 99)
 
 
 class SetWriter:
@@ -38,7 +40,7 @@ class SetWriter:
         ground: GroundSide,
         classes: Mapping[str, Sequence[str]],
     ) -> None:
-        if store.exists(CARD):
+        if store.exists(SET_CARD):
             raise OutputError(
                 public_url(store.root), "there is a training set already",
                 "Give another folder, or remove this one",
@@ -109,7 +111,7 @@ class SetWriter:
         )
         marked = fingerprint({**said, "contents": self._contents})
         card = card.model_copy(update={"fingerprint": marked})
-        self._store.write(CARD, card.to_json())
+        self._store.write(SET_CARD, card.to_json())
         return card
 
 
@@ -139,10 +141,6 @@ def content_hash(table: pa.Table) -> str:
             numbers = column.to_numpy(zero_copy_only=False)
             digest.update(numbers.astype(numbers.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
-
-
-_VALUES = 65536  # of uint16
-_PERCENTS = (1, 50, 99)
 
 
 class BandStatistics:

@@ -18,9 +18,9 @@ from pipeline.grid.mgrs import Tile, parse_tile, to_lonlat
 from pipeline.sample.raster import write_raster
 from pipeline.sample.stac import (
     BAND_ASSETS,
-    COLLECTION,
+    SAMPLE_COLLECTION,
+    AssetFile,
     Granule,
-    Raster,
     make_catalog,
     make_collection,
     make_item,
@@ -64,7 +64,7 @@ def write_archive(folder: Path, seed: int = 1) -> BenchArchive:
     others: the same work to open and decode, a tenth of the time and disk to make.
     """
     tile = parse_tile(TILE)
-    (folder / COLLECTION).mkdir(parents=True)
+    (folder / SAMPLE_COLLECTION).mkdir(parents=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         fields = _fields(np.random.default_rng(seed))
         seasons = list(
@@ -79,7 +79,9 @@ def write_archive(folder: Path, seed: int = 1) -> BenchArchive:
             )
         )
     names = [(g.id, f"{g.folder}/{g.id}.json") for g in granules]
-    _write_json(folder / COLLECTION / "collection.json", make_collection(YEAR, _bbox(tile), names))
+    _write_json(
+        folder / SAMPLE_COLLECTION / "collection.json", make_collection(YEAR, _bbox(tile), names)
+    )
     _write_json(folder / "catalog.json", make_catalog())
     region = folder / "region.geojson"
     _write_json(region, shapely.geometry.mapping(_outline(tile, margin=300.0)))
@@ -88,7 +90,7 @@ def write_archive(folder: Path, seed: int = 1) -> BenchArchive:
     return BenchArchive(folder, region, len(granules), stored, float(np.mean(clear)))
 
 
-Written = dict[str, tuple[Path, Raster]]
+Written = dict[str, tuple[Path, AssetFile]]
 
 
 def _write_bands(folder: Path, tile: Tile, fields: np.ndarray, season: int) -> Written:
@@ -106,13 +108,13 @@ def _write_bands(folder: Path, tile: Tile, fields: np.ndarray, season: int) -> W
         file = folder / f"{BAND_ASSETS[name][0]}.tif"
         transform = _transform(tile, n * PIXEL)
         size = write_raster(file, array, transform, tile.epsg)
-        written[name] = (file, Raster(file.name, transform, array.shape, size))
+        written[name] = (file, AssetFile(file.name, transform, array.shape, size))
     return written
 
 
 def _write_granule(folder: Path, granule: Granule, bands: Written, number: int) -> float:
     """Write an item, its scene classification, and links to its bands; gives its clear share."""
-    place = folder / COLLECTION / granule.folder
+    place = folder / SAMPLE_COLLECTION / granule.folder
     place.mkdir(parents=True)
     for file, _raster in bands.values():
         _link(file, place / file.name)
@@ -120,7 +122,7 @@ def _write_granule(folder: Path, granule: Granule, bands: Written, number: int) 
     transform = _transform(granule.tile, 2 * PIXEL)
     size = write_raster(place / "SCL.tif", scl, transform, granule.tile.epsg)
     rasters = {name: raster for name, (_, raster) in bands.items()}
-    rasters["scl"] = Raster("SCL.tif", transform, scl.shape, size)
+    rasters["scl"] = AssetFile("SCL.tif", transform, scl.shape, size)
     item = make_item(granule, _outline(granule.tile), rasters, scl)
     _write_json(place / f"{granule.id}.json", item)
     return float((scl < 9).mean())

@@ -27,7 +27,7 @@ from models.pretraining.series_months import gaps_filled, reduced
 from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import groups, held_out
-from pipeline.real_land.tables import Points, read_points
+from pipeline.real_land.tables import LabelledPoints, read_labelled_points
 from pipeline.training_set.spatial_split import folds
 from tests.benchmarks.real_land import embedded, trained
 
@@ -84,7 +84,7 @@ class Trial:
     seed: int
 
 
-def trials(points: Points) -> Iterator[Trial]:
+def trials(points: LabelledPoints) -> Iterator[Trial]:
     """The folds; the transfers from one table to others; the training without some classes."""
     number = np.arange(len(points))
     for seed in range(_REPEATS):
@@ -100,7 +100,7 @@ def trials(points: Points) -> Iterator[Trial]:
 def judge(trial: Trial) -> dict[int, np.ndarray]:
     """Embeddings of a trial's points, float32 (n, dim), in each number of steps T."""
     torch.set_num_threads(1)
-    points, start = read_points(_SHARED / "real"), load_checkpoint("sample")
+    points, start = read_labelled_points(_SHARED / "real"), load_checkpoint("sample")
     recipe = the_recipe().model_copy(update={"seed": trial.seed})
     encoder = trained(points.of(trial.train), recipe, start)
     series = last_years(points.of(trial.judged))
@@ -112,7 +112,7 @@ def the_recipe() -> Recipe:
     return Recipe.model_validate(tomllib.loads(_RECIPE.read_text(encoding="utf-8"))["recipe"])
 
 
-def targets(points: Points, classes: dict[str, tuple[str, ...]]) -> np.ndarray:
+def targets(points: LabelledPoints, classes: dict[str, tuple[str, ...]]) -> np.ndarray:
     """The place of each point's class in a list, -1 where it is in none: int64 (n,)."""
     place = np.full(len(points), -1)
     for number, members in enumerate(classes.values()):
@@ -127,7 +127,7 @@ def by_words(embeddings: np.ndarray, classes: dict[str, tuple[str, ...]]) -> np.
     return (embeddings @ texts.T).argmax(axis=1)
 
 
-def by_forest(points: Points, trial: Trial, y: np.ndarray, steps: int) -> np.ndarray:
+def by_forest(points: LabelledPoints, trial: Trial, y: np.ndarray, steps: int) -> np.ndarray:
     """A random forest's classes of a trial's points, trained on its others: int64 (n,)."""
     years = gaps_filled(torch.from_numpy(last_years(points).astype(np.float32)))
     x = reduced(years, steps).numpy().reshape(len(points), -1)
@@ -145,7 +145,7 @@ def scores(y: np.ndarray, found: np.ndarray, classes: int) -> tuple[float, float
 
 
 def cross_validated(
-    points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
+    points: LabelledPoints, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]
 ) -> Iterator[str]:
     """The table of the folds, both ways on the same points, and the confusions at T = 12."""
     yield f"| classes | T | points {_HEADER}"
@@ -199,7 +199,7 @@ def confusions(y: np.ndarray, found: np.ndarray, names: list[str]) -> Iterator[s
         )
 
 
-def transferred(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
+def transferred(points: LabelledPoints, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
     """The table of what training on France 2022 gives elsewhere."""
     yield f"| judged by | classes | points {_HEADER}"
     yield "|---|---|---:|---:|---:|---:|---:|"
@@ -216,7 +216,7 @@ def transferred(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterato
             yield f"| {place} | {title} | {int(some.sum())} {_beside(*both)}"
 
 
-def never_named(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
+def never_named(points: LabelledPoints, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
     """The table of classes whose points and names training left out."""
     classes = _ASKED_OF_LEFT_OUT
     names = list(classes)
@@ -234,7 +234,7 @@ def never_named(points: Points, trial: Trial, embeddings: np.ndarray) -> Iterato
         yield f"| {names[place]} | {len(of)} | {(of == place).mean():.0%} | {often} |"
 
 
-def document(points: Points, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]) -> str:
+def document(points: LabelledPoints, done: Sequence[tuple[Trial, dict[int, np.ndarray]]]) -> str:
     """All tables."""
     last = {trial.name: (trial, embeddings[_STEPS[0]]) for trial, embeddings in done}
     lines = [
@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    points = read_points(_SHARED / "real")
+    points = read_labelled_points(_SHARED / "real")
     todo = list(trials(points))
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         done = list(zip(todo, pool.map(judge, todo), strict=True))

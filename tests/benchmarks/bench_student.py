@@ -28,8 +28,8 @@ from models.encoder.preprocessing import BANDS
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.sample.series import sample_series
-from pipeline.sample.train import train
-from pipeline.training.distillation_report import Agreement, agreement, student_card
+from pipeline.sample.train import train_sample_encoder
+from pipeline.training.distillation_report import StudentAgreement, student_agreement, student_card
 from tests.belgium import NO_OBSERVATION, read_patch
 from tests.benchmarks.real_series import TABLES, read_real_series
 
@@ -58,7 +58,7 @@ def made_teacher(folder: Path) -> Checkpoint:
     """The teacher in a folder; trained first where it is empty."""
     if not folder.exists():
         config = EncoderConfig(embedding_dim=384)  # of the offline text tower
-        encoder, card = train(
+        encoder, card = train_sample_encoder(
             _TEACHER_STEPS,
             _TEACHER_PIXELS,
             config=config,
@@ -86,7 +86,7 @@ def made_student(
         "labelling": (labelled - began) / 60,
         "training": (time.process_time() - labelled) / 60,
     }
-    nothing = Agreement(SHARPENED, 0, 0.0, 0.0, ())
+    nothing = StudentAgreement(SHARPENED, 0, 0.0, 0.0, ())
     save_checkpoint(folder, encoder, student_card("student", teacher, config, {}, nothing))
     return load_checkpoint(folder), minutes
 
@@ -152,7 +152,7 @@ def patch_series(shared: Path) -> np.ndarray:
     return np.maximum(series[whole], 1).round().astype(np.uint16)
 
 
-def agreement_table(found: Mapping[str, Mapping[str, Agreement]]) -> Iterator[str]:
+def agreement_table(found: Mapping[str, Mapping[str, StudentAgreement]]) -> Iterator[str]:
     """Markdown: a line a set of series, a column a vocabulary."""
     names = list(next(iter(found.values())))
     yield "| series | n | mean cosine | " + " | ".join(names) + " |"
@@ -163,7 +163,7 @@ def agreement_table(found: Mapping[str, Mapping[str, Agreement]]) -> Iterator[st
         yield f"| {place} | {first.pixels:,} | {first.cosine:.4f} | {shares} |"
 
 
-def class_table(found: Mapping[str, Agreement]) -> Iterator[str]:
+def class_table(found: Mapping[str, StudentAgreement]) -> Iterator[str]:
     """Markdown: a line a class, a column a set of series; share and, in brackets, series."""
     classes = dict.fromkeys(c.name for one in found.values() for c in one.by_class)
     yield "| the teacher's class | " + " | ".join(found) + " |"
@@ -178,7 +178,7 @@ def class_table(found: Mapping[str, Agreement]) -> Iterator[str]:
 
 def answers(
     teacher: Checkpoint, student: Checkpoint, places: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, Agreement]]:
+) -> dict[str, dict[str, StudentAgreement]]:
     """How far both agree, by set of series and vocabulary."""
     vocabularies = {name: load_vocabulary(name) for name in (SHARPENED, OTHER)}
     texts = {name: embed_for_checkpoint(v, teacher.card) for name, v in vocabularies.items()}
@@ -188,7 +188,7 @@ def answers(
         _say(f"{len(series):,} series: {place} …")
         both = [embed_all(checkpoint, series) for checkpoint in (teacher, student)]
         found[place] = {
-            name: agreement(both[0], both[1], vocabulary, texts[name], scale)
+            name: student_agreement(both[0], both[1], vocabulary, texts[name], scale)
             for name, vocabulary in vocabularies.items()
         }
     return found
@@ -197,7 +197,7 @@ def answers(
 def document(
     teacher: Checkpoint,
     speed: str,
-    found: Mapping[str, Mapping[str, Agreement]],
+    found: Mapping[str, Mapping[str, StudentAgreement]],
     minutes: Mapping[str, float],
     notice: str,
 ) -> str:

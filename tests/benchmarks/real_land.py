@@ -16,11 +16,11 @@ from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
 from pipeline.real_land.descriptions import groups
-from pipeline.real_land.rows import SAID, VIEWS, Rows, drawn_rows
-from pipeline.real_land.tables import Points
+from pipeline.real_land.rows import SAID, VIEWS, TrainingRows, drawn_rows
+from pipeline.real_land.tables import LabelledPoints
 
 
-def trained(points: Points, recipe: Recipe, start: Checkpoint) -> Encoder:
+def trained(points: LabelledPoints, recipe: Recipe, start: Checkpoint) -> Encoder:
     """An encoder trained on points as `timesen pretrain` would, in this process."""
     rng = np.random.default_rng(recipe.seed)
     batches = _batches(drawn_rows(points, rng), recipe.batch, start.card, rng)
@@ -36,7 +36,9 @@ def trained(points: Points, recipe: Recipe, start: Checkpoint) -> Encoder:
     return training.encoder()
 
 
-def _batches(rows: Rows, size: int, card: Card, rng: np.random.Generator) -> Iterator[Batch]:
+def _batches(
+    rows: TrainingRows, size: int, card: Card, rng: np.random.Generator
+) -> Iterator[Batch]:
     # All that may be said, the same each time: embedded once, then found in the cache.
     texts = sentences([wording for group in groups() for wording in group.seen], SAID)
     place = {text: number for number, text in enumerate(texts)}

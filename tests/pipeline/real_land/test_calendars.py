@@ -7,7 +7,7 @@ import pytest
 from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError
 from pipeline.real_land.calendars import drawn_years, last_years
-from pipeline.real_land.tables import Points, read_points
+from pipeline.real_land.tables import LabelledPoints, read_labelled_points
 from tests.pipeline.real_land.made_tables import NONE, steps, write_table, write_tables
 
 
@@ -18,8 +18,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd
 
 
 @pytest.fixture(scope="module")
-def points(tables: tuple[Path, dict[str, pd.DataFrame]]) -> Points:
-    return read_points(tables[0])
+def points(tables: tuple[Path, dict[str, pd.DataFrame]]) -> LabelledPoints:
+    return read_labelled_points(tables[0])
 
 
 def plain_years(rows: pd.DataFrame) -> list[np.ndarray]:
@@ -42,19 +42,19 @@ def plain_years(rows: pd.DataFrame) -> list[np.ndarray]:
     return found
 
 
-def rows_of(tables: dict[str, pd.DataFrame], points: Points, number: int) -> pd.DataFrame:
+def rows_of(tables: dict[str, pd.DataFrame], points: LabelledPoints, number: int) -> pd.DataFrame:
     table = tables[str(points.tables[number])]
     return table[table["sample_id"] == points.ids[number]]
 
 
-def test_points_carry_the_finest_class_and_none_is_left_out(points: Points) -> None:
+def test_points_carry_the_finest_class_and_none_is_left_out(points: LabelledPoints) -> None:
     assert points.classes.tolist() == ["grasslands", "maize", "temporary_crops", "trees"] * 3
     assert points.year.tolist() == [2022] * 4 + [2023] * 4 + [2021] * 4
     assert points.months.tolist() == [17] * 8 + [16] * 4
 
 
 def test_the_last_twelve_months_are_those_of_the_plain_rule(
-    tables: tuple[Path, dict[str, pd.DataFrame]], points: Points
+    tables: tuple[Path, dict[str, pd.DataFrame]], points: LabelledPoints
 ) -> None:
     found = last_years(points)
     assert found.dtype == np.uint16
@@ -64,7 +64,7 @@ def test_the_last_twelve_months_are_those_of_the_plain_rule(
 
 
 def test_drawn_years_are_years_of_the_point(
-    tables: tuple[Path, dict[str, pd.DataFrame]], points: Points
+    tables: tuple[Path, dict[str, pd.DataFrame]], points: LabelledPoints
 ) -> None:
     """Monthly tables leave no choice but where the year begins; every beginning is drawn."""
     monthly = points.of(points.tables != "france_2023_dekadal")
@@ -77,14 +77,16 @@ def test_drawn_years_are_years_of_the_point(
     assert all(len(which) >= 4 for which in begun)
 
 
-def test_steps_that_are_lost_leave_each_month_one(points: Points) -> None:
+def test_steps_that_are_lost_leave_each_month_one(points: LabelledPoints) -> None:
     """A month that was observed stays observed, at a value between those of its steps."""
     dekads = points.of(points.tables == "france_2023_dekadal")
     whole = last_years(dekads)
     same, others = 0, 0
     rng = np.random.default_rng(1)
-    last = Points(**{**vars(dekads), "steps": dekads.steps[:, -12:]})
-    last = Points(**{**vars(last), "months": np.full(len(last), 12), "first": last.first + 5})
+    last = LabelledPoints(**{**vars(dekads), "steps": dekads.steps[:, -12:]})
+    last = LabelledPoints(
+        **{**vars(last), "months": np.full(len(last), 12), "first": last.first + 5}
+    )
     assert np.array_equal(last_years(last), whole)
     for _ in range(20):
         drawn = drawn_years(last, rng)
@@ -99,10 +101,10 @@ def test_what_is_no_such_table_is_said(tmp_path: Path) -> None:
     path = tmp_path / "france_2023_dekadal.parquet"
     pd.read_parquet(path).drop(columns="B11").to_parquet(path)
     with pytest.raises(DatasetError, match=r"france_2023_dekadal\.parquet.*B11"):
-        read_points(tmp_path)
+        read_labelled_points(tmp_path)
     write_table(path, steps("2022-01-01", 11, dekads=False), [("trees", "ignore")], 0)
     with pytest.raises(DatasetError, match="11 months"):
-        read_points(tmp_path)
+        read_labelled_points(tmp_path)
     path.unlink()
     with pytest.raises(DatasetError, match="no such table"):
-        read_points(tmp_path)
+        read_labelled_points(tmp_path)

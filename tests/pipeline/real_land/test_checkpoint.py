@@ -15,7 +15,7 @@ from models.pretraining.series_months import gaps_filled
 from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import held_out
-from pipeline.real_land.tables import read_points
+from pipeline.real_land.tables import read_labelled_points
 
 RECIPE = Path(pipeline.real_land.__path__[0]) / "recipe.toml"
 
@@ -47,7 +47,7 @@ def test_it_knows_its_land_by_words_that_it_has_not_seen(
     checkpoint: Checkpoint, shared_data: Path
 ) -> None:
     """Of the points that it was trained on: what it is worth elsewhere, the benchmark measures."""
-    points = read_points(shared_data / "real")
+    points = read_labelled_points(shared_data / "real")
     names = ("grasslands", "permanent_crops", "maize", "wheat")
     some = np.isin(points.classes, names)
     series = gaps_filled(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))

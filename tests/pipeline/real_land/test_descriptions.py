@@ -1,7 +1,7 @@
 import pytest
 
 from models.vocabulary.prompts import TEMPLATES, sentences
-from pipeline.real_land.descriptions import group_of, groups, groups_of, held_out
+from pipeline.real_land.descriptions import group_of, groups, groups_with, held_out
 from pipeline.real_land.rows import SAID
 
 
@@ -24,7 +24,7 @@ def test_every_group_says_something_of_its_own() -> None:
 
 
 def test_a_class_shares_wordings_with_others() -> None:
-    names = [group.name for group in groups_of("rye")]
+    names = [group.name for group in groups_with("rye")]
     assert names[0] == "rye"
     assert len(names) == 4
     assert group_of(("barley", "wheat", "oats", "rye", "triticale")).seen[0] == "cereals"

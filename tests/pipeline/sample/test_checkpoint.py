@@ -12,10 +12,9 @@ from models.towers.text_tower import SentenceTower, TextTower
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.sample import train as training
 from pipeline.sample.classes import CLASS_COUNT, MAIZE, WATER, WHEAT, sample_classes
-from pipeline.sample.descriptions import ABSENT, Description, descriptions
-from pipeline.sample.evaluation import calibrated_scale, evaluate
+from pipeline.sample.descriptions import ABSENT, Description, DescriptionTexts, descriptions
+from pipeline.sample.evaluation import calibrated_scale, evaluate_embeddings
 from pipeline.sample.series import sample_series
-from pipeline.sample.texts import Texts
 
 UNSEEN_SEED = 31
 
@@ -54,7 +53,7 @@ def test_it_knows_the_classes_by_name(
     checkpoint: Checkpoint, tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     land, embeddings = unseen
-    metrics = evaluate(embeddings, land, tower, checkpoint.card.logit_scale)
+    metrics = evaluate_embeddings(embeddings, land, tower, checkpoint.card.logit_scale)
     assert set(metrics) == set(checkpoint.card.metrics)
     for name, value in metrics.items():
         least = {"lowest class accuracy, 12 classes, names": 0.75}.get(name, 0.9)
@@ -124,7 +123,7 @@ def test_descriptions_are_drawn_from_what_is_true() -> None:
     tower: TextTower = _Letters()
     entries = [Description(f"only {k}", (k,)) for k in range(CLASS_COUNT)]
     entries.append(Description("crops", (0, 1, 2, 3)))
-    texts = Texts(entries, tower.embed)
+    texts = DescriptionTexts(entries, tower.embed)
     land = np.repeat(np.arange(CLASS_COUNT), 200)
     chosen = texts.choose(land, np.random.default_rng(0))
     assert texts.is_true[land, chosen].all()
@@ -151,7 +150,9 @@ def test_training_learns_and_writes_a_checkpoint(
 def test_training_repeats_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_HELD_OUT_PIXELS", 600)
     monkeypatch.setattr(training, "descriptions", lambda: descriptions()[::9])
-    (first, card), (again, _card) = (training.train(steps=3, pixels=800) for _ in range(2))
+    (first, card), (again, _card) = (
+        training.train_sample_encoder(steps=3, pixels=800) for _ in range(2)
+    )
     assert card.demonstration
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name

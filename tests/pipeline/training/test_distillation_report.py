@@ -10,7 +10,7 @@ from models.encoder.checkpoint import Checkpoint
 from models.encoder.encoder import Encoder, EncoderConfig
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
-from pipeline.training.distillation_report import agreement, student_card
+from pipeline.training.distillation_report import student_agreement, student_card
 from tests.made_card import made_card
 
 NOTHING = TextEmbeddings(np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
@@ -31,7 +31,7 @@ STUDENT = unit([[1, 0, 0], [0.1, 1, 0], [0, 1, 0], [0, 1, 0]])
 
 
 def test_agreement_by_class() -> None:
-    found = agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
+    found = student_agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
     assert (found.vocabulary, found.pixels, found.same) == ("three", 4, 0.75)
     assert found.cosine == pytest.approx((3 + 0.2 / 1.01) / 4, abs=1e-6)
     assert [(c.name, c.pixels, c.same) for c in found.by_class] == [
@@ -60,11 +60,11 @@ def test_agreement_by_class() -> None:
 def test_classes_are_those_that_a_map_shows() -> None:
     bare = TextEmbeddings(NOTHING.classes[:2], NOTHING.classes[2:])
     two = [{"name": "wood"}, {"name": "field", "bias": 30.0}]
-    biased = agreement(TEACHER, STUDENT, vocabulary(classes=two), bare, 20.0)
+    biased = student_agreement(TEACHER, STUDENT, vocabulary(classes=two), bare, 20.0)
     assert [c.name for c in biased.by_class] == ["field"]
     assert biased.same == 1.0
     asked = vocabulary(classes=[{"name": "wood"}, {"name": "field"}], background=["sky"])
-    none = agreement(unit([[0, 0, 1]]), unit([[1, 0, 0]]), asked, bare, 20.0)
+    none = student_agreement(unit([[0, 0, 1]]), unit([[1, 0, 0]]), asked, bare, 20.0)
     assert [(c.name, c.same) for c in none.by_class] == [("none of these", 0.0)]
 
 
@@ -81,7 +81,7 @@ def test_a_card_names_its_teacher(demonstration: bool) -> None:
     )
     teacher = Checkpoint(Encoder(card.architecture), card, "f" * 64, Path("big"))
     config = EncoderConfig(dim=16, depth=1, heads=2, feedforward=8, embedding_dim=3, dropout=0)
-    measured = agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
+    measured = student_agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
     made = student_card("small", teacher, config, {"steps": 7}, measured)
     assert (made.name, made.architecture) == ("small", config)
     assert made.description.startswith("A student of big: ")

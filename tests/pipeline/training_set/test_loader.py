@@ -152,7 +152,7 @@ def test_no_thread_is_left_behind(folder: Path) -> None:
     before = set(threading.enumerate())
     batches = dataset.batches("train", batch=8, **WHOLE)
     assert len(list(islice(batches, 2))) == 2
-    assert any(thread.name == "made-ahead" for thread in set(threading.enumerate()) - before)
+    assert any(thread.name == "prefetch" for thread in set(threading.enumerate()) - before)
     batches.close()  # type: ignore[attr-defined]
     for thread in set(threading.enumerate()) - before:
         thread.join(10)

@@ -18,7 +18,7 @@ from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
 from pipeline.training_set.loader import TrainingSet
-from pipeline.training_set.pack import pack
+from pipeline.training_set.pack import pack_training_set
 from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of
 
 RULE = SplitRule(block_km=30, buffer_km=6, seed=3)
@@ -100,7 +100,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def packed(tables: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     out = tmp_path_factory.mktemp("packed") / "set"
-    pack([tables[0]], tables[1], str(out), RULE, shard_rows=40)
+    pack_training_set([tables[0]], tables[1], str(out), RULE, shard_rows=40)
     return TrainingSet.open(str(out))
 
 
@@ -206,7 +206,7 @@ def test_the_same_tables_make_the_same_set(
     packed: TrainingSet, tables: tuple[str, str], tmp_path: Path, s3: str
 ) -> None:
     for out in (str(tmp_path / "again"), f"{s3}/packed/set"):
-        again = pack([tables[0]], tables[1], out, RULE, shard_rows=40)
+        again = pack_training_set([tables[0]], tables[1], out, RULE, shard_rows=40)
         assert again.fingerprint == packed.card.fingerprint
         assert again.splits == packed.card.splits, "byte for byte"
         names = [
@@ -215,7 +215,7 @@ def test_the_same_tables_make_the_same_set(
         ]
         assert names[0] == names[1]
     other = SplitRule(block_km=30, buffer_km=6, seed=4)
-    moved = pack([tables[0]], tables[1], str(tmp_path / "other"), other, shard_rows=40)
+    moved = pack_training_set([tables[0]], tables[1], str(tmp_path / "other"), other, shard_rows=40)
     assert moved.fingerprint != packed.card.fingerprint
 
 
@@ -223,7 +223,7 @@ def test_several_tables_are_packed_together(tmp_path: Path, tables: tuple[str, s
     ids = [f"q{number}" for number in range(60)]
     write_series(str(tmp_path / "more"), ids, labels=("crop",), seed=5)
     write_ground(str(tmp_path / "ground"), [(name, "N") for name in ids] + [("p1", "N")])
-    card = pack(
+    card = pack_training_set(
         [tables[0], str(tmp_path / "more")], str(tmp_path / "ground"), str(tmp_path / "set"), RULE
     )
     assert set(card.labels) == {"cover", "crop"}
@@ -238,18 +238,18 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path, tables: tuple[str, s
     out = str(tmp_path / "set")
     write_series(str(tmp_path / "turned"), ["a", "b"], bands=BANDS[::-1])
     with pytest.raises(DatasetError, match=r"turned: its bands are B12, B11.*same order"):
-        pack([series, str(tmp_path / "turned")], ground, out, RULE)
+        pack_training_set([series, str(tmp_path / "turned")], ground, out, RULE)
     with pytest.raises(DatasetError, match=r"series of p0, p1, p2, … \(298\): 298 ids are there"):
-        pack([series, series], ground, out, RULE)
+        pack_training_set([series, series], ground, out, RULE)
     write_ground(str(tmp_path / "strange"), [("a", "N"), ("b", "N"), ("c", "N"), ("d", "N")])
     with pytest.raises(DatasetError, match=r"views of a, b, c, … \(4\), and series of p0.*not one"):
-        pack([series], str(tmp_path / "strange"), out, RULE)
+        pack_training_set([series], str(tmp_path / "strange"), out, RULE)
     with pytest.raises(ValueError, match=r"blocks of 5000 km: .*leaves validation, test empty"):
-        pack([series], ground, out, SplitRule(block_km=5000))
+        pack_training_set([series], ground, out, SplitRule(block_km=5000))
     with pytest.raises(DatasetError, match="no finished ground table"):
-        pack([series], series, out, RULE)
+        pack_training_set([series], series, out, RULE)
     with pytest.raises(ValueError, match="no finished series table"):
-        pack([ground], ground, out, RULE)
+        pack_training_set([ground], ground, out, RULE)
     assert not Path(out).exists()
 
 
@@ -263,18 +263,20 @@ def test_a_set_that_is_there_is_kept_and_one_that_was_broken_off_is_made_anew(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack([series], ground, str(out), RULE, shard_rows=7, told=broken_off)
+        pack_training_set([series], ground, str(out), RULE, shard_rows=7, progress=broken_off)
     assert list((out / "shards").iterdir())
     with pytest.raises(DatasetError, match="no training set here"):
         TrainingSet.open(str(out))
     shares: list[float] = []
-    card = pack([series], ground, str(out), RULE, shard_rows=40, told=shares.append)
+    card = pack_training_set(
+        [series], ground, str(out), RULE, shard_rows=40, progress=shares.append
+    )
     assert card.fingerprint == packed.card.fingerprint
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert len(list((out / "shards").iterdir())) == sum(map(len, card.splits.values()))
     with pytest.raises(OutputError, match="there is a training set already"):
-        pack([series], ground, str(out), RULE)
+        pack_training_set([series], ground, str(out), RULE)
 
 
 def test_leaves_no_scratch_behind(
@@ -282,5 +284,5 @@ def test_leaves_no_scratch_behind(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    pack([tables[0]], tables[1], str(tmp_path / "set"), RULE)
+    pack_training_set([tables[0]], tables[1], str(tmp_path / "set"), RULE)
     assert list((tmp_path / "scratch").iterdir()) == []
