@@ -185,7 +185,6 @@ def make_collection(
 
 def make_catalog() -> dict[str, Any]:
     """The root catalogue."""
-    child = f"./{SAMPLE_COLLECTION}/collection.json"
     return {
         "type": "Catalog",
         "stac_version": _STAC_VERSION,
