@@ -1,4 +1,4 @@
-"""Whether confidences mean what they say, and the logit scale under which they would."""
+"""Calibration: how far confidence is from accuracy, and the logit scale that joins them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

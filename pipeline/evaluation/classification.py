@@ -1,4 +1,4 @@
-"""How well classes were told: accuracy, top k, F1, confusion, by class and by region.
+"""Metrics of predicted classes: accuracy, top k, F1, confusion, by class and by region.
 
 Formulas are scikit-learn's (`sklearn.metrics`); shares are 0 … 1.
 """
@@ -12,11 +12,11 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class: `support` rows are of it, `predicted` rows were given it.
+    """A class: `support` rows are of it, `predicted` rows were predicted as it.
 
-    `recall` is the share of its rows that were given it (the class's accuracy, a map's producer's
-    accuracy), `precision` the share of what was given it that is of it (user's accuracy), `f1`
-    their harmonic mean. None where there is nothing to take a share of.
+    `recall` is the share of its rows that were predicted as it (the class's accuracy, a map's
+    producer's accuracy), `precision` the share of rows predicted as it that are of it (user's
+    accuracy), `f1` their harmonic mean. None where there is nothing to take a share of.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Classification:
     classes that occur among the references; `f1_macro`: mean F1 of the classes that occur among
     references or predictions, as scikit-learn's default; `f1_weighted`: mean F1 weighted by
     support; `majority`: the share of the most frequent class, which one gets for nothing.
-    `confusion` int64 (class, class): rows are the reference, columns what was given.
+    `confusion` int64 (class, class): rows are the reference, columns the prediction.
     """
 
     rows: int
@@ -53,7 +53,7 @@ class Classification:
 def classification(
     reference: np.ndarray, ranked: np.ndarray, names: Sequence[str]
 ) -> Classification:
-    """Compare what was given with references.
+    """Compare predicted classes with references.
 
     `reference` int64 (n,), places in `names`; `ranked` int64 (n, k), the classes given, best first.
     Raises ValueError without rows.

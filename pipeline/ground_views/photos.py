@@ -1,4 +1,4 @@
-"""Photos taken on the ground: which there are, of which point, and their embeddings."""
+"""Photos taken on the ground: listing them by point, and embedding them."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The folder of a ground table while it is made: which parts are done, and of what.
+"""The writer of a ground table: a folder of parts, which can be continued after an interruption.
 
 What embeds a part gives its rows and what could not be read; both are kept in the part's file, so a
 part is done when its file is there. `ground.json` comes last.

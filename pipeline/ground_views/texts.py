@@ -1,4 +1,4 @@
-"""Descriptions of points in words, and their embeddings: what takes the place of photos."""
+"""Descriptions of points in words, which take the place of photos, and their embeddings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What people call the classes of the real tables: `descriptions.toml`.
+"""Descriptions of the classes of the real tables, from `descriptions.toml`.
 
 Some wordings of each class are held out: no training sees them, so that they show how far words
 carry. A group of several classes holds the wordings that are true of each of them.

@@ -1,4 +1,4 @@
-"""Rows to train on: years drawn of each point, each with some of what is said of its class."""
+"""Training rows: random years of each point, each with some descriptions of its class."""
 
 from dataclasses import dataclass
 

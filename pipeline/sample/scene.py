@@ -1,4 +1,4 @@
-"""What Sentinel-2 sees of the landscape at one overpass: digital numbers and scene classes."""
+"""Scenes: the digital numbers and scene classes of Sentinel-2 at one overpass."""
 
 from dataclasses import dataclass
 

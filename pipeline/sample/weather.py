@@ -1,4 +1,4 @@
-"""When Sentinel-2 passes, how far its swath reaches, and what the sky then holds.
+"""Overpasses of Sentinel-2: their dates, their swaths, and the clouds in their sky.
 
 Two relative orbits, as in Sentinel-2's real plan: each is passed every ten days by each of two
 satellites, five days apart (Drusch et al. 2012); it descends at about 13° from south at this

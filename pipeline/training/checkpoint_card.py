@@ -1,4 +1,4 @@
-"""What a pretrained checkpoint says of itself, and the curve of its loss."""
+"""The card of a pretrained checkpoint, the curve of its loss and the table of its validations."""
 
 import io
 from collections.abc import Mapping

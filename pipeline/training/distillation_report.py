@@ -1,4 +1,4 @@
-"""What a student keeps of its teacher: how often a map shows the same, and what its card says."""
+"""A distilled student against its teacher: how often their maps agree, and the student's card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

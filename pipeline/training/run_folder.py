@@ -1,4 +1,4 @@
-"""The folder of a training: what it is of, where it stands, and what was measured on the way."""
+"""The folder of a training: its settings, its saved states, and the metrics so far."""
 
 import json
 from collections.abc import Mapping
@@ -26,9 +26,8 @@ class Journal:
     `steps`: now and then the means since the last time: `step` (how many were done), `loss`,
     `gradient_norm`, `rate`, `temperature`, `seconds`, `points_per_second`. `validations`: `step`,
     and by "T=12" and so on what `models.pretraining.trainer.Pretraining.validate` gives. `best`:
-    the step
-    of the validation of the lowest loss, `best_loss`; `worse`: how many came since. `sessions`:
-    each start of the processes, `from_step`, with what they ran on.
+    the step of the validation of the lowest loss, `best_loss`; `worse`: how many came since.
+    `sessions`: each start of the processes, `from_step`, with what they ran on.
     """
 
     steps: tuple[Mapping[str, float], ...] = ()

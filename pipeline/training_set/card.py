@@ -1,4 +1,4 @@
-"""What a training set says of itself: its `dataset.json`."""
+"""The card of a training set, its `dataset.json`."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A training set as batches: in an order drawn for each epoch, read ahead, from any batch on."""
+"""The loader of a training set: batches in a random order per epoch, from any batch on."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

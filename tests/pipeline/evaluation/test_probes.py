@@ -1,4 +1,4 @@
-"""Probes on embeddings whose classes are known to be told, or not to be."""
+"""Probes on embeddings whose classes can be learned, or cannot; none is tuned on its judges."""
 
 from collections.abc import Mapping
 from typing import Any
