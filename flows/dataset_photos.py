@@ -75,11 +75,11 @@ def dataset_photos(settings: PhotoSettings) -> GroundCard:
         {_OTHERS: others} if others else {},
         settings.attribution,
     )
-    create_markdown_artifact(summary(card), key="ground-table")
+    create_markdown_artifact(ground_summary(card), key="ground-table")
     return card
 
 
-def summary(card: GroundCard) -> str:
+def ground_summary(card: GroundCard) -> str:
     """A ground table in a few lines of Markdown."""
     lines = [f"{card.rows} {card.kind} of {card.points} points, embedded by {card.tower}.", ""]
     lines += [f"- left out, {reason}: {count}" for reason, count in card.left_out.items()]

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flows.dataset_series import summary
+from flows.dataset_series import series_summary
 from flows.execution.prefect_api import create_markdown_artifact, flow
 from flows.execution.progress import RunProgress, tell
 from flows.execution.table_parts import Made, make_parts
@@ -60,7 +60,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
         "2024, doi:10.1109/JSTARS.2024.3435081; LUCAS, Eurostat",
         left_out={},
     )
-    create_markdown_artifact(summary(card), key="series-table")
+    create_markdown_artifact(series_summary(card), key="series-table")
     return card
 
 

@@ -24,7 +24,7 @@ from pipeline.point_series.read_points import PointSeries, read_point_series
 from pipeline.point_series.table import SeriesCard, SeriesRows, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
 
-LICENCE = "of labels: the points' own; of series: Copernicus Sentinel data, free and open"
+_LICENCE = "of labels: the points' own; of series: Copernicus Sentinel data, free and open"
 UNSEEN = "no clear observation in the year"
 
 
@@ -62,15 +62,15 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
         },
         points=len(points) + len(points.left_out),
         first_month=settings.first_month,
-        licence=LICENCE,
+        licence=_LICENCE,
         attribution=f"Contains modified Copernicus Sentinel data {_period(settings, points)}",
         left_out=points.left_out,
     )
-    create_markdown_artifact(summary(card), key="series-table")
+    create_markdown_artifact(series_summary(card), key="series-table")
     return card
 
 
-def summary(card: SeriesCard) -> str:
+def series_summary(card: SeriesCard) -> str:
     """A series table in a few lines of Markdown."""
     lines = [f"{card.rows} series of {card.points} points", ""]
     lines += [f"- {year}: {count}" for year, count in card.years.items()]

@@ -51,8 +51,8 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     drawn = draw(settings, teacher)
     seen, held_out = drawn.parted(settings.seed)
     bank = label_bank(settings, teacher, seen)
-    student = train(settings, teacher, config, bank, text)
-    measured = measure(teacher, student, held_out, vocabulary, text)
+    student = train_from_bank(settings, teacher, config, bank, text)
+    measured = measure_agreement(teacher, student, held_out, vocabulary, text)
     fingerprint = save(settings, teacher, student, drawn, len(seen), measured)
     create_markdown_artifact(measured.markdown(), key="student-agreement")
     return Student(Path(settings.out), fingerprint, measured)
@@ -77,7 +77,7 @@ def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
-def train(
+def train_from_bank(
     settings: DistilSettings,
     teacher: Checkpoint,
     config: EncoderConfig,
@@ -94,7 +94,7 @@ def train(
 
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False)
-def measure(
+def measure_agreement(
     teacher: Checkpoint,
     student: Encoder,
     series: np.ndarray,

@@ -63,7 +63,7 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
         labels=None if rows.comparison is None else rows.comparison.matched,
         measured=measured,
     )
-    write(settings.out, found)
+    write_evaluation(settings.out, found)
     return found
 
 
@@ -144,7 +144,7 @@ def compare(settings: MapEvaluation) -> MapResults:
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write(out: str, found: CheckpointResults) -> None:
+def write_evaluation(out: str, found: CheckpointResults) -> None:
     """Write the report, and show it in Prefect."""
     tell(RunProgress("writing the report"))
     write_checkpoint_report(Store(out), found)

@@ -1,6 +1,6 @@
-"""The mapping flow: plan, one Prefect task a tile, publish.
+"""The mapping flow: plan, one Prefect task per tile, publish.
 
-The cells of a run onto a Dask cluster.
+Each tile's task submits its cells to the Dask cluster that all tiles share.
 """
 
 import contextlib
@@ -27,16 +27,18 @@ from flows.execution.prefect_api import (
     PrefectFuture,
     State,
     ThreadPoolTaskRunner,
+    UnitsFailed,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     flow,
     get_run_logger,
+    is_worth_retrying,
+    passed_as_is,
     task,
     update_progress_artifact,
 )
 from flows.execution.progress import RunProgress, UnitCount, tell
-from flows.execution.task_retry import UnitsFailed, may_pass, opaque
 from flows.execution.work_queue import UnitQueue
 from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
@@ -97,6 +99,12 @@ class CellQueue(UnitQueue):
         return client.compute(graph, priority=priority)
 
 
+def count_cells(cells: Sequence[Cell], done: Sequence[Cell] = ()) -> UnitCount:
+    """Counts a run's cells, by their pixels; `done` were finished before it was started."""
+    pixels = {cell.id: cell.height * cell.width for cell in cells}
+    return UnitCount(pixels, [cell.id for cell in done], "cells")
+
+
 @flow(
     name="map-region",
     flow_run_name="{settings.year} {settings.region} → {settings.out}",
@@ -114,7 +122,7 @@ def map_region(settings: MapSettings) -> Summary:
         prepared = prepare(settings)
     _map_cells(prepared)
     tell(RunProgress("publishing"))
-    summary: Summary = publish_run(opaque(prepared))
+    summary: Summary = publish_run(passed_as_is(prepared))
     _publish_artifacts(summary)
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
@@ -144,7 +152,7 @@ def prepare(settings: MapSettings) -> PreparedRun:
     task_run_name="tile {name}",
     retries=1,
     retry_delay_seconds=_RETRY_SECONDS,
-    retry_condition_fn=may_pass,
+    retry_condition_fn=is_worth_retrying,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -187,7 +195,8 @@ def _map_cells(prepared: PreparedRun) -> None:
             try:
                 tiles = [
                     runner.submit(
-                        map_tile, {"name": name, "cells": opaque(cells), "queue": opaque(queue)}
+                        map_tile,
+                        {"name": name, "cells": passed_as_is(cells), "queue": passed_as_is(queue)},
                     )
                     for name, cells in _by_tile(unfinished).items()
                 ]
@@ -252,9 +261,3 @@ def _failure_message(summary: Summary) -> str:
         f"{len(summary.failures)} of {summary.planned} cells failed, such as {first.cell} "
         f"({first.error}). The map shows the others; start again to try these once more."
     )
-
-
-def count_cells(cells: Sequence[Cell], done: Sequence[Cell] = ()) -> UnitCount:
-    """Counts a run's cells, by their pixels; `done` were finished before it was started."""
-    pixels = {cell.id: cell.height * cell.width for cell in cells}
-    return UnitCount(pixels, [cell.id for cell in done], "cells")

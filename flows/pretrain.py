@@ -18,8 +18,8 @@ from flows.execution.prefect_api import (
 from flows.execution.progress import RunProgress, tell
 from flows.settings.pretrain import PretrainSettings
 from flows.training.cluster import training_cluster
-from flows.training.process_group_launcher import MemberDied, Message, run_surviving
-from flows.training.process_group_worker_task import Job
+from flows.training.process_group_launcher import MemberDied, run_surviving
+from flows.training.process_group_worker_task import Job, Message
 from flows.training.trackers import tracker_library
 from flows.training.training_plan import Pretrained, Work, finish, work_of
 from pipeline.io.store import public_text
@@ -38,16 +38,16 @@ def pretrain(settings: PretrainSettings) -> Pretrained:
     What was saved before is kept in every case.
     """
     tell(RunProgress("checking"))
-    work = check(settings)
-    train(work)
+    work = check_pretraining(settings)
+    train_on_cluster(work)
     tell(RunProgress("writing the checkpoint"))
-    made = write(work)
+    made = write_checkpoint(work)
     _Shown(work).show()
     return made
 
 
 @task(name="check", cache_policy=NO_CACHE, persist_result=False)
-def check(settings: PretrainSettings) -> Work:
+def check_pretraining(settings: PretrainSettings) -> Work:
     """Open the training set and the checkpoint to start from, and begin or find the folder."""
     if settings.tracker != "none":
         tracker_library(settings.tracker)
@@ -57,7 +57,7 @@ def check(settings: PretrainSettings) -> Work:
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
-def train(work: Work) -> None:
+def train_on_cluster(work: Work) -> None:
     """Train on the cluster, from the last state that was saved to the end."""
     settings, logger = work.settings, get_run_logger()
     shown = _Shown(work)
@@ -81,7 +81,7 @@ def train(work: Work) -> None:
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write(work: Work) -> Pretrained:
+def write_checkpoint(work: Work) -> Pretrained:
     """Write the checkpoint with its card."""
     return finish(work)
 

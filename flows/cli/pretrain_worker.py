@@ -22,8 +22,8 @@ from flows.cli.pretrain_options import takes_pretrain_settings
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import training_batches, validation_batches
 from flows.training.process_group_member import (
+    GroupPlace,
     Messages,
-    Place,
     device_of,
     given_by_worker,
     joined,
@@ -38,7 +38,7 @@ from pipeline.training.run_folder import Journal
 _ENTRY_STEPS = 10  # whose means are one entry of the journal
 
 
-def train(work: Work, place: Place, messages: Messages) -> None:
+def train(work: Work, place: GroupPlace, messages: Messages) -> None:
     """Train to the end, from the last state on; process 0 saves states on the way.
 
     Raises UserError where settings and devices do not go together, or a loss is not finite (the
@@ -53,7 +53,7 @@ def train(work: Work, place: Place, messages: Messages) -> None:
 
 class _Process:
     def __init__(
-        self, work: Work, place: Place, device: torch.device, messages: Messages, remains: Path
+        self, work: Work, place: GroupPlace, device: torch.device, messages: Messages, remains: Path
     ) -> None:
         self._work, self._place, self._messages = work, place, messages
         self._settings, self._recipe = work.settings, work.settings.recipe

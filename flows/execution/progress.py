@@ -1,7 +1,4 @@
-"""How far a run is: told to whoever listens, shown on a terminal.
-
-Units of work done and failed, counted by several threads.
-"""
+"""The progress of a run: units counted by several threads, and shown on a terminal."""
 
 import contextlib
 import threading
@@ -18,10 +15,16 @@ _LINE_SECONDS = 10
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is: `stage` in words, and of its `units` how many there are and are done.
+    """The progress of a run at one moment.
 
-    `share` is what part of all work is done, 0 … 1. `seconds_left` is None while nothing tells how
-    long a unit takes.
+    Attributes:
+        stage: what the run does now, in words.
+        total: number of units.
+        done: number of units that are done.
+        failed: number of units that failed.
+        share: part of all work that is done, 0 … 1.
+        seconds_left: None while it is not known how long a unit takes.
+        units: what units are called.
     """
 
     stage: str
@@ -130,9 +133,12 @@ def _lines(console: Console) -> Iterator[None]:
 
 
 class UnitCount:
-    """How far a run is: `weights` of all its units, of which some are `done` before it begins.
+    """Count the units of a run that are done and failed.
 
-    `units` is what they are called.
+    Args:
+        weights: the share of the work of each unit, by name.
+        done: names of the units that were done before the run began.
+        units: what units are called, such as "cells".
     """
 
     def __init__(self, weights: Mapping[str, int], done: Collection[str], units: str) -> None:

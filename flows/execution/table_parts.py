@@ -9,9 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from flows.execution.dask_cluster import open_cluster, worker_count
-from flows.execution.prefect_api import NO_CACHE, ThreadPoolTaskRunner, get_run_logger, task
+from flows.execution.prefect_api import (
+    NO_CACHE,
+    ThreadPoolTaskRunner,
+    UnitsFailed,
+    get_run_logger,
+    is_worth_retrying,
+    passed_as_is,
+    task,
+)
 from flows.execution.progress import UnitCount, tell
-from flows.execution.task_retry import UnitsFailed, may_pass, opaque
 from flows.execution.work_queue import Submit, UnitQueue
 from models.errors import UserError
 from pipeline.clusters.settings import ClusterSettings, cells_in_flight
@@ -78,7 +85,7 @@ def make_parts(
             try:
                 makings = [_Making(work, folder, queue, count) for work in left]
                 tasks = [
-                    runner.submit(make_part, {"name": making.name, "making": opaque(making)})
+                    runner.submit(make_part, {"name": making.name, "making": passed_as_is(making)})
                     for making in makings
                 ]
                 ended = threading.Semaphore(0)
@@ -102,7 +109,7 @@ def make_parts(
     task_run_name="{name}",
     retries=1,
     retry_delay_seconds=_RETRY_SECONDS,
-    retry_condition_fn=may_pass,
+    retry_condition_fn=is_worth_retrying,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

@@ -1,6 +1,6 @@
-"""Units of work onto a Dask cluster: a bounded number in flight, one that fails stops no other.
+"""A queue of units of work for a Dask cluster, with a bounded number of them in flight.
 
-A bounded number of things at once, of a bound that may change while they run.
+A unit that fails stops no other. The bound may change while the queue runs.
 """
 
 import itertools
@@ -20,6 +20,15 @@ Submit = Callable[[Client, int], Future]
 """Submits a unit to a cluster, at a priority."""
 
 _POLL_SECONDS = 0.2
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Submit:
+    """Make a unit of a function and its arguments, all picklable, that a worker calls."""
+
+    def submit(client: Client, priority: int) -> Future:
+        return client.submit(partial(function, *arguments), pure=False, priority=priority)
+
+    return submit
 
 
 class UnitQueue:
@@ -102,31 +111,11 @@ class UnitQueue:
         return errors
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Submit:
-    """A function and what it takes, all picklable, to be called by a worker."""
-
-    def submit(client: Client, priority: int) -> Future:
-        return client.submit(partial(function, *arguments), pure=False, priority=priority)
-
-    return submit
-
-
-def _result(future: Future) -> Any:
-    if future.status == "finished":
-        return future.result()
-    if future.status == "error":
-        raise future.exception()
-    raise ClusterUnavailable(
-        "The connection to the Dask scheduler was lost. What was made before is kept; start "
-        "again to go on."
-    )
-
-
 class Slots:
-    """So many slots; who stands in line first takes all that it wants before the next.
+    """A number of slots, given in the order of a line: the first takes all that it needs.
 
-    Tiles stand in line for their cells: one after the other is finished, rather than all at the
-    end, however many are open.
+    Tiles wait in line for the slots of their cells. So one tile after the other is finished, rather
+    than all at the end, however many are open.
     """
 
     def __init__(self, number: int) -> None:
@@ -169,3 +158,14 @@ class Slots:
         with self._changed:
             self._number = number
             self._changed.notify_all()
+
+
+def _result(future: Future) -> Any:
+    if future.status == "finished":
+        return future.result()
+    if future.status == "error":
+        raise future.exception()
+    raise ClusterUnavailable(
+        "The connection to the Dask scheduler was lost. What was made before is kept; start "
+        "again to go on."
+    )

@@ -2,7 +2,13 @@
 
 Each member is a process of its own that a Dask task starts and stays with, so what torch, NCCL or
 a GPU leave behind goes with it, and whatever ends the worker ends it. The death of one ends all,
-and is told.
+with its reason.
+
+This is written by hand, since `torch.distributed.elastic` does not give these guarantees over Dask.
+It has one agent per machine; where the process of an agent fails with no restarts left, the agent
+ends its own processes alone, and those of the others wait until a collective times out. With
+restarts, all start again whether or not a state was saved between. Processes of an agent that is
+killed live on. Its agents would need this launcher to start them, end them and hear them.
 """
 
 import signal
@@ -14,7 +20,13 @@ from typing import Any
 
 from distributed import Client, Future
 
-from flows.training.process_group_worker_task import Job, end_member, reachable, run_member
+from flows.training.process_group_worker_task import (
+    Job,
+    Message,
+    end_member,
+    reachable,
+    run_member,
+)
 from models.errors import UserError, WorldError
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.io.store import public_text
@@ -26,8 +38,6 @@ _LOST = (
     "The connection to the Dask scheduler was lost. What was saved is kept; the same command goes "
     "on from there."
 )
-
-Message = Mapping[str, Any]
 
 
 class MemberDied(WorldError):

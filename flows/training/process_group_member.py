@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch import distributed
 
-from flows.training.process_group_environment import LISTENING, MESSAGES
+from flows.training.process_group_worker_task import LISTENING, MESSAGES
 from models.errors import TimesenError, UserError
 from pipeline.io.store import public_text
 
-TIMEOUT = 1800.0
+GROUP_TIMEOUT = 1800.0
 """Seconds that a process waits for the others, by default."""
 _JOIN_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Place:
+class GroupPlace:
     """Which of `world` processes this is (`rank`), and which of those on its machine (`local`)."""
 
     rank: int = 0
@@ -36,19 +36,19 @@ class Place:
     local: int = 0
 
 
-def place_of_environment(environment: Mapping[str, str] = os.environ) -> Place:
+def place_of_environment(environment: Mapping[str, str] = os.environ) -> GroupPlace:
     """The place of this process; without a group, the only one. Raises UserError."""
     for rank, world, local in (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
         ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
     ):
         if rank in environment and world in environment:
-            place = Place(
+            place = GroupPlace(
                 int(environment[rank]), int(environment[world]), int(environment.get(local, "0"))
             )
             break
     else:
-        return Place()
+        return GroupPlace()
     if place.world > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         raise UserError(
             f"process {place.rank} of {place.world}",
@@ -59,7 +59,9 @@ def place_of_environment(environment: Mapping[str, str] = os.environ) -> Place:
 
 
 @contextlib.contextmanager
-def joined(place: Place, device: torch.device, timeout: float = TIMEOUT) -> Iterator[None]:
+def joined(
+    place: GroupPlace, device: torch.device, timeout: float = GROUP_TIMEOUT
+) -> Iterator[None]:
     """Be a member of the group `torch.distributed`, over NCCL between GPUs and gloo between CPUs.
 
     Alone, there is none. Raises UserError where not all have the same kind of device.
@@ -84,7 +86,7 @@ def joined(place: Place, device: torch.device, timeout: float = TIMEOUT) -> Iter
         distributed.destroy_process_group()
 
 
-def device_of(place: Place, wanted: str) -> torch.device:
+def device_of(place: GroupPlace, wanted: str) -> torch.device:
     """The device of this process: "cpu", "cuda", or what there is ("auto"). Raises UserError.
 
     Of several GPUs that a process sees, it takes the one of its number on the machine. Under Dask
@@ -142,7 +144,7 @@ def given_by_worker() -> str:
     return given
 
 
-def _store(place: Place) -> distributed.Store:
+def _store(place: GroupPlace) -> distributed.Store:
     """Where the processes meet: at rank 0's port, which is open already if a worker opened it."""
     listening = os.environ.get(LISTENING)
     if MESSAGES not in os.environ:
@@ -162,7 +164,7 @@ def _store(place: Place) -> distributed.Store:
     )
 
 
-def _require_one_kind(store: distributed.Store, place: Place, device: torch.device) -> None:
+def _require_one_kind(store: distributed.Store, place: GroupPlace, device: torch.device) -> None:
     store.set(f"device/{place.rank}", device.type)
     kinds = [store.get(f"device/{rank}").decode() for rank in range(place.world)]
     if len(set(kinds)) > 1:

@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import get_worker
-from distributed.comm import get_address_host
-
-from flows.training.process_group_environment import LISTENING, MESSAGES
-
+MESSAGES, LISTENING = "TIMESEN_GROUP_MESSAGES", "TIMESEN_GROUP_LISTENING"
+"""Variables of a member's environment: the file descriptors of its messages, and of the port that
+is open already for the first of the group."""
 _SAID = 2000  # characters of a member's output that are kept
 _POLL_SECONDS = 0.25
 
@@ -47,6 +45,8 @@ def run_member(group: str, job: Job, place: Mapping[str, Any]) -> dict[str, Any]
 
     Beside it `error` (and `parts`) that it told, or what it `said` last.
     """
+    from distributed import get_worker  # here, since members import this file, too
+
     worker = get_worker()
     listener = None
     environment = {name: str(value) for name, value in place.items()}
@@ -101,6 +101,8 @@ def end_member(group: str) -> None:
 
 def reachable(address: str) -> str:
     """The host of a worker's address; that of a worker in the client's own process is this one."""
+    from distributed.comm import get_address_host
+
     return "127.0.0.1" if address.startswith("inproc") else str(get_address_host(address))
 
 

@@ -14,7 +14,7 @@ from flows.training.training_plan import Work
 from models.errors import UserError, WorldError
 from pipeline.io.store import Store, public_text
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 EVENTS = "tensorboard"
 """The subfolder of a training's folder that holds TensorBoard's events."""
@@ -57,7 +57,7 @@ class Trackers:
             try:
                 does(tracker)
             except Exception as error:
-                log.warning("Measures are no longer shown: %s", public_text(str(error)))
+                _log.warning("Measures are no longer shown: %s", public_text(str(error)))
                 self._trackers.remove(tracker)
 
 
@@ -164,7 +164,7 @@ class _WandB:
         _track(work, "wandb", self._run.id)
 
     def tell(self, step: int, measures: Mapping[str, float]) -> None:
-        self._run.log(dict(measures), step=step)
+        self._run._log(dict(measures), step=step)
 
     def saved(self) -> None:
         pass

@@ -18,7 +18,7 @@ from distributed import Client
 from flows.execution.dask_cluster import open_cluster
 from flows.training import process_group_launcher as process_group
 from flows.training.process_group_launcher import MemberDied, run_job, run_surviving
-from flows.training.process_group_member import Place, place_of_environment
+from flows.training.process_group_member import GroupPlace, place_of_environment
 from flows.training.process_group_worker_task import Job
 from models.errors import UserError, WorldError
 from pipeline.clusters.kind import ClusterUnavailable
@@ -173,11 +173,11 @@ def test_too_few_workers(workers: Client, job: Given, monkeypatch: pytest.Monkey
 
 
 def test_places() -> None:
-    assert place_of_environment({}) == Place()
+    assert place_of_environment({}) == GroupPlace()
     there = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
     slurm = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
-    assert place_of_environment(torchrun | there) == Place(3, 4, 1)
-    assert place_of_environment(slurm | there) == Place(2, 4, 0)
+    assert place_of_environment(torchrun | there) == GroupPlace(3, 4, 1)
+    assert place_of_environment(slurm | there) == GroupPlace(2, 4, 0)
     with pytest.raises(UserError, match="MASTER_ADDR and MASTER_PORT"):
         place_of_environment(slurm)
