@@ -20,7 +20,7 @@ from pipeline.raster.http_client import PASSING, retry_after
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 from pipeline.raster.retry import with_retries
 
-TIMEOUT = 30.0  # seconds to connect, and between bytes
+RESPONSE_TIMEOUT = 30.0  # seconds to connect, and between bytes
 _CONCURRENT = 16  # requests at once
 _ATTEMPTS = 4  # of a request
 _LONGEST_PAUSE = 60.0  # seconds that a server may name (Retry-After)
@@ -101,7 +101,7 @@ def failure_reason(error: Exception) -> str:
     """Why a request failed, in words that hold no address."""
     text = str(error)
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return f"no answer within {TIMEOUT:g} s"
+        return f"no answer within {RESPONSE_TIMEOUT:g} s"
     for sign, words in (
         ("refused", "connection refused"),
         ("getaddrinfo", "its host name is not known"),
@@ -115,7 +115,7 @@ def failure_reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Documents:
+class JsonClient:
     """A reader of JSON documents; its connections are kept open between requests."""
 
     session: requests.Session = field(default_factory=requests.Session)
@@ -150,7 +150,7 @@ class Documents:
 
     def _fetched(self, location: str) -> bytes:
         try:
-            answer = self.session.get(location, timeout=TIMEOUT)
+            answer = self.session.get(location, timeout=RESPONSE_TIMEOUT)
         except requests.RequestException as error:
             raise unavailable(location, failure_reason(error)) from None
         if answer.status_code in (404, 410):

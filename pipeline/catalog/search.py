@@ -17,7 +17,7 @@ from pipeline.catalog.description import (
 )
 from pipeline.catalog.item_assets import Conventions, band_keys
 from pipeline.catalog.item_geometry import ground_of
-from pipeline.catalog.json_client import Documents, is_web, resolved
+from pipeline.catalog.json_client import JsonClient, is_web, resolved
 from pipeline.catalog.normalise import cloud_cover_of, moment_of, normalise
 from pipeline.catalog.parquet_catalog import ItemTable
 from pipeline.catalog.stac_api import StacApi
@@ -119,27 +119,27 @@ def open_catalog(description: CatalogDescription, max_cloud_cover: float = 100.0
     if is_table(description.url):
         return ItemTable(description.url)
     location, collection = expanded(description.url), description.collection
-    documents = Documents()
+    client = JsonClient()
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))
-        return StaticCatalog(documents, location, documents.read(location), collection)
-    root = _read_root(documents, location)
+        return StaticCatalog(client, location, client.read(location), collection)
+    root = _read_root(client, location)
     if any(link.get("rel") == "search" for link in root[1].get("links") or []):
         return StacApi(location, collection, max_cloud_cover)
-    return StaticCatalog(documents, *root, collection)
+    return StaticCatalog(client, *root, collection)
 
 
-def _read_root(documents: Documents, location: str) -> tuple[str, dict[str, Any]]:
+def _read_root(client: JsonClient, location: str) -> tuple[str, dict[str, Any]]:
     """The landing page or catalogue at an address, or that of the folder which it is."""
     try:
-        return location, documents.read(location)
+        return location, client.read(location)
     except (CatalogError, CatalogUnavailable) as error:  # a folder that is not listed: 403
         if location.endswith(".json"):
             raise
         for name in _FILES:
             try:
                 inside = f"{location.rstrip('/')}/{name}"
-                return inside, documents.read(inside)
+                return inside, client.read(inside)
             except (CatalogError, CatalogUnavailable):
                 continue
         raise error

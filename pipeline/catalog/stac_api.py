@@ -16,7 +16,7 @@ from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
-from pipeline.catalog.json_client import TIMEOUT, equipped, failure_reason, unavailable
+from pipeline.catalog.json_client import RESPONSE_TIMEOUT, equipped, failure_reason, unavailable
 from pipeline.catalog.static_catalog import absolute, links_of
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, outline
@@ -82,7 +82,7 @@ class StacApi:
             lambda: Client.open(
                 self.location,
                 stac_io=io,
-                timeout=TIMEOUT,
+                timeout=RESPONSE_TIMEOUT,
                 request_modifier=partial(_with_secrets, self.location),
             )
         )

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from pipeline.catalog.json_client import Documents, resolved
+from pipeline.catalog.json_client import JsonClient, resolved
 from pipeline.errors import CatalogError
 from pipeline.grid.region import Region
 from pipeline.io.store import public_url
@@ -22,7 +22,7 @@ class StaticCatalog:
     named `collection` is followed.
     """
 
-    documents: Documents
+    client: JsonClient
     location: str
     root: dict[str, Any]
     collection: str
@@ -51,7 +51,7 @@ class StaticCatalog:
         places = list(dict.fromkeys(places))
         return [
             absolute(item, place)
-            for place, item in zip(places, self.documents.read_all(places), strict=True)
+            for place, item in zip(places, self.client.read_all(places), strict=True)
         ]
 
     def _chosen(self, collections: list[Place]) -> Place:
@@ -83,7 +83,7 @@ class StaticCatalog:
         links = dict.fromkeys(link for place in parents for link in links_of(place, "child"))
         fresh = [link for link in links if link not in seen]
         seen.update(fresh)
-        return list(zip(fresh, self.documents.read_all(fresh), strict=True))
+        return list(zip(fresh, self.client.read_all(fresh), strict=True))
 
 
 def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.ground_views.table import GROUND_CARD, UNREADABLE, GroundCard, cou
 from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import (
-    begin_or_go_on,
+    begin_or_resume,
     parquet,
     part_key,
     part_names,
@@ -42,7 +42,7 @@ class GroundFolder:
 
         Raises OutputError where it holds what was made of other input, or something else.
         """
-        begin_or_go_on(self.store, self.parts, "embeddings")
+        begin_or_resume(self.store, self.parts, "embeddings")
 
     def is_finished(self) -> bool:
         """Whether the table is there already."""

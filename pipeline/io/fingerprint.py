@@ -1,4 +1,4 @@
-"""Fingerprints of what a result depends on, how two of them differ, and which software made it."""
+"""Fingerprints of a result's inputs, the differences of two inputs, and software versions."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two runs' parts: "reading.strict: False → True"."""
+    """The differences of two runs' inputs, such as "reading.strict: False → True"."""
     before = dict(_leaves(old))
     after = dict(_leaves(json.loads(canonical_json(new))))
     return [
@@ -30,7 +30,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def software_versions() -> dict[str, str]:
-    """Version of timesen and of what its results rest on."""
+    """Versions of timesen and of the software that its results depend on."""
     versions = {name: version(name) for name in _PACKAGES}
     return versions | {"gdal": rasterio.__gdal_version__, "python": platform.python_version()}
 

@@ -1,4 +1,4 @@
-"""Where a run's files live: a folder or an `s3://` prefix, written atomically."""
+"""A store of files, in a folder or under an `s3://` prefix, written atomically."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def public_url(href: str) -> str:
-    """The href without user names, passwords and query string: what a log or an error may show."""
+    """The href without user, password and query string, as a log or an error may show it."""
     if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
         return public_text(href).partition("?")[0]
     parts = urlsplit(href)
@@ -194,7 +194,7 @@ class Store:
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
-        """Failures of the storage as OutputUnwritable; that nothing is there stays as it is."""
+        """Turn failures of the storage into OutputUnwritable; FileNotFoundError stays."""
         try:
             yield
         except (FileNotFoundError, NotADirectoryError):
@@ -208,8 +208,8 @@ class Store:
                 "free some space" if number in _FULL else "check that it can be reached and written"
             )
             raise OutputUnwritable(
-                f"{public_url(self.path(key))}: {public_text(reason)}. What was made before is "
-                f"kept; {hint} and start again to go on."
+                f"{public_url(self.path(key))}: {public_text(reason)}. Finished work is "
+                f"kept; {hint} and start again to resume."
             ) from error
 
 

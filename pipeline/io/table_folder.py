@@ -1,7 +1,7 @@
-"""The folder of a table while it is made: that it is of one making, and which parts are done.
+"""The folder of a table that is being written: its input, and the parts that are done.
 
-What a table depends on is written first; parts follow, each of which is whole once its file is
-there; the table's card comes last.
+A description of the table's input is written first, so that a second start resumes the same table
+or refuses. Parts follow; each is whole once its file is there. The table's card comes last.
 """
 
 import csv
@@ -18,36 +18,42 @@ from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store, public_text, public_url
 
 PART = "part-"
-"""What the names of parts begin with."""
+"""The beginning of the names of parts."""
 _MAKING = "making.json"
 _SUFFIX = ".parquet"
 
 
-def begin_or_go_on(store: Store, depends_on: Mapping[str, Any], what: str) -> None:
-    """Begin a table of `what` in an empty folder, or go on with the one that is there.
+def begin_or_resume(store: Store, depends_on: Mapping[str, Any], what: str) -> None:
+    """Begin a table in an empty folder, or resume the one that is there.
 
-    Raises OutputError where the folder holds what was made of other input, or something else;
-    OutputUnwritable where it takes no file.
+    Args:
+        store: The table's folder.
+        depends_on: The table's input, as JSON values.
+        what: The kind of rows, for errors.
+
+    Raises:
+        OutputError: The folder holds a table of other input, or something else.
+        OutputUnwritable: The folder takes no file.
     """
-    given = public_url(store.root)
+    place = public_url(store.root)
     if store.is_file():
-        raise OutputError(given, "this is a file, not a folder", "Name a new or empty folder")
+        raise OutputError(place, "this is a file, not a folder", "Name a new or empty folder")
     if store.exists(_MAKING):
         held = _held(store)
         if fingerprint(held) != fingerprint(depends_on):
             differing = public_text("; ".join(differences(held, depends_on)))
             raise OutputError(
-                given,
-                f"it holds {what} of other input ({differing})",
-                "Name another folder, or set these back to go on with what is there",
+                place,
+                f"it holds {what} made from other input ({differing})",
+                "Name another folder, or set these back to resume what is there",
             )
     elif (strange := next(store.keys(""), None)) is not None:
         raise OutputError(
-            given,
+            place,
             f"the folder is not empty and holds no {what} (for one, {strange})",
             "Name a new or an empty folder",
         )
-    # Also when going on: that a folder takes no file shows now.
+    # Also on resuming: a folder that takes no file is found now.
     making = json.dumps({"parts": dict(depends_on)}, indent=1, ensure_ascii=False)
     store.write(_MAKING, making.encode() + b"\n")
 
@@ -75,7 +81,12 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
-    """A CSV file of what is left out and why, sorted; `first` is the head of the first column."""
+    """A CSV file of names and the reasons why they are left out, sorted by name.
+
+    Args:
+        first: The head of the column of names.
+        reasons: Reasons by name.
+    """
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows([(first, "reason"), *sorted(reasons.items())])
     return sink.getvalue().encode()

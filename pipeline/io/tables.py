@@ -1,7 +1,4 @@
-"""Files of tables and of features, read as a user wrote them.
-
-Columns of texts from a file, whatever kind of table it is.
-"""
+"""Reading of tables and of vector files that users wrote, as texts or as features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +15,12 @@ from pipeline.errors import DatasetError
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-"""What stands between the cells of a text table, by the file's suffix."""
+"""The separator of a text table, by the file's suffix."""
 
 
 def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     """All columns of a file of `SEPARATORS`, as texts; its first rows, or all. Raises as pandas."""
-    # Texts stay as they are written: 007 is no 7, and NA is a country's code.
+    # Texts stay as they are written: 007 is not 7, and NA is the code of a country.
     return pd.read_csv(
         path, sep=SEPARATORS[path.suffix.lower()], dtype=str, keep_default_na=False,
         na_values=[""], encoding="utf-8-sig", nrows=rows,
@@ -31,9 +28,12 @@ def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
 
 
 def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
-    """The features of GeoParquet or a vector file of one layer, in the CRS that they are in.
+    """The features of GeoParquet or of a vector file of one layer, in the file's CRS.
 
-    Raises `error`, with this remedy, for what is unreadable or holds no geometry.
+    Args:
+        path: The file.
+        error: The error to raise where the file is unreadable or holds no geometry.
+        remedy: The last part of the error's message.
     """
     try:
         if path.suffix.lower() in PARQUET:
@@ -48,7 +48,7 @@ def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.
         raise error(
             str(path),
             f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
-            "Save the one that is meant in a file of its own",
+            "Save the layer to read in a file of its own",
         )
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise error(str(path), "the file holds no geometry", remedy)
@@ -73,10 +73,18 @@ _FORMS = "Give CSV with a header, Parquet, or a vector file, whose attributes ar
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str | None]]:
-    """Columns of a CSV, TSV, Parquet or vector file as texts, by name; None where none is written.
+    """Columns of a CSV, TSV, Parquet or vector file as texts.
 
-    Whole numbers are written without a point, texts without spaces around them. Raises DatasetError
-    for what is unreadable, for columns that are not there, and where there is no row.
+    Args:
+        path: The file.
+        names: The columns to read.
+
+    Returns:
+        Texts by column, None for empty cells. Whole numbers have no point, and spaces around
+        texts are removed.
+
+    Raises:
+        DatasetError: The file is unreadable, lacks a column, or has no row.
     """
     frame = _frame(path)
     absent = [name for name in names if name not in frame.columns]
@@ -93,7 +101,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str | None]
 
 
 def has_column(path: Path, name: str) -> bool:
-    """Whether a file has a column. Raises DatasetError for what is unreadable."""
+    """Whether a file has a column. Raises DatasetError where the file is unreadable."""
     return name in _frame(path, rows=0).columns
 
 

@@ -1,4 +1,4 @@
-"""What a text that the user gave names: MGRS tiles, or something that lies on the disk."""
+"""The meaning of a text in settings: MGRS tiles, a shipped name, or a path."""
 
 import re
 from importlib.resources import files
@@ -35,10 +35,14 @@ def is_shipped_name(setting: str, text: str) -> bool:
 
 
 def existing(text: str, folder: Path | None = None) -> Path | None:
-    """The absolute path that the text names, "~" expanded, where a file or folder is there.
+    """The absolute path of the file or folder that a text names.
 
-    A relative path begins at `folder`, else where the process stands. None for what names nothing,
-    and for what cannot be a path: it may be too long for the system, or hold a zero.
+    Args:
+        text: A path; "~" is expanded.
+        folder: The start of a relative path; by default the process's working directory.
+
+    Returns:
+        None where nothing is there, or the text cannot be a path (too long, or with a zero byte).
     """
     try:
         path = ((folder or Path()) / Path(text).expanduser()).absolute()

@@ -19,7 +19,7 @@ from pipeline.errors import OutputError
 from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import (
-    begin_or_go_on,
+    begin_or_resume,
     parquet,
     part_key,
     part_names,
@@ -73,7 +73,7 @@ class SeriesFolder:
         Raises OutputError where the folder holds what was made of other input, or something else;
         OutputUnwritable where it takes no file.
         """
-        begin_or_go_on(self.store, self.parts, "series")
+        begin_or_resume(self.store, self.parts, "series")
 
     def is_finished(self) -> bool:
         """Whether the table is there already."""

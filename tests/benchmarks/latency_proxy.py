@@ -1,10 +1,10 @@
-"""A server seen from afar: a TCP proxy, in a process of its own, that delays every request.
+"""A TCP proxy, in a process of its own, that delays every request like a distant server.
 
-`python -m tests.benchmarks.latency_proxy PORT SECONDS` stands before PORT of this machine and
-prints its own port. What a client sends is passed on `SECONDS` later, so the first byte of each
-answer comes that much later; a new connection's first request waits twice as long, since a
-handshake crosses the distance, too. Answers then flow as fast as they come: they are moved within
-the kernel. (`tc netem` would do the same where the kernel has it; many have not.)
+`python -m tests.benchmarks.latency_proxy PORT SECONDS` connects to PORT of this machine and prints
+its own port. It passes on each request `SECONDS` later, so the first byte of each response is
+delayed by as much. The first request of a connection is delayed twice as long, as by a handshake.
+The rest of a response is not delayed: the kernel moves it. (`tc netem` does the same, but many
+kernels lack it.)
 """
 
 import os
@@ -34,7 +34,7 @@ def at_a_distance(address: str, seconds: float) -> Iterator[str]:
 
 
 def serve(port: int, seconds: float) -> None:
-    """Pass on connections for ever; print the port of it first."""
+    """Print the proxy's port, then pass on connections for ever."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:

@@ -68,20 +68,20 @@ class Watched:
 
 def mosaic_section(archives: Archives, server: Nginx, _repeats: int) -> str:
     """Part F."""
-    rows, told = [], {}
+    rows, results = [], {}
     for side in (1, SIDE):
         for way in MOSAIC_WAYS:
             done = _mosaic(archives, server.address, side, way)
-            told[side, way] = done
+            results[side, way] = done
             rows.append(
                 f"| {side * 2048}² | {way} | {done['state']} | {done['seconds']:.0f} "
                 f"| {done['peak'] / 1e9:.2f} GB | {done['spilled'] / 1e9:.2f} GB "
                 f"| {done['paused']:.0f} | {done['deaths']} |"
             )
-        if told[side, "timesen"]["state"] == told[side, "stackstac"]["state"] == "done":
+        if results[side, "timesen"]["state"] == results[side, "stackstac"]["state"] == "done":
             _require_equal(archives, side)
     lines = "\n".join(rows)
-    granules = told[SIDE, "timesen"]["items"]
+    granules = results[SIDE, "timesen"]["items"]
     return f"""## F. A two-month median mosaic in a worker of {LIMIT}
 
 Ten bands at 10 m, masked by the scene classification, median of ten dates; {SIDE**2} granules side
@@ -137,8 +137,8 @@ def main(way: str, path: Path, out: Path) -> None:
             with _watching(watched if made is job else Watched(), cluster):
                 state = _state(MOSAIC_WAYS[way](made, client, file))
             seconds = time.perf_counter() - began
-    told = vars(watched) | {"deaths": len(watched.processes) - 1, "processes": None}
-    print(json.dumps(told | {"state": state, "seconds": seconds}))
+    outcome = vars(watched) | {"deaths": len(watched.processes) - 1, "processes": None}
+    print(json.dumps(outcome | {"state": state, "seconds": seconds}))
 
 
 def _state(run: Any) -> str:

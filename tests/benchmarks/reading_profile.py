@@ -73,9 +73,9 @@ def main(path: Path) -> None:
     delivered = with_timesen(job)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert delivered  # its memory is held until the clocks have stopped
-    told = {name: clocks.seconds[name] for name, _, _ in _PARTS}
-    told |= {REST: cpu - sum(told.values()), WALL: wall}
-    print(json.dumps(told))
+    spent = {name: clocks.seconds[name] for name, _, _ in _PARTS}
+    spent |= {REST: cpu - sum(spent.values()), WALL: wall}
+    print(json.dumps(spent))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_a_table_that_is_there_is_not_made_again(
         for given, more, problem in (
             (points, ["--first-month", "7"], "first_month: 1 → 7"),
             (points, ["--dilate", "100"], "reading.dilate: 0.0 → 100.0"),
-            (fewer, [], "series of other input (points: "),
+            (fewer, [], "series made from other input (points: "),
         ):
             assert run(*options(sample_archive, given, table, *more)) == 2
             assert problem in capsys.readouterr().err
@@ -288,7 +288,7 @@ def test_sen4map_of_both_layouts(
         kept = tmp_path / "kept"
         scenes = ("--keep-scl", "4,5,6,8")
         assert run("sen4map", *files, "--out", str(out), *scenes) == 2
-        assert "series of other input" in capsys.readouterr().err
+        assert "series made from other input" in capsys.readouterr().err
         assert run("sen4map", *files, "--out", str(kept), *scenes) == 0
         assert rows_of(kept)["39483082"]["series"] == bands[:, :, 32, 32].T.tolist()
         assert run("sen4map", files[0], files[0], "--out", str(tmp_path / "twice")) == 2

@@ -156,7 +156,7 @@ def test_a_full_disk_ends_the_run_which_then_goes_on(
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 1, out + errors
     assert errors.startswith(f"Error: {planned}/cells/")
-    assert "item.json: File too large. What was made before is kept; free some space" in errors
+    assert "item.json: File too large. Finished work is kept; free some space" in errors
     assert errors.count("\n") == 1
     assert "Map " not in out
     flow_run = run_of(client, planned)

@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_states_that_were_saved(
     more = ("--run", str(small_disk / "run"), "--memory-bank", "2000", "--keep", "9")
     assert alone(pretraining(dataset, tmp_path / "made", *more)) == 1
     said = capsys.readouterr().err
-    assert "No space left on device. What was made before is kept; free some space" in said
+    assert "No space left on device. Finished work is kept; free some space" in said
     states = sorted((small_disk / "run" / "states").iterdir())
     assert 1 < len(states) < 6
     assert {state.stat().st_size for state in states[1:]} != {0}

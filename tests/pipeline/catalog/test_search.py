@@ -248,7 +248,7 @@ def test_a_catalogue_that_accepts_and_says_nothing(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
-    monkeypatch.setattr("pipeline.catalog.json_client.TIMEOUT", 0.2)
+    monkeypatch.setattr("pipeline.catalog.json_client.RESPONSE_TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalog.json_client import Documents
+from pipeline.catalog.json_client import JsonClient
 from pipeline.catalog.search import period_of, search
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
@@ -101,7 +101,7 @@ def test_an_api_that_stalls_in_its_search_is_left(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
-    monkeypatch.setattr("pipeline.catalog.stac_api.TIMEOUT", 0.2)
+    monkeypatch.setattr("pipeline.catalog.stac_api.RESPONSE_TIMEOUT", 0.2)
     enough = threading.Event()
 
     def answers(handler: Handler) -> tuple[int, Any]:
@@ -171,7 +171,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
         assert [found["id"] for found in found.items] == [item["id"]]
         assert sorted(set(broken)) == ["/", "/search"]
         broken.clear()
-        assert Documents().read(address)["id"] == "api"
+        assert JsonClient().read(address)["id"] == "api"
         assert len(broken) == 2
 
 
@@ -262,5 +262,5 @@ def test_a_server_may_say_how_long_to_wait_within_reason(
         raise ConnectionAbortedError
 
     with serving(answering(answers)) as address:
-        assert Documents().read(address)["id"] == "api"
+        assert JsonClient().read(address)["id"] == "api"
     assert pauses == [seconds] * 3

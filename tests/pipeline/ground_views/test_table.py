@@ -55,7 +55,7 @@ def test_is_there_once_it_is_finished_and_goes_on_until_then(store: Store) -> No
 
 def test_other_input_is_refused(store: Store) -> None:
     GroundFolder(store, {"tower": "clip:made", "photos": "1"}).open()
-    with pytest.raises(OutputError, match=r"of other input \(tower: clip:made → clip:x"):
+    with pytest.raises(OutputError, match=r"from other input \(tower: clip:made → clip:x"):
         GroundFolder(store, {"tower": "clip:x", "photos": "1"}).open()
 
 

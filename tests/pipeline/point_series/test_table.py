@@ -129,7 +129,7 @@ def test_rows_of_other_types_are_refused() -> None:
 def test_a_folder_of_other_input_is_refused(tmp_path: Path) -> None:
     folder_at(str(tmp_path / "t"), first_month=1).open()
     folder_at(str(tmp_path / "t"), first_month=1).open()
-    with pytest.raises(OutputError, match=r"series of other input \(first_month: 1 → 3\)"):
+    with pytest.raises(OutputError, match=r"series made from other input \(first_month: 1 → 3\)"):
         folder_at(str(tmp_path / "t"), first_month=3).open()
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.txt").write_text("mine")
