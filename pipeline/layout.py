@@ -1,28 +1,19 @@
-"""Where everything lies in a run's folder: the keys, in one place."""
+"""The keys of a run's folder. `pipeline.product.layers` has those of its rasters."""
 
 RUN = "run.json"
-COLLECTION = "collection.json"
-CLASS_MOSAIC = "class.vrt"
-CONFIDENCE_MOSAIC = "confidence.vrt"
-CLASS_STYLE = "class.qml"
-CONFIDENCE_STYLE = "confidence.qml"
+COLLECTION_FILE = "collection.json"
 PREVIEW = "preview.png"
 REPORT = "report.html"
-ITEMS = "items.parquet"
-TEXT = "text.safetensors"
-VOCABULARY = "vocabulary.json"
+ITEMS_FILE = "items.parquet"
+TEXT_FILE = "text.safetensors"
+VOCABULARY_FILE = "vocabulary.json"
 PLAN_FOLDER = "plan/"
-PLANNED = (ITEMS, TEXT, VOCABULARY, PLAN_FOLDER)
-"""What planning writes, before `run.json`, which makes it a run."""
+PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER)
+"""Keys that planning writes before `run.json`, which makes the folder a run."""
 CELLS = "cells"
 FAILURES = "failures"
 MOSAIC_PARTS = "mosaic"
 
-CLASS = "class.tif"
-CONFIDENCE = "confidence.tif"
-COUNTS = "clear_observations.tif"
-RANKED = "ranked.tif"
-RANKED_CONFIDENCE = "ranked_confidence.tif"
 ITEM = "item.json"
 
 
@@ -37,7 +28,7 @@ def embeddings_name(row: int, column: int) -> str:
 
 
 def failure_key(cell: str) -> str:
-    """The key of what is known of a cell that failed."""
+    """The key of the record of a cell that failed."""
     return f"{FAILURES}/{cell}.json"
 
 

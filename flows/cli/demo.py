@@ -7,7 +7,8 @@ from rich.table import Table
 
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
-from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+from pipeline.layout import PREVIEW, REPORT
+from pipeline.product.layers import CLASS
 from pipeline.sample.agreement import agreement_with_truth
 from pipeline.sample.archive import write_archive
 from pipeline.settings.map import make_settings
@@ -65,7 +66,7 @@ def _table(result: Classification) -> Table:
 def _where(run: Path) -> str:
     run = run.absolute()
     return (
-        f"Map      {run / CLASS_MOSAIC}\n"
+        f"Map      {run / CLASS.mosaic_file}\n"
         f"Preview  {run / PREVIEW}\n"
         f"Report   {run / REPORT}\n"
         "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "

@@ -67,13 +67,13 @@ def plan(settings: MapSettings) -> int:
     Its tiles and cells are written to the run's folder, for a GIS, and its items are frozen
     there: `timesen map` then maps exactly what was planned.
     """
-    from pipeline.mapping.plan import CELLS, TILES
+    from pipeline.mapping.plan import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
 
     prepared = prepare_run(settings)
     store = prepared.run.store
     print(prepared.plan.summary())
-    print(f"To look at in a GIS: {store.path(TILES)} and {store.path(CELLS)}")
+    print(f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
     return 0
 
 
@@ -107,10 +107,12 @@ def classify(
 
     The run must have been mapped with `--keep-embeddings`.
     """
-    from pipeline.mapping.embedding_source import settings_of_kept
+    from pipeline.mapping.embedding_source import settings_from_embeddings
 
     own = {"out": out, "classes": classes, "vocabulary": vocabulary, "level": level, "top_k": top_k}
-    return _mapped(settings_of_kept(run_folder, {k: v for k, v in own.items() if v is not None}))
+    return _mapped(
+        settings_from_embeddings(run_folder, {k: v for k, v in own.items() if v is not None})
+    )
 
 
 @app.command()
@@ -142,12 +144,13 @@ def _mapped(settings: MapSettings) -> int:
 
     from flows.cli.map import run_map
     from pipeline.io.store import Store
-    from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+    from pipeline.layout import PREVIEW, REPORT
+    from pipeline.product.layers import CLASS
 
     code = run_map(settings, Console())
     store = Store(settings.out)
-    if store.exists(CLASS_MOSAIC):  # not where every cell failed
-        print(f"Map      {store.gdal_path(CLASS_MOSAIC)}")
+    if store.exists(CLASS.mosaic_file):  # not where every cell failed
+        print(f"Map      {store.gdal_path(CLASS.mosaic_file)}")
         print(f"Preview  {store.path(PREVIEW)}")
     print(f"Report   {store.path(REPORT)}")
     return code

@@ -14,15 +14,15 @@ from models.encoder.checkpoint import load_checkpoint
 from models.errors import UserError
 from models.towers.text_embeddings import embed_words
 from pipeline.classification.similarity import (
-    MOSAIC,
-    KeptRun,
+    EmbeddedRun,
     embedding_at,
-    open_kept,
+    open_embedded_run,
     publish_similarity,
     write_similarity,
 )
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
+from pipeline.product.layers import SIMILARITY
 
 
 def run_query(
@@ -35,7 +35,7 @@ def run_query(
     """
     if (words is None) == (like is None):
         raise UserError("the question", "it is not one", "Give either words or --like LON,LAT")
-    run = open_kept(folder)
+    run = open_embedded_run(folder)
     question = str(words if like is None else like)
     wanted = _words_embedded(run, question) if like is None else embedding_at(run, *_place(like))
     target = Store(out or f"{run.store.root.rstrip('/')}/queries/{_named(question)}")
@@ -52,7 +52,10 @@ def run_query(
         run, counts, {"words" if like is None else "like": question}, target
     )
     console.print(
-        f"Similarity  {target.gdal_path(MOSAIC)}", markup=False, soft_wrap=True, highlight=False
+        f"Similarity  {target.gdal_path(SIMILARITY.mosaic_file)}",
+        markup=False,
+        soft_wrap=True,
+        highlight=False,
     )
     console.print(
         f"Cosines of {low:.3f} to {high:.3f} (2 % and 98 % of the pixels lie below); the layer "
@@ -61,7 +64,7 @@ def run_query(
     )  # fmt: skip
 
 
-def _words_embedded(run: KeptRun, words: str) -> np.ndarray:
+def _words_embedded(run: EmbeddedRun, words: str) -> np.ndarray:
     """The embedding of words, by the text tower of the run's checkpoint."""
     made = str(run.manifest.parts["checkpoint"])
     name = str(run.manifest.settings["checkpoint"])

@@ -10,7 +10,7 @@ from rich.table import Table
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan import read_cells
-from pipeline.product.ledger import Failure, failed_cells, finished_cells, read_run
+from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
 from pipeline.raster.read_stats import total_stats
 
 
@@ -21,7 +21,7 @@ class Status:
     run: str
     cells: int
     done: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedCell, ...]
     seconds: Mapping[str, float]
     left_out: int
 

@@ -23,8 +23,8 @@ from models.vocabulary.vocabulary_class import (
     Text,
     VocabularyClass,
     VocabularyParent,
-    filled,
     repeated,
+    with_defaults,
 )
 
 _SHIPPED = Path(__file__).parents[1] / "vocabularies"
@@ -67,7 +67,7 @@ class Vocabulary(BaseModel):
     def _fill_in(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        return {**raw, **{part: filled(raw[part]) for part in _PARTS if part in raw}}
+        return {**raw, **{part: with_defaults(raw[part]) for part in _PARTS if part in raw}}
 
     @field_validator("templates")
     @classmethod

@@ -93,7 +93,7 @@ class VocabularyClass(VocabularyParent):
         )
 
 
-def filled(entries: Any) -> Any:
+def with_defaults(entries: Any) -> Any:
     """Raw classes or parents with the values and colours that they lack.
 
     One without `value` takes its place in the list, counted from 1; one without `colour` takes

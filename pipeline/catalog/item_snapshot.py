@@ -19,7 +19,7 @@ from pipeline.catalog.item_geometry import ground_of
 from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.errors import CatalogError, OutputError
 from pipeline.io.store import public_url
-from pipeline.layout import ITEMS
+from pipeline.layout import ITEMS_FILE
 from pipeline.raster.access import Access
 
 _ROWS = 256
@@ -36,7 +36,7 @@ def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> 
     kept = [_kept(item, description) for item in items]
     table = parse_stac_items_to_arrow(kept).read_all()
     with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / ITEMS
+        part = Path(folder) / ITEMS_FILE
         to_parquet(table, part)
         table = pq.read_table(part)
         about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()

@@ -1,6 +1,6 @@
-"""Embeddings that a run keeps, so that new classes can be asked for without reading or encoding.
+"""Files of kept embeddings: a later run classifies them by other words, and reads nothing else.
 
-A GeoTIFF a block: one band a dimension, int8, the values of a pixel side by side (pixel
+Each block has a GeoTIFF: one band per dimension, int8, the values of a pixel side by side (pixel
 interleaved, tiled, ZSTD). The stored numbers are the embedding times 127 over its largest
 magnitude, rounded, so a pixel's direction is kept to about 0.008 of a dimension's spread and its
 cosine to a text changes by some 1e-4. Embeddings have unit length, so the scale is not stored: the
@@ -17,23 +17,27 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.classification.classify import is_valid
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key, embeddings_name
 from pipeline.observations.cube import Block
 from pipeline.product.cell_report import PREFIX
+from pipeline.product.layers import EMBEDDINGS
 from pipeline.product.manifest import RunManifest
-from pipeline.product.stac import file_fields, raster_tags
+from pipeline.product.stac import file_fields, layer_asset, raster_tags
 
 _TILE = 128  # pixels: a tile of 512 dimensions is 8 MB
 _LARGEST = 127
 
 
 def quantised(embeddings: torch.Tensor) -> torch.Tensor:
-    """Embeddings (pixel, dim) as they are stored: int8 (pixel, dim)."""
+    """Embeddings (pixel, dim) as they are stored: int8 (pixel, dim), invalid ones as nodata, 0."""
     largest = embeddings.abs().amax(dim=1, keepdim=True)
-    return (embeddings * (_LARGEST / largest)).round().to(torch.int8)
+    scaled = (embeddings * (_LARGEST / largest)).round()
+    return torch.where(is_valid(embeddings)[:, None], scaled, 0).to(torch.int8)
 
 
 def restored(stored: torch.Tensor) -> torch.Tensor:
@@ -89,8 +93,13 @@ def read_embeddings(store: Store, key: str) -> np.ndarray:
     return values
 
 
-def keep_embeddings(
-    store: Store, run: RunManifest, cell: Cell, block: Block, stored: np.ndarray
+def write_embeddings(
+    store: Store,
+    run: RunManifest,
+    vocabulary: Vocabulary,
+    cell: Cell,
+    block: Block,
+    stored: np.ndarray,
 ) -> dict[str, Any]:
     """Write a block's embeddings, int8 (y, x, dim), beside the cell's rasters; gives the asset."""
     name = embeddings_name(block.row, block.column)
@@ -99,12 +108,7 @@ def keep_embeddings(
     store.write(cell_key(cell.tile.name, cell.id, name), content)
     return {
         "href": f"./{name}",
-        "title": "Embeddings",
-        "description": "One band a dimension; an embedding is a pixel's numbers over their length",
-        "type": "image/tiff; application=geotiff",
-        "roles": ["data"],
-        "data_type": "int8",
-        "nodata": 0,
+        **layer_asset(EMBEDDINGS, run, vocabulary),
         "proj:shape": [block.height, block.width],
         "proj:transform": list(transform)[:6],
         f"{PREFIX}block": [block.row, block.column],
@@ -112,7 +116,7 @@ def keep_embeddings(
     }
 
 
-def kept_blocks(item: Mapping[str, Any]) -> Iterator[tuple[Block, str]]:
+def embedding_blocks(item: Mapping[str, Any]) -> Iterator[tuple[Block, str]]:
     """The blocks of a cell of which its STAC item has embeddings, and the names of their files."""
     for asset in item["assets"].values():
         if f"{PREFIX}block" in asset:

@@ -1,4 +1,4 @@
-"""How similar a run's pixels are to some words or to another pixel: a map of one question."""
+"""Maps of similarity: the cosine of a run's embeddings to some words, or to another pixel."""
 
 import json
 from collections.abc import Mapping
@@ -11,28 +11,25 @@ from affine import Affine
 from pyproj import Transformer
 
 from models.encoder.inference import device_at_hand, one_core_a_thread
-from pipeline.classification.embedding_files import kept_blocks, read_embeddings, restored
+from pipeline.classification.embedding_files import embedding_blocks, read_embeddings, restored
 from pipeline.errors import OutputError, RegionError
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.cog_writer import write_cog
+from pipeline.product.layers import SIMILARITY, SIMILARITY_SCALE
 from pipeline.product.ledger import finished_items, read_run
 from pipeline.product.manifest import RunManifest
 from pipeline.product.mosaic import write_mosaic
-from pipeline.product.qgis_styles import SIMILARITY_SCALE, similarity_style
-from pipeline.product.vrt import Band
+from pipeline.product.qgis_styles import similarity_style
 
-SIMILARITY = "similarity.tif"
-MOSAIC = "similarity.vrt"
-STYLE = "similarity.qml"
-NODATA = 65535
 _ROWS = 32  # of a block that are compared at once
 _BINS = SIMILARITY_SCALE + 1
+_NODATA = int(SIMILARITY.nodata or 0)
 
 
 @dataclass(frozen=True)
-class KeptRun:
+class EmbeddedRun:
     """A run that kept embeddings: its folder, its manifest, and the items of its finished cells."""
 
     store: Store
@@ -40,19 +37,19 @@ class KeptRun:
     items: tuple[Mapping[str, Any], ...]
 
 
-def open_kept(folder: str) -> KeptRun:
+def open_embedded_run(folder: str) -> EmbeddedRun:
     """The run of a folder; raises OutputError where it is none, or has no embeddings yet."""
     store = Store(folder)
     manifest = read_run(store)
     items = tuple(finished_items(store, manifest.fingerprint))
-    with_embeddings = tuple(item for item in items if any(kept_blocks(item)))
+    with_embeddings = tuple(item for item in items if any(embedding_blocks(item)))
     if not with_embeddings:
         what = "no cell is finished yet" if not items else "the run kept no embeddings"
         raise OutputError(public_url(store.root), what, "Map with keep_embeddings, then ask")
-    return KeptRun(store, manifest, with_embeddings)
+    return EmbeddedRun(store, manifest, with_embeddings)
 
 
-def embedding_at(run: KeptRun, lon: float, lat: float) -> np.ndarray:
+def embedding_at(run: EmbeddedRun, lon: float, lat: float) -> np.ndarray:
     """The embedding of the pixel that holds a place (degrees, WGS 84): float32 (dim,).
 
     Raises RegionError where the run has no embedding there.
@@ -64,7 +61,7 @@ def embedding_at(run: KeptRun, lon: float, lat: float) -> np.ndarray:
         column, row = (
             int(np.floor(v)) for v in ~Affine(*properties["proj:transform"][:6]) @ (x, y)
         )
-        for block, name in kept_blocks(item):
+        for block, name in embedding_blocks(item):
             y_in, x_in = row - block.row, column - block.column
             if 0 <= y_in < block.height and 0 <= x_in < block.width:
                 stored = read_embeddings(run.store, _key(item, name))[:, y_in, x_in]
@@ -77,7 +74,7 @@ def embedding_at(run: KeptRun, lon: float, lat: float) -> np.ndarray:
 
 
 def write_similarity(
-    run: KeptRun, item: Mapping[str, Any], wanted: np.ndarray, out: Store
+    run: EmbeddedRun, item: Mapping[str, Any], wanted: np.ndarray, out: Store
 ) -> np.ndarray:
     """Write the similarity of a cell's pixels to an embedding, float32 (dim,), as a COG.
 
@@ -87,41 +84,41 @@ def write_similarity(
     device = device_at_hand()
     asked = torch.from_numpy(wanted).to(device)
     properties = item["properties"]
-    values = np.full(properties["proj:shape"], NODATA, np.uint16)
+    values = np.full(properties["proj:shape"], _NODATA, np.uint16)
     one_core_a_thread()
-    for block, name in kept_blocks(item):
+    for block, name in embedding_blocks(item):
         stored = read_embeddings(run.store, _key(item, name))
         values[block.slices()] = similarities(stored, asked)
     write_cog(
         out,
-        _key(item, SIMILARITY),
+        _key(item, SIMILARITY.file),
         values,
         Affine(*properties["proj:transform"][:6]),
         int(properties["proj:code"].removeprefix("EPSG:")),
-        NODATA,
-        description=f"cosine similarity times {SIMILARITY_SCALE}",
-        overview="average",
+        _NODATA,
+        description=SIMILARITY.title,
+        overview=SIMILARITY.overview,
         tags={"TIFFTAG_COPYRIGHT": run.manifest.attribution.replace("–", "-")},
     )
-    return np.bincount(values[values != NODATA], minlength=_BINS)
+    return np.bincount(values[values != _NODATA], minlength=_BINS)
 
 
 @torch.inference_mode()
 def similarities(stored: np.ndarray, asked: torch.Tensor) -> np.ndarray:
     """Cosines of int8 (dim, y, x) to an embedding as `write_similarity` writes them: (y, x)."""
     dim, rows, columns = stored.shape
-    values = np.full((rows, columns), NODATA, np.uint16)
+    values = np.full((rows, columns), _NODATA, np.uint16)
     for row in range(0, rows, _ROWS):
         part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
         cosine = restored(torch.from_numpy(part).to(asked.device)) @ asked
         scaled = (cosine * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE).cpu().numpy()
-        found = np.where(part.any(axis=1), scaled, NODATA).astype(np.uint16)
+        found = np.where(part.any(axis=1), scaled, _NODATA).astype(np.uint16)
         values[row : row + _ROWS] = found.reshape(-1, columns)
     return values
 
 
 def publish_similarity(
-    run: KeptRun, counts: np.ndarray, question: Mapping[str, Any], out: Store
+    run: EmbeddedRun, counts: np.ndarray, question: Mapping[str, Any], out: Store
 ) -> tuple[float, float]:
     """Write mosaic, style and `question.json`; gives the cosines between which colours run.
 
@@ -130,11 +127,10 @@ def publish_similarity(
     share = np.cumsum(counts) / max(int(counts.sum()), 1)
     low, high = (int(np.searchsorted(share, edge)) for edge in (0.02, 0.98))
     high = max(high, low + 1)
-    band = Band("uint16", NODATA, f"cosine similarity times {SIMILARITY_SCALE}", {}, {})
-    write_mosaic(out, MOSAIC, run.manifest, run.items, SIMILARITY, band)
-    out.write(STYLE, similarity_style(low, high).encode())
-    told = {**question, "run": run.manifest.fingerprint}
-    out.write("question.json", json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_mosaic(out, run.manifest, run.items, SIMILARITY)
+    out.write(SIMILARITY.style_file, similarity_style(low, high).encode())
+    described = {**question, "run": run.manifest.fingerprint}
+    out.write("question.json", json.dumps(described, indent=2, ensure_ascii=False).encode() + b"\n")
     return low / SIMILARITY_SCALE, high / SIMILARITY_SCALE
 
 

@@ -20,10 +20,11 @@ from pipeline.evaluation.map_points import (
     read_reference,
 )
 from pipeline.io.store import Store, public_url
-from pipeline.layout import VOCABULARY
+from pipeline.layout import VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError
 from pipeline.product.cell_report import class_hectares
-from pipeline.product.ledger import NODATA_CLASS, finished_items, read_run
+from pipeline.product.layers import NODATA_CLASS
+from pipeline.product.ledger import finished_items, read_run
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,11 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
 def _vocabulary(store: Store) -> Vocabulary:
     try:
         return make_vocabulary(
-            json.loads(store.read(VOCABULARY)), public_url(store.path(VOCABULARY))
+            json.loads(store.read(VOCABULARY_FILE)), public_url(store.path(VOCABULARY_FILE))
         )
     except (FileNotFoundError, ValueError) as error:
         raise OutputError(
-            public_url(store.path(VOCABULARY)),
+            public_url(store.path(VOCABULARY_FILE)),
             f"the run's vocabulary cannot be read ({type(error).__name__})",
             "Put the file back, or map again",
         ) from error

@@ -14,10 +14,10 @@ from rasterio.errors import RasterioError
 from pipeline.errors import OutputError
 from pipeline.io.store import Store, public_url
 from pipeline.io.tables import cell_text
-from pipeline.layout import CLASS, cell_key
+from pipeline.layout import cell_key
 from pipeline.point_series.point_file import PointsError, read_frame
 from pipeline.product.cell_report import PREFIX
-from pipeline.product.ledger import NODATA_CLASS
+from pipeline.product.layers import CLASS, NODATA_CLASS
 
 OUTSIDE = -1
 """The class of a point that lies in no cell."""
@@ -107,7 +107,7 @@ def _pixels_by_zone(
 
 
 def _classes(store: Store, tile: str, cell: str) -> np.ndarray:
-    key = cell_key(tile, cell, CLASS)
+    key = cell_key(tile, cell, CLASS.file)
     try:
         with (
             rasterio.Env(**store.gdal_options()),

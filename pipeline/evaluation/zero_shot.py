@@ -16,7 +16,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.classification.classify import Answers, answers_of
+from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.evaluation.calibration import Calibration, FittedScale, calibration, fit_logit_scale
 from pipeline.evaluation.classification import Classification, by_region, classification
 from pipeline.evaluation.probes import LabelledEmbeddings
@@ -45,28 +45,29 @@ class Predictions:
 class ZeroShotClasses:
     """A vocabulary to compare embeddings with, as a map does; `names` are those of its legend."""
 
-    answers: Answers
+    classifier: Classifier
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, text: TextEmbeddings) -> "ZeroShotClasses":
         """The classes of a vocabulary, at the level that it says."""
-        answers = answers_of(vocabulary, text, 1.0, torch.device("cpu"))
-        return cls(answers, tuple(entry.name for entry in vocabulary.legend))
+        classifier = make_classifier(vocabulary, text, 1.0, torch.device("cpu"))
+        return cls(classifier, tuple(entry.name for entry in vocabulary.legend))
 
     def fit_scale(
         self, embeddings: np.ndarray, reference: np.ndarray, logit_scale: float
     ) -> FittedScale:
         """Fit the logit scale to references int64 (n,), places in `names`."""
         text, bias, groups = (
-            tensor.numpy() for tensor in (self.answers.text, self.answers.bias, self.answers.groups)
+            tensor.numpy()
+            for tensor in (self.classifier.text, self.classifier.bias, self.classifier.groups)
         )
         return fit_logit_scale(embeddings @ text.T, bias, groups, reference, logit_scale)
 
     def predict(self, embeddings: np.ndarray, logit_scale: float) -> Predictions:
         """Predict the classes of embeddings float32 (n, dim)."""
-        answers = replace(self.answers, logit_scale=logit_scale)
-        place, shares = answers.ranked(torch.from_numpy(embeddings), _KEPT)
+        classifier = replace(self.classifier, logit_scale=logit_scale)
+        place, shares = classifier.shares(torch.from_numpy(embeddings), _KEPT)
         return Predictions(place.numpy(), shares[:, 0].numpy())
 
 

@@ -12,22 +12,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import dask
-import numpy as np
 from dask.delayed import Delayed, delayed
 
 from pipeline.catalog.item import Item
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
+from pipeline.mapping.cell_rasters import cell_rasters
 from pipeline.mapping.encode_block import BlockMap, map_block
 from pipeline.mapping.prepare import Run
-from pipeline.mapping.reclassify_cell import answer_cell
-from pipeline.mapping.top_k import write_ranked
+from pipeline.mapping.reclassify_cell import reclassify_cell
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
-from pipeline.product.cell_report import CellReport, Observed
-from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell
+from pipeline.product.cell_report import CellReport, CellResult
+from pipeline.product.ledger import commit_cell
 from pipeline.raster.read_stats import ReadStats, total_stats
 
 _STRIP = 256  # rows
@@ -41,7 +40,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     another's embeddings, there is nothing to read and encode.
     """
     if run.settings.embeddings is not None:
-        return delayed(answer_cell)(cell, delayed(run, traverse=False))
+        return delayed(reclassify_cell)(cell, delayed(run, traverse=False))
     reading = run.reading
     bands, settings = reading.bands, reading.reader
     chosen = tuple(substituted(reaching(items, cell), run.settings.reading.substitute))
@@ -88,33 +87,20 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
 
 def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
     """Put the blocks together and write the cell's files; its item comes last."""
-    ranks = (run.settings.top_k, *cell.shape)
-    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
-    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
     read: dict[str, ReadStats] = {}
     for part in maps:
-        place = (slice(None), *part.block.slices())
-        classes[place], confidence[place] = part.classes, part.confidence
         read |= part.read
-    return commit_cell(
-        run.store,
-        run.manifest,
-        cell,
-        classes[0],
-        confidence[0],
-        run.vocabulary,
-        stats=total_stats([clear.stats, *read.values(), *(part.stats for part in maps)]),
-        observed=Observed(
-            counts=clear.monthly_counts,
-            resolution=clear.resolution,
-            shown=clear.acquisitions,
-            read=clear.clear_acquisitions,
+    result = CellResult(
+        rasters=cell_rasters(
+            run, cell, ((part.block, part.rasters) for part in maps), clear.monthly_counts
         ),
-        kept=[
-            *(part.kept for part in maps if part.kept is not None),
-            *write_ranked(run, cell, classes, confidence),
-        ],
+        acquisitions=clear.acquisitions,
+        observations=clear.clear_acquisitions,
+        stats=total_stats([clear.stats, *read.values(), *(part.stats for part in maps)]),
+        invalid_embeddings=sum(part.invalid_embeddings for part in maps),
+        embeddings=[part.embeddings for part in maps if part.embeddings is not None],
     )
+    return commit_cell(run.store, run.manifest, cell, run.vocabulary, result)
 
 
 def _strips(block: Block) -> list[Block]:

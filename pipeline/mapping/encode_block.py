@@ -1,4 +1,4 @@
-"""What one Dask task does once series are made: encode a block's pixels and classify them."""
+"""The Dask task that encodes and classifies the pixels of a block."""
 
 import threading
 import time
@@ -14,14 +14,15 @@ import torch
 from models.encoder.checkpoint import load_checkpoint
 from models.encoder.inference import PixelEncoder, device_at_hand, one_core_a_thread
 from models.errors import CheckpointError
-from pipeline.classification.classify import Answers, answers_of
-from pipeline.classification.embedding_files import keep_embeddings, quantised
+from pipeline.classification.classify import Classifier, PixelClasses, make_classifier
+from pipeline.classification.embedding_files import quantised, write_embeddings
 from pipeline.grid.cells import Cell
+from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of, in_steps
-from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE
+from pipeline.product.layers import CLASS, NODATA_CLASS
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
 
@@ -31,19 +32,23 @@ _GPU_TURN = threading.Lock()
 
 @dataclass(frozen=True)
 class BlockMap:
-    """The classes of a block, best first: value uint8/uint16, confidence uint8, both (k, y, x).
+    """The map of a block.
 
-    `stats` are those of encoding and classifying, `read` those of its series by band and place
-    (bands of 20 m are shared by several blocks). `kept` is the name and
-    the STAC fields of the file of its embeddings, if they are kept.
+    Attributes:
+        block: The part of the cell.
+        rasters: (band, y, x) by the name of the layer.
+        stats: Those of encoding, classifying and writing.
+        read: Those of its series, by band and place: blocks share bands of 20 m.
+        invalid_embeddings: Pixels whose embedding is not a number; they are nodata.
+        embeddings: The STAC asset of the file of its embeddings, if they are kept.
     """
 
     block: Block
-    classes: np.ndarray
-    confidence: np.ndarray
+    rasters: Mapping[str, np.ndarray]
     stats: ReadStats
     read: Mapping[str, ReadStats]
-    kept: Mapping[str, Any] | None = None
+    invalid_embeddings: int
+    embeddings: Mapping[str, Any] | None = None
 
 
 def map_block(
@@ -59,73 +64,87 @@ def map_block(
     `parts` are the series of the checkpoint's bands, in its order, each of the part of the cell
     that `places` says, which holds the block; `owned` is bool (y, x) of the whole cell.
     """
+    began = time.perf_counter()
     encoder = _encoder(run.checkpoint, run.checkpoint_fingerprint, run.settings.batch_size)
     series = SeriesBlock(
         tuple(_cut(part, place, block) for part, place in zip(parts, places, strict=True)),
         (block.height, block.width),
     )
-    ranks = (run.settings.top_k, *series.shape)
-    classes = np.full(ranks, NODATA_CLASS, run.vocabulary.dtype)
-    confidence = np.full(ranks, NODATA_CONFIDENCE, np.uint8)
-    answers = answers_of(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
-    keep = run.settings.keep_embeddings
-    dim = run.card.architecture.embedding_dim if keep else 0
+    rasters = blank_rasters(run, series.shape)
+    classifier = make_classifier(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
+    settings = run.settings
+    dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0
     embeddings = np.zeros((*series.shape, dim), np.int8)
-    seconds = {"encode": 0.0, "classify": 0.0}
+    invalid, encoding, classifying = 0, 0.0, 0.0
     batches = batches_of(series, owned[block.slices()], encoder.batch_size)
-    for done in _one_behind(_answered(batches, encoder, answers, seconds, run.settings)):
-        place = done.place.cpu().numpy().T
-        classes[: len(place), done.rows, done.columns] = answers.values[place]
-        confidence[: len(place), done.rows, done.columns] = done.share.cpu().numpy().T
-        if done.stored is not None:
-            embeddings[done.rows, done.columns] = done.stored.cpu().numpy()
-    bands = run.card.preprocessing.bands
+    for batch in _one_behind(_begun(batches, encoder, classifier, settings)):
+        values = classifier.rasters(batch.classes, settings.top_k)
+        for name, bands in values.items():
+            rasters[name][:, batch.rows, batch.columns] = bands
+        invalid += int(np.count_nonzero(values[CLASS.name] == NODATA_CLASS))
+        if batch.stored is not None:
+            embeddings[batch.rows, batch.columns] = batch.stored.cpu().numpy()
+        encoding += batch.encoding
+        classifying += batch.classifying
+    # A GPU works while this thread prepares the next batch: the time that passed here is shared
+    # out by what the device was busy with, so that the stages add up to it.
+    passed = time.perf_counter() - began
+    share = encoding / (encoding + classifying) if encoding else 1.0
+    seconds = {"encode": passed * share, "classify": passed * (1 - share)}
+    kept = None
+    if settings.keep_embeddings:
+        start = time.perf_counter()
+        kept = write_embeddings(run.store, run.manifest, run.vocabulary, cell, block, embeddings)
+        seconds["write"] = time.perf_counter() - start
     read = {
         f"{band} at {place.row}, {place.column}": part.stats
-        for band, place, part in zip(bands, places, parts, strict=True)
+        for band, place, part in zip(run.card.preprocessing.bands, places, parts, strict=True)
     }
-    kept = keep_embeddings(run.store, run.manifest, cell, block, embeddings) if keep else None
-    return BlockMap(block, classes, confidence, ReadStats(seconds=seconds), read, kept)
+    return BlockMap(block, rasters, ReadStats(seconds=seconds), read, invalid, kept)
 
 
 @dataclass(frozen=True)
-class _Answered:
-    """A batch: its pixels, what `Answers.of` says of them, their embeddings if they are kept."""
+class _Batch:
+    """A batch under way: its pixels, classes, embeddings if kept, and seconds once it is done."""
 
     rows: np.ndarray
     columns: np.ndarray
-    place: torch.Tensor
-    share: torch.Tensor
+    classes: PixelClasses
     stored: torch.Tensor | None
+    encoding: float
+    classifying: float
 
 
-def _answered(
+def _begun(
     batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     encoder: PixelEncoder,
-    answers: Answers,
-    seconds: dict[str, float],
+    classifier: Classifier,
     settings: MapSettings,
-) -> Iterator[_Answered]:
-    """The batches once they are under way; adds to `seconds`."""
+) -> Iterator[_Batch]:
+    """The batches, each as soon as its work is begun."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
     one_core_a_thread()
-    began = time.perf_counter()
     for rows, columns, pixels in batches:
         with turn:
+            start = time.perf_counter()
             embeddings = encoder.embed(in_steps(pixels, settings.steps))
             encoded = time.perf_counter()
-            place, share = answers.of(embeddings, settings.top_k)
+            classes = classifier.classify(embeddings, settings.top_k)
             stored = quantised(embeddings) if settings.keep_embeddings else None
-            ended = time.perf_counter()
-        seconds["encode"] += encoded - began
-        seconds["classify"] += ended - encoded
-        yield _Answered(rows, columns, place, share, stored)
-        began = time.perf_counter()
+            end = time.perf_counter()
+        yield _Batch(
+            rows,
+            columns,
+            classes,
+            stored,
+            encoded - start,
+            end - encoded,
+        )
 
 
-def _one_behind(batches: Iterable[_Answered]) -> Iterator[_Answered]:
+def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:
     """Each batch once the next is begun: a GPU computes while its last results are fetched."""
-    former: _Answered | None = None
+    former: _Batch | None = None
     for batch in batches:
         if former is not None:
             yield former

@@ -40,9 +40,9 @@ from pipeline.mapping.plan_geojson import (
 )
 from pipeline.settings.map import MapSettings
 
-CELLS = f"{layout.PLAN_FOLDER}cells.geojson"
-TILES = f"{layout.PLAN_FOLDER}tiles.geojson"
-PLAN = f"{layout.PLAN_FOLDER}plan.json"
+CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
+TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
+PLAN_KEY = f"{layout.PLAN_FOLDER}plan.json"
 
 _ELLIPSOID = Geod(ellps="WGS84")
 _SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges lie that loosely
@@ -133,8 +133,8 @@ class Plan:
         Raises OutputUnwritable where the storage refuses.
         """
         cells = [cell for tile in self.tiles for cell in tile.cells]
-        _write(store, TILES, feature_collection([tile_feature(tile) for tile in self.tiles]))
-        _write(store, CELLS, feature_collection([cell_feature(cell) for cell in cells]))
+        _write(store, TILES_KEY, feature_collection([tile_feature(tile) for tile in self.tiles]))
+        _write(store, CELLS_KEY, feature_collection([cell_feature(cell) for cell in cells]))
         numbers = {
             "tiles": len(self.tiles),
             "cells": len(self.cells),
@@ -147,7 +147,7 @@ class Plan:
             "worker_memory_bytes": round(self.worker_memory),
             "warnings": list(self.warnings),
         }
-        _write(store, PLAN, numbers)
+        _write(store, PLAN_KEY, numbers)
 
 
 def make_plan(
@@ -202,11 +202,11 @@ def make_plan(
 def read_cells(store: Store) -> list[Cell]:
     """The cells of a plan that was written; raises OutputError where there is none."""
     try:
-        features = json.loads(store.read(CELLS))["features"]
+        features = json.loads(store.read(CELLS_KEY))["features"]
         return [cell_of(feature["properties"]) for feature in features]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise OutputError(
-            public_url(store.path(CELLS)), "the run's folder has no plan", "Run `timesen plan`"
+            public_url(store.path(CELLS_KEY)), "the run's folder has no plan", "Run `timesen plan`"
         ) from None
 
 

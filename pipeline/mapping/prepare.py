@@ -29,8 +29,8 @@ from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
-from pipeline.layout import ITEMS, TEXT, VOCABULARY
-from pipeline.mapping.embedding_source import items_of_kept
+from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
+from pipeline.mapping.embedding_source import items_from_embeddings
 from pipeline.mapping.plan import Plan, make_plan
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
@@ -94,9 +94,9 @@ class PreparedRun:
 def prepare_run(settings: MapSettings) -> PreparedRun:
     """Check everything that can be checked before hours of computing, and open the run's folder.
 
-    A folder that holds this run already is gone on with, from its own frozen items; one that
-    holds another is refused once a cell of it is begun. Raises a UserError for whatever the
-    user must mend, WorldError where catalogue or storage fail.
+    A folder that holds this run already is continued, from its own snapshot of the items; one
+    that holds another run is refused once a cell of it is begun. Raises a UserError for
+    whatever the user must mend, WorldError where catalogue or storage fail.
     """
     store = Store(settings.out)
     region = read_region(settings.region)
@@ -105,18 +105,20 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     vocabulary = _vocabulary(settings)
     catalog = describe(settings.catalog.url, settings.catalog.collection)
     asked = _asked(settings, region, checkpoint, vocabulary, catalog)
-    kept = items_of_kept(settings.embeddings, asked) if settings.embeddings else None
+    kept = items_from_embeddings(settings.embeddings, asked) if settings.embeddings else None
     frozen = _frozen(store, asked)
     text = _text_embeddings(store, frozen is not None, card, vocabulary)
     found = Found([]) if frozen or kept else search(region, settings)
     content = frozen or kept or freeze(found.items, catalog)
-    items = thaw(content, public_url(store.path(ITEMS)), catalog.conventions)
+    items = thaw(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
     if frozen is None:
-        store.write(VOCABULARY, vocabulary.model_dump_json(indent=2).encode() + b"\n")
-        store.write(TEXT, save_tensors({"classes": text.classes, "background": text.background}))
-        store.write(ITEMS, content)
+        store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
+        store.write(
+            TEXT_FILE, save_tensors({"classes": text.classes, "background": text.background})
+        )
+        store.write(ITEMS_FILE, content)
         plan.write(store)
     parts = asked | {
         "items": _digest(content),
@@ -160,7 +162,7 @@ def _asked(
     vocabulary: Vocabulary,
     catalog: CatalogDescription,
 ) -> dict[str, Any]:
-    """What the run's results depend on, as far as it is known before the items are."""
+    """The parts of the fingerprint that are known before the items are."""
     bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
     return {
         "timesen": version("timesen"),
@@ -177,7 +179,7 @@ def _asked(
         },
         "reading": settings.reading.model_dump(mode="json"),
         **({"top_k": settings.top_k} if settings.top_k > 1 else {}),
-        **({"steps": settings.steps} if settings.steps != 12 else {}),
+        "steps": settings.steps,
         **({"keep_embeddings": True} if settings.keep_embeddings else {}),
         **({"embeddings": True} if settings.embeddings else {}),
     }
@@ -196,12 +198,12 @@ def _frozen(store: Store, asked: Mapping[str, Any]) -> bytes | None:
     if differing:
         require_replaceable(store, held, differing)
         return None
-    content = store.read(ITEMS) if store.exists(ITEMS) else b""
+    content = store.read(ITEMS_FILE) if store.exists(ITEMS_FILE) else b""
     if _digest(content) == held.parts.get("items"):
         return content
     if finished_cells(store, held.fingerprint):
         raise OutputError(
-            public_url(store.path(ITEMS)),
+            public_url(store.path(ITEMS_FILE)),
             f"the frozen items are {'changed' if content else 'gone'}, and finished cells were "
             "made of those that were here",
             "Put the run's own file back, or map into another folder",
@@ -226,6 +228,6 @@ def _text_embeddings(
     store: Store, resumed: bool, card: Card, vocabulary: Vocabulary
 ) -> TextEmbeddings:
     """The vocabulary's text embeddings; a run embeds its words once."""
-    if resumed and store.exists(TEXT):
-        return TextEmbeddings(**load_tensors(store.read(TEXT)))
+    if resumed and store.exists(TEXT_FILE):
+        return TextEmbeddings(**load_tensors(store.read(TEXT_FILE)))
     return embed_for_checkpoint(vocabulary, card)

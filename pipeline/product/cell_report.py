@@ -1,17 +1,22 @@
-"""What is known of a finished cell: the numbers that its STAC item carries.
+"""A cell's result before it is written, its numbers afterwards, and the area of its classes."""
 
-Area by class in hectares, from the cells' pixel counts.
-"""
-
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from pyproj import CRS, Proj, Transformer
 
-from pipeline.raster.read_stats import ReadStats
+from pipeline.io.store import public_text
+from pipeline.product.layers import (
+    CLASS,
+    CLEAR_OBSERVATIONS,
+    CONFIDENCE,
+    NODATA_CLASS,
+    NODATA_CONFIDENCE,
+)
+from pipeline.raster.read_stats import Fault, ReadStats
 
 PREFIX = "timesen:"
 
@@ -25,7 +30,8 @@ class CellReport:
     where no pixel has a class; `acquisitions` counts those that show
     anything of the cell, split granules of one overpass as one, `observations` those of them that
     were clear enough to be read; `coverage` is the percent of the cell's ground that was seen
-    clear in each month; `stats` are the facts of reading it and the time by stage.
+    clear in each month; `stats` are the facts of reading it and the time by stage;
+    `invalid_embeddings` counts pixels that are nodata because their embedding is not a number.
     """
 
     cell: str
@@ -36,6 +42,7 @@ class CellReport:
     observations: int
     coverage: tuple[float, ...]
     stats: ReadStats
+    invalid_embeddings: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
@@ -58,6 +65,7 @@ class CellReport:
             observations=raw["observations"],
             coverage=tuple(raw["coverage"]),
             stats=ReadStats.from_dict(raw),
+            invalid_embeddings=raw.get("invalid_embeddings", 0),
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -73,24 +81,52 @@ class CellReport:
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What of the archive a cell is made of.
+class CellResult:
+    """All that is computed of a cell, ready to be written.
 
-    `counts` is uint8 (12, y, x), the clear acquisitions that were read of each pixel by month, at
-    `resolution` metres; `shown` counts acquisitions that show anything of the cell, `read` those
-    that were read.
+    Attributes:
+        rasters: (band, y, x) or (y, x) by the name of the layer (`pipeline.product.layers`), for
+            all layers that the run writes as COGs.
+        acquisitions: Acquisitions that show anything of the cell.
+        observations: Those of them that were clear enough to be read.
+        stats: The facts of reading, and the time by stage so far.
+        invalid_embeddings: Pixels whose embedding is not a number; they are nodata.
+        embeddings: STAC assets of the files of embeddings, which are written already.
     """
 
-    counts: np.ndarray
-    resolution: int
-    shown: int
-    read: int
+    rasters: Mapping[str, np.ndarray]
+    acquisitions: int
+    observations: int
+    stats: ReadStats
+    invalid_embeddings: int = 0
+    embeddings: Sequence[Mapping[str, Any]] = ()
 
     @property
     def coverage(self) -> tuple[float, ...]:
         """Percent of the cell's ground that was seen clear, by month."""
-        seen = [np.count_nonzero(month) / max(month.size, 1) for month in self.counts]
+        counts = self.rasters[CLEAR_OBSERVATIONS.name]
+        seen = [np.count_nonzero(month) / max(month.size, 1) for month in counts]
         return tuple(round(100 * share, 2) for share in seen)
+
+    def report(self, cell: str) -> "CellReport":
+        """The numbers of the cell of an id; faults without secrets."""
+        classes, confidence = self.rasters[CLASS.name], self.rasters[CONFIDENCE.name]
+        pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
+        faults = tuple(
+            Fault(public_text(fault.asset), fault.band, public_text(fault.reason))
+            for fault in self.stats.faults
+        )
+        return CellReport(
+            cell=cell,
+            pixels=pixels,
+            nodata=nodata,
+            mean_confidence=mean,
+            acquisitions=self.acquisitions,
+            observations=self.observations,
+            coverage=self.coverage,
+            stats=replace(self.stats, faults=faults),
+            invalid_embeddings=self.invalid_embeddings,
+        )
 
 
 def tally(
@@ -98,7 +134,7 @@ def tally(
 ) -> tuple[dict[int, int], int, float | None]:
     """Pixels by class value, pixels without a class, and the mean confidence in percent.
 
-    `classes` uint8/uint16 and `confidence` uint8, both (y, x).
+    `classes` uint8/uint16 and `confidence` uint8, both of one shape.
     """
     counts = np.bincount(classes.ravel())
     pixels = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v != nodata_class}

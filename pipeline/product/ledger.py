@@ -1,8 +1,7 @@
-"""A run's folder as its ledger: opening it, committing cells, and what is done or failed."""
+"""The ledger of a run, which is its folder: opening it, committing cells, cells done or failed."""
 
 import json
 import time
-from calendar import month_name
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,16 +12,12 @@ from affine import Affine
 
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError
-from pipeline.grid.cells import PIXEL, Cell
+from pipeline.grid.cells import Cell
 from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store, public_text, public_url
 from pipeline.layout import (
     CELLS,
-    CLASS,
-    CLASS_STYLE,
-    COLLECTION,
-    CONFIDENCE,
-    COUNTS,
+    COLLECTION_FILE,
     FAILURES,
     ITEM,
     PLANNED,
@@ -30,38 +25,17 @@ from pipeline.layout import (
     cell_key,
     failure_key,
 )
-from pipeline.product.cell_report import PREFIX, CellReport, Observed, tally
+from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.cog_writer import write_cog
+from pipeline.product.layers import OutputLayer, cell_layers
 from pipeline.product.manifest import RunManifest, new_manifest
-from pipeline.product.qgis_styles import class_style
-from pipeline.product.stac import cell_item, collection, raster_tags
-from pipeline.raster.read_stats import Fault, ReadStats
-
-__all__ = [
-    "NODATA_CLASS",
-    "NODATA_CONFIDENCE",
-    "CellReport",
-    "Failure",
-    "RunManifest",
-    "commit_cell",
-    "failed_cells",
-    "fingerprint",
-    "finished_cells",
-    "finished_items",
-    "held_run",
-    "open_run",
-    "read_run",
-    "record_failure",
-    "require_replaceable",
-    "write_collection",
-]
-
-NODATA_CLASS = 0
-NODATA_CONFIDENCE = 255
+from pipeline.product.qgis_styles import layer_style
+from pipeline.product.stac import RasterFile, cell_item, collection, raster_tags
+from pipeline.raster.read_stats import ReadStats
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedCell:
     """A cell that failed: `kind` is the error's class, `error` its message without secrets."""
 
     cell: str
@@ -72,20 +46,20 @@ class Failure:
 
 
 def held_run(store: Store) -> RunManifest | None:
-    """The run that a folder holds already; None where a run may begin in it.
+    """The run that a folder holds; None where a run may begin in it.
 
     Raises OutputError where the folder holds something else, or is a file.
     """
-    given = public_url(store.root)
+    folder = public_url(store.root)
     if store.is_file():
-        raise OutputError(given, "this is a file, not a folder", "Name a new or an empty folder")
+        raise OutputError(folder, "this is a file, not a folder", "Name a new or an empty folder")
     if store.exists(RUN):
         return read_run(store)
     # What is written before `run.json` may be there of a run that was ended while it was planned.
     strange = next((key for key in store.keys("") if not key.startswith(PLANNED)), None)
     if strange is not None:
         raise OutputError(
-            given,
+            folder,
             f"the folder is not empty and holds no run of timesen (for one, {strange})",
             "Name a new or an empty folder",
         )
@@ -104,7 +78,7 @@ def require_replaceable(store: Store, held: RunManifest, what_differs: Sequence[
 
 
 def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
-    """Begin the run in an empty folder, or go on with the run that is there.
+    """Begin a run in an empty folder, or continue the run that is there.
 
     `parts` is everything that the results depend on (JSON values), `settings` what the user
     wrote. A run of other parts that has only been planned is replaced. Raises OutputError where
@@ -124,7 +98,7 @@ def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]
 
 def read_run(store: Store) -> RunManifest:
     """The run that a folder holds; raises OutputError where there is none."""
-    given = public_url(store.path(RUN))
+    key = public_url(store.path(RUN))
     try:
         return RunManifest.from_json(store.read(RUN))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -133,101 +107,82 @@ def read_run(store: Store) -> RunManifest:
         ) from error
     except ValueError as error:
         raise OutputError(
-            given, f"this is no run of timesen ({error})", "Name another folder"
+            key, f"this is no run of timesen ({error})", "Name another folder"
         ) from error
 
 
 def commit_cell(
-    store: Store,
-    run: RunManifest,
-    cell: Cell,
-    classes: np.ndarray,
-    confidence: np.ndarray,
-    vocabulary: Vocabulary,
-    *,
-    stats: ReadStats,
-    observed: Observed,
-    kept: Sequence[Mapping[str, Any]] = (),
+    store: Store, run: RunManifest, cell: Cell, vocabulary: Vocabulary, result: CellResult
 ) -> CellReport:
-    """Write a cell's rasters, then the item that makes it finished; gives its report.
+    """Write a cell's rasters, then the STAC item that makes it finished.
 
-    `classes` uint8 or uint16 (y, x) of class values, 0 = nodata; `confidence` uint8 (y, x) in
-    percent, 255 = nodata; both of the cell's shape. `observed` is what it was made of; its counts
-    are a raster, too. `kept` are the assets of embeddings that lie there already. `stats` are
-    those so far; the stage "write" is measured here. An earlier failure of the cell is
-    forgotten. Raises OutputUnwritable, and OutputError where the folder is no longer this run's.
+    An earlier failure of the cell is forgotten.
+
+    Args:
+        store: The run's folder.
+        run: The run that maps the cell.
+        cell: The cell.
+        vocabulary: The classes that the values stand for.
+        result: What was computed; the stage "write" is measured here.
+
+    Returns:
+        The numbers that the item carries.
+
+    Raises:
+        OutputError: The folder is no longer this run's.
+        OutputUnwritable: The storage refuses a file.
     """
     began = time.perf_counter()
-    tile = cell.tile.name
+    _require_same_run(store, run)
+    files = {
+        layer.name: _write_raster(store, run, cell, vocabulary, layer, result.rasters[layer.name])
+        for layer in cell_layers(run)
+    }
+    write = ReadStats(seconds={"write": time.perf_counter() - began})
+    report = replace(result, stats=result.stats + write).report(cell.id)
+    item = cell_item(run, cell, vocabulary, report, files, result.embeddings)
+    store.write(cell_key(cell.tile.name, cell.id, ITEM), _json(item))
+    store.remove(failure_key(cell.id))
+    return report
+
+
+def _require_same_run(store: Store, run: RunManifest) -> None:
     if read_run(store).fingerprint != run.fingerprint:
         raise OutputError(
             public_url(store.root),
             "another run began in this folder meanwhile",
             "Give every run a folder of its own",
         )
-    tags = raster_tags(run, cell)
-    confidence_bytes = write_cog(
-        store,
-        cell_key(tile, cell.id, CONFIDENCE),
-        confidence,
-        cell.transform,
-        cell.epsg,
-        NODATA_CONFIDENCE,
-        description="confidence in percent",
-        overview="average",
-        tags=tags,
-    )
-    class_bytes = write_cog(
-        store,
-        cell_key(tile, cell.id, CLASS),
-        classes.astype(vocabulary.dtype, copy=False),
-        cell.transform,
-        cell.epsg,
-        NODATA_CLASS,
-        description=f"class: {vocabulary.title}",
-        colours={entry.value: entry.colour for entry in vocabulary.legend},
-        categories={entry.value: entry.name for entry in vocabulary.legend},
-        overview="mode",
-        tags=tags,
-    )
-    scale = observed.resolution / PIXEL
-    counts_bytes = write_cog(
-        store,
-        cell_key(tile, cell.id, COUNTS),
-        observed.counts,
-        cell.transform * Affine.scale(scale),
-        cell.epsg,
-        None,
-        description=[f"clear observations, {name}" for name in month_name[1:]],
-        tags=tags,
-    )
-    # QGIS takes names and colours from here when someone opens the cell alone.
-    store.write(cell_key(tile, cell.id, CLASS_STYLE), class_style(vocabulary).encode())
-    pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
-    report = CellReport(
-        cell=cell.id,
-        pixels=pixels,
-        nodata=nodata,
-        mean_confidence=mean,
-        acquisitions=observed.shown,
-        observations=observed.read,
-        coverage=observed.coverage,
-        stats=_public(stats) + ReadStats(seconds={"write": time.perf_counter() - began}),
-    )
-    item = cell_item(
-        run, cell, vocabulary, report, class_bytes, confidence_bytes, counts_bytes, scale, kept
-    )
-    store.write(cell_key(tile, cell.id, ITEM), _json(item))
-    store.remove(failure_key(cell.id))
-    return report
 
 
-def _public(stats: ReadStats) -> ReadStats:
-    faults = (
-        Fault(public_text(fault.asset), fault.band, public_text(fault.reason))
-        for fault in stats.faults
+def _write_raster(
+    store: Store,
+    run: RunManifest,
+    cell: Cell,
+    vocabulary: Vocabulary,
+    layer: OutputLayer,
+    array: np.ndarray,
+) -> RasterFile:
+    """Write a layer of a cell; its pixels may be some times larger than the cell's."""
+    scale = cell.height / array.shape[-2]
+    of_classes = layer.style == "classes"
+    content = write_cog(
+        store,
+        cell_key(cell.tile.name, cell.id, layer.file),
+        array.astype(layer.dtype_for(vocabulary), copy=False),
+        cell.transform @ Affine.scale(scale),
+        cell.epsg,
+        layer.nodata,
+        description=layer.band_titles(run),
+        colours={entry.value: entry.colour for entry in vocabulary.legend} if of_classes else None,
+        categories={entry.value: entry.name for entry in vocabulary.legend} if of_classes else None,
+        overview=layer.overview,
+        tags=raster_tags(run, cell),
     )
-    return replace(stats, faults=tuple(faults))
+    if of_classes:  # QGIS takes names and colours from here when someone opens the cell alone.
+        style = layer_style(layer, vocabulary)
+        store.write(cell_key(cell.tile.name, cell.id, layer.style_file), style.encode())
+    return RasterFile(content, scale)
 
 
 def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
@@ -246,7 +201,7 @@ def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
 
 def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
     """Remember that a cell failed and why; it is tried again when the run is started again."""
-    failure = Failure(
+    failure = FailedCell(
         cell=cell.id,
         tile=cell.tile.name,
         kind=type(error).__name__,
@@ -256,10 +211,10 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
     store.write(failure_key(cell.id), _json(asdict(failure)))
 
 
-def failed_cells(store: Store) -> dict[str, Failure]:
+def failed_cells(store: Store) -> dict[str, FailedCell]:
     """The cells that failed and were not finished since, by id."""
     failures = [
-        Failure(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
+        FailedCell(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
     ]
     return {
         failure.cell: failure
@@ -272,7 +227,7 @@ def write_collection(
     store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
 ) -> None:
     """Write the STAC collection of the finished cells, `collection.json`."""
-    store.write(COLLECTION, _json(collection(run, items, vocabulary)))
+    store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary)))
 
 
 def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:

@@ -15,17 +15,11 @@ from models.vocabulary.vocabulary import Vocabulary
 from pipeline.grid.cells import PIXEL
 from pipeline.grid.footprint import joint_bbox
 from pipeline.io.store import Store
-from pipeline.layout import (
-    CLASS,
-    CLASS_MOSAIC,
-    CONFIDENCE,
-    CONFIDENCE_MOSAIC,
-    cell_key,
-    mosaic_part_key,
-)
+from pipeline.layout import cell_key, mosaic_part_key
 from pipeline.product.cell_report import PREFIX
+from pipeline.product.layers import CELL_LAYERS, OutputLayer
 from pipeline.product.manifest import RunManifest
-from pipeline.product.vrt import Band, Frame, Source, mosaic_vrt, warped_vrt
+from pipeline.product.vrt import Band, Frame, VrtSource, mosaic_vrt, warped_vrt
 from pipeline.product.zone_seams import Seam, seams_between
 
 
@@ -42,53 +36,65 @@ class _Zone:
 def write_mosaics(
     store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
 ) -> None:
-    """Write `class.vrt` and `confidence.vrt` over the rasters of the finished cells' items."""
-    colours = {entry.value: entry.colour for entry in vocabulary.legend}
-    names = {entry.value: entry.name for entry in vocabulary.legend}
-    dtype = vocabulary.dtype.name
-    classes = Band(dtype, 0, "class", colours if dtype == "uint8" else {}, names)
-    write_mosaic(store, CLASS_MOSAIC, run, items, CLASS, classes)
-    confidence = Band("uint8", 255, "confidence in percent", {}, {})
-    write_mosaic(store, CONFIDENCE_MOSAIC, run, items, CONFIDENCE, confidence)
+    """Write a VRT over the finished cells' rasters for each layer that has a mosaic."""
+    for layer in CELL_LAYERS:
+        if layer.mosaic and layer.written(run):
+            write_mosaic(store, run, items, layer, vocabulary)
 
 
 def write_mosaic(
     store: Store,
-    key: str,
     run: RunManifest,
     items: Sequence[Mapping[str, Any]],
-    raster: str,
-    band: Band,
+    layer: OutputLayer,
+    vocabulary: Vocabulary | None = None,
 ) -> None:
-    """Write the VRT `key` over the rasters of a name in the folders of the cells of some items.
+    """Write the VRT of a layer over the rasters in the folders of some cells.
 
     In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
     (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m; only where
     two zones meet is a pixel's width closed (`pipeline.product.zone_seams`). No raster is
-    opened, paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+    opened. Paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+
+    Args:
+        store: The folder that holds the cells' folders.
+        run: The run, for its notice and fingerprint.
+        items: The cells' STAC items.
+        layer: The raster.
+        vocabulary: Its classes, where the layer is of classes.
     """
     if not items:
         return
     crs = mosaic_crs(items)
     tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
-    zones = _zones(items, raster)
+    band = _band(layer, run, vocabulary)
+    zones = _zones(items, layer.file)
     if len(zones) == 1:
         zone = zones[0]
-        sources = [Source(name, frame) for name, frame in zone.cells]
-        store.write(key, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
+        sources = [VrtSource(name, frame) for name, frame in zone.cells]
+        store.write(layer.mosaic_file, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
         return
     seams = seams_between(_boxes(items), crs)
     beneath, parts = [], []
     for zone in zones:
-        inner = mosaic_part_key(raster.removesuffix(".tif"), f"epsg{zone.epsg}")
-        sources = [Source(f"../{name}", frame) for name, frame in zone.cells]
+        inner = mosaic_part_key(layer.file.removesuffix(".tif"), f"epsg{zone.epsg}")
+        sources = [VrtSource(f"../{name}", frame) for name, frame in zone.cells]
         store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
         parts.append(_write_warped(store, inner, zone, crs, band))
         for seam in seams:
             if seam.epsg == zone.epsg:
                 beneath += _write_seam(store, inner, zone, crs, band, seam)
     whole = _around([part.frame for part in parts])
-    store.write(key, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
+    store.write(layer.mosaic_file, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
+
+
+def _band(layer: OutputLayer, run: RunManifest, vocabulary: Vocabulary | None) -> Band:
+    legend = vocabulary.legend if vocabulary and layer.style == "classes" else ()
+    dtype = vocabulary.dtype.name if vocabulary and layer.dtype == "classes" else layer.dtype
+    colours = {entry.value: entry.colour for entry in legend} if dtype == "uint8" else {}
+    names = {entry.value: entry.name for entry in legend}
+    nodata = layer.nodata if layer.nodata is not None else 0
+    return Band(dtype, nodata, layer.band_titles(run)[0], colours, names)
 
 
 def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
@@ -154,18 +160,18 @@ def _around(frames: Sequence[Frame]) -> Frame:
     )
 
 
-def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> Source:
+def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> VrtSource:
     """Write a zone's mosaic `inner` as it lies in another CRS."""
     transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
     frame = _snapped(transformer.transform_bounds(*zone.frame.bounds, densify_pts=64))
     key, name = _beside(inner, "warped")
     store.write(key, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
-    return Source(key, frame)
+    return VrtSource(key, frame)
 
 
 def _write_seam(
     store: Store, inner: str, zone: _Zone, crs: CRS, band: Band, seam: Seam
-) -> list[Source]:
+) -> list[VrtSource]:
     """Write the pixels that a zone's mosaic `inner` has to spare beyond its border."""
     windows = [_snapped(bounds) for bounds in seam.windows]
     frame = _around(windows)
@@ -174,7 +180,7 @@ def _write_seam(
         name, zone.crs, zone.frame, crs, frame, band, within=seam.ribbon, step=seam.step
     )
     store.write(key, text)
-    return [Source(key, frame, window) for window in windows]
+    return [VrtSource(key, frame, window) for window in windows]
 
 
 def _beside(inner: str, suffix: str) -> tuple[str, str]:

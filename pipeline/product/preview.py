@@ -17,8 +17,9 @@ from pyproj import CRS, Geod, Transformer
 
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import Store
-from pipeline.layout import CLASS_MOSAIC, PREVIEW
+from pipeline.layout import PREVIEW
 from pipeline.product.cog_writer import rgb
+from pipeline.product.layers import CLASS
 from pipeline.product.manifest import RunManifest
 
 LONGER_SIDE = 1400
@@ -59,7 +60,7 @@ def write_preview(
 def _read(store: Store) -> _Picture:
     with (
         rasterio.Env(**store.gdal_options()),
-        rasterio.open(store.gdal_path(CLASS_MOSAIC)) as mosaic,
+        rasterio.open(store.gdal_path(CLASS.mosaic_file)) as mosaic,
     ):
         factor = max(1.0, max(mosaic.shape) / LONGER_SIDE)
         rows, columns = (max(1, round(side / factor)) for side in mosaic.shape)

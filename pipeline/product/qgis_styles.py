@@ -1,14 +1,11 @@
-"""Styles by which QGIS shows the mosaics: it loads `class.qml` by itself beside `class.vrt`."""
+"""QGIS's styles of the mosaics; QGIS loads `class.qml` by itself with `class.vrt`."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import Store
-from pipeline.layout import CLASS_STYLE, CONFIDENCE_STYLE
-
-SIMILARITY_SCALE = 10_000
-"""What a cosine is multiplied with in a raster of similarities."""
+from pipeline.product.layers import CELL_LAYERS, SIMILARITY_SCALE, OutputLayer
 
 CONFIDENCE_RAMP = (
     (0, "#440154"),
@@ -21,9 +18,20 @@ CONFIDENCE_RAMP = (
 
 
 def write_styles(store: Store, vocabulary: Vocabulary) -> None:
-    """Write `class.qml` (names and colours) and `confidence.qml` (a ramp over 0 … 100 %)."""
-    store.write(CLASS_STYLE, class_style(vocabulary).encode())
-    store.write(CONFIDENCE_STYLE, confidence_style().encode())
+    """Write the style of each mosaic, such as `class.qml`."""
+    for layer in CELL_LAYERS:
+        if layer.mosaic and layer.style:
+            store.write(layer.style_file, layer_style(layer, vocabulary).encode())
+
+
+def layer_style(layer: OutputLayer, vocabulary: Vocabulary) -> str:
+    """QGIS's style of a layer: the vocabulary's colours, or `CONFIDENCE_RAMP` over its limits."""
+    if layer.style == "classes":
+        return class_style(vocabulary)
+    low, high = layer.limits
+    steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
+    unit = f" {layer.unit}" if layer.unit else ""
+    return _ramp_style([(step, f"{step:g}{unit}") for step in steps])
 
 
 def class_style(vocabulary: Vocabulary) -> str:
@@ -42,13 +50,8 @@ def class_style(vocabulary: Vocabulary) -> str:
     )
 
 
-def confidence_style() -> str:
-    """QGIS's layer style with `CONFIDENCE_RAMP` over the confidence."""
-    return _ramp_style([(percent, f"{percent} %") for percent, _ in CONFIDENCE_RAMP])
-
-
 def similarity_style(low: float, high: float) -> str:
-    """QGIS's layer style with the same ramp over a similarity's numbers from `low` to `high`."""
+    """QGIS's layer style with `CONFIDENCE_RAMP` over a similarity's numbers, `low` to `high`."""
     steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
     return _ramp_style([(step, f"{step / SIMILARITY_SCALE:.3f}") for step in steps])
 

@@ -1,4 +1,4 @@
-"""What a run made, for people: `report.html` and a short form in Markdown."""
+"""The report of a run for people: `report.html`, and a short form in Markdown."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from models.encoder.checkpoint import Card
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import Store, public_url
-from pipeline.layout import CLASS_MOSAIC, PREVIEW, REPORT
+from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, class_hectares
-from pipeline.product.ledger import Failure, failed_cells
+from pipeline.product.layers import CELL_LAYERS, CLASS
+from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.read_stats import total_stats
 
@@ -41,7 +42,7 @@ class Summary:
     card: Card
     planned: int
     reports: tuple[CellReport, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedCell, ...]
     areas: tuple[ClassArea, ...]
 
     @property
@@ -65,6 +66,11 @@ class Summary:
     def seconds(self) -> Mapping[str, float]:
         """Time by stage over all cells, in seconds of the workers."""
         return total_stats(report.stats for report in self.reports).seconds
+
+    @property
+    def invalid_embeddings(self) -> int:
+        """Pixels that are nodata because the encoder gave no number for them."""
+        return sum(report.invalid_embeddings for report in self.reports)
 
     @property
     def faults(self) -> list[Mapping[str, str]]:
@@ -127,7 +133,7 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    mosaic = store.gdal_path(CLASS_MOSAIC)
+    mosaic = store.gdal_path(CLASS.mosaic_file)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=summary.run,
@@ -138,6 +144,8 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         listed=LISTED,
         preview=base64.b64encode(preview).decode() if preview else None,
         mosaic=public_url(mosaic),
+        mosaics=[layer for layer in CELL_LAYERS if layer.mosaic and layer is not CLASS],
+        invalid_embeddings=summary.invalid_embeddings,
         remote=store.is_remote,
     )
 
@@ -153,6 +161,11 @@ def summary_markdown(summary: Summary) -> str:
         f"{summary.left} left; {len(summary.faults)} rasters left out as unreadable; "
         f"{summary.hectares:,.0f} ha mapped.\n"
     )
+    if summary.invalid_embeddings:
+        lines.append(
+            f"**{summary.invalid_embeddings:,} pixels are nodata because their embedding is not a "
+            "number.**\n"
+        )
     lines.append("| class | hectares | share |\n|---|---:|---:|")
     lines += [
         f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % |"

@@ -2,18 +2,18 @@
 
 import hashlib
 import re
-from calendar import month_name
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.footprint import footprint, joint_bbox
-from pipeline.layout import CLASS, CONFIDENCE, COUNTS
 from pipeline.product.cell_report import PREFIX, CellReport
+from pipeline.product.layers import OutputLayer, cell_layers, layer_of_asset
 from pipeline.product.manifest import RunManifest
 
-STAC_VERSION = "1.1.0"
+PRODUCT_STAC_VERSION = "1.1.0"
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/{number}/schema.json"
     for name, number in {
@@ -24,7 +24,6 @@ EXTENSIONS = {
         "file": "v2.1.0",
     }.items()
 }
-COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _COPERNICUS = {
     "name": "European Union, Copernicus Sentinel-2",
     "roles": ["licensor", "producer"],
@@ -37,27 +36,40 @@ _TERMS = {
 }
 
 
+@dataclass(frozen=True)
+class RasterFile:
+    """The bytes of a cell's raster, and how many times larger than the cell's its pixels are."""
+
+    content: bytes
+    scale: float
+
+
 def cell_item(
     run: RunManifest,
     cell: Cell,
     vocabulary: Vocabulary,
     report: CellReport,
-    class_bytes: bytes,
-    confidence_bytes: bytes,
-    counts_bytes: bytes,
-    counts_scale: float,
-    kept: Sequence[Mapping[str, Any]] = (),
+    files: Mapping[str, RasterFile],
+    embeddings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The STAC item (1.1.0) of a finished cell, with its rasters as assets beside it.
+    """Describe a finished cell as a STAC item (1.1.0), with its rasters as assets beside it.
 
-    The fingerprint it carries as `timesen:fingerprint` makes it the cell's commit.
+    The item makes the cell finished: it carries the run's fingerprint as `timesen:fingerprint`.
+
+    Args:
+        run: The run that mapped the cell.
+        cell: The cell.
+        vocabulary: Its classes.
+        report: Its numbers.
+        files: Its COGs, by the name of their layer.
+        embeddings: The assets of its files of embeddings.
     """
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     geometry, bbox = footprint(cell.bounds, cell.epsg)
     substitutes = {f"{PREFIX}substitute": dict(run.substitutes)} if run.substitutes else {}
     return {
         "type": "Feature",
-        "stac_version": STAC_VERSION,
+        "stac_version": PRODUCT_STAC_VERSION,
         "stac_extensions": list(EXTENSIONS.values()),
         "id": cell.id,
         "collection": collection_id(run),
@@ -84,22 +96,16 @@ def cell_item(
             **report.to_properties(),
         },
         "assets": {
-            "class": {
-                "href": f"./{CLASS}",
-                **_class_asset(vocabulary, report),
-                **file_fields(class_bytes),
+            **{
+                layer.name: {
+                    "href": f"./{layer.file}",
+                    **layer_asset(layer, run, vocabulary, report),
+                    **_grid_fields(cell, files[layer.name].scale),
+                    **file_fields(files[layer.name].content),
+                }
+                for layer in cell_layers(run)
             },
-            "confidence": {
-                "href": f"./{CONFIDENCE}",
-                **_confidence_asset(),
-                **file_fields(confidence_bytes),
-            },
-            "clear-observations": {
-                "href": f"./{COUNTS}",
-                **_counts_asset(cell, counts_scale),
-                **file_fields(counts_bytes),
-            },
-            **{str(asset["href"])[2:].removesuffix(".tif"): dict(asset) for asset in kept},
+            **{str(asset["href"])[2:].removesuffix(".tif"): dict(asset) for asset in embeddings},
         },
         "links": [
             {"rel": name, "href": "../../../collection.json", "type": "application/json"}
@@ -114,9 +120,11 @@ def collection(
     """The STAC collection (1.1.0) of the run's finished cells, given their items."""
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     codes = sorted({str(item["properties"]["proj:code"]) for item in items})
+    written = [layer.name for layer in cell_layers(run)]
+    asset_keys = dict.fromkeys([*written, *(key for item in items for key in item["assets"])])
     return {
         "type": "Collection",
-        "stac_version": STAC_VERSION,
+        "stac_version": PRODUCT_STAC_VERSION,
         "stac_extensions": list(EXTENSIONS.values()),
         "id": collection_id(run),
         "title": f"{vocabulary.title}, {run.years}",
@@ -144,8 +152,7 @@ def collection(
             f"{PREFIX}fingerprint": [run.fingerprint],
         },
         "item_assets": {
-            "class": _class_asset(vocabulary, None),
-            "confidence": _confidence_asset(),
+            key: layer_asset(layer_of_asset(key), run, vocabulary) for key in asset_keys
         },
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
@@ -175,60 +182,69 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
         f" Where {band} is absent from the source, {other} stands for it."
         for band, other in run.substitutes.items()
     )
-    reading = run.settings.get("reading") or {}
-    composite = str(reading.get("composite", "median")).replace("-", " ")
     return (
-        f"Monthly {composite}s of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
-        f"{end:%Y-%m-%d}, embedded a pixel at a time by a TimeSenCLIP encoder (checkpoint "
+        f"{_composites(run)} of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
+        f"{end:%Y-%m-%d}, embedded pixel by pixel by a TimeSenCLIP encoder (checkpoint "
         f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
         f"text embedding among the {len(vocabulary.classes)} of “{vocabulary.title}”.{stands}"
     )
 
 
-def _class_asset(vocabulary: Vocabulary, report: CellReport | None) -> dict[str, Any]:
-    band = {"name": "class", "data_type": vocabulary.dtype.name, "nodata": 0}
-    return {
-        "title": "Class",
-        "type": COG,
-        "roles": ["data"],
-        "bands": [{**band, "description": vocabulary.title}],
-        "raster:bands": [_raster_band(vocabulary.dtype.name, 0)],
-        "classification:classes": stac_classes(vocabulary, report),
+def _composites(run: RunManifest) -> str:
+    """The composites that are embedded, such as "Seasonal medians of monthly medians"."""
+    reading = run.settings.get("reading") or {}
+    monthly = f"onthly {str(reading.get('composite', 'median')).replace('-', ' ')}s"
+    steps = int(run.settings.get("steps", 12))
+    if steps == 12:
+        return f"M{monthly}"
+    longer = {4: "Seasonal", 1: "Annual"}.get(steps, f"{12 // steps}-month")
+    return f"{longer} medians of m{monthly}"
+
+
+def layer_asset(
+    layer: OutputLayer, run: RunManifest, vocabulary: Vocabulary, report: CellReport | None = None
+) -> dict[str, Any]:
+    """Describe a layer as STAC does, in a cell's item or in the collection's `item_assets`.
+
+    Args:
+        layer: The raster.
+        run: Its settings say which bands the raster has.
+        vocabulary: Its classes.
+        report: The cell's numbers, for the counts of its classes.
+    """
+    numbers: dict[str, Any] = {"data_type": layer.dtype_for(vocabulary).name}
+    if layer.nodata is not None:
+        numbers["nodata"] = layer.nodata
+    if layer.unit:
+        numbers["unit"] = layer.unit
+    asset: dict[str, Any] = {
+        "title": layer.title,
+        "description": layer.description,
+        "type": layer.media_type,
+        "roles": list(layer.roles),
     }
+    bands = layer.bands(run)
+    if not bands:
+        return asset | numbers
+    asset["bands"] = [{"name": band.lower(), **numbers} for band in bands]
+    resolution = {"spatial_resolution": PIXEL} if layer.per_pixel else {}
+    asset["raster:bands"] = [{**numbers, **resolution, "sampling": "area"}] * len(bands)
+    if layer.style == "classes":
+        asset["classification:classes"] = stac_classes(vocabulary, report)
+    return asset
 
 
-def _confidence_asset() -> dict[str, Any]:
-    band = {"name": "confidence", "data_type": "uint8", "nodata": 255, "unit": "%"}
-    return {
-        "title": "Confidence",
-        "description": "Softmax over the classes of the scaled cosine, of the class given",
-        "type": COG,
-        "roles": ["data"],
-        "bands": [band],
-        "raster:bands": [{**_raster_band("uint8", 255), "unit": "%"}],
-    }
-
-
-def _counts_asset(cell: Cell, scale: float) -> dict[str, Any]:
+def _grid_fields(cell: Cell, scale: float) -> dict[str, Any]:
+    """The grid of a raster, where its pixels are larger than the cell's."""
+    if scale == 1:
+        return {}
     step, (rows, columns) = scale * PIXEL, cell.shape
     left, _, _, top = cell.bounds
-    names = [name.lower() for name in month_name[1:]]
-    band = {"data_type": "uint8", "spatial_resolution": step, "sampling": "area"}
     return {
-        "title": "Clear observations",
-        "description": "Clear acquisitions that were read of each pixel, by month",
-        "type": COG,
-        "roles": ["metadata"],
         "gsd": step,
         "proj:shape": [round(rows / scale), round(columns / scale)],
         "proj:transform": [step, 0.0, left, 0.0, -step, top],
-        "bands": [{"name": name, "data_type": "uint8"} for name in names],
-        "raster:bands": [band] * len(names),
     }
-
-
-def _raster_band(dtype: str, nodata: int) -> dict[str, Any]:
-    return {"data_type": dtype, "nodata": nodata, "spatial_resolution": 10, "sampling": "area"}
 
 
 def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> list[dict[str, Any]]:
@@ -259,7 +275,7 @@ def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> li
 
 
 def raster_tags(run: RunManifest, cell: Cell) -> dict[str, str]:
-    """What every raster of a cell says of itself in its header."""
+    """The tags in the header of every raster of a cell."""
     return {
         "TIFFTAG_SOFTWARE": f"timesen {run.versions['timesen']}",
         "TIFFTAG_COPYRIGHT": run.attribution.replace("–", "-"),  # TIFF has ASCII only
@@ -270,7 +286,7 @@ def raster_tags(run: RunManifest, cell: Cell) -> dict[str, str]:
 
 
 def file_fields(content: bytes) -> dict[str, Any]:
-    """What STAC's file extension says of an asset."""
+    """The fields of STAC's file extension for an asset."""
     # A multihash (extension "file"): 0x12 is SHA-256, 0x20 its 32 bytes.
     return {
         "file:size": len(content),

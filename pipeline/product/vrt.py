@@ -1,4 +1,10 @@
-"""GDAL's virtual rasters (https://gdal.org/drivers/raster/vrt.html) as text."""
+"""GDAL's virtual rasters (https://gdal.org/drivers/raster/vrt.html) as text.
+
+They are written by hand because `gdalbuildvrt` and rasterio's WarpedVRT open every source: a
+continent's mosaic would need thousands of requests. Here the cells' STAC items say all that is
+needed. GDAL's tools also write no cutline moved by a pixel, which zones that meet need
+(`pipeline.product.zone_seams`), and no names of classes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +42,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Band:
-    """What all rasters of a mosaic share: dtype name, nodata, description, colours and names."""
+    """The band of a mosaic: dtype name, nodata, description, colours and names of its values."""
 
     dtype: str
     nodata: int
@@ -46,10 +52,10 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Source:
+class VrtSource:
     """A raster of the mosaic: its path relative to the VRT, and its frame on the same grid.
 
-    `part` is what of the frame is shown (default: all).
+    `part` is the part of the frame that is shown (default: all).
     """
 
     path: str
@@ -58,7 +64,7 @@ class Source:
 
 
 def mosaic_vrt(
-    crs: CRS, frame: Frame, band: Band, sources: Sequence[Source], tags: Mapping[str, str]
+    crs: CRS, frame: Frame, band: Band, sources: Sequence[VrtSource], tags: Mapping[str, str]
 ) -> bytes:
     """A VRT of a frame in a CRS over sources that lie on its grid, nodata of each left out."""
     metadata = "".join(
@@ -167,7 +173,7 @@ def _band(band: Band) -> str:
     return "".join(parts)
 
 
-def _source(frame: Frame, band: Band, source: Source) -> str:
+def _source(frame: Frame, band: Band, source: VrtSource) -> str:
     part = source.part or source.frame
     return (
         f"    <ComplexSource>\n"

@@ -11,7 +11,7 @@ from models.encoder.checkpoint import Card, Checkpoint
 from models.encoder.encoder import EncoderConfig
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.classification.classify import answers_of
+from pipeline.classification.classify import make_classifier
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def student_agreement(
 
     Classes are those that a map shows: with the vocabulary's level, biases and "none of these".
     """
-    answers = answers_of(vocabulary, text, logit_scale, teacher.device)
-    wanted, found = (answers.of(part)[0].cpu().numpy() for part in (teacher, student))
+    classifier = make_classifier(vocabulary, text, logit_scale, teacher.device)
+    wanted, found = (classifier.classify(part).place.cpu().numpy() for part in (teacher, student))
     same = wanted == found
     names = [entry.name for entry in vocabulary.legend]
     shown = [int(place) for place in np.unique(wanted)]

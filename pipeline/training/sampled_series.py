@@ -18,7 +18,7 @@ from pipeline.errors import OutputError
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store, public_url
-from pipeline.layout import ITEMS
+from pipeline.layout import ITEMS_FILE
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, block_windows, reaching, substituted
 from pipeline.observations.monthly_median import MONTHS
@@ -151,7 +151,8 @@ def _source(folder: str, card: Card) -> _Source:
     made = read_run(store)
     settings = make_settings(dict(made.settings), public_url(folder))
     catalog = describe(settings.catalog.url, settings.catalog.collection)
-    items = thaw(store.read(ITEMS), public_url(store.path(ITEMS)), catalog.conventions)
+    content = store.read(ITEMS_FILE)
+    items = thaw(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     inputs = card.preprocessing
     require_bands(items, inputs.bands, settings.reading.substitute)
     return _Source(

@@ -10,7 +10,7 @@ from models.vocabulary.vocabulary import Vocabulary, vocabulary_from_words
 from pipeline.grid.cells import Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
-from pipeline.product.cell_report import Observed
+from pipeline.product.cell_report import CellResult
 from pipeline.product.ledger import RunManifest, commit_cell, finished_items, open_run
 from pipeline.raster.read_stats import Fault, ReadStats
 from pipeline.settings.map import make_settings
@@ -50,11 +50,18 @@ def cell_rasters(cell: Cell, region: str) -> tuple[np.ndarray, np.ndarray]:
     return classes, np.where(owned, wave, 255).astype(np.uint8)
 
 
-def observed(cell: Cell, acquisitions: int) -> Observed:
-    """As many clear acquisitions, the most of them in January."""
+def result_of(
+    cell: Cell, classes: np.ndarray, confidence: np.ndarray, acquisitions: int, **fields: Any
+) -> CellResult:
+    """A cell's result with as many clear acquisitions, the most of them in January."""
     counts = np.zeros((12, cell.height // 2, cell.width // 2), np.uint8)
     counts[0, : cell.height // 4] = min(acquisitions, 255)
-    return Observed(counts, 20, acquisitions + 2, acquisitions)
+    return CellResult(
+        rasters={"class": classes, "confidence": confidence, "clear-observations": counts},
+        acquisitions=acquisitions + 2,
+        observations=acquisitions,
+        **{"stats": ReadStats(), **fields},
+    )
 
 
 def begin(root: str, region: str, **settings: Any) -> tuple[Store, RunManifest]:
@@ -77,14 +84,8 @@ def make_run(root: str, region: str = ONE_ZONE, cell_size: int = 512, **settings
     cells = tuple(cell for tile in tiles_of(aoi) for cell in cells_of(tile, aoi, cell_size))
     for cell in cells:
         classes, confidence = cell_rasters(cell, region)
+        stats = ReadStats((FAULT,), seconds={"read": 1.5, "composite": 0.4, "encode": 20.0})
         commit_cell(
-            store,
-            run,
-            cell,
-            classes,
-            confidence,
-            VOCABULARY,
-            stats=ReadStats((FAULT,), seconds={"read": 1.5, "composite": 0.4, "encode": 20.0}),
-            observed=observed(cell, 30),
+            store, run, cell, VOCABULARY, result_of(cell, classes, confidence, 30, stats=stats)
         )
     return MadeRun(store, run, cells, VOCABULARY)

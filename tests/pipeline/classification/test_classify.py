@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.classification.classify import classify, percent
+from pipeline.classification.classify import as_percent, nearest_classes
 
 
 def unit_vectors(rng: np.random.Generator, count: int, dim: int) -> torch.Tensor:
@@ -17,7 +17,7 @@ def test_agrees_with_a_softmax_written_out(classes: int, biased: bool) -> None:
     embeddings, text = unit_vectors(rng, 60, 16), unit_vectors(rng, classes, 16)
     bias = rng.normal(size=classes) if biased else np.zeros(classes)
     given = torch.from_numpy(bias) if biased else None
-    found = classify(embeddings, text, 10.0, given, most=3)
+    found = nearest_classes(embeddings, text, 10.0, given, most=3)
     k = min(3, classes)
     assert found.index.shape == found.cosine.shape == found.confidence.shape == (60, k)
     for pixel in range(60):
@@ -33,17 +33,17 @@ def test_agrees_with_a_softmax_written_out(classes: int, biased: bool) -> None:
 
 
 def test_percent_rounds() -> None:
-    found = percent(torch.tensor([0.0, 0.004, 0.006, 0.555, 1.0]))
+    found = as_percent(torch.tensor([0.0, 0.004, 0.006, 0.555, 1.0]))
     assert found.dtype == torch.uint8
     assert found.tolist() == [0, 0, 1, 56, 100]
 
 
 def test_a_large_logit_scale_does_not_overflow() -> None:
-    found = classify(torch.eye(3), torch.eye(3), 1e6)
+    found = nearest_classes(torch.eye(3), torch.eye(3), 1e6)
     assert found.index[:, 0].tolist() == [0, 1, 2]
     assert found.confidence[:, 0].tolist() == [1, 1, 1]
 
 
 def test_no_pixels_give_no_classes() -> None:
-    found = classify(torch.empty(0, 3), torch.eye(3), 10.0)
+    found = nearest_classes(torch.empty(0, 3), torch.eye(3), 10.0)
     assert found.index.shape == found.confidence.shape == (0, 1)

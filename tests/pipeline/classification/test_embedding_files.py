@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,27 +14,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.inference import PixelEncoder
 from pipeline.classification.embedding_files import (
+    embedding_blocks,
     embeddings_tif,
-    kept_blocks,
     quantised,
     read_embeddings,
     restored,
 )
+from pipeline.classification.similarity import open_embedded_run, write_similarity
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
-from pipeline.layout import (
-    CLASS,
-    CONFIDENCE,
-    COUNTS,
-    RANKED,
-    RANKED_CONFIDENCE,
-    cell_key,
-)
+from pipeline.layout import REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
-from pipeline.mapping.embedding_source import settings_of_kept
+from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.publish import publish
 from pipeline.product.cell_report import CellReport
+from pipeline.product.layers import (
+    CLASS,
+    CLEAR_OBSERVATIONS,
+    CONFIDENCE,
+    TOP_CLASSES,
+    TOP_CONFIDENCES,
+)
 from pipeline.product.ledger import finished_cells, finished_items
 from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import Prepare, preparing, random_checkpoint
@@ -77,6 +81,14 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         assert raster.tags()["A"] == "b"
 
 
+def test_an_embedding_that_is_no_number_is_stored_as_nodata() -> None:
+    embeddings = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+    embeddings[1, 2], embeddings[2] = torch.nan, torch.inf
+    stored = quantised(embeddings)
+    assert not stored[1:3].any()
+    assert stored[[0, 3]].any(dim=1).all()
+
+
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """One that tells classes apart: of random weights a rounding decides."""
@@ -117,18 +129,20 @@ def raster_of(prepared: PreparedRun, name: str) -> np.ndarray:
 
 
 def asking(kept: PreparedRun, out: Path, **own: object) -> PreparedRun:
-    return prepare_run(settings_of_kept(kept.run.store.root, {"out": str(out), **own}))
+    return prepare_run(settings_from_embeddings(kept.run.store.root, {"out": str(out), **own}))
 
 
 def test_the_same_words_give_the_same_map(kept: PreparedRun, tmp_path: Path) -> None:
     again = asking(kept, tmp_path / "again", vocabulary="sample-landscape")
     report = finish(again)
-    before, after = raster_of(kept, CLASS), raster_of(again, CLASS)
+    before, after = raster_of(kept, CLASS.file), raster_of(again, CLASS.file)
     np.testing.assert_array_equal(before == 0, after == 0)
     assert (before == after)[before > 0].mean() >= 0.995
-    shares = [raster_of(run, CONFIDENCE).astype(int) for run in (kept, again)]
+    shares = [raster_of(run, CONFIDENCE.file).astype(int) for run in (kept, again)]
     assert np.abs(shares[0] - shares[1])[before == after].max() <= 2
-    np.testing.assert_array_equal(raster_of(kept, COUNTS), raster_of(again, COUNTS))
+    np.testing.assert_array_equal(
+        raster_of(kept, CLEAR_OBSERVATIONS.file), raster_of(again, CLEAR_OBSERVATIONS.file)
+    )
     made = next(iter(finished_cells(kept.run.store, kept.run.manifest.fingerprint).values()))
     assert (report.acquisitions, report.observations, report.coverage) == (
         made.acquisitions, made.observations, made.coverage,
@@ -143,7 +157,7 @@ def test_other_words_give_the_map_of_a_whole_run(
     asked = asking(kept, tmp_path / "asked", classes=words["classes"])
     whole = prepare(**words, cell_size=64)
     finish(asked), finish(whole)
-    one, other = raster_of(asked, CLASS), raster_of(whole, CLASS)
+    one, other = raster_of(asked, CLASS.file), raster_of(whole, CLASS.file)
     np.testing.assert_array_equal(one == 0, other == 0)
     assert len(np.unique(one)) > 2
     assert (one == other)[one > 0].mean() >= 0.995
@@ -154,12 +168,12 @@ def test_what_is_kept_is_named_in_the_item(kept: PreparedRun) -> None:
     store, cell = kept.run.store, kept.cells[0]
     (item,) = finished_items(store, kept.run.manifest.fingerprint)
     covered = np.zeros(cell.shape, int)
-    for block, name in kept_blocks(item):
+    for block, name in embedding_blocks(item):
         stored = read_embeddings(store, cell_key(cell.tile.name, cell.id, name))
         assert stored.shape[1:] == (block.height, block.width)
         covered[block.slices()] += 1
         asset = next(a for a in item["assets"].values() if a["href"] == f"./{name}")
-        classes = raster_of(kept, CLASS)[0][block.slices()]
+        classes = raster_of(kept, CLASS.file)[0][block.slices()]
         np.testing.assert_array_equal(stored.any(axis=0), classes > 0)
         with rasterio.open(store.path(cell_key(cell.tile.name, cell.id, name))) as raster:
             assert list(raster.transform)[:6] == asset["proj:transform"]
@@ -174,7 +188,7 @@ def test_a_cell_whose_embeddings_are_gone_is_made_again(
     cell, store = prepared.cells[0], prepared.run.store
     assert cell not in prepared.unfinished()
     (item,) = finished_items(store, prepared.run.manifest.fingerprint)
-    _, name = next(iter(kept_blocks(item)))
+    _, name = next(iter(embedding_blocks(item)))
     store.remove(cell_key(cell.tile.name, cell.id, name))
     assert cell in prepared.unfinished()
 
@@ -186,7 +200,7 @@ def test_embeddings_are_asked_for_only_where_they_are(
     with pytest.raises(OutputError, match="kept no embeddings"):
         asking(plain, tmp_path / "a", classes="a, b")
     with pytest.raises(OutputError, match="there is no run here"):
-        settings_of_kept(str(tmp_path), {"out": "x", "classes": "a, b"})
+        settings_from_embeddings(str(tmp_path), {"out": "x", "classes": "a, b"})
     asked = asking(kept, tmp_path / "b", classes="a, b")
     other = asked.cells[1]
     with pytest.raises(OutputError, match="has not finished this cell"):
@@ -208,16 +222,61 @@ def test_a_damaged_file_is_named(kept: PreparedRun, tmp_path: Path) -> None:
 def test_classes_in_order(kept: PreparedRun, prepare: Prepare, tmp_path: Path) -> None:
     whole = prepare(cell_size=64, top_k=3)
     finish(whole)
-    ranked, shares = raster_of(whole, RANKED), raster_of(whole, RANKED_CONFIDENCE).astype(int)
+    ranked, shares = (
+        raster_of(whole, TOP_CLASSES.file),
+        raster_of(whole, TOP_CONFIDENCES.file).astype(int),
+    )
     assert (len(ranked), len(shares)) == (3, 4)
-    np.testing.assert_array_equal(ranked[0], raster_of(whole, CLASS)[0])
-    np.testing.assert_array_equal(shares[0], raster_of(whole, CONFIDENCE)[0])
+    np.testing.assert_array_equal(ranked[0], raster_of(whole, CLASS.file)[0])
+    np.testing.assert_array_equal(shares[0], raster_of(whole, CONFIDENCE.file)[0])
     seen = ranked[0] > 0
     assert (shares[:, ~seen] == 255).all()
     np.testing.assert_array_equal(shares[3][seen], (shares[0] - shares[1])[seen])
     assert (ranked[0] != ranked[1])[seen].all()
     (item,) = finished_items(whole.run.store, whole.run.manifest.fingerprint)
-    assert {"ranked", "ranked_confidence"} <= item["assets"].keys()
+    assert {"top-classes", "top-confidences"} <= item["assets"].keys()
     asked = asking(kept, tmp_path / "asked", vocabulary="sample-landscape", top_k=3)
     finish(asked)
-    assert (raster_of(asked, RANKED) == ranked)[0][seen].mean() >= 0.995
+    assert (raster_of(asked, TOP_CLASSES.file) == ranked)[0][seen].mean() >= 0.995
+
+
+def test_embeddings_of_seasons_are_not_taken_for_those_of_months(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    seasons = prepare(keep_embeddings=True, cell_size=64, steps=4)
+    finish(seasons)
+    with pytest.raises(OutputError, match="steps: 4 → 12"):
+        asking(seasons, tmp_path / "months", classes="a, b", steps=12)
+    assert asking(seasons, tmp_path / "seasons", classes="a, b").run.settings.steps == 4
+
+
+def test_pixels_without_a_valid_embedding_are_counted_and_nodata(
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = PixelEncoder.embed
+
+    def overflowing(self: PixelEncoder, *args: Any, **options: Any) -> torch.Tensor:
+        embeddings = embed(self, *args, **options).clone()
+        embeddings[::10] = torch.nan  # what an overflow of float16 leaves, which a CPU has not
+        return embeddings
+
+    monkeypatch.setattr(PixelEncoder, "embed", overflowing)
+    prepared = prepare(keep_embeddings=True, cell_size=64, top_k=2)
+    report = finish(prepared)
+    classes = raster_of(prepared, CLASS.file)
+    assert report.invalid_embeddings >= sum(report.pixels.values()) / 10
+    assert report.nodata == (classes == 0).sum() >= report.invalid_embeddings
+    (item,) = finished_items(prepared.run.store, prepared.run.manifest.fingerprint)
+    assert item["properties"]["timesen:invalid_embeddings"] == report.invalid_embeddings
+    summary = publish(prepared)
+    assert summary.invalid_embeddings == report.invalid_embeddings
+    page = prepared.run.store.read(REPORT).decode()
+    assert f"{report.invalid_embeddings:,} pixels" in page
+    again = asking(prepared, tmp_path / "again", vocabulary="sample-landscape", top_k=2)
+    assert finish(again).invalid_embeddings == report.invalid_embeddings
+    np.testing.assert_array_equal(raster_of(again, CLASS.file) == 0, classes == 0)
+    item_values = write_similarity(
+        open_embedded_run(prepared.run.store.root), item, np.eye(1, 384, dtype=np.float32)[0],
+        Store(str(tmp_path / "like")),
+    )  # fmt: skip
+    assert item_values.sum() == (classes > 0).sum()

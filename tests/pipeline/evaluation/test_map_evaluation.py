@@ -10,7 +10,7 @@ from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.map_evaluation import MapResults, evaluate_run
 from pipeline.evaluation.map_points import OUTSIDE, classes_at
-from pipeline.layout import VOCABULARY as VOCABULARY_FILE
+from pipeline.layout import VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError
 from pipeline.product.cell_report import class_hectares
 from tests.pipeline.made_run import TWO_ZONES, VOCABULARY, MadeRun, make_run

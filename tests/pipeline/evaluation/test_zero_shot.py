@@ -6,7 +6,7 @@ import torch
 
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
-from pipeline.classification.classify import answers_of
+from pipeline.classification.classify import make_classifier
 from pipeline.evaluation.zero_shot import ZeroShotClasses, correlation, prompt_score
 
 
@@ -36,8 +36,9 @@ def test_as_a_map_shows_it(kind: str) -> None:
     embeddings = unit(rng, 500)
     words = ZeroShotClasses.of(vocabulary, text)
     found = words.predict(embeddings, 18.0)
-    answers = answers_of(vocabulary, text, 18.0, torch.device("cpu"))
-    place, percent = answers.of(torch.from_numpy(embeddings), 5)
+    classifier = make_classifier(vocabulary, text, 18.0, torch.device("cpu"))
+    shown = classifier.classify(torch.from_numpy(embeddings), 5)
+    place, percent = shown.place, shown.percent
     np.testing.assert_array_equal(found.ranking[:, 0], place[:, 0].numpy())
     np.testing.assert_allclose(100 * found.confidence, percent[:, 0].numpy(), atol=0.51)
     certain = found.ranking[:, 0] < len(words.names) - 1 if kind == "none" else np.ones(500, bool)

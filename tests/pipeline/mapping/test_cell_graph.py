@@ -145,7 +145,7 @@ def test_a_cell_keeps_its_counts_of_clear_observations(prepare: Prepare) -> None
     with rasterio.open(path) as raster:
         assert raster.res == (20, 20)
         assert raster.bounds == cell.bounds
-        assert raster.descriptions[1] == "clear observations, February"
+        assert raster.descriptions[1] == "Clear observations, February"
         counts = raster.read()
     for month, overpasses in months.items():
         expected = sum(overpasses.values(), np.zeros(cell.shape, int))
@@ -209,6 +209,21 @@ def test_a_cell_in_several_blocks_is_the_same_map(
     cell_graph(cell, blocks.items_of(cell), blocks.run).compute(scheduler="threads")
     for name in ("class", "confidence"):
         assert np.array_equal(_read(whole, cell, name), _read(blocks, cell, name))
+
+
+def test_stages_add_up_to_the_time_that_passed(prepare: Prepare, tmp_path: Path) -> None:
+    prepared = prepare(keep_embeddings=True)
+    cell = max(prepared.cells, key=lambda cell: cell.height * cell.width)
+    shares = []
+    for attempt in range(5):  # another load on the machine may stop the clock anywhere
+        graph = cell_graph(cell, prepared.items_of(cell), prepared.run)
+        began = time.perf_counter()
+        report = graph.compute(scheduler="synchronous", optimize_graph=False)
+        passed = time.perf_counter() - began
+        shares.append(sum(report.stats.seconds.values()) / passed)
+        if attempt and 0.9 <= shares[-1] <= 1.1:
+            break
+    assert 0.9 <= shares[-1] <= 1.1, shares
 
 
 def test_a_checkpoint_that_changed_meanwhile_is_refused(

@@ -23,7 +23,7 @@ from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import item_bytes
-from pipeline.mapping.plan import CELLS, PLAN, TILES, Plan, make_plan, read_cells
+from pipeline.mapping.plan import CELLS_KEY, PLAN_KEY, TILES_KEY, Plan, make_plan, read_cells
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
 from tests.made_card import made_card
@@ -98,15 +98,15 @@ def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_pat
     plan = _plan(region, items, checkpoint, cell_size=128)
     store = Store(str(tmp_path))
     plan.write(store)
-    cells = geopandas.read_file(store.path(CELLS))
-    tiles = geopandas.read_file(store.path(TILES))
+    cells = geopandas.read_file(store.path(CELLS_KEY))
+    tiles = geopandas.read_file(store.path(TILES_KEY))
     assert cells.crs == tiles.crs == "EPSG:4326"
     assert cells.geometry.is_valid.all()
     assert set(cells["id"]) == {cell.id for cell in plan.cells}
     assert shapely.union_all(cells.geometry.buffer(1e-4)).covers(region.geometry)
     assert tiles["items"].tolist() == [36] * len(plan.tiles)
     assert read_cells(store) == list(plan.cells)
-    numbers = json.loads(store.read(PLAN))
+    numbers = json.loads(store.read(PLAN_KEY))
     assert numbers["pixels"] == plan.pixels
     assert numbers["cells"] == len(plan.cells)
 
@@ -115,7 +115,7 @@ def test_the_antimeridian_in_the_files(checkpoint: Checkpoint, tmp_path: Path) -
     region = read_region("179.98,-16.51,-179.98,-16.49")
     plan = _plan(region, _items(*(t.name for t in tiles_of(region))), checkpoint)
     plan.write(Store(str(tmp_path)))
-    for key in (CELLS, TILES):
+    for key in (CELLS_KEY, TILES_KEY):
         frame = geopandas.read_file(tmp_path / key)
         assert frame.geometry.is_valid.all()
         west, _, east, _ = np.asarray(frame.total_bounds)
@@ -187,7 +187,7 @@ def test_a_region_smaller_than_a_pixel(checkpoint: Checkpoint) -> None:
 def test_no_plan_to_read(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no plan"):
         read_cells(Store(str(tmp_path)))
-    Store(str(tmp_path)).write(CELLS, b'{"features": [{"properties": {}}]}')
+    Store(str(tmp_path)).write(CELLS_KEY, b'{"features": [{"properties": {}}]}')
     with pytest.raises(OutputError, match="no plan"):
         read_cells(Store(str(tmp_path)))
 

@@ -11,13 +11,13 @@ import pytest
 
 from models.errors import VocabularyError
 from pipeline.errors import CatalogError, OutputError, SettingsError
-from pipeline.layout import ITEMS, RUN, TEXT, VOCABULARY
+from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.prepare import PreparedRun, prepare_run
-from pipeline.product.ledger import NODATA_CLASS, NODATA_CONFIDENCE, commit_cell, read_run
-from pipeline.raster.read_stats import NO_STATS
+from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
+from pipeline.product.ledger import commit_cell, read_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_settings
-from tests.pipeline.made_run import observed
+from tests.pipeline.made_run import result_of
 
 Prepare = Callable[..., PreparedRun]
 
@@ -50,9 +50,8 @@ def finish_a_cell(prepared: PreparedRun) -> str:
     classes = np.full(cell.shape, NODATA_CLASS, np.uint8)
     confidence = np.full(cell.shape, NODATA_CONFIDENCE, np.uint8)
     commit_cell(
-        run.store, run.manifest, cell, classes, confidence, run.vocabulary,
-        stats=NO_STATS, observed=observed(cell, 0),
-    )  # fmt: skip
+        run.store, run.manifest, cell, run.vocabulary, result_of(cell, classes, confidence, 0)
+    )
     return cell.id
 
 
@@ -118,12 +117,12 @@ def test_a_run_killed_while_it_was_planned_is_planned_again(
     prepare: Prepare, tmp_path: Path
 ) -> None:
     planned = prepare()
-    for last in (RUN, ITEMS, TEXT, VOCABULARY):
+    for last in (RUN, ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE):
         (tmp_path / "run" / last).unlink()
         again = prepare()
         assert again.items == planned.items
         assert again.run.manifest.fingerprint == planned.run.manifest.fingerprint
-        assert (tmp_path / "run" / last).exists() or last in (TEXT, VOCABULARY)
+        assert (tmp_path / "run" / last).exists() or last in (TEXT_FILE, VOCABULARY_FILE)
 
 
 def test_finished_cells_stand_for_the_items_they_were_made_of(
@@ -132,7 +131,7 @@ def test_finished_cells_stand_for_the_items_they_were_made_of(
     planned = prepare()
     done = finish_a_cell(planned)
     assert done not in {cell.id for cell in prepare().unfinished()}
-    items = tmp_path / "run" / ITEMS
+    items = tmp_path / "run" / ITEMS_FILE
     whole = items.read_bytes()
     items.write_bytes(whole[:-100])
     with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are changed"):

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from pipeline.grid.cells import cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store
-from pipeline.layout import CLASS, CONFIDENCE, ITEM, ITEMS, cell_key
+from pipeline.layout import ITEM, ITEMS_FILE, cell_key
 from pipeline.product.cell_report import CellReport, tally
+from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import (
     commit_cell,
     failed_cells,
@@ -27,8 +29,8 @@ from pipeline.product.ledger import (
     write_collection,
 )
 from pipeline.product.manifest import RunManifest, new_manifest
-from pipeline.product.stac import stac_classes
-from pipeline.raster.read_stats import NO_STATS, Fault, ReadStats
+from pipeline.product.stac import collection, lineage, stac_classes
+from pipeline.raster.read_stats import Fault, ReadStats
 from tests.pipeline.made_run import (
     ONE_ZONE,
     VOCABULARY,
@@ -36,7 +38,7 @@ from tests.pipeline.made_run import (
     begin,
     cell_rasters,
     make_run,
-    observed,
+    result_of,
 )
 from tests.stac_validation import validate
 
@@ -63,7 +65,7 @@ def test_opens_a_new_folder_and_goes_on_with_it(tmp_path: Path) -> None:
 def test_refuses_another_run_and_says_what_differs(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     open_run(store, PARTS, {"year": 2021})
-    store.write(cell_key("31UFS", "31UFS-00-00", CLASS), b"begun")
+    store.write(cell_key("31UFS", "31UFS-00-00", CLASS.file), b"begun")
     other = {"year": 2022, "reading": {"strict": True, "keep": [4, 5]}, "vocabulary": "x" * 80}
     with pytest.raises(OutputError) as caught:
         open_run(store, other, {"year": 2022})
@@ -78,7 +80,7 @@ def test_refuses_another_run_and_says_what_differs(tmp_path: Path) -> None:
 
 def test_replaces_a_run_that_was_only_planned(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    store.write(ITEMS, b"of a run that was ended while it was planned")
+    store.write(ITEMS_FILE, b"of a run that was ended while it was planned")
     open_run(store, PARTS, {"year": 2021})
     again = open_run(store, {**PARTS, "year": 2022}, {"year": 2022})
     assert read_run(store) == again
@@ -92,9 +94,7 @@ def test_a_cell_of_a_run_that_was_replaced_is_not_written(tmp_path: Path) -> Non
     cell = cells_of(tiles_of(region)[0], region, 512)[0]
     rasters = cell_rasters(cell, ONE_ZONE)
     with pytest.raises(OutputError, match="another run began in this folder"):
-        commit_cell(
-            store, run, cell, *rasters, VOCABULARY, stats=NO_STATS, observed=observed(cell, 1)
-        )
+        commit_cell(store, run, cell, VOCABULARY, result_of(cell, *rasters, 1))
     assert not list(store.keys("cells"))
 
 
@@ -165,7 +165,7 @@ def test_commits_cells_that_can_be_read_back(made: MadeRun) -> None:
     assert sorted(reports) == sorted(cell.id for cell in made.cells)
     for cell in made.cells:
         classes, confidence = cell_rasters(cell, ONE_ZONE)
-        for name, array, nodata in ((CLASS, classes, 0), (CONFIDENCE, confidence, 255)):
+        for name, array, nodata in ((CLASS.file, classes, 0), (CONFIDENCE.file, confidence, 255)):
             path = made.store.path(cell_key(cell.tile.name, cell.id, name))
             with rasterio.open(path) as raster:
                 np.testing.assert_array_equal(raster.read(1), array)
@@ -186,16 +186,8 @@ def test_commits_cells_that_can_be_read_back(made: MadeRun) -> None:
 def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) -> None:
     store, run = begin(str(tmp_path / "run"), ONE_ZONE)
     cell = made.cells[0]
-    commit_cell(
-        store,
-        run,
-        cell,
-        *cell_rasters(cell, ONE_ZONE),
-        VOCABULARY,
-        stats=NO_STATS,
-        observed=observed(cell, 1),
-    )
-    for name in (CLASS, CONFIDENCE):
+    commit_cell(store, run, cell, VOCABULARY, result_of(cell, *cell_rasters(cell, ONE_ZONE), 1))
+    for name in (CLASS.file, CONFIDENCE.file):
         key = cell_key(cell.tile.name, cell.id, name)
         assert store.read(key) == made.store.read(key)
 
@@ -210,6 +202,37 @@ def test_items_and_collection_are_valid_stac(made: MadeRun) -> None:
     for link in collection["links"]:
         if link["rel"] == "item":
             assert made.store.exists(link["href"].removeprefix("./"))
+
+
+def test_the_collection_lists_every_asset(made: MadeRun) -> None:
+    embeddings = {**made.items[0]["assets"]["class"], "href": "./embeddings-0000-0256.tif"}
+    items = [{**item, "assets": dict(item["assets"])} for item in made.items]
+    items[-1]["assets"]["embeddings-0000-0256"] = embeddings
+    listed = collection(made.run, items, made.vocabulary)["item_assets"]
+    assert listed.keys() == {key for item in items for key in item["assets"]}
+    assert {"class", "confidence", "clear-observations"} <= listed.keys()
+    assert listed["embeddings-0000-0256"]["data_type"] == "int8"
+    for item in made.items:
+        for key, fields in listed.items():
+            if key in item["assets"] and key != "class":
+                assert fields.items() <= item["assets"][key].items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "Monthly medians of clear"),
+        ({"steps": 4}, "Seasonal medians of monthly medians of clear"),
+        ({"steps": 1}, "Annual medians of monthly medians of clear"),
+        ({"reading": {"composite": "geometric-median"}}, "Monthly geometric medians of clear"),
+        (
+            {"steps": 4, "reading": {"composite": "geometric-median"}},
+            "Seasonal medians of monthly geometric medians of clear",
+        ),
+    ],
+)
+def test_lineage_names_the_composites(settings: dict[str, Any], words: str) -> None:
+    assert lineage(new_manifest(PARTS, {"year": 2021, **settings}), VOCABULARY).startswith(words)
 
 
 def test_nothing_written_holds_a_secret(made: MadeRun) -> None:
@@ -230,7 +253,7 @@ def test_a_cell_counts_only_with_its_item_and_fingerprint(tmp_path: Path) -> Non
     assert cell.id not in finished_cells(made.store, made.run.fingerprint)
 
 
-@pytest.mark.parametrize("raster", [CLASS, CONFIDENCE])
+@pytest.mark.parametrize("raster", [CLASS.file, CONFIDENCE.file])
 def test_a_cell_counts_only_with_its_whole_rasters(tmp_path: Path, raster: str) -> None:
     made = make_run(str(tmp_path / "run"), "5.30,49.75,5.32,49.76")
     cell = made.cells[0]
@@ -276,15 +299,7 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
     assert failure.kind == "CatalogUnavailable"
     assert failure.error == "https://host/a no answer"
     assert failure.tile == cell.tile.name
-    commit_cell(
-        store,
-        run,
-        cell,
-        *cell_rasters(cell, ONE_ZONE),
-        VOCABULARY,
-        stats=NO_STATS,
-        observed=observed(cell, 1),
-    )
+    commit_cell(store, run, cell, VOCABULARY, result_of(cell, *cell_rasters(cell, ONE_ZONE), 1))
     assert list(failed_cells(store)) == [other.id]
     assert not store.exists(f"failures/{cell.id}.json")
 
@@ -295,21 +310,10 @@ def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path)
     noise = np.random.default_rng(0).integers(1, 6, cell.shape).astype(np.uint8)
     store.write("filling", bytes(1_020_000))
     with pytest.raises(OutputUnwritable, match="No space left"):
-        commit_cell(
-            store,
-            run,
-            cell,
-            noise,
-            noise,
-            VOCABULARY,
-            stats=NO_STATS,
-            observed=observed(cell, 1),
-        )
+        commit_cell(store, run, cell, VOCABULARY, result_of(cell, noise, noise, 1))
     assert finished_cells(store, run.fingerprint) == {}
     store.remove("filling")
-    commit_cell(
-        store, run, cell, noise, noise, VOCABULARY, stats=NO_STATS, observed=observed(cell, 1)
-    )
+    commit_cell(store, run, cell, VOCABULARY, result_of(cell, noise, noise, 1))
     assert list(finished_cells(store, run.fingerprint)) == [cell.id]
 
 
@@ -338,6 +342,7 @@ def test_a_run_on_object_storage(s3: str) -> None:
         acquisitions=st.integers(0, 1000),
         observations=st.integers(0, 1000),
         coverage=st.tuples(*[st.floats(0, 100)] * 12),
+        invalid_embeddings=st.integers(0, 9),
         stats=st.builds(
             ReadStats,
             seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),

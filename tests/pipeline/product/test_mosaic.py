@@ -12,7 +12,8 @@ from rasterio.io import DatasetReader
 from pipeline.grid.cells import cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
-from pipeline.layout import CLASS, CLASS_MOSAIC, CONFIDENCE_MOSAIC, cell_key
+from pipeline.layout import cell_key
+from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.mosaic import mosaic_crs, write_mosaics
 from tests.pipeline.made_run import ONE_ZONE, TWO_ZONES, MadeRun, cell_rasters, classes_at, make_run
 
@@ -68,18 +69,18 @@ def test_one_zone_is_its_cells_pixel_for_pixel(
 
 def test_colours_and_attribution_come_with_the_mosaic(one: MadeRun, two: MadeRun) -> None:
     for made in (one, two):
-        with rasterio.open(made.store.path(CLASS_MOSAIC)) as mosaic:
+        with rasterio.open(made.store.path(CLASS.mosaic_file)) as mosaic:
             table = mosaic.colormap(1)
             for entry in made.vocabulary.classes:
                 assert "#{:02x}{:02x}{:02x}".format(*table[entry.value][:3]) == entry.colour
             assert mosaic.tags()["TIFFTAG_COPYRIGHT"] == made.run.attribution
-        text = made.store.read(CLASS_MOSAIC).decode()
+        text = made.store.read(CLASS.mosaic_file).decode()
         assert "<Category>Lake &amp; pond</Category>" in text
 
 
 def test_two_zones_are_one_layer_without_a_seam(two: MadeRun) -> None:
     assert {cell.epsg for cell in two.cells} == {32631, 32632}
-    with rasterio.open(two.store.path(CLASS_MOSAIC)) as mosaic:
+    with rasterio.open(two.store.path(CLASS.mosaic_file)) as mosaic:
         assert mosaic.crs == rasterio.CRS.from_wkt(mosaic_crs(two.items).to_wkt())
         classes = mosaic.read(1)
         lon, lat = _lonlat(mosaic)
@@ -99,7 +100,7 @@ def test_two_zones_are_one_layer_without_a_seam(two: MadeRun) -> None:
 
 
 def test_confidence_of_two_zones_keeps_its_nodata(two: MadeRun) -> None:
-    with rasterio.open(two.store.path(CONFIDENCE_MOSAIC)) as mosaic:
+    with rasterio.open(two.store.path(CONFIDENCE.mosaic_file)) as mosaic:
         confidence = mosaic.read(1)
         lon, lat = _lonlat(mosaic)
         assert mosaic.nodata == 255
@@ -112,7 +113,7 @@ def test_confidence_of_two_zones_keeps_its_nodata(two: MadeRun) -> None:
 
 def test_reads_overviews(tmp_path: Path) -> None:
     made = _made(str(tmp_path / "run"), "5.30,49.70,5.45,49.80")
-    with rasterio.open(made.store.path(CLASS_MOSAIC)) as mosaic:
+    with rasterio.open(made.store.path(CLASS.mosaic_file)) as mosaic:
         assert mosaic.overviews(1) == [2, 4]
         coarse = mosaic.read(1, out_shape=(mosaic.height // 4, mosaic.width // 4))
         fine = mosaic.read(1)[2::4, 2::4][: coarse.shape[0], : coarse.shape[1]]
@@ -123,8 +124,8 @@ def test_the_folder_can_be_moved(two: MadeRun, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(two.store.root, moved)
     with (
-        rasterio.open(moved / CLASS_MOSAIC) as there,
-        rasterio.open(two.store.path(CLASS_MOSAIC)) as here,
+        rasterio.open(moved / CLASS.mosaic_file) as there,
+        rasterio.open(two.store.path(CLASS.mosaic_file)) as here,
     ):
         np.testing.assert_array_equal(there.read(1), here.read(1))
     for key in list(two.store.keys()):
@@ -137,7 +138,7 @@ def test_no_raster_is_opened_to_write_a_mosaic(two: MadeRun, tmp_path: Path) -> 
     write_mosaics(store, two.run, two.items, two.vocabulary)
     for key in list(store.keys()):
         assert store.read(key) == two.store.read(key)
-    with rasterio.open(store.path(CLASS_MOSAIC)) as mosaic:
+    with rasterio.open(store.path(CLASS.mosaic_file)) as mosaic:
         assert mosaic.count == 1
 
 
@@ -145,7 +146,7 @@ def test_opens_on_object_storage(s3: str) -> None:
     made = _made(f"{s3}/two", TWO_ZONES)
     with (
         rasterio.Env(**made.store.gdal_options()),
-        rasterio.open(made.store.gdal_path(CLASS_MOSAIC)) as mosaic,
+        rasterio.open(made.store.gdal_path(CLASS.mosaic_file)) as mosaic,
     ):
         lon, lat = _lonlat(mosaic)
         classes = mosaic.read(1)
@@ -192,12 +193,12 @@ def test_crs_by_rule(regions: list[str], expected: str) -> None:
 def test_both_hemispheres_are_one_layer(tmp_path: Path) -> None:
     made = _made(str(tmp_path / "run"), "20.00,-0.02,20.03,0.02")
     assert {cell.epsg for cell in made.cells} == {32634, 32734}
-    with rasterio.open(made.store.path(CLASS_MOSAIC)) as mosaic:
+    with rasterio.open(made.store.path(CLASS.mosaic_file)) as mosaic:
         lon, lat = _lonlat(mosaic)
         assert (mosaic.read(1)[_inside("20.00,-0.02,20.03,0.02", lon, lat, 2e-4)] > 0).all()
 
 
 def test_items_name_their_rasters(one: MadeRun) -> None:
     item = json.loads(json.dumps(one.items[0]))
-    key = cell_key(item["properties"]["timesen:tile"], item["id"], CLASS)
+    key = cell_key(item["properties"]["timesen:tile"], item["id"], CLASS.file)
     assert one.store.exists(key)

@@ -1,7 +1,8 @@
 from xml.etree import ElementTree
 
 from models.vocabulary.vocabulary import make_vocabulary
-from pipeline.product.qgis_styles import CONFIDENCE_RAMP, class_style, confidence_style
+from pipeline.product.layers import CONFIDENCE
+from pipeline.product.qgis_styles import CONFIDENCE_RAMP, class_style, layer_style
 
 NAMES = ["lake & pond", '"quoted" <wood>', "Grünland"]
 VOCABULARY = make_vocabulary(
@@ -28,7 +29,7 @@ def test_class_style_has_every_class_with_its_colour() -> None:
 
 
 def test_confidence_style_is_a_ramp_over_percent() -> None:
-    root = ElementTree.fromstring(confidence_style())
+    root = ElementTree.fromstring(layer_style(CONFIDENCE, VOCABULARY))
     shader = root.find("pipe/rasterrenderer/rastershader/colorrampshader")
     assert shader is not None
     items = [(int(i.attrib["value"]), i.attrib["color"]) for i in shader.findall("item")]

@@ -13,12 +13,11 @@ from rasterio.windows import Window, from_bounds
 from pipeline.grid.cells import PIXEL, cells_of, owned_pixels, tiles_of
 from pipeline.grid.mgrs import strips_of
 from pipeline.grid.region import Region, read_region
-from pipeline.layout import CLASS_MOSAIC, CONFIDENCE_MOSAIC
+from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import commit_cell
 from pipeline.product.mosaic import mosaic_crs, write_mosaics
 from pipeline.product.zone_seams import seams_between
-from pipeline.raster.read_stats import ReadStats
-from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, observed
+from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, result_of
 
 HOLES = 0.02
 """Share of pixels, alone or in blocks of five, that have no class."""
@@ -62,16 +61,7 @@ def _make(root: Path, *boxes: str) -> Made:
         classes[holes | ~owned] = 0
         confidence = np.where(owned, random.integers(0, 101, cell.shape), 255).astype(np.uint8)
         arrays[cell] = (classes, confidence, owned)
-        commit_cell(
-            store,
-            run,
-            cell,
-            classes,
-            confidence,
-            VOCABULARY,
-            stats=ReadStats(seconds={"read": 1.0}),
-            observed=observed(cell, 1),
-        )
+        commit_cell(store, run, cell, VOCABULARY, result_of(cell, classes, confidence, 1))
     made = MadeRun(store, run, cells, VOCABULARY)
     write_mosaics(made.store, made.run, made.items, made.vocabulary)
     zones = []
@@ -166,7 +156,7 @@ def _compare(made: Made, key: str, near: str | None = None) -> int:
 
     Gives how many pixels would be gaps without a seam.
     """
-    which, nodata = ("classes", 0) if key == CLASS_MOSAIC else ("confidence", 255)
+    which, nodata = ("classes", 0) if key == CLASS.mosaic_file else ("confidence", 255)
     with rasterio.open(made.run.store.path(key)) as mosaic:
         crs = CRS.from_wkt(mosaic.crs.to_wkt())
         window = Window(0, 0, mosaic.width, mosaic.height)
@@ -213,7 +203,7 @@ def test_zones_meet_without_gaps_and_inventions(tmp_path: Path, case: str) -> No
     crs = mosaic_crs(made.run.items)
     assert name in f"{crs.name} {crs.to_epsg()}"
     near = boxes[0] if len(boxes) > 1 else None
-    gaps = [_compare(made, key, near) for key in (CLASS_MOSAIC, CONFIDENCE_MOSAIC)]
+    gaps = [_compare(made, key, near) for key in (CLASS.mosaic_file, CONFIDENCE.mosaic_file)]
     assert gaps[1] > 0 or case in ("antimeridian", "equator", "Norway")
 
 

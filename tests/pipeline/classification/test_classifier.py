@@ -8,7 +8,7 @@ import torch
 
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
-from pipeline.classification.classify import Answers, answers_of
+from pipeline.classification.classify import Classifier, make_classifier
 
 SCALE = 12.0
 CLASSES = [
@@ -44,9 +44,10 @@ def text() -> TextEmbeddings:
     return TextEmbeddings(unit(rng, 4), unit(rng, 2))
 
 
-def shown(answers: Answers, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    place, percent = answers.of(torch.from_numpy(pixels))
-    return answers.values[place[:, 0].numpy()], percent[:, 0].numpy()
+def shown(classifier: Classifier, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = classifier.classify(torch.from_numpy(pixels))
+    place, percent = found.place, found.percent
+    return classifier.values[place[:, 0].numpy()], percent[:, 0].numpy()
 
 
 def plainly(
@@ -85,8 +86,8 @@ def test_agrees_with_the_plain_way(
 ) -> None:
     asked = vocabulary(level=level, threshold=threshold, background=background)
     given = text if background else TextEmbeddings(text.classes, text.background[:0])
-    answers = answers_of(asked, given, SCALE, torch.device("cpu"))
-    values, percent = shown(answers, pixels)
+    classifier = make_classifier(asked, given, SCALE, torch.device("cpu"))
+    values, percent = shown(classifier, pixels)
     expected, share = plainly(asked, given, pixels)
     np.testing.assert_array_equal(values, expected)
     assert np.abs(percent - share).max() <= 0.5 + 1e-3
@@ -98,7 +99,7 @@ def test_agrees_with_the_plain_way(
 
 def test_a_parent_is_that_of_the_nearest_class(text: TextEmbeddings, pixels: np.ndarray) -> None:
     of_class, of_parent = (
-        shown(answers_of(vocabulary(level=level), text, SCALE, torch.device("cpu")), pixels)[0]
+        shown(make_classifier(vocabulary(level=level), text, SCALE, torch.device("cpu")), pixels)[0]
         for level in ("class", "parent")
     )
     np.testing.assert_array_equal(of_parent == 255, of_class == 255)
@@ -110,13 +111,56 @@ def test_a_parent_is_that_of_the_nearest_class(text: TextEmbeddings, pixels: np.
 @pytest.mark.parametrize("level", ["class", "parent"])
 def test_ranks_follow_their_shares(text: TextEmbeddings, pixels: np.ndarray, level: str) -> None:
     asked = vocabulary(level=level, background=("a wall", "a cat"))
-    answers = answers_of(asked, text, SCALE, torch.device("cpu"))
-    place, percent = answers.of(torch.from_numpy(pixels), most=8)
+    classifier = make_classifier(asked, text, SCALE, torch.device("cpu"))
+    found = classifier.classify(torch.from_numpy(pixels), 8)
+    place, percent = found.place, found.percent
     assert place.shape == percent.shape == (len(pixels), len(asked.legend))
-    alone, share = answers.of(torch.from_numpy(pixels))
+    first = classifier.classify(torch.from_numpy(pixels))
+    alone, share = first.place, first.percent
     assert torch.equal(place[:, :1], alone)
     assert torch.equal(percent[:, :1], share)
     assert all(len(set(row)) == len(row) for row in place.tolist())
     later = percent[:, 1:].int()
     assert (later[:, :-1] >= later[:, 1:]).all()
     assert (percent.int().sum(dim=1) - 100).abs().max() <= 3  # roundings
+
+
+@pytest.mark.parametrize("level", ["class", "parent"])
+@pytest.mark.parametrize("background", [(), ("a wall", "a cat")])
+def test_no_class_is_shown_twice_below_a_threshold(
+    text: TextEmbeddings, pixels: np.ndarray, level: str, background: tuple[str, ...]
+) -> None:
+    wanted = vocabulary(level=level, threshold=0.4, background=background)
+    used = text if background else TextEmbeddings(text.classes, text.background[:0])
+    classifier = make_classifier(wanted, used, SCALE, torch.device("cpu"))
+    plain = make_classifier(
+        wanted.model_copy(update={"threshold": None}), used, SCALE, torch.device("cpu")
+    )
+    place = classifier.classify(torch.from_numpy(pixels), 3).place.tolist()
+    without = plain.classify(torch.from_numpy(pixels), 3).place.tolist()
+    none = len(classifier.values) - 2
+    assert all(len(set(row)) == len(row) for row in place)
+    below = [(row, other) for row, other in zip(place, without, strict=True) if row != other]
+    assert below
+    for row, other in below:  # the nearest classes follow "none of these", in their order
+        assert row == [none, *(each for each in other if each != none)][: len(row)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("threshold", [None, 0.4])
+@pytest.mark.parametrize("level", ["class", "parent"])
+def test_an_embedding_that_is_no_number_is_nodata(
+    text: TextEmbeddings, pixels: np.ndarray, value: float, threshold: float | None, level: str
+) -> None:
+    wanted = vocabulary(level=level, threshold=threshold, background=("a wall", "a cat"))
+    classifier = make_classifier(wanted, text, SCALE, torch.device("cpu"))
+    whole = classifier.rasters(classifier.classify(torch.from_numpy(pixels), 2), 2)
+    broken = pixels.copy()
+    broken[3, 5], broken[7] = value, value
+    rasters = classifier.rasters(classifier.classify(torch.from_numpy(broken), 2), 2)
+    for name, nodata in (
+        ("class", 0), ("confidence", 255), ("top-classes", 0), ("top-confidences", 255),
+    ):  # fmt: skip
+        assert (rasters[name][:, [3, 7]] == nodata).all(), name
+        others = np.delete(rasters[name], [3, 7], axis=1)
+        np.testing.assert_array_equal(others, np.delete(whole[name], [3, 7], axis=1))

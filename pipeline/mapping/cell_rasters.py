@@ -1,0 +1,55 @@
+"""The arrays of a cell's rasters, put together from its blocks and from its clear observations."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from pipeline.grid.cells import Cell
+from pipeline.mapping.prepare import Run
+from pipeline.observations.cube import Block
+from pipeline.product.layers import CLEAR_OBSERVATIONS, cell_layers
+
+
+def blank_rasters(run: Run, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Give an array full of nodata for each raster that a run computes per pixel.
+
+    Args:
+        run: Its settings say which rasters it writes.
+        shape: Rows and columns, in pixels of 10 m.
+
+    Returns:
+        (band, y, x) by the name of the layer.
+    """
+    return {
+        layer.name: np.full(
+            (len(layer.bands(run.manifest)), *shape),
+            layer.nodata or 0,
+            layer.dtype_for(run.vocabulary),
+        )
+        for layer in cell_layers(run.manifest)
+        if layer.per_pixel
+    }
+
+
+def cell_rasters(
+    run: Run,
+    cell: Cell,
+    blocks: Iterable[tuple[Block, Mapping[str, np.ndarray]]],
+    clear_counts: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Put the rasters of a cell together.
+
+    Args:
+        run: The run that maps the cell.
+        cell: The cell.
+        blocks: Parts of the cell with their arrays, as `blank_rasters` makes them.
+        clear_counts: uint8 (12, y, x), clear acquisitions per month, of 10 or 20 m.
+
+    Returns:
+        (band, y, x) by the name of the layer.
+    """
+    rasters = blank_rasters(run, cell.shape)
+    for block, parts in blocks:
+        for name, part in parts.items():
+            rasters[name][:, *block.slices()] = part
+    return rasters | {CLEAR_OBSERVATIONS.name: clear_counts}

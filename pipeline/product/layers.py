@@ -1,0 +1,199 @@
+"""The rasters of a product. Each is declared here once; all that is written of it follows from it.
+
+COGs, STAC assets, mosaics, QGIS styles and the report read these declarations. To add a raster,
+declare an `OutputLayer` in `CELL_LAYERS` and give its values: per pixel in
+`pipeline.classification.classify`, per cell in `pipeline.mapping.cell_rasters`.
+"""
+
+from calendar import month_name
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.vocabulary.vocabulary import Vocabulary
+from pipeline.product.manifest import RunManifest
+
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+NODATA_CLASS = 0
+NODATA_CONFIDENCE = 255
+SIMILARITY_SCALE = 10_000
+"""A cosine similarity is multiplied by this in a raster."""
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """A raster of the product.
+
+    Attributes:
+        name: The key of its STAC asset, and of its array; its files are named after it.
+        title: A short name for people.
+        dtype: uint8, uint16, int8, or "classes": what the vocabulary's values need.
+        nodata: The value of pixels without one; None where every pixel has one.
+        description: What its numbers are, in a sentence without a full stop.
+        bands: The names of a run's bands, in order; none are listed where there are hundreds.
+        written: Whether a run writes it.
+        overview: GDAL's resampling for overviews.
+        roles: The roles of its STAC asset.
+        unit: The unit of its numbers.
+        style: How a GIS shows it: the colours and names of classes, or a ramp over `limits`.
+        limits: Lowest and highest number of the ramp.
+        mosaic: Whether a VRT of the whole run is written; it must have one band, of 10 m.
+        per_pixel: Whether it is computed block by block, at 10 m.
+        per_block: Whether it is a file for each block instead of a COG of the cell.
+    """
+
+    name: str
+    title: str
+    dtype: Literal["classes", "uint8", "uint16", "int8"]
+    nodata: int | None
+    description: str
+    bands: Callable[[RunManifest], tuple[str, ...]]
+    written: Callable[[RunManifest], bool] = lambda run: True
+    overview: Literal["mode", "nearest", "average"] = "nearest"
+    roles: tuple[str, ...] = ("data",)
+    unit: str | None = None
+    style: Literal["classes", "ramp"] | None = None
+    limits: tuple[float, float] = (0, 100)
+    mosaic: bool = False
+    per_pixel: bool = True
+    per_block: bool = False
+
+    @property
+    def file(self) -> str:
+        """The name of its COG in a cell's folder: `clear_observations.tif`."""
+        return f"{self._stem}.tif"
+
+    @property
+    def mosaic_file(self) -> str:
+        """The name of its mosaic in the run's folder: `class.vrt`."""
+        return f"{self._stem}.vrt"
+
+    @property
+    def style_file(self) -> str:
+        """The name of its QGIS style; QGIS loads the one beside a raster of the same name."""
+        return f"{self._stem}.qml"
+
+    @property
+    def media_type(self) -> str:
+        """The type of its STAC asset."""
+        return "image/tiff; application=geotiff" if self.per_block else COG_TYPE
+
+    def dtype_for(self, vocabulary: Vocabulary) -> np.dtype:
+        """The type of its numbers in a map of a vocabulary."""
+        return vocabulary.dtype if self.dtype == "classes" else np.dtype(self.dtype)
+
+    def band_titles(self, run: RunManifest) -> list[str]:
+        """What a GIS calls its bands."""
+        bands = self.bands(run)
+        title = f"{self.title} ({self.unit})" if self.unit else self.title
+        return [title] if len(bands) == 1 else [f"{title}, {band}" for band in bands]
+
+    @property
+    def _stem(self) -> str:
+        return self.name.replace("-", "_")
+
+
+def _top_k(run: RunManifest) -> int:
+    return int(run.settings.get("top_k", 1))
+
+
+def _ranks(run: RunManifest) -> tuple[str, ...]:
+    return tuple(f"rank {rank}" for rank in range(1, _top_k(run) + 1))
+
+
+CLASS = OutputLayer(
+    name="class",
+    title="Class",
+    dtype="classes",
+    nodata=NODATA_CLASS,
+    description="The class of the nearest text embedding",
+    bands=lambda run: ("class",),
+    overview="mode",
+    style="classes",
+    mosaic=True,
+)
+CONFIDENCE = OutputLayer(
+    name="confidence",
+    title="Confidence",
+    dtype="uint8",
+    nodata=NODATA_CONFIDENCE,
+    description="The softmax over the classes of the scaled cosine, of the class shown",
+    bands=lambda run: ("confidence",),
+    overview="average",
+    unit="%",
+    style="ramp",
+    mosaic=True,
+)
+TOP_CLASSES = OutputLayer(
+    name="top-classes",
+    title="Nearest classes",
+    dtype="classes",
+    nodata=NODATA_CLASS,
+    description="The nearest classes of each pixel, one per band, nearest first",
+    bands=_ranks,
+    written=lambda run: _top_k(run) > 1,
+    overview="mode",
+)
+TOP_CONFIDENCES = OutputLayer(
+    name="top-confidences",
+    title="Confidence of the nearest classes",
+    dtype="uint8",
+    nodata=NODATA_CONFIDENCE,
+    description="One band per class of top-classes; the last is the first's margin to the second",
+    bands=lambda run: (*_ranks(run), "margin"),
+    written=lambda run: _top_k(run) > 1,
+    overview="average",
+    unit="%",
+)
+CLEAR_OBSERVATIONS = OutputLayer(
+    name="clear-observations",
+    title="Clear observations",
+    dtype="uint8",
+    nodata=None,
+    description="Clear acquisitions that were read of each pixel, per month",
+    bands=lambda run: tuple(month_name[1:]),
+    roles=("metadata",),
+    per_pixel=False,
+)
+EMBEDDINGS = OutputLayer(
+    name="embeddings",
+    title="Embeddings",
+    dtype="int8",
+    nodata=0,
+    description="One band per dimension; an embedding is a pixel's numbers over their length",
+    bands=lambda run: (),
+    written=lambda run: bool(run.settings.get("keep_embeddings")),
+    per_pixel=False,
+    per_block=True,
+)
+CELL_LAYERS = (CLASS, CONFIDENCE, CLEAR_OBSERVATIONS, TOP_CLASSES, TOP_CONFIDENCES, EMBEDDINGS)
+"""The rasters of a mapped cell."""
+
+SIMILARITY = OutputLayer(
+    name="similarity",
+    title="Cosine similarity × 10000",
+    dtype="uint16",
+    nodata=65535,
+    description="The cosine of each pixel's embedding to what was asked for; below 0 it is 0",
+    bands=lambda run: ("similarity",),
+    overview="average",
+    style="ramp",
+    mosaic=True,
+)
+"""The raster of `timesen query`, in a folder of its own."""
+
+
+def cell_layers(run: RunManifest) -> tuple[OutputLayer, ...]:
+    """The layers that a run writes as one COG per cell."""
+    return tuple(layer for layer in CELL_LAYERS if layer.written(run) and not layer.per_block)
+
+
+def layer_of_asset(key: str) -> OutputLayer:
+    """The layer of a STAC asset's key, such as "class" or "embeddings-0256-0000"."""
+    return next(
+        layer
+        for layer in CELL_LAYERS
+        if key == layer.name or (layer.per_block and key.startswith(f"{layer.name}-"))
+    )
