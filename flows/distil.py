@@ -15,10 +15,10 @@ from flows.execution.prefect_api import (
 )
 from flows.execution.progress import RunProgress, in_tenths, tell
 from flows.settings.distil import DistilSettings
-from models.distillation import Bank, label, student_config, train_student
+from models.distillation import Bank, label_series, student_architecture, train_student
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.inference import device_at_hand, embed_all
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.training.distillation_report import StudentAgreement, student_agreement, student_card
@@ -43,7 +43,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     """
     require_writable(settings.out, settings.replace)
     teacher = load_checkpoint(settings.teacher)
-    config = student_config(
+    architecture = student_architecture(
         teacher.card, settings.dim, settings.depth, settings.heads, settings.feedforward
     )
     vocabulary = load_vocabulary(settings.vocabulary)
@@ -51,7 +51,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     drawn = draw(settings, teacher)
     seen, held_out = drawn.parted(settings.seed)
     bank = label_bank(settings, teacher, seen)
-    student = train_from_bank(settings, teacher, config, bank, text)
+    student = train_from_bank(settings, teacher, architecture, bank, text)
     measured = measure_agreement(teacher, student, held_out, vocabulary, text)
     fingerprint = save(settings, teacher, student, drawn, len(seen), measured)
     create_markdown_artifact(measured.markdown(), key="student-agreement")
@@ -73,20 +73,22 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
 @task(name="label", cache_policy=NO_CACHE, persist_result=False)
 def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
     """The bank, labelled by the teacher."""
-    return label(teacher, series, settings.bank, settings.seed, in_tenths("asking the teacher"))
+    return label_series(
+        teacher, series, settings.bank, settings.seed, in_tenths("asking the teacher")
+    )
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train_from_bank(
     settings: DistilSettings,
     teacher: Checkpoint,
-    config: EncoderConfig,
+    architecture: Architecture,
     bank: Bank,
     text: TextEmbeddings,
-) -> Encoder:
+) -> SeriesEncoder:
     """The student."""
     return train_student(
-        bank, teacher.card, config,
+        bank, teacher.card, architecture,
         steps=settings.steps, batch=settings.batch, seed=settings.seed,
         text=np.concatenate((text.classes, text.background)),
         progress=in_tenths("training the student"),
@@ -96,7 +98,7 @@ def train_from_bank(
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False)
 def measure_agreement(
     teacher: Checkpoint,
-    student: Encoder,
+    student: SeriesEncoder,
     series: np.ndarray,
     vocabulary: Vocabulary,
     text: TextEmbeddings,
@@ -105,7 +107,7 @@ def measure_agreement(
     tell(RunProgress("comparing with the teacher"))
     card = teacher.card
     learned = Checkpoint(
-        student, card.model_copy(update={"architecture": student.config}), "", teacher.path
+        student, card.model_copy(update={"architecture": student.architecture}), "", teacher.path
     )
     wanted, given = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
     found = student_agreement(wanted, given, vocabulary, text, card.logit_scale)
@@ -117,7 +119,7 @@ def measure_agreement(
 def save(
     settings: DistilSettings,
     teacher: Checkpoint,
-    student: Encoder,
+    student: SeriesEncoder,
     drawn: DrawnSeries,
     seen: int,
     measured: StudentAgreement,
@@ -134,5 +136,5 @@ def save(
         "device": device_at_hand().type,
         "versions": {name: version(name) for name in ("timesen", "torch", "numpy")},
     }
-    card = student_card(out.absolute().name, teacher, student.config, training, measured)
+    card = student_card(out.absolute().name, teacher, student.architecture, training, measured)
     return save_checkpoint(out, student, card, replace=settings.replace)

@@ -34,7 +34,6 @@ from pipeline.evaluation.map_evaluation import MapResults, evaluate_run
 from pipeline.evaluation.map_report import write_map_report
 from pipeline.evaluation.samples import ALL, SampleSource, open_samples
 from pipeline.io.store import Store
-from pipeline.observations.series_block import in_steps
 from pipeline.training_set.spatial_split import SplitRule
 
 _BUFFER = 1.0  # km
@@ -124,7 +123,7 @@ def measure_steps(
     tell(RunProgress(f"measuring, T = {steps}"))
 
     def embed(series: np.ndarray) -> np.ndarray:
-        return embed_all(checkpoint, in_steps(series, steps)).numpy()
+        return embed_all(checkpoint, series, steps=steps).numpy()
 
     scale, region = checkpoint.card.logit_scale, settings.region
     found = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)

@@ -1,52 +1,72 @@
-"""Students: a far smaller encoder, trained to give a teacher's embeddings.
+"""Distillation: a far smaller encoder, the student, learns to give a teacher's embeddings.
 
 The teacher is the cost, so it labels a bank of series once, and the student goes through the bank
-many times. The bank holds the given series and many more that lie between and around them: what is
-varied is varied before the teacher sees it, so every label is exact.
+many times. The bank holds the original series and many more that lie between and around them. They
+are varied before the teacher embeds them, so every label is exact.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from models.encoder.checkpoint import Card, Checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.inference import Progress, device_at_hand, embed_all
+from models.encoder.registry import make_architecture, new_encoder
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError
+from models.pretraining.row_random import RowDraws
+from models.pretraining.variations import (
+    AnotherYear,
+    LostMonths,
+    Others,
+    Reflectance,
+    ShiftedCalendar,
+    vary_series,
+)
 
-_RATE, _DECAY, _WARM, _STEEPEST = 3e-3, 0.01, 0.15, 1.0
-_VARIED = 8192  # series varied at once, which bounds the memory
+_RATE, _DECAY, _WARM, _MOST_GRADIENT = 3e-3, 0.01, 0.15, 1.0
+_AT_ONCE = 1024  # series varied at once: a mixture is of two of these
+_AS_GIVEN = 0.25  # of the bank stays as it is
+_VARIATIONS = (
+    AnotherYear(probability=0.5, share=1.0),
+    ShiftedCalendar(probability=0.5, months=1.0),
+    Reflectance(gain=0.12, band_gain=0.06, month_gain=0.04, shift=0.0, noise=0.003),
+    LostMonths(probability=0.5, share=0.6),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """What a student learns from: series uint16 (n, 12, band), the teacher's embeddings of them.
+    """The series that a student learns from, uint16 (n, 12, band), and their labels.
 
-    `embeddings` is float32 (n, dim), of unit length, on the CPU.
+    The labels are the teacher's `embeddings`: float32 (n, dim), of unit length, on the CPU.
     """
 
     series: np.ndarray
     embeddings: torch.Tensor
 
 
-def student_config(
+def student_architecture(
     teacher: Card, dim: int = 128, depth: int = 2, heads: int = 4, feedforward: int = 128
-) -> EncoderConfig:
-    """A student's sizes: it takes and gives what the teacher does.
+) -> Architecture:
+    """A student's architecture: a TimeSenCLIP encoder that takes and gives what the teacher does.
 
-    Raises CheckpointError where no encoder of these sizes can be built.
+    Raises:
+        CheckpointError: No encoder of these sizes can be built.
     """
+    ends = teacher.architecture
+    sizes = {"dim": dim, "depth": depth, "heads": heads, "feedforward": feedforward, "dropout": 0.0}
     try:
-        return replace(
-            teacher.architecture,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            feedforward=feedforward,
-            dropout=0.0,
+        return make_architecture(
+            {
+                "bands": ends.bands,
+                "months": ends.months,
+                "embedding_dim": ends.embedding_dim,
+                **sizes,
+            }
         )
     except CheckpointError as error:
         raise CheckpointError("the student's sizes", error.problem, "Give others") from None
@@ -55,7 +75,7 @@ def student_config(
 def distil(
     teacher: Checkpoint,
     series: np.ndarray,
-    config: EncoderConfig,
+    architecture: Architecture,
     *,
     bank: int = 60_000,
     steps: int = 2000,
@@ -63,57 +83,84 @@ def distil(
     seed: int = 0,
     text: np.ndarray | None = None,
     progress: Progress | None = None,
-) -> Encoder:
-    """An encoder of other sizes that gives the teacher's embeddings, in eval mode, on the CPU.
+) -> SeriesEncoder:
+    """Make a student: `label_series` and `train_student`, one after the other.
 
-    `series` is uint16 (n, 12, band), as the teacher takes them; `bank` and the rest as in `label`
-    and `train_student`, which this does one after the other. On one thread of a CPU a seed gives
-    the same student each time.
+    On one thread of a CPU a seed gives the same student each time.
+
+    Args:
+        teacher: A checkpoint.
+        series: uint16 (n, 12, band), as the teacher takes them.
+        architecture: The student's.
+        bank: How many series the teacher labels.
+        steps: As in `train_student`, and so for what follows.
+        batch: Series of a step.
+        seed: Of all that is drawn.
+        text: Text embeddings, float32 (class, dim).
+        progress: Called with the share that is done.
+
+    Returns:
+        The student, in eval mode, on the CPU.
     """
-    labelled = label(teacher, series, bank, seed)
+    labelled = label_series(teacher, series, bank, seed)
     return train_student(
-        labelled, teacher.card, config,
+        labelled, teacher.card, architecture,
         steps=steps, batch=batch, seed=seed, text=text, progress=progress,
     )  # fmt: skip
 
 
-def label(
+def label_series(
     teacher: Checkpoint,
     series: np.ndarray,
     count: int,
     seed: int,
     progress: Progress | None = None,
 ) -> Bank:
-    """The bank of `count` series, of which most are varied, labelled by the teacher.
+    """Make a bank of `count` series, most of them varied, and label it on the device at hand.
 
-    On the device at hand. `series` is uint16 (n, 12, band).
+    `series` is uint16 (n, 12, band).
     """
-    made = varied(series, count, np.random.default_rng([seed, 1]))
+    made = vary_bank(series, count, seed)
     return Bank(made, embed_all(teacher, made, progress))
 
 
 def train_student(
     bank: Bank,
     teacher: Card,
-    config: EncoderConfig,
+    architecture: Architecture,
     *,
     steps: int,
     batch: int,
     seed: int,
     text: np.ndarray | None = None,
     progress: Progress | None = None,
-) -> Encoder:
-    """Train an encoder on a bank, on the device at hand; gives it in eval mode, on the CPU.
+) -> SeriesEncoder:
+    """Train an encoder on a bank, on the device at hand, by AdamW in one cycle.
 
-    The loss is 1 − cosine to the teacher's embedding. With `text`, float32 (class, dim), of unit
-    length, the divergence (Kullback-Leibler) of the student's softmax over these texts from the
-    teacher's comes on top, at the logit scale of the teacher's card: differences count most where
-    they change a class (Hinton et al. 2015). AdamW, one cycle. Raises CheckpointError where the
-    loss is no number.
+    The loss is 1 − cosine to the teacher's embedding. With `text`, the divergence
+    (Kullback-Leibler) of the student's softmax over these texts from the teacher's is added, at the
+    logit scale of the teacher's card: differences count most where they change a class
+    (Hinton et al. 2015).
+
+    Args:
+        bank: The series and their labels.
+        teacher: The teacher's card.
+        architecture: The student's.
+        steps: Batches that it learns from.
+        batch: Series of a batch.
+        seed: Of the first weights and of the order of series.
+        text: Text embeddings, float32 (class, dim) of unit length.
+        progress: Called with the share that is done.
+
+    Returns:
+        The student, in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: The loss is not a number.
     """
     device = device_at_hand()
     torch.manual_seed(seed)
-    student = Encoder(config).to(device).train()
+    student = new_encoder(architecture).to(device).train()
     inputs = teacher.preprocessing.normalise(bank.series).to(device)
     targets = bank.embeddings.to(device)
     words = None if text is None else torch.from_numpy(text).to(device).T * teacher.logit_scale
@@ -127,13 +174,13 @@ def train_student(
         if not torch.isfinite(loss):
             raise CheckpointError(
                 f"a student of {teacher.name}",
-                f"at step {step + 1} of {steps} its loss is no number",
+                f"at step {step + 1} of {steps} its loss is not a number",
                 "See that the teacher's embeddings of these series are finite, or take another "
                 "seed or smaller sizes",
             )
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), _STEEPEST)
+        torch.nn.utils.clip_grad_norm_(student.parameters(), _MOST_GRADIENT)
         optimiser.step()
         schedule.step()
         if progress is not None:
@@ -141,42 +188,33 @@ def train_student(
     return student.eval().cpu()
 
 
-def varied(series: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` series of those given, uint16 (count, 12, band), each taken as often as any other.
+def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Make `count` series of those given, each of which is taken as often as any other.
 
-    A quarter stay as they are. Of the others, half are mixtures with another, shifted by up to two
-    months; all have bands and months that are brighter or darker, and noise; every second has
-    months that are lost and take the median of those left, as a month without clear observations
-    does.
+    A quarter stay as they are. Half of the others are mixtures with another series; all have
+    another reflectance; every second is shifted in time, and every second has lost months.
+
+    Args:
+        series: uint16 (n, 12, band), without gaps.
+        count: How many to make.
+        seed: Of all that is drawn.
+
+    Returns:
+        uint16 (count, 12, band), 1 or more.
     """
+    rng = np.random.default_rng([seed, 1])
     turns = -(-count // len(series))
     order = np.concatenate([rng.permutation(len(series)) for _ in range(turns)])[:count]
     made = np.empty((count, *series.shape[1:]), np.uint16)
-    for start in range(0, count, _VARIED):
-        rows = order[start : start + _VARIED]
-        others = rng.integers(0, len(series), len(rows))
-        made[start : start + _VARIED] = _varied(series[rows], series[others], rng)
+    for step, start in enumerate(range(0, count, _AT_ONCE)):
+        own = torch.from_numpy(series[order[start : start + _AT_ONCE]].astype(np.float32))
+        draws = RowDraws(seed, step, 0, len(own))
+        alike = Others(torch.zeros(len(own), dtype=torch.long), 0, lambda rows: rows)
+        varied = vary_series(own, _VARIATIONS, draws, alike)
+        varied = torch.where(draws.chance(_AS_GIVEN)[:, None, None], own, varied)
+        stored = varied.round().clamp(1, np.iinfo(np.uint16).max)  # 0 is nodata
+        made[start : start + _AT_ONCE] = stored.numpy().astype(np.uint16)
     return made
-
-
-def _varied(own: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    n, months, bands = own.shape
-    # The other's season may be some weeks off.
-    month = (np.arange(months) + rng.integers(-2, 3, (n, 1))) % months
-    others = np.take_along_axis(others, month[:, :, None], axis=1)
-    share = rng.uniform(0, 1, (n, 1, 1)) * (rng.uniform(size=(n, 1, 1)) < 0.5)
-    values = own + share * (others.astype(np.float32) - own)
-    gain = 1 + 0.12 * rng.standard_normal((n, 1, 1)) + 0.06 * rng.standard_normal((n, 1, bands))
-    gain = gain + 0.04 * rng.standard_normal((n, months, 1))
-    noise = 15 + 0.03 * values * (rng.uniform(size=(n, 1, 1)) < 0.5)
-    values = values * gain + noise * rng.standard_normal((n, months, bands))
-    least = rng.uniform(0, 0.6, (n, 1)) * (rng.uniform(size=(n, 1)) < 0.5)
-    lost = (rng.uniform(size=(n, months)) < least)[:, :, None]
-    lost &= ~lost.all(axis=1, keepdims=True)
-    left = np.nanmedian(np.where(lost, np.nan, values), axis=1, keepdims=True)
-    values = np.where(lost, left, values)
-    values = np.where(rng.uniform(size=(n, 1, 1)) < 0.25, own, values)
-    return np.clip(np.round(values), 1, np.iinfo(np.uint16).max).astype(np.uint16)  # 0 is nodata
 
 
 def _rows(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -191,14 +229,14 @@ def _rows(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray]
         place += batch
 
 
-def _loss(found: torch.Tensor, wanted: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:
-    """`words` are text embeddings times the logit scale, (dim, class)."""
-    apart = 1 - (found * wanted).sum(dim=1).mean()
+def _loss(student: torch.Tensor, teacher: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:
+    """The loss of embeddings; `words` are text embeddings times the logit scale, (dim, class)."""
+    distance = 1 - (student * teacher).sum(dim=1).mean()
     if words is None:
-        return apart
-    return apart + F.kl_div(
-        F.log_softmax(found @ words, dim=1),
-        F.log_softmax(wanted @ words, dim=1),
+        return distance
+    return distance + F.kl_div(
+        F.log_softmax(student @ words, dim=1),
+        F.log_softmax(teacher @ words, dim=1),
         reduction="batchmean",
         log_target=True,
     )

@@ -6,22 +6,22 @@ from typing import Any
 
 import torch
 
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 
-CONFIG = EncoderConfig(dim=128, depth=2, heads=2, feedforward=20, embedding_dim=512)
+CONFIG = TimeSenClipArchitecture(dim=128, depth=2, heads=2, feedforward=20, embedding_dim=512)
 Tensors = dict[str, torch.Tensor]
 
 
-def encoder(seed: int = 0, config: EncoderConfig = CONFIG) -> Encoder:
+def encoder(seed: int = 0, config: TimeSenClipArchitecture = CONFIG) -> TimeSenClipEncoder:
     torch.manual_seed(seed)
-    made = Encoder(config).eval()
+    made = TimeSenClipEncoder(config).eval()
     with torch.no_grad():  # zero at the start of a training, not at its end
         made.time_pos_encoding.normal_()
         made.class_token.normal_()
     return made
 
 
-def under(prefix: str, of: Encoder | None = None) -> Tensors:
+def under(prefix: str, of: TimeSenClipEncoder | None = None) -> Tensors:
     return {prefix + name: t.clone() for name, t in (of or encoder()).state_dict().items()}
 
 

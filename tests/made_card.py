@@ -3,11 +3,11 @@
 from typing import Any
 
 from models.encoder.checkpoint import Card
-from models.encoder.encoder import EncoderConfig
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 
 
-def made_card(architecture: EncoderConfig, **fields: Any) -> Card:
+def made_card(architecture: TimeSenClipArchitecture, **fields: Any) -> Card:
     """A card of the authors' preprocessing and the offline text tower; `fields` are laid over."""
     card: dict[str, Any] = {
         "name": "tiny",

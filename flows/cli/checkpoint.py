@@ -18,8 +18,8 @@ from models.checkpoint_import.timesenclip_checkpoint import (
     read_authors_checkpoint,
     shown,
 )
-from models.encoder.checkpoint import Checkpoint, fitted_encoder, save_checkpoint
-from models.encoder.encoder import Encoder
+from models.encoder.checkpoint import Checkpoint, encoder_of_weights, save_checkpoint
+from models.encoder.series_encoder import SeriesEncoder
 
 checkpoint_app = typer.Typer(
     help="Encoders and what they say of themselves: look, import the authors'.",
@@ -110,7 +110,7 @@ def import_checkpoint(
     found = read_authors_checkpoint(model, prefix)
     stated = read_stated(card) if card else {}
     made, assumed = card_of(found, out.absolute().name, stated, bands)
-    encoder = fitted_encoder(made.architecture, found.tensors, str(model))
+    encoder = encoder_of_weights(made.architecture, found.tensors, str(model))
     fingerprint = save_checkpoint(out, encoder, made, replace=replace)
     _tell(console, "Encoder", _origin(found))
     if found.left_out:
@@ -138,6 +138,7 @@ def show_checkpoint(checkpoint: Checkpoint, console: Console) -> None:
         _tell(console, "warning:", "for demonstration, not for real maps", style="yellow")
     sizes = vars(card.architecture)
     scl = ", ".join(map(str, card.preprocessing.scl_keep))
+    trained = " and ".join(map(str, card.trained_steps))
     for name, text in {
         "folder": str(checkpoint.path),
         "fingerprint": checkpoint.fingerprint,
@@ -145,7 +146,8 @@ def show_checkpoint(checkpoint: Checkpoint, console: Console) -> None:
         "encoder": f"{_size(checkpoint.encoder)}: {_listed(sizes)}",
         "text tower": f"{card.text_tower}, revision {card.text_tower_revision or 'not stated'}",
         "logit scale": f"{card.logit_scale:.6g}",
-        "series": f"{card.preprocessing.months} months; gaps: {card.preprocessing.gap_fill}; "
+        "series": f"{card.preprocessing.months} months, trained on {trained} steps; "
+        f"gaps: {card.preprocessing.gap_fill}; "
         f"scene classes kept: {scl}",
     }.items():
         _tell(console, name, text)
@@ -182,7 +184,7 @@ def _listed(values: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _size(encoder: Encoder) -> str:
+def _size(encoder: SeriesEncoder) -> str:
     return f"{sum(tensor.numel() for tensor in encoder.state_dict().values()):,} parameters"
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.encoder.checkpoint import shipped_checkpoints
-from models.encoder.encoder import EncoderConfig
+from models.encoder.registry import DEFAULT_KIND, make_architecture
+from models.encoder.series_encoder import Architecture
 from models.errors import CheckpointError, PretrainingError
 from models.pretraining.recipe import Recipe
 from pipeline.clusters.settings import ClusterSettings
@@ -17,11 +18,15 @@ from pipeline.settings.sections import Address, Strict, validated
 
 
 class EncoderSizes(Strict):
-    """The sizes of a new encoder; what it takes and gives, the training set says.
+    """The architecture of a new encoder and its sizes; what it takes and gives, the set says.
 
-    The defaults are the paper's.
+    The defaults are the paper's. An encoder of another `kind` has sizes of its own, which may be
+    set beside these.
     """
 
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = DEFAULT_KIND
     dim: int = Field(512, ge=1)
     depth: int = Field(6, ge=1)
     heads: int = Field(8, ge=1)
@@ -34,11 +39,15 @@ class EncoderSizes(Strict):
             self.architecture(10, 512)
         except CheckpointError as error:
             raise ValueError(error.problem) from None
+        except ValidationError as error:
+            sizes = ", ".join(str(entry["loc"][-1]) for entry in error.errors())
+            raise ValueError(f"an encoder of kind {self.kind} has no such {sizes}") from None
         return self
 
-    def architecture(self, bands: int, embedding_dim: int) -> EncoderConfig:
-        """The encoder of these sizes."""
-        return EncoderConfig(bands=bands, embedding_dim=embedding_dim, **self.model_dump())
+    def architecture(self, bands: int, embedding_dim: int) -> Architecture:
+        """The architecture of these sizes."""
+        sizes = self.model_dump(exclude_unset=True)
+        return make_architecture({**sizes, "bands": bands, "embedding_dim": embedding_dim})
 
 
 class PretrainSettings(Strict):

@@ -8,9 +8,15 @@ import torch
 
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import TRAIN, VALIDATION
-from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.checkpoint import (
+    Checkpoint,
+    encoder_of_weights,
+    load_checkpoint,
+    require_writable,
+    save_checkpoint,
+)
 from models.encoder.preprocessing import AUTHORS, Preprocessing
+from models.encoder.series_encoder import Architecture
 from models.errors import UserError
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store
@@ -30,7 +36,7 @@ class Work:
     settings: PretrainSettings
     data: TrainingSet
     preprocessing: Preprocessing
-    architecture: EncoderConfig
+    architecture: Architecture
     start: Checkpoint | None
 
     @property
@@ -113,14 +119,16 @@ def finish(work: Work) -> Pretrained:
     step, tensors = state.step, state.tensors
     if settings.patience is not None and journal.best is not None:
         step, tensors = journal.best, run.best(journal.best)
-    encoder = _encoder(work.architecture, tensors)
+    weights = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
+    encoder = encoder_of_weights(work.architecture, weights, settings.folder)
     data, start = work.data.card, work.start
     card = pretrained_card(
         name=settings.name or Path(settings.out).name,
         description=settings.description or f"Pretrained on the training set {data.fingerprint}",
         licence=settings.licence,
         demonstration=settings.demonstration or bool(start and start.card.demonstration),
-        encoder=encoder,
+        architecture=work.architecture,
+        trained_steps=tuple(dict.fromkeys(settings.recipe.months)),
         preprocessing=work.preprocessing,
         logit_scale=float(tensors[_LOG_SCALE].exp()),
         data=data,
@@ -134,14 +142,6 @@ def finish(work: Work) -> Pretrained:
     run.store.write(CURVE, loss_curve(journal))
     fingerprint = save_checkpoint(settings.out, encoder, card, replace=settings.replace)
     return Pretrained(Path(settings.out), fingerprint, step, card.metrics)
-
-
-def _encoder(architecture: EncoderConfig, tensors: Any) -> Encoder:
-    encoder = Encoder(architecture)
-    encoder.load_state_dict(
-        {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
-    )
-    return encoder.eval()
 
 
 def model_of(tensors: Any) -> dict[str, torch.Tensor]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
 from models.encoder.checkpoint import Card, parse_card
-from models.encoder.encoder import EncoderConfig
 from models.encoder.preprocessing import AUTHORS, BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))
@@ -109,7 +109,7 @@ def _architecture(found: AuthorsCheckpoint) -> dict[str, Any]:
     Which are missing is told when the encoder is made.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
-    sizes: dict[str, Any] = dict(vars(EncoderConfig()))
+    sizes: dict[str, Any] = dict(vars(TimeSenClipArchitecture()))
     for name, axes in {
         "spectral_embedding.1.weight": ("dim", "bands"),
         "time_pos_encoding": (None, "months", None),

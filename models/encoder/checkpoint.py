@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of model.safetensors and a card.json that explains it. No pickles."""
+"""Checkpoints: folders of a model.safetensors and the card.json that explains it. No pickles."""
 
 import hashlib
 import json
@@ -12,24 +12,48 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from safetensors import SafetensorError
 
 from models.durable_files import sync_folder, write_durably
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import Preprocessing
+from models.encoder.registry import DEFAULT_KIND, empty_encoder, make_architecture
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError, WorldError
 
-WEIGHTS = "model.safetensors"
-CARD = "card.json"
+CHECKPOINT_WEIGHTS = "model.safetensors"
+CHECKPOINT_CARD = "card.json"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
+_DEFAULT_STEPS = (12,)  # of cards that do not state trained_steps
+_MOST_TO_BUILD = 10  # weights that an encoder may have for each that its file holds
 
 
 class Card(BaseModel):
-    """What a checkpoint says of itself.
+    """A checkpoint's card: what it is, what it takes and gives, how it was trained.
 
-    `text_tower` is a spec as `models.towers.text_tower.load_text_tower` takes it. `logit_scale`
-    multiplies the cosine before the softmax over classes. `demonstration`: not meant for real maps.
+    Attributes:
+        name: Its name.
+        description: For people.
+        demonstration: Whether it is not meant for real maps.
+        architecture: The encoder's sizes; `kind` names one of `models.encoder.registry`.
+        preprocessing: How observations become the encoder's input.
+        trained_steps: The numbers of steps T that it was trained on. It would take the
+            architecture's other `series_lengths` as well, and embed them without sense.
+        text_tower: A spec as `models.towers.text_tower.load_text_tower` takes it.
+        text_tower_revision: Which weights of the tower, as `TextTower.revision` says it.
+        logit_scale: Multiplies the cosine before the softmax over classes.
+        training: Facts of its training.
+        metrics: What was measured.
+        licence: Of the weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -37,8 +61,9 @@ class Card(BaseModel):
     name: str = Field(min_length=1)
     description: str
     demonstration: bool
-    architecture: EncoderConfig
+    architecture: SerializeAsAny[Architecture]
     preprocessing: Preprocessing
+    trained_steps: tuple[int, ...] = _DEFAULT_STEPS
     text_tower: str = Field(min_length=1)
     text_tower_revision: str | None = None
     logit_scale: FiniteFloat = Field(gt=0)
@@ -46,9 +71,19 @@ class Card(BaseModel):
     metrics: dict[str, Any]
     licence: str = Field(min_length=1)
 
+    @field_validator("architecture", mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, value: Any, validate: Any) -> Architecture:
+        if isinstance(value, Architecture):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("must be an object of sizes")
+        return make_architecture(value)
+
     @model_validator(mode="after")
     def _preprocessing_fits_architecture(self) -> "Card":
         bands, months = len(self.preprocessing.bands), self.preprocessing.months
+        lengths = self.architecture.series_lengths
         if bands != self.architecture.bands:
             raise ValueError(
                 f"preprocessing names {bands} bands, the architecture has {self.architecture.bands}"
@@ -58,18 +93,35 @@ class Card(BaseModel):
                 f"preprocessing gives {months} months, the architecture has "
                 f"{self.architecture.months}"
             )
+        if not self.trained_steps or set(self.trained_steps) - set(lengths):
+            raise ValueError(
+                f"trained_steps is {list(self.trained_steps)}, and must be one or more of "
+                f"{list(lengths)}, which the architecture takes"
+            )
         return self
+
+    def require_trained_steps(self, steps: int) -> None:
+        """Raise CheckpointError for a number of steps that this checkpoint was not trained on."""
+        if steps not in self.trained_steps:
+            trained = " and ".join(map(str, self.trained_steps))
+            raise CheckpointError(
+                f"steps = {steps}",
+                f"checkpoint {self.name} was trained on series of {trained} steps, as its card "
+                "states (trained_steps)",
+                f"Set steps = {self.trained_steps[0]}, choose a checkpoint that was trained on "
+                f"{steps}, or set allow_untrained_steps = true to map with it nevertheless",
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """An encoder (float32, eval mode, on the CPU) with its card.
 
-    `fingerprint` is the SHA-256 (hex) over weights and card; the folder's place, and how the
-    card is laid out, do not enter.
+    `fingerprint` is the SHA-256 (hex) over weights and card; neither the folder's place nor the
+    card's layout changes it.
     """
 
-    encoder: Encoder
+    encoder: SeriesEncoder
     card: Card
     fingerprint: str
     path: Path
@@ -77,46 +129,62 @@ class Checkpoint:
 
 def shipped_checkpoints() -> tuple[str, ...]:
     """The names of the checkpoints that come with timesen, sorted."""
-    return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CARD}")))
+    return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CHECKPOINT_CARD}")))
 
 
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     """The checkpoint of a shipped name or of a folder; a shipped name goes first.
 
-    Raises CheckpointError, naming file, card field or tensor, for whatever is missing, damaged
-    or contradicts itself.
+    Raises:
+        CheckpointError: Something is missing, damaged or contradicts itself; the message names
+            the file, the card's field or the tensor.
     """
     folder = _folder(path_or_name)
-    card = parse_card(_read(folder / CARD), str(folder / CARD))
-    stored = _read(folder / WEIGHTS)
+    card = parse_card(_read(folder / CHECKPOINT_CARD), str(folder / CHECKPOINT_CARD))
+    stored = _read(folder / CHECKPOINT_WEIGHTS)
     try:
         tensors = safetensors.torch.load(stored)
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
-            str(folder / WEIGHTS), f"truncated or corrupt ({error})", "Fetch the file again"
+            str(folder / CHECKPOINT_WEIGHTS),
+            f"truncated or corrupt ({error})",
+            "Fetch the file again",
         ) from error
-    encoder = fitted_encoder(card.architecture, tensors, str(folder / WEIGHTS))
+    encoder = encoder_of_weights(card.architecture, tensors, str(folder / CHECKPOINT_WEIGHTS))
     return Checkpoint(encoder, card, _fingerprint(stored, card), folder)
 
 
 def save_checkpoint(
     folder: str | Path,
-    encoder: Encoder,
+    encoder: SeriesEncoder,
     card: Card,
     *,
     dtype: torch.dtype = torch.float32,
     replace: bool = False,
 ) -> str:
-    """Write a checkpoint whole or not at all; returns its fingerprint.
+    """Write a checkpoint whole or not at all.
 
-    `dtype` float16 halves the size; loading gives float32 again. A folder that exists is only
-    replaced if asked, and only if it holds nothing but a checkpoint. Raises CheckpointError, or
-    WorldError where the disk fails.
+    Args:
+        folder: Where to; made if it does not exist.
+        encoder: On any device.
+        card: Its architecture must be the encoder's.
+        dtype: float16 halves the file; loading gives float32 again.
+        replace: Replace a folder that exists, if it holds nothing but a checkpoint.
+
+    Returns:
+        The checkpoint's fingerprint.
+
+    Raises:
+        CheckpointError: Card and encoder do not fit, loading would refuse the weights, or the
+            folder is in use.
+        WorldError: The disk fails.
     """
     folder = Path(folder).absolute()
-    if encoder.config != card.architecture:
+    if encoder.architecture != card.architecture:
         raise CheckpointError(
-            f"card {card.name}", "its architecture is not the encoder's", "Put encoder.config in"
+            f"card {card.name}",
+            "its architecture is not the encoder's",
+            "Make the card with encoder.architecture",
         )
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
@@ -127,8 +195,10 @@ def save_checkpoint(
     stored = safetensors.torch.save(tensors)
     try:
         with _written_beside(folder) as temporary:
-            write_durably(temporary / WEIGHTS, stored)
-            write_durably(temporary / CARD, card.model_dump_json(indent=2).encode() + b"\n")
+            write_durably(temporary / CHECKPOINT_WEIGHTS, stored)
+            write_durably(
+                temporary / CHECKPOINT_CARD, card.model_dump_json(indent=2).encode() + b"\n"
+            )
     except OSError as error:
         raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
     return _fingerprint(stored, card)
@@ -141,23 +211,39 @@ def require_writable(folder: str | Path, replace: bool) -> None:
         return
     if not replace:
         raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
-    strangers = sorted({path.name for path in folder.iterdir()} - {WEIGHTS, CARD})
-    if strangers:
+    others = sorted(
+        {path.name for path in folder.iterdir()} - {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD}
+    )
+    if others:
         raise CheckpointError(
-            str(folder), f"also holds {', '.join(strangers)}", "Choose another, or empty it"
+            str(folder), f"also holds {', '.join(others)}", "Choose another, or empty it"
         )
 
 
-def fitted_encoder(
-    architecture: EncoderConfig, tensors: Mapping[str, torch.Tensor], where: str
-) -> Encoder:
-    """The encoder of these tensors, by the names of its state dict: float32, eval mode.
+def encoder_of_weights(
+    architecture: Architecture, tensors: Mapping[str, torch.Tensor], where: str
+) -> SeriesEncoder:
+    """The encoder of these weights: float32, eval mode.
 
-    Raises CheckpointError of `where`, naming the tensors, for any that is missing, unexpected, of
-    another shape, not floating point, not finite, or an all-zero matrix.
+    Args:
+        architecture: As a card states it, which can come from anybody: an encoder far larger than
+            the weights is refused before it is built.
+        tensors: By the names of the encoder's state dict.
+        where: The file or folder that errors name.
+
+    Raises:
+        CheckpointError: A tensor is missing, unexpected, of another shape, not floating point,
+            not finite, or an all-zero matrix; the message names it.
     """
-    with torch.device("meta"):  # the weights are there already: nothing to allocate or draw
-        encoder = Encoder(architecture)
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    if architecture.weight_count > _MOST_TO_BUILD * (stored + 1):
+        raise CheckpointError(
+            where,
+            f"it holds {stored:,} weights, the card's architecture has "
+            f"{architecture.weight_count:,}",
+            "Use the card that belongs to the file",
+        )
+    encoder = empty_encoder(architecture)
     _require_fitting(tensors, encoder.state_dict(), where)
     _require_sound(tensors, where)
     weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
@@ -166,22 +252,27 @@ def fitted_encoder(
 
 
 def parse_card(content: bytes, where: str) -> Card:
-    """The card of a JSON document; raises CheckpointError of `where`, naming every field amiss."""
+    """The card of a JSON document; raises CheckpointError of `where`, naming every wrong field."""
     try:
         return Card.model_validate_json(content)
     except ValidationError as error:
-        problems = []
-        for entry in error.errors():
-            cause = entry.get("ctx", {}).get("error")
-            reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
-            if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-                reason = "unknown key"
-            place = ".".join(map(str, entry["loc"]))
-            reason = reason.removeprefix("Value error, ")
-            problems.append(f"{place}: {reason}" if place else reason)
         raise CheckpointError(
-            where, "; ".join(problems), "Correct the card, or fetch it again"
+            where, "; ".join(_problems(error)), "Correct the card, or fetch it again"
         ) from None
+
+
+def _problems(error: ValidationError, section: str = "") -> Iterator[str]:
+    for entry in error.errors():
+        place = ".".join(map(str, filter(None, (section, *entry["loc"]))))
+        cause = entry.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):  # of the architecture's own class
+            yield from _problems(cause, place)
+            continue
+        reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
+        if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            reason = "unknown key"
+        reason = reason.removeprefix("Value error, ")
+        yield f"{place}: {reason}" if place else reason
 
 
 def _folder(path_or_name: str | Path) -> Path:
@@ -203,7 +294,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(
-            str(path.parent), f"no {path.name} in it", f"A checkpoint holds {WEIGHTS} and {CARD}"
+            str(path.parent),
+            f"no {path.name} in it",
+            f"A checkpoint holds {CHECKPOINT_WEIGHTS} and {CHECKPOINT_CARD}",
         ) from error
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -218,9 +311,9 @@ def _require_fitting(
     if unexpected := sorted(tensors.keys() - expected.keys()):
         problems.append(f"unexpected {', '.join(unexpected)}")
     for name in sorted(expected.keys() & tensors.keys()):
-        has, needs = tuple(tensors[name].shape), tuple(expected[name].shape)
-        if has != needs:
-            problems.append(f"{name} is {has}, the card's architecture needs {needs}")
+        shape, needed = tuple(tensors[name].shape), tuple(expected[name].shape)
+        if shape != needed:
+            problems.append(f"{name} is {shape}, the card's architecture needs {needed}")
     if problems:
         raise CheckpointError(where, "; ".join(problems), "Use the card that belongs to the file")
 
@@ -242,7 +335,13 @@ def _require_sound(tensors: Mapping[str, torch.Tensor], where: str) -> None:
 
 def _fingerprint(stored: bytes, card: Card) -> str:
     digest = hashlib.sha256(stored)
-    digest.update(json.dumps(card.model_dump(mode="json"), sort_keys=True).encode())
+    fields = card.model_dump(mode="json")
+    # The first cards state neither of these: their fingerprints stay what they were.
+    if card.trained_steps == _DEFAULT_STEPS:
+        del fields["trained_steps"]
+    if card.architecture.kind == DEFAULT_KIND:
+        del fields["architecture"]["kind"]
+    digest.update(json.dumps(fields, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -1,6 +1,7 @@
-"""Series → embeddings on the device at hand, as fast as it goes: what mapping runs call."""
+"""Series → embeddings on the device at hand, as fast as it goes; mapping runs call this."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,31 +10,35 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.encoder import EncoderConfig
-from models.encoder.fast_encoder import FastEncoder
-from models.encoder.openvino_encoder import OpenVinoEncoder
+from models.encoder.registry import fast_form
+from models.encoder.series_encoder import FastEncoder
+from models.encoder.series_months import reduce_months
 
 ON_CPU = 64
-"""Pixels encoded at once on a core: more fall out of its cache, fewer waste time between steps
+"""Pixels encoded at once on a core: more do not fit into its cache, fewer waste time between steps
 (`tests.benchmarks.bench_encoder`)."""
 
 Progress = Callable[[float], None]
-"""Is told the share that is done, 0 … 1."""
+"""A function that is called with the share that is done, 0 … 1."""
 
-_TOGETHER = 2048  # series embedded between two words on progress
-_CLASSIFIED = 1024  # pixels that are handed on at once on a CPU
+_PROGRESS_EVERY = 2048  # series embedded between two calls of a `Progress`
+_CPU_BATCH = 1024  # pixels that are handed on at once on a CPU
 
 _GPU_SHARE = 0.5  # of the free memory, since classification and other processes need some
 _MOST_ON_GPU = 65_536
-_LIVE = 5  # arrays of the tokens' width that live at once in a layer, beside its projections
 
 
 class PixelEncoder:
     """Embeds the series of pixels by a checkpoint, on one device.
 
     On a GPU the products are of float16 (autocast, as the authors train), batches are sized to
-    its free memory, and halved for good where it runs out. On the CPU all is float32, by OpenVINO.
-    `batch_size` is how many pixels are taken at once (default: what suits the device).
+    its free memory, and halved for good where it runs out. On the CPU all is float32, by OpenVINO
+    where the architecture has a graph for it.
+
+    Args:
+        checkpoint: Its encoder and card.
+        device: A GPU or the CPU.
+        batch_size: Pixels taken at once; by default what suits the device.
     """
 
     def __init__(
@@ -41,26 +46,38 @@ class PixelEncoder:
     ) -> None:
         self.device = device
         self.card = checkpoint.card
-        fast = FastEncoder(checkpoint.encoder)
+        fast = fast_form(checkpoint.encoder)
         on_cpu = device.type == "cpu"
-        self._encoder = OpenVinoEncoder(fast, ON_CPU) if on_cpu else fast.to(device)
-        self.batch_size = batch_size or (_CLASSIFIED if on_cpu else self._fitting())
+        self._encoder = _for_cpu(fast) if on_cpu else fast.to(device)
+        self.batch_size = batch_size or (_CPU_BATCH if on_cpu else self._fitting_batch())
 
     @torch.inference_mode()
-    def embed(self, series: np.ndarray) -> torch.Tensor:
-        """Embeddings of series: uint16 (pixel, T, band) → float32 (pixel, dim), unit length.
+    def embed(self, series: np.ndarray, steps: int | None = None) -> torch.Tensor:
+        """Embed series.
 
-        On a GPU what is returned may still be under way; using it waits for it.
+        A GPU may still be computing what is returned; using it waits for it, and `DeviceClock`
+        measures how long it takes.
+
+        Args:
+            series: uint16 (pixel, T, band): reflectance × 10000 without offset, no gaps.
+            steps: Reduce the months to so many steps first; by default they stay as they are.
+
+        Returns:
+            float32 (pixel, dim) on the device, of unit length. A pixel whose products overflow
+            float16 on a GPU has NaN: `pipeline.classification` makes it nodata.
+
+        Raises:
+            CheckpointError: The encoder takes series of another shape.
         """
-        given = torch.from_numpy(np.ascontiguousarray(series).view(np.int16))
+        stored = torch.from_numpy(np.ascontiguousarray(series).view(np.int16))
         if self.device.type == "cuda":
-            given = given.pin_memory()  # so that copying does not wait for what is under way
+            stored = stored.pin_memory()  # so that copying does not wait for earlier batches
         parts = [torch.empty(0, self.card.architecture.embedding_dim, device=self.device)]
         start = 0
-        while start < len(given):
-            part = given[start : start + self.batch_size]
+        while start < len(stored):
+            part = stored[start : start + self.batch_size]
             try:
-                parts.append(self._embedded(part.to(self.device, non_blocking=True)))
+                parts.append(self._embed(part.to(self.device, non_blocking=True), steps))
                 start += len(part)
             except torch.OutOfMemoryError:
                 if self.batch_size == 1:
@@ -69,57 +86,103 @@ class PixelEncoder:
                 torch.cuda.empty_cache()
         return torch.cat(parts)
 
-    def _embedded(self, stored: torch.Tensor) -> torch.Tensor:
+    def _embed(self, stored: torch.Tensor, steps: int | None) -> torch.Tensor:
         # As int16, since few operations know uint16.
-        series = self.card.preprocessing.normalise(stored.to(torch.int32) & 0xFFFF)
+        reflectance = stored.to(torch.int32) & 0xFFFF
+        if steps is not None:
+            reflectance = reduce_months(reflectance, steps)
+        series = self.card.preprocessing.normalise(reflectance)
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
             embeddings: torch.Tensor = self._encoder(series)
         return embeddings
 
-    def _fitting(self) -> int:
+    def _fitting_batch(self) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
-        fits = int(free * _GPU_SHARE) // activation_bytes(self.card.architecture)
+        fits = int(free * _GPU_SHARE) // self.card.architecture.activation_bytes
         return max(1, min(fits, _MOST_ON_GPU))
 
 
-def embed_all(
-    checkpoint: Checkpoint, series: np.ndarray, progress: Progress | None = None
-) -> torch.Tensor:
-    """Embeddings of series on the device at hand, float32 (n, dim), on the CPU.
+def _for_cpu(fast: FastEncoder) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A fast encoder by OpenVINO, which is imported here and nowhere else; or by torch."""
+    if not fast.has_openvino_model:
+        return fast
+    from models.encoder.openvino_encoder import OpenVinoEncoder
 
-    `series` is uint16 (n, 12, band), n 1 or more.
+    return OpenVinoEncoder(fast, ON_CPU)
+
+
+class DeviceClock:
+    """Measures the seconds that a device works, though calls return before a GPU has done.
+
+    Marks are set between pieces of work, which a GPU does in the order of the calls.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def mark(self) -> "float | torch.cuda.Event":
+        """A moment in the device's work: on a GPU, when it has done all that was begun before."""
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    @staticmethod
+    def seconds(start: "float | torch.cuda.Event", end: "float | torch.cuda.Event") -> float:
+        """Seconds between two marks of one clock; waits until the device has passed `end`."""
+        if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+            end.synchronize()
+            return start.elapsed_time(end) / 1000
+        assert isinstance(start, float)
+        assert isinstance(end, float)
+        return end - start
+
+
+def embed_all(
+    checkpoint: Checkpoint,
+    series: np.ndarray,
+    progress: Progress | None = None,
+    *,
+    steps: int | None = None,
+) -> torch.Tensor:
+    """Embed any number of series on the device at hand.
+
+    Args:
+        checkpoint: Its encoder and card.
+        series: uint16 (n, 12, band), n 1 or more, as `PixelEncoder.embed` takes them.
+        progress: Called with the share that is done.
+        steps: As in `PixelEncoder.embed`.
+
+    Returns:
+        float32 (n, dim), on the CPU.
     """
     encoder = PixelEncoder(checkpoint, device_at_hand())
-    parts = np.split(series, range(_TOGETHER, len(series), _TOGETHER))
-    found = []
+    parts = np.split(series, range(_PROGRESS_EVERY, len(series), _PROGRESS_EVERY))
+    embedded = []
     # On a CPU, a thread has one core.
     threads = 1 if encoder.device.type == "cuda" else os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
-        for embeddings in pool.map(lambda part: encoder.embed(part).cpu(), parts):
-            found.append(embeddings)
+        for embeddings in pool.map(lambda part: encoder.embed(part, steps).cpu(), parts):
+            embedded.append(embeddings)
             if progress is not None:
-                progress(len(found) / len(parts))
-    # A clone, since what is made in inference mode takes no part in training.
-    return torch.cat(found).clone()
-
-
-def activation_bytes(sizes: EncoderConfig) -> int:
-    """Bytes that encoding a pixel takes at its peak, in float32; on a GPU it is some less."""
-    width = (_LIVE + 3) * sizes.dim + sizes.feedforward
-    return 4 * (sizes.months + 1) * width
+                progress(len(embedded) / len(parts))
+    # A clone, since tensors made in inference mode take no part in training.
+    return torch.cat(embedded).clone()
 
 
 def one_core_a_thread() -> None:
     """Let no operation of torch spread over cores in this process.
 
-    Dask's threads share these already; operations that did, too, would wait for one another.
+    Dask's threads share the cores already; operations that spread as well would wait for one
+    another.
     """
     torch.set_num_threads(1)
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """The same for a while."""
+    """Let no operation of torch spread over cores inside the `with` block."""
     threads = torch.get_num_threads()
     one_core_a_thread()
     try:

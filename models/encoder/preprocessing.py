@@ -1,4 +1,4 @@
-"""What a checkpoint expects of its input: band order, gap filling, mask, normalisation."""
+"""A checkpoint's preprocessing: band order, gap filling, mask, normalisation."""
 
 import math
 from dataclasses import dataclass
@@ -21,13 +21,22 @@ _MONTHS = 12
 class Preprocessing:
     """How observations become the encoder's input, as the checkpoint was trained.
 
-    `bands` is the order in which a series is delivered. `low`, `high` (reflectance × 10000, one
-    value a band) and `add` are those of `normalise`. `gap_fill`: a month without any clear
-    observation takes the median over all the year's clear observations of that band and pixel.
-    `scl_keep`: the Sentinel-2 scene classes that count as clear. `months`: steps of a series. It
-    is 12: the encoder would take 4 seasons or 1 year as well, but it is not settled which months
-    and which statistic they are made of, and a guess would map nonsense.
-    Raises CheckpointError where these contradict each other.
+    A run may reduce the months to 4 seasons or 1 year, by the medians of consecutive months
+    (`models.encoder.series_months`), before `normalise`. Whether the encoder was trained on these,
+    the card's `trained_steps` says.
+
+    Attributes:
+        bands: The order in which a series has its bands.
+        low: One value per band, reflectance × 10000, as `normalise` uses it.
+        high: One value per band, above 0, as `normalise` uses it.
+        add: Added to every value, as `normalise` uses it.
+        gap_fill: A month without any clear observation takes the median over all the year's clear
+            observations of that band and pixel.
+        scl_keep: The Sentinel-2 scene classes that count as clear.
+        months: Months of a series, always 12.
+
+    Raises:
+        CheckpointError: These contradict each other.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -62,16 +71,23 @@ class Preprocessing:
         if not self.scl_keep or any(scene not in _SCENE_CLASSES for scene in self.scl_keep):
             return "scl_keep must name scene classes of 1 to 11"
         if self.months != _MONTHS:
-            return f"months is {self.months}; series are made of {_MONTHS} months, of nothing else"
+            return f"months is {self.months}; series are made of {_MONTHS} months"
         return None
 
     def normalise(self, series: "np.ndarray | torch.Tensor") -> "torch.Tensor":
         """Reflectance to the encoder's input: (x + add − low) / high, clipped to [0, 1].
 
-        `series` is uint16 (…, month, band), reflectance × 10000 without offset, bands in the
-        order of `bands`; the result is float32 of the same shape, on the device of `series`.
-        Source: the TimeSenCLIP authors' code (arXiv 2508.11919). Raises CheckpointError for
-        another number of bands.
+        Source: the TimeSenCLIP authors' code (arXiv 2508.11919).
+
+        Args:
+            series: (…, step, band) of any dtype, reflectance × 10000 without offset, bands in the
+                order of `bands`.
+
+        Returns:
+            float32 of the same shape, on the device of `series`.
+
+        Raises:
+            CheckpointError: The series has another number of bands.
         """
         import torch  # here, so that reading a run's settings does not take torch's import time
 

@@ -10,8 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.fast_encoder import FastEncoder
 from models.encoder.inference import PixelEncoder, on_one_core
+from models.encoder.registry import fast_form
 
 _SIDE = {"cuda": 8192, "cpu": 1024}  # of the matrices whose product is taken for the peak
 _COUNTED = 64  # pixels
@@ -70,7 +70,7 @@ def operations(checkpoint: Checkpoint) -> float:
     sizes = checkpoint.card.architecture
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        FastEncoder(checkpoint.encoder)(torch.rand(_COUNTED, sizes.months, sizes.bands))
+        fast_form(checkpoint.encoder)(torch.rand(_COUNTED, sizes.months, sizes.bands))
     return counter.get_total_flops() / _COUNTED
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
+from models.encoder.series_months import median_of_months
 from models.pretraining.row_random import RowDraws
-from models.pretraining.series_months import median
 
 Augmentation = Literal["none", "TSMixAug", "RandomTS", "TSMS"]
 """`none`, or one of the paper's three, each done to a series with the recipe's probability:
@@ -23,26 +23,36 @@ Augmentation = Literal["none", "TSMixAug", "RandomTS", "TSMS"]
 """
 
 _QUARTER = 3
-VISIBLE = ("B02", "B03", "B04")
+VISIBLE_BANDS = ("B02", "B03", "B04")
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What the encoder is given: series float (n, T, band), normalised; `kept` bool (n, T)."""
+class AugmentedSeries:
+    """Series float (n, T, band), normalised, of which the encoder sees the `kept` steps (n, T)."""
 
     series: torch.Tensor
     kept: torch.Tensor
 
 
-def augmented(
+def augment(
     series: torch.Tensor,
     augmentation: Augmentation,
     probability: float,
     bands: tuple[str, ...],
     draws: RowDraws,
-) -> Seen:
-    """What is left of normalised series, float (n, T, band), whose bands are named in order."""
-    whole = Seen(series, torch.ones(series.shape[:2], dtype=torch.bool, device=series.device))
+) -> AugmentedSeries:
+    """Hide months or bands of some series from the encoder.
+
+    Args:
+        series: float (n, T, band), normalised.
+        augmentation: Which of the paper's.
+        probability: That of augmenting a series.
+        bands: The names of the series' bands, in order.
+        draws: The step's random numbers for these rows.
+    """
+    whole = AugmentedSeries(
+        series, torch.ones(series.shape[:2], dtype=torch.bool, device=series.device)
+    )
     if augmentation == "none":
         return whole
     chosen = draws.chance(probability)
@@ -54,16 +64,16 @@ def augmented(
     return _merged(chosen, seen, whole)
 
 
-def _year_or_without_quarter(whole: Seen, draws: RowDraws) -> Seen:
+def _year_or_without_quarter(whole: AugmentedSeries, draws: RowDraws) -> AugmentedSeries:
     n, months, _ = whole.series.shape
     first = (draws.uniform() * (months - _QUARTER + 1)).long()
     month = torch.arange(months, device=whole.series.device).expand(n, months)
     in_quarter = (month >= first[:, None]) & (month < first[:, None] + _QUARTER)
-    year = Seen(median(whole.series).expand_as(whole.series), month == 0)
+    year = AugmentedSeries(median_of_months(whole.series).expand_as(whole.series), month == 0)
     return _merged(draws.chance(0.5), year, replace(whole, kept=~in_quarter))
 
 
-def _some_months(whole: Seen, draws: RowDraws) -> Seen:
+def _some_months(whole: AugmentedSeries, draws: RowDraws) -> AugmentedSeries:
     months = whole.series.shape[1]
     left = 1 + (draws.uniform() * months).long()
     return replace(whole, kept=_subset(left, draws.uniform(months)))
@@ -72,7 +82,7 @@ def _some_months(whole: Seen, draws: RowDraws) -> Seen:
 def _some_bands(bands: tuple[str, ...], draws: RowDraws) -> torch.Tensor:
     """Which bands are kept: bool (n, band)."""
     order = draws.uniform(len(bands))
-    visible = torch.tensor([band in VISIBLE for band in bands], device=order.device)
+    visible = torch.tensor([band in VISIBLE_BANDS for band in bands], device=order.device)
     others = int((~visible).sum())
     left = (draws.uniform() * (others + 1)).long()
     return _subset(left + visible.sum(), torch.where(visible, -1.0, order))
@@ -83,9 +93,9 @@ def _subset(count: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return order.argsort(dim=1).argsort(dim=1) < count[:, None]
 
 
-def _merged(chosen: torch.Tensor, one: Seen, other: Seen) -> Seen:
+def _merged(chosen: torch.Tensor, one: AugmentedSeries, other: AugmentedSeries) -> AugmentedSeries:
     """The rows of `one` where chosen, else those of `other`."""
-    return Seen(
+    return AugmentedSeries(
         torch.where(chosen[:, None, None], one.series, other.series),
         torch.where(chosen[:, None], one.kept, other.kept),
     )

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import Preprocessing
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import PretrainingError
 from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
@@ -16,9 +16,9 @@ from models.pretraining.recipe import Recipe
 def require_together(
     recipe: Recipe,
     preprocessing: Preprocessing,
-    architecture: EncoderConfig,
+    architecture: Architecture,
     device: torch.device,
-    start: Encoder | None,
+    start: SeriesEncoder | None,
 ) -> None:
     """Raise PretrainingError for a recipe by which this encoder cannot be trained here."""
     given, problem, remedy = "the recipe", None, "Correct it"
@@ -33,9 +33,10 @@ def require_together(
         problem = f"it has {architecture.months} months, the preprocessing {preprocessing.months}"
     elif any(months not in lengths for months in recipe.months):
         problem = f"months {recipe.months}: the architecture takes {lengths}"
-    elif start is not None and start.config != architecture:
+    elif start is not None and start.architecture != architecture:
         given = "the checkpoint to start from"
-        problem = f"its sizes are others: {differences(asdict(start.config), asdict(architecture))}"
+        changed = field_differences(asdict(start.architecture), asdict(architecture))
+        problem = f"its sizes are others: {changed}"
         remedy = "Take its architecture, or start from none"
     if problem:
         raise PretrainingError(given, problem, remedy)
@@ -68,7 +69,7 @@ def require_fitting(batch: Batch, preprocessing: Preprocessing, dim: int) -> Non
         )
 
 
-def differences(was: Any, wanted: Any) -> str:
+def field_differences(was: Any, wanted: Any) -> str:
     """What differs between two objects of JSON, field by field."""
     if not isinstance(was, dict) or not isinstance(wanted, dict):
         return f"{was!r}, not {wanted!r}"

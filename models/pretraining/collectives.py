@@ -1,10 +1,10 @@
-"""What the processes of one training tell each other; of a single process, nothing."""
+"""What the processes of one training exchange; a single process exchanges nothing."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Processes:
         """As `gathered`, and the gradient of every process's loss reaches the part's process."""
         if self.world == 1:
             return part
-        gathered: torch.Tensor = _Gather.apply(part, self)
-        return gathered
+        return torch.cat(all_gather(part.contiguous()))
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes, without gradient."""
@@ -49,16 +48,3 @@ class Processes:
         if self.world > 1:
             dist.all_reduce(total)
         return total
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, part: torch.Tensor, processes: Processes) -> torch.Tensor:
-        ctx.processes = processes
-        return processes.gathered(part)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        processes: Processes = ctx.processes
-        total = processes.sum(gradient)
-        return total.chunk(processes.world)[processes.rank], None

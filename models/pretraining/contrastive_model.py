@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from models.encoder.encoder import Encoder
+from models.encoder.series_encoder import SeriesEncoder
 from models.pretraining.collectives import Processes
 from models.pretraining.ground_pooling import AttentionPooling, MeanPooling
 from models.pretraining.losses import InfoNCE, SymmetricInfoNCE
@@ -22,10 +22,10 @@ class ContrastiveModel(nn.Module):
     All that has gradients is inside, so that DistributedDataParallel averages them all.
     """
 
-    def __init__(self, recipe: Recipe, encoder: Encoder, processes: Processes) -> None:
+    def __init__(self, recipe: Recipe, encoder: SeriesEncoder, processes: Processes) -> None:
         super().__init__()
         self.encoder = encoder
-        dim = encoder.config.embedding_dim
+        dim = encoder.architecture.embedding_dim
         self.pooling = (
             MeanPooling()
             if recipe.pooling == "mean"

@@ -1,4 +1,4 @@
-"""A batch as the model takes it: on the device, with gaps filled, varied, reduced, augmented."""
+"""The model's input: a batch on the device, its gaps filled, varied, reduced and augmented."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from models.encoder.preprocessing import Preprocessing
-from models.pretraining.augmentation import augmented
+from models.encoder.series_months import fill_gaps, reduce_months
+from models.pretraining.augmentation import augment
 from models.pretraining.batch import NO_KEY, Batch
 from models.pretraining.collectives import Processes
 from models.pretraining.ground_pooling import drawn_view, of_view
 from models.pretraining.recipe import Recipe
 from models.pretraining.row_random import RowDraws
-from models.pretraining.series_months import gaps_filled, reduced
-from models.pretraining.variations import Others, varied
+from models.pretraining.variations import Others, vary_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +52,11 @@ class InputOf:
         view = drawn_view(present, number) if recipe.views == "drawn" else _first_view(present)
         ground, present, keys = self._ground(batch, present, view)
         others = Others(keys, first, self.processes.gathered)
-        series = varied(self._series(batch), recipe.variations, draws, others)
-        series = self.preprocessing.normalise(reduced(series, months))
+        series = vary_series(self._series(batch), recipe.variations, draws, others)
+        series = self.preprocessing.normalise(reduce_months(series, months))
         if months < self.preprocessing.months or recipe.augmentation == "none":
             return Input(series, None, ground, present, keys)
-        seen = augmented(
+        seen = augment(
             series,
             recipe.augmentation,
             recipe.augmentation_probability,
@@ -69,7 +69,7 @@ class InputOf:
         """The input of a validation, in `months` steps; of drawn views a point's first counts."""
         present = self._on_device(batch.present)
         ground, present, keys = self._ground(batch, present, _first_view(present))
-        series = self.preprocessing.normalise(reduced(self._series(batch), months))
+        series = self.preprocessing.normalise(reduce_months(self._series(batch), months))
         return Input(series, None, ground, present, keys)
 
     def _ground(
@@ -85,7 +85,7 @@ class InputOf:
         return ground, present, keys
 
     def _series(self, batch: Batch) -> torch.Tensor:
-        return gaps_filled(self._on_device(batch.series.astype(np.float32)))
+        return fill_gaps(self._on_device(batch.series.astype(np.float32)))
 
     def _on_device(self, array: np.ndarray) -> torch.Tensor:
         # torch warns of arrays that it could write to and should not, as Arrow's are.

@@ -19,18 +19,19 @@ import torch
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import Preprocessing
+from models.encoder.registry import new_encoder
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import PretrainingError
 from models.pretraining.batch import Batch, save_batch
-from models.pretraining.checks import differences, require_fitting, require_together
+from models.pretraining.checks import field_differences, require_fitting, require_together
 from models.pretraining.collectives import Processes
 from models.pretraining.contrastive_model import ContrastiveModel
 from models.pretraining.memory_bank import MemoryBank
 from models.pretraining.model_input import Input, InputOf
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import TrainingState
-from models.pretraining.validation import Embedded, measured
+from models.pretraining.validation import Embedded, validation_measures
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ class Pretraining:
         self,
         recipe: Recipe,
         preprocessing: Preprocessing,
-        architecture: EncoderConfig,
+        architecture: Architecture,
         device: torch.device,
         *,
         rank: int = 0,
         world: int = 1,
-        start: Encoder | None = None,
+        start: SeriesEncoder | None = None,
         remains: Path | None = None,
     ) -> None:
         require_together(recipe, preprocessing, architecture, device, start)
@@ -80,7 +81,7 @@ class Pretraining:
         self._processes = Processes(rank, world)
         self._input = InputOf(recipe, preprocessing, self._processes, device)
         with self._drawn(0, 0):
-            encoder = Encoder(architecture) if start is None else copy.deepcopy(start)
+            encoder = new_encoder(architecture) if start is None else copy.deepcopy(start)
             self._model = ContrastiveModel(recipe, encoder, self._processes).to(device).train()
         self._bank: MemoryBank | None = None
         if recipe.loss == "memory-bank":
@@ -100,7 +101,7 @@ class Pretraining:
         """1 / temperature, as it is now: what a checkpoint's card states."""
         return self._model.loss.logit_scale
 
-    def encoder(self) -> Encoder:
+    def encoder(self) -> SeriesEncoder:
         """A copy of the encoder as it is now: float32, eval mode, on the CPU."""
         return copy.deepcopy(self._model.encoder).cpu().eval()
 
@@ -159,7 +160,7 @@ class Pretraining:
         finally:
             self._model.train()
         both = self.recipe.loss == "in-batch"
-        return measured(self._together(parts), self._processes, self.logit_scale, both)
+        return validation_measures(self._together(parts), self._processes, self.logit_scale, both)
 
     def state(self) -> TrainingState:
         """Where the training stands; the same on every process, so that one may save it."""
@@ -180,7 +181,7 @@ class Pretraining:
             if (was := state.facts.get(name)) != value:
                 raise PretrainingError(
                     f"the state of step {state.step}",
-                    f"its {name} is another: {differences(was, value)}",
+                    f"its {name} is another: {field_differences(was, value)}",
                     "Go on with the settings that it was made by, or start anew elsewhere",
                 )
         parts = state.parts()

@@ -1,7 +1,4 @@
-"""What a validation tells of a training: loss, and retrieval both ways, over all processes.
-
-Retrieval: how often a pixel finds its own ground embedding among others, and the reverse.
-"""
+"""The measures of a validation: loss, and recall both ways, over all processes."""
 
 from dataclasses import dataclass
 
@@ -11,9 +8,9 @@ from torch.nn import functional as F
 from models.errors import PretrainingError
 from models.pretraining.collectives import Processes
 from models.pretraining.memory_bank import depict_the_same
+from models.pretraining.retrieval import RECALL_AT, retrieval_ranks
 
-RANKS = (1, 5, 10)
-"""The k of recall@k."""
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +22,23 @@ class Embedded:
     keys: torch.Tensor
 
 
-def measured(
+def validation_measures(
     own: Embedded, processes: Processes, scale: float, both_ways: bool
 ) -> dict[str, float]:
-    """Loss and recall of all processes' points, of which `own` are this one's; the same on each.
+    """Loss and recall of the points of all processes; every process gets the same.
 
-    The loss is that of pixel → ground, or the mean of both ways, at cosines × `scale`. Raises
-    PretrainingError where no process has a point.
+    Args:
+        own: The points of this process.
+        processes: Those of the training.
+        scale: The multiplier of cosines in the loss.
+        both_ways: Whether the loss is the mean of both ways, or that of pixel → ground.
+
+    Returns:
+        `points`, `loss`, and `recall_at_1_pixel_to_ground` and so on: the share of pixels that
+        find, among the first k, their own ground embedding or one that depicts the same.
+
+    Raises:
+        PretrainingError: No process has a point.
     """
     gathered = processes.gathered_unequal
     pixels, ground, keys = gathered(own.pixels), gathered(own.ground), gathered(own.keys)
@@ -40,49 +47,40 @@ def measured(
     count = torch.tensor([len(own.keys)], device=keys.device)
     first = int(processes.gathered(count)[: processes.rank].sum())
     places = torch.arange(first, first + len(own.keys), device=keys.device)
+
+    def same(part: slice) -> torch.Tensor:
+        """Which points depict the same as some of this process's, themselves included."""
+        found = depict_the_same(own.keys[part], keys)
+        return found.scatter(1, places[part, None], True)
+
     sums: dict[str, torch.Tensor] = {}
     losses = []
     for way, queries, gallery in (
         ("pixel_to_ground", own.pixels, ground),
         ("ground_to_pixel", own.ground, pixels),
     ):
-        before, loss = retrieved(queries, gallery, places, own.keys, keys, scale)
-        losses.append(loss.double().sum())
-        sums |= {f"recall_at_{k}_{way}": (before < k).sum() for k in RANKS}
+        ranks, _ = retrieval_ranks(queries, gallery, same)
+        sums |= {f"recall_at_{k}_{way}": (ranks <= k).sum() for k in RECALL_AT}
+        losses.append(_loss(queries, gallery, own, places, keys, scale))
     sums["loss"] = torch.stack(losses).mean() if both_ways else losses[0]
     total = processes.sum(torch.stack([value.double() for value in sums.values()]))
     means = dict(zip(sums, (total / len(keys)).tolist(), strict=True))
     return {"points": float(len(keys)), **means}
 
 
-_AT_ONCE = 1024
-
-
-def retrieved(
+def _loss(
     queries: torch.Tensor,
     gallery: torch.Tensor,
-    own: torch.Tensor,
-    query_keys: torch.Tensor,
+    own: Embedded,
+    places: torch.Tensor,
     keys: torch.Tensor,
     scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many of the gallery come before each query's own entry, and the query's loss.
-
-    `queries` float (n, dim) and `gallery` (m, dim) of unit length; `own` int64 (n,) is each query's
-    entry in the gallery. Entries that carry the query's key (int64 (n,) and (m,)) are no others.
-    Returns int64 (n,), 0 = found first, and float (n,): the cross-entropy of cosines × `scale`. Of
-    entries that are as similar as the own one, all come before it: an encoder that tells nothing
-    apart finds nothing.
-    """
-    before, losses = [own.new_zeros(0)], [queries.new_zeros(0)]
+) -> torch.Tensor:
+    """The sum of cross-entropies of each query's own entry against those of other keys."""
+    total = torch.zeros((), dtype=torch.double, device=queries.device)
     for start in range(0, len(queries), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        similar = queries[part] @ gallery.T
-        rows = torch.arange(len(similar), device=similar.device)
-        same = depict_the_same(query_keys[part], keys)
-        same[rows, own[part]] = False
-        similar = similar.masked_fill(same, -torch.inf)
-        as_near = similar >= similar[rows, own[part]][:, None]
-        before.append(as_near.sum(dim=1) - 1)
-        losses.append(F.cross_entropy(similar * scale, own[part], reduction="none"))
-    return torch.cat(before), torch.cat(losses)
+        same = depict_the_same(own.keys[part], keys).scatter(1, places[part, None], False)
+        logits = (queries[part] @ gallery.T * scale).masked_fill(same, -torch.inf)
+        total += F.cross_entropy(logits, places[part], reduction="none").double().sum()
+    return total

@@ -1,7 +1,8 @@
-"""Variations of a year's series, before it is normalised: what a recipe makes other years of.
+"""Variations of monthly series, before they are normalised: other years that could have been.
 
-Each takes and gives reflectance × 10000, float32 (n, 12, band), without gaps, and is done to a row
-with its own probability. A recipe lists them; they are done in its order.
+Each takes and returns reflectance × 10000, float32 (n, 12, band), without gaps, and changes a row
+with its own probability. A recipe lists them and they are applied in its order. Distillation makes
+its bank of series with them as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +11,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.encoder.series_months import replace_by_median
 from models.pretraining.memory_bank import depict_the_same
 from models.pretraining.row_random import RowDraws
-from models.pretraining.series_months import filled
 
 _REFLECTANCE = 10_000.0
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,10 +22,12 @@ Gather = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Others:
-    """The whole batch, over all processes, of which a process varies `first` and the rows after.
+    """The whole batch, over all processes: the other rows that a row can be mixed with.
 
-    `keys` int64 (n,) are those of the process's rows; `gather` gives all rows of a tensor, by
-    rank.
+    Args:
+        keys: int64 (n,), those of this process's rows.
+        first: The place of this process's first row in the whole batch.
+        gather: Returns all processes' rows of a tensor, by rank.
     """
 
     def __init__(self, keys: torch.Tensor, first: int, gather: Gather) -> None:
@@ -52,7 +55,7 @@ class Reflectance(_Variation):
     noise: Spread = 0.0012
 
     def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
-        """The series, varied."""
+        """Vary the series, float32 (n, 12, band)."""
         _, months, bands = series.shape
         factor = 1 + self.gain * draws.normal(1, 1)
         factor = factor + self.band_gain * draws.normal(1, bands)
@@ -72,11 +75,11 @@ class LostMonths(_Variation):
     share: Share = 0.6
 
     def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
-        """The series, varied."""
+        """Vary the series, float32 (n, 12, band)."""
         number = draws.uniform(series.shape[1])
         lost = number < self.share * draws.uniform(1)
         lost &= number < number.max(dim=1, keepdim=True).values
-        return filled(series, lost[:, :, None].expand_as(series))
+        return replace_by_median(series, lost[:, :, None].expand_as(series))
 
 
 class ShiftedCalendar(_Variation):
@@ -90,7 +93,7 @@ class ShiftedCalendar(_Variation):
     months: float = Field(default=1.0, ge=0, le=6)
 
     def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
-        """The series, varied."""
+        """Vary the series, float32 (n, 12, band)."""
         n, months, _ = series.shape
         moved = self.months * (2 * draws.uniform(1) - 1)
         whole = moved.floor()
@@ -114,7 +117,7 @@ class AnotherYear(_Variation):
     share: Share = 0.5
 
     def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
-        """The series, varied."""
+        """Vary the series, float32 (n, 12, band)."""
         rows = torch.arange(len(series), device=series.device)
         alike = depict_the_same(others.keys, others.gather(others.keys))
         alike[rows, others.first + rows] = False
@@ -130,11 +133,11 @@ Variation = Annotated[
 ]
 
 
-def varied(
+def vary_series(
     series: torch.Tensor, variations: Sequence[Variation], draws: RowDraws, others: Others
 ) -> torch.Tensor:
-    """Series, float32 (n, 12, band), after each variation has been done to the rows it befalls."""
+    """Apply variations to series, float32 (n, 12, band), each to the rows that chance chooses."""
     for variation in variations:
-        befallen = draws.chance(variation.probability)[:, None, None]
-        series = torch.where(befallen, variation.vary(series, draws, others), series)
+        chosen = draws.chance(variation.probability)[:, None, None]
+        series = torch.where(chosen, variation.vary(series, draws, others), series)
     return series

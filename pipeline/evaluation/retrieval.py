@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import coo_matrix, csr_matrix
 
 from models.pretraining.batch import NO_KEY
-
-FIRST = (1, 5, 10)
-_AT_ONCE = 512  # queries compared at once, so that memory grows with the gallery alone
+from models.pretraining.retrieval import RECALL_AT, retrieval_ranks
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Retrieval:
 
 
 def retrieval(
-    series: np.ndarray, ground: np.ndarray, keys: np.ndarray, first: Sequence[int] = FIRST
+    series: np.ndarray, ground: np.ndarray, keys: np.ndarray, first: Sequence[int] = RECALL_AT
 ) -> Retrieval:
     """Recall of pairs float32 (n, dim), unit length, row by row a pair.
 
@@ -90,17 +89,14 @@ def _recall(
     first: Sequence[int],
 ) -> Recall:
     """`same` (query, …) and `depicted` (…, entry) say what both depict."""
-    n = len(queries)
-    rank, right = np.empty(n, np.int64), np.empty(n, np.int64)
-    for start in range(0, n, _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        matches = (same[part] @ depicted).toarray() > 0
-        similarity = queries[part] @ gallery.T
-        best = np.where(matches, similarity, -np.inf).max(axis=1, keepdims=True)
-        rank[part] = 1 + ((similarity >= best) & ~matches).sum(axis=1)
-        right[part] = matches.sum(axis=1)
+    ranks, counts = retrieval_ranks(
+        torch.from_numpy(queries),
+        torch.from_numpy(gallery),
+        lambda part: torch.from_numpy((same[part] @ depicted).toarray() > 0),
+    )
+    rank, right = ranks.numpy(), counts.numpy()
     return Recall(
-        queries=n,
+        queries=len(queries),
         gallery=len(gallery),
         recall={k: float((rank <= k).mean()) for k in first},
         chance={k: _chance(right, len(gallery), k) for k in first},

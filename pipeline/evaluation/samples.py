@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from models.encoder.series_months import fill_gaps
 from models.errors import UserError
-from models.pretraining.series_months import gaps_filled
 from pipeline.errors import DatasetError
 from pipeline.evaluation.labels import text_of
 from pipeline.io.store import Store, public_url
@@ -218,7 +218,7 @@ def _encodable(
     filled = np.empty((len(rows), *series.shape[1:]), np.uint16)
     for start in range(0, len(rows), _AT_ONCE):
         part = torch.from_numpy(series[rows[start : start + _AT_ONCE]].astype(np.float32))
-        filled[start : start + _AT_ONCE] = np.round(gaps_filled(part).numpy())
+        filled[start : start + _AT_ONCE] = np.round(fill_gaps(part).numpy())
     return Samples(
         series=filled,
         labels={name: np.array(texts, object)[rows] for name, texts in labels.items()},

@@ -21,7 +21,7 @@ from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
-from pipeline.observations.series_block import SeriesBlock, batches_of, in_steps
+from pipeline.observations.series_block import SeriesBlock, batches_of
 from pipeline.product.layers import CLASS, NODATA_CLASS
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
@@ -127,7 +127,7 @@ def _begun(
     for rows, columns, pixels in batches:
         with turn:
             start = time.perf_counter()
-            embeddings = encoder.embed(in_steps(pixels, settings.steps))
+            embeddings = encoder.embed(pixels, settings.steps)
             encoded = time.perf_counter()
             classes = classifier.classify(embeddings, settings.top_k)
             stored = quantised(embeddings) if settings.keep_embeddings else None

@@ -102,6 +102,8 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     region = read_region(settings.region)
     checkpoint = load_checkpoint(settings.checkpoint)
     card = checkpoint.card
+    if not settings.allow_untrained_steps:
+        card.require_trained_steps(settings.steps)
     vocabulary = _vocabulary(settings)
     catalog = describe(settings.catalog.url, settings.catalog.collection)
     asked = _asked(settings, region, checkpoint, vocabulary, catalog)

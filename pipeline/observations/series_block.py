@@ -66,21 +66,3 @@ def batches_of(
     for start in range(0, len(rows), batch_size):
         part = slice(start, start + batch_size)
         yield rows[part], columns[part], block.pixels(rows[part], columns[part])
-
-
-def in_steps(series: np.ndarray, steps: int) -> np.ndarray:
-    """Monthly series uint16 (pixel, 12, band) in fewer steps: (pixel, steps, band).
-
-    The median of each 12 / `steps` months, rounded half up where two lie in the middle: 4 are the
-    seasons from January on, 1 is the year, as the encoder's positions are reduced.
-    """
-    pixels, months, bands = series.shape
-    if steps == months:
-        return series
-    grouped = np.sort(series.reshape(pixels, steps, months // steps, bands), axis=2)
-    middle = grouped.shape[2] // 2
-    upper = grouped[:, :, middle]
-    if grouped.shape[2] % 2:
-        return np.ascontiguousarray(upper)
-    lower = grouped[:, :, middle - 1]
-    return lower + (upper - lower + 1) // 2

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from models.encoder.checkpoint import Card, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import AUTHORS, Preprocessing
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.pretraining.losses import InfoNCE
 from models.pretraining.memory_bank import MemoryBank
 from models.towers.text_tower import SentenceTower
@@ -23,7 +23,9 @@ from pipeline.sample.descriptions import DescriptionTexts, descriptions
 from pipeline.sample.evaluation import calibrated_scale, evaluate_embeddings
 from pipeline.sample.series import sample_series
 
-ENCODER = EncoderConfig(dim=96, depth=3, heads=4, feedforward=192, embedding_dim=384, dropout=0.05)
+ENCODER = TimeSenClipArchitecture(
+    dim=96, depth=3, heads=4, feedforward=192, embedding_dim=384, dropout=0.05
+)
 PREPROCESSING = Preprocessing(
     bands=AUTHORS.bands,
     low=AUTHORS.low,
@@ -48,10 +50,10 @@ def train_sample_encoder(
     steps: int = _STEPS,
     pixels: int = _PIXELS,
     seed: int = TRAINING_SEED,
-    config: EncoderConfig = ENCODER,
+    config: TimeSenClipArchitecture = ENCODER,
     batch: int = _BATCH,
     rate: float = _RATE,
-) -> tuple[Encoder, Card]:
+) -> tuple[TimeSenClipEncoder, Card]:
     """Train the encoder on the CPU and measure it on seeds that it never saw.
 
     Larger sizes (`config`) want smaller batches, for their time, and a lower `rate`.
@@ -62,7 +64,7 @@ def train_sample_encoder(
     seen = [entry for entry in descriptions() if not entry.is_held_out]
     texts = DescriptionTexts(seen, tower.embed)
     lands, series = _draw(pixels)
-    encoder = Encoder(config).train()
+    encoder = TimeSenClipEncoder(config).train()
     loss_of, bank = InfoNCE(_TEMPERATURE), MemoryBank(_QUEUE, config.embedding_dim)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
@@ -102,7 +104,7 @@ def train_sample_encoder(
 
 
 @torch.inference_mode()
-def _embed(encoder: Encoder, series: np.ndarray) -> np.ndarray:
+def _embed(encoder: TimeSenClipEncoder, series: np.ndarray) -> np.ndarray:
     """Embeddings of series uint16 (n, month, band): float32 (n, dim)."""
     parts = [
         encoder(PREPROCESSING.normalise(series[start : start + 4096]))
@@ -145,7 +147,7 @@ def _augmented(series: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _card(
-    config: EncoderConfig,
+    config: TimeSenClipArchitecture,
     tower: SentenceTower,
     scale: float,
     metrics: dict[str, float],

@@ -69,6 +69,10 @@ class MapSettings(SearchSettings):
         12,
         description="steps of a pixel's year: months; or seasons (4), or the year (1), for speed",
     )
+    allow_untrained_steps: bool = Field(
+        False,
+        description="map in a number of steps that the checkpoint was not trained on",
+    )
     cell_size: int = Field(
         2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
     )

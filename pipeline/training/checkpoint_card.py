@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models.encoder.checkpoint import Card
-from models.encoder.encoder import Encoder
 from models.encoder.preprocessing import Preprocessing
+from models.encoder.series_encoder import Architecture
 from pipeline.training.run_folder import Journal
 from pipeline.training_set.card import DatasetCard
 
@@ -22,8 +22,9 @@ def pretrained_card(
     description: str,
     licence: str,
     demonstration: bool,
-    encoder: Encoder,
+    architecture: Architecture,
     preprocessing: Preprocessing,
+    trained_steps: tuple[int, ...],
     logit_scale: float,
     data: DatasetCard,
     journal: Journal,
@@ -48,8 +49,9 @@ def pretrained_card(
         name=name,
         description=description,
         demonstration=demonstration,
-        architecture=encoder.config,
+        architecture=architecture,
         preprocessing=preprocessing,
+        trained_steps=trained_steps,
         text_tower=ground.tower,
         text_tower_revision=ground.revision if shared else None,
         logit_scale=logit_scale,

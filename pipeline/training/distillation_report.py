@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import Card, Checkpoint
-from models.encoder.encoder import EncoderConfig
+from models.encoder.series_encoder import Architecture
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.classify import make_classifier
@@ -92,7 +92,7 @@ def student_agreement(
 def student_card(
     name: str,
     teacher: Checkpoint,
-    config: EncoderConfig,
+    architecture: Architecture,
     training: Mapping[str, Any],
     measured: StudentAgreement,
 ) -> Card:
@@ -106,7 +106,8 @@ def student_card(
             "name": name,
             "description": f"A student of {card.name}: a smaller encoder that was trained to give "
             f"its embeddings. The teacher: {card.description}",
-            "architecture": config,
+            "architecture": architecture,
+            "trained_steps": (architecture.months,),
             "training": {"teacher": card.name, "teacher's fingerprint": teacher.fingerprint}
             | dict(training),
             "metrics": measured.metrics(),

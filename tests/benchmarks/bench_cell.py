@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 
 from models.encoder.checkpoint import load_checkpoint
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from tests.benchmarks import archive
 from tests.benchmarks.cells import (
     MEMORY_LIMIT,
@@ -183,6 +184,7 @@ def main() -> None:
         paper = folder / "paper"
         write_paper_checkpoint(paper)
         shape = load_checkpoint(str(paper)).card.architecture
+        assert isinstance(shape, TimeSenClipArchitecture)
         encoders = {
             "sample": "sample",
             f"paper's size ({shape.depth} layers, {shape.dim} wide)": str(paper),

@@ -16,10 +16,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
-from models.encoder.fast_encoder import FastEncoder
 from models.encoder.inference import ON_CPU
 from models.encoder.openvino_encoder import OpenVinoEncoder
+from models.encoder.registry import fast_form
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
+from models.encoder.timesenclip_fast import FastTimeSenClip
 from models.towers.text_embeddings import embed_for_checkpoint
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.classification.embedding_files import quantised, restored
@@ -35,10 +36,10 @@ VOCABULARY = "lucas-land-cover"
 Ways = Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
 
 
-def paper_encoder() -> Encoder:
+def paper_encoder() -> TimeSenClipEncoder:
     """An encoder of the paper's sizes whose weights are drawn; speed does not depend on them."""
     torch.manual_seed(0)
-    encoder = Encoder(EncoderConfig()).eval()
+    encoder = TimeSenClipEncoder(TimeSenClipArchitecture()).eval()
     with torch.no_grad():
         for weight in encoder.parameters():
             weight.add_(torch.randn_like(weight) * 0.02)
@@ -91,12 +92,12 @@ def throughput_table(found: Mapping[tuple[str, int], list[float]]) -> Iterator[s
         yield f"| {batch} | {' | '.join(rates)} | {' | '.join(ratios)} |"
 
 
-def agreement_table(checkpoint: Checkpoint, encoder: Encoder) -> Iterator[str]:
+def agreement_table(checkpoint: Checkpoint, encoder: TimeSenClipEncoder) -> Iterator[str]:
     """What the fast encoder and int8 embeddings change, on real series."""
     vocabulary = load_vocabulary(VOCABULARY)
     text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
     fast, paper_fast = (
-        OpenVinoEncoder(FastEncoder(e), ON_CPU) for e in (checkpoint.encoder, encoder)
+        OpenVinoEncoder(fast_form(e), ON_CPU) for e in (checkpoint.encoder, encoder)
     )
     yield (
         "| series | points | largest difference, paper's sizes | largest difference | "
@@ -120,7 +121,7 @@ def agreement_table(checkpoint: Checkpoint, encoder: Encoder) -> Iterator[str]:
 
 def document() -> str:
     encoder = paper_encoder()
-    fast = FastEncoder(encoder)
+    fast = FastTimeSenClip(encoder)
     by_openvino = {batch: OpenVinoEncoder(fast, batch) for batch in BATCHES}
     found = throughput(
         {
@@ -140,8 +141,8 @@ def document() -> str:
         f"({platform.machine()}, Linux), torch {torch.__version__}, float32.",
         "",
         "An encoder of the paper's sizes (8.17 M parameters). **plain** is "
-        "`models.encoder.encoder` in eval and inference mode, which takes torch's fused layers; "
-        "**fast** is `models.encoder.fast_encoder` in torch, **OpenVINO** the same by "
+        "`models.encoder.timesenclip` in eval and inference mode: torch's fused layers; "
+        "**fast** is `models.encoder.timesenclip_fast` in torch, **OpenVINO** the same by "
         "`models.encoder.openvino_encoder`, as runs encode on CPUs. A thread a core, each with "
         "one of torch's; medians of "
         f"{TURNS} interleaved turns, pixels a second.",

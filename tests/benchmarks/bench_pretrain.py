@@ -26,8 +26,8 @@ from flows.training.batches import training_batches
 from flows.training.process_group_launcher import run_job
 from flows.training.process_group_worker_task import Job
 from flows.training.training_plan import work_of
-from models.encoder.encoder import EncoderConfig
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
 from models.pretraining.trainer import Pretraining
@@ -47,15 +47,15 @@ class Sizes:
     """An encoder and a batch that are trained with."""
 
     name: str
-    encoder: EncoderConfig
+    encoder: TimeSenClipArchitecture
     batch: int
 
 
 SIZES = (
-    Sizes("the paper's", EncoderConfig(embedding_dim=_DIM), 64),
+    Sizes("the paper's", TimeSenClipArchitecture(embedding_dim=_DIM), 64),
     Sizes(
         "two layers of 64, which waits for input sooner",
-        EncoderConfig(dim=64, depth=2, heads=4, feedforward=64, embedding_dim=_DIM),
+        TimeSenClipArchitecture(dim=64, depth=2, heads=4, feedforward=64, embedding_dim=_DIM),
         512,
     ),
 )

@@ -22,8 +22,8 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 import pipeline.real_land
 from models.encoder.checkpoint import load_checkpoint
+from models.encoder.series_months import fill_gaps, reduce_months
 from models.pretraining.recipe import Recipe
-from models.pretraining.series_months import gaps_filled, reduced
 from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import groups, held_out
@@ -129,8 +129,8 @@ def by_words(embeddings: np.ndarray, classes: dict[str, tuple[str, ...]]) -> np.
 
 def by_forest(points: LabelledPoints, trial: Trial, y: np.ndarray, steps: int) -> np.ndarray:
     """A random forest's classes of a trial's points, trained on its others: int64 (n,)."""
-    years = gaps_filled(torch.from_numpy(last_years(points).astype(np.float32)))
-    x = reduced(years, steps).numpy().reshape(len(points), -1)
+    years = fill_gaps(torch.from_numpy(last_years(points).astype(np.float32)))
+    x = reduce_months(years, steps).numpy().reshape(len(points), -1)
     known = trial.train[y[trial.train] >= 0]
     forest = RandomForestClassifier(_TREES, random_state=trial.seed).fit(x[known], y[known])
     found: np.ndarray = forest.predict(x[trial.judged])

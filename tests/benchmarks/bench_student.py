@@ -20,11 +20,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from models.distillation import label, student_config, train_student
+from models.distillation import label_series, student_architecture, train_student
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.encoder.encoder import EncoderConfig
 from models.encoder.inference import PixelEncoder, embed_all
 from models.encoder.preprocessing import BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.sample.series import sample_series
@@ -57,7 +57,7 @@ class Way:
 def made_teacher(folder: Path) -> Checkpoint:
     """The teacher in a folder; trained first where it is empty."""
     if not folder.exists():
-        config = EncoderConfig(embedding_dim=384)  # of the offline text tower
+        config = TimeSenClipArchitecture(embedding_dim=384)  # of the offline text tower
         encoder, card = train_sample_encoder(
             _TEACHER_STEPS,
             _TEACHER_PIXELS,
@@ -74,9 +74,9 @@ def made_student(
     teacher: Checkpoint, series: np.ndarray, text: TextEmbeddings, folder: Path
 ) -> tuple[Checkpoint, Mapping[str, float]]:
     """A student of default sizes, and the core-minutes that labelling and training took."""
-    config = student_config(teacher.card)
+    config = student_architecture(teacher.card)
     began = time.process_time()
-    bank = label(teacher, series, _BANK, 0)
+    bank = label_series(teacher, series, _BANK, 0)
     labelled = time.process_time()
     encoder = train_student(
         bank, teacher.card, config,
@@ -203,6 +203,7 @@ def document(
 ) -> str:
     """The whole result, Markdown."""
     shape = teacher.card.architecture
+    assert isinstance(shape, TimeSenClipArchitecture)
     training = teacher.card.training
     spent = ", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items())
     return f"""# A student

@@ -14,7 +14,7 @@ from distributed import Client
 
 from flows.execution.dask_cluster import open_cluster
 from models.encoder.checkpoint import save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.item import Item
 from pipeline.catalog.search import search
 from pipeline.clusters.settings import ClusterSettings
@@ -120,11 +120,11 @@ def write_paper_checkpoint(folder: Path) -> None:
     thousand of its work.
     """
     torch.manual_seed(0)
-    config = EncoderConfig(embedding_dim=384)
+    config = TimeSenClipArchitecture(embedding_dim=384)
     card = made_card(
         config, name="paper-size", description="Random weights, to measure time and memory"
     )
-    save_checkpoint(folder, Encoder(config), card)
+    save_checkpoint(folder, TimeSenClipEncoder(config), card)
 
 
 def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tuple[Path, Path]:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import Card, Checkpoint
-from models.encoder.encoder import Encoder
 from models.encoder.preprocessing import Preprocessing
+from models.encoder.series_encoder import SeriesEncoder
+from models.encoder.series_months import fill_gaps, reduce_months
 from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
-from models.pretraining.series_months import gaps_filled, reduced
 from models.pretraining.trainer import Pretraining
 from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
@@ -20,7 +20,7 @@ from pipeline.real_land.rows import SAID, VIEWS, TrainingRows, drawn_rows
 from pipeline.real_land.tables import LabelledPoints
 
 
-def trained(points: LabelledPoints, recipe: Recipe, start: Checkpoint) -> Encoder:
+def trained(points: LabelledPoints, recipe: Recipe, start: Checkpoint) -> SeriesEncoder:
     """An encoder trained on points as `timesen pretrain` would, in this process."""
     rng = np.random.default_rng(recipe.seed)
     batches = _batches(drawn_rows(points, rng), recipe.batch, start.card, rng)
@@ -60,8 +60,8 @@ def _batches(
 
 @torch.inference_mode()
 def embedded(
-    encoder: Encoder, preprocessing: Preprocessing, series: np.ndarray, steps: int = 12
+    encoder: SeriesEncoder, preprocessing: Preprocessing, series: np.ndarray, steps: int = 12
 ) -> np.ndarray:
     """Embeddings float32 (n, dim) of series uint16 (n, 12, band), 0 = missing, in T steps."""
-    whole = reduced(gaps_filled(torch.from_numpy(series.astype(np.float32))), steps)
+    whole = reduce_months(fill_gaps(torch.from_numpy(series.astype(np.float32))), steps)
     return encoder(preprocessing.normalise(whole)).numpy()

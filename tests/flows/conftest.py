@@ -22,13 +22,13 @@ import torch
 from flows.cli.main import run
 from flows.execution.prefect_server import drain
 from models.encoder.checkpoint import save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.sample.archive import SampleArchive
 from tests.made_card import made_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELL_SIZE = 64
-_ARCHITECTURE = EncoderConfig(dim=16, depth=1, heads=2, feedforward=16, embedding_dim=384)
+_ARCHITECTURE = TimeSenClipArchitecture(dim=16, depth=1, heads=2, feedforward=16, embedding_dim=384)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder with random weights: what it maps is nonsense, and always the same."""
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     torch.manual_seed(0)
-    save_checkpoint(folder, Encoder(_ARCHITECTURE), made_card(_ARCHITECTURE))
+    save_checkpoint(folder, TimeSenClipEncoder(_ARCHITECTURE), made_card(_ARCHITECTURE))
     return folder
 
 

@@ -17,8 +17,8 @@ from flows.cli.main import run
 from flows.cli.pretrain_options import OPTIONS
 from flows.settings.pretrain import EncoderSizes, PretrainSettings
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import AUTHORS, BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.pretraining.recipe import Recipe
 from pipeline.training_set.shards import ground_lists
 from tests.flows.conftest import REPOSITORY, connected
@@ -57,7 +57,7 @@ def test_a_checkpoint_its_card_and_what_is_shown(
     card = made.card
     assert (card.name, card.licence, card.demonstration) == ("made", "CC-BY-4.0", False)
     assert (card.text_tower, card.text_tower_revision) == ("clip:made", "r")
-    assert card.architecture == EncoderConfig(
+    assert card.architecture == TimeSenClipArchitecture(
         dim=16, depth=1, heads=2, feedforward=16, embedding_dim=16
     )
     facts = card.training
@@ -132,9 +132,9 @@ def test_stops_early_with_the_checkpoint_of_the_lowest_loss(dataset: Path, tmp_p
 
 def test_goes_on_from_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
     start, out = tmp_path / "start", tmp_path / "made"
-    sizes = EncoderConfig(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=16)
+    sizes = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=16)
     torch.manual_seed(3)
-    before = save_checkpoint(start, Encoder(sizes), made_card(sizes))
+    before = save_checkpoint(start, TimeSenClipEncoder(sizes), made_card(sizes))
     assert alone(pretraining(dataset, out, "--from", str(start), "--rate", "1e-9")) == 0
     made = load_checkpoint(out)
     assert made.card.training["started from"] == {"name": "tiny", "fingerprint": before}
@@ -202,10 +202,12 @@ def test_what_may_go_wrong(
     dataset: Path, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, turned, small = tmp_path / "made", tmp_path / "turned", tmp_path / "small"
-    sizes = EncoderConfig(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=16)
+    sizes = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=16)
     order = {"bands": BANDS[::-1], "low": AUTHORS.low[::-1], "high": AUTHORS.high[::-1]}
     preprocessing = type(AUTHORS)(**{**vars(AUTHORS), **order})
-    save_checkpoint(turned, Encoder(sizes), made_card(sizes, preprocessing=preprocessing))
+    save_checkpoint(
+        turned, TimeSenClipEncoder(sizes), made_card(sizes, preprocessing=preprocessing)
+    )
     made_set(str(small), held_out=0)
     (tmp_path / "file").write_text("")
     (tmp_path / "recipe.toml").write_text("[recipe]\nstep = 3\n")

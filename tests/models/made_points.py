@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from models.encoder.encoder import EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.pretraining.batch import NO_KEY, Batch
 
-SIZES = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=16, dropout=0.0)
+SIZES = TimeSenClipArchitecture(
+    dim=32, depth=2, heads=2, feedforward=32, embedding_dim=16, dropout=0.0
+)
 
 
 def made_points(count: int, seed: int = 0, views: int = 3, dim: int = 16) -> Batch:

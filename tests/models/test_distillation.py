@@ -4,13 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from models.distillation import Bank, distil, label, student_config, train_student, varied
+from models.distillation import (
+    Bank,
+    distil,
+    label_series,
+    student_architecture,
+    train_student,
+    vary_bank,
+)
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
 from tests.made_card import made_card
 
-TEACHER = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=24, dropout=0.1)
+TEACHER = TimeSenClipArchitecture(
+    dim=32, depth=2, heads=2, feedforward=32, embedding_dim=24, dropout=0.1
+)
 SIZES = {"dim": 16, "depth": 1, "heads": 2, "feedforward": 16}
 
 
@@ -29,7 +38,7 @@ def made_series(count: int, seed: int) -> np.ndarray:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """Random weights, by which four kinds of ground differ a little."""
     torch.manual_seed(3)
-    encoder = Encoder(TEACHER)
+    encoder = TimeSenClipEncoder(TEACHER)
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     folder = tmp_path_factory.mktemp("teacher") / "teacher"
@@ -42,7 +51,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def embedded(encoder: Encoder, teacher: Checkpoint, series: np.ndarray) -> torch.Tensor:
+def embedded(encoder: TimeSenClipEncoder, teacher: Checkpoint, series: np.ndarray) -> torch.Tensor:
     with torch.inference_mode():
         found: torch.Tensor = encoder(teacher.card.preprocessing.normalise(series))
     return found
@@ -57,7 +66,7 @@ def words(teacher: Checkpoint) -> np.ndarray:
 
 def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     text = words(teacher)
-    config = student_config(teacher.card, **SIZES)
+    config = student_architecture(teacher.card, **SIZES)
     told: list[float] = []
     student = distil(
         teacher, made_series(400, 0), config,
@@ -66,7 +75,7 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     unseen = made_series(300, 1)
     wanted = embedded(teacher.encoder, teacher, unseen)
     found = embedded(student, teacher, unseen)
-    assert student.config == config
+    assert student.architecture == config
     assert not student.training
     assert (wanted * found).sum(dim=1).mean() > 0.99
     classes, own = ((part.numpy() @ text.T).argmax(axis=1) for part in (wanted, found))
@@ -77,7 +86,7 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
 
 
 def test_a_seed_gives_the_same_student(teacher: Checkpoint) -> None:
-    config = student_config(teacher.card, **SIZES)
+    config = student_architecture(teacher.card, **SIZES)
     first, again, other = (
         distil(teacher, made_series(100, 0), config, bank=200, steps=12, batch=64, seed=seed)
         for seed in (5, 5, 6)
@@ -90,8 +99,8 @@ def test_a_seed_gives_the_same_student(teacher: Checkpoint) -> None:
 
 
 def test_texts_change_what_is_learned(teacher: Checkpoint) -> None:
-    bank = label(teacher, made_series(100, 0), 200, 0)
-    config = student_config(teacher.card, **SIZES)
+    bank = label_series(teacher, made_series(100, 0), 200, 0)
+    config = student_architecture(teacher.card, **SIZES)
     without, sharpened = (
         train_student(bank, teacher.card, config, steps=12, batch=64, seed=0, text=text)
         for text in (None, words(teacher))
@@ -101,7 +110,7 @@ def test_texts_change_what_is_learned(teacher: Checkpoint) -> None:
 
 def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:
     told: list[float] = []
-    bank = label(teacher, made_series(50, 0), 120, 0, told.append)
+    bank = label_series(teacher, made_series(50, 0), 120, 0, told.append)
     assert bank.series.shape == (120, 12, 10)
     plain = embedded(teacher.encoder, teacher, bank.series)
     assert (bank.embeddings - plain).abs().max() < 1e-5
@@ -110,7 +119,7 @@ def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:
 
 def test_series_are_varied_and_some_are_not() -> None:
     series = made_series(300, 2)
-    made = varied(series, 1000, np.random.default_rng(0))
+    made = vary_bank(series, 1000, 0)
     assert made.shape == (1000, 12, 10)
     assert made.dtype == np.uint16
     assert made.min() > 0
@@ -119,13 +128,13 @@ def test_series_are_varied_and_some_are_not() -> None:
     assert 150 < as_given < 350
     lost = [len(np.unique(one, axis=0)) < 12 for one in made]
     assert 150 < sum(lost) < 600
-    assert np.array_equal(made, varied(series, 1000, np.random.default_rng(0)))
+    assert np.array_equal(made, vary_bank(series, 1000, 0))
 
 
 def test_every_series_is_taken_as_often() -> None:
     series = np.full((7, 12, 10), 1000, np.uint16)
     series += (np.arange(7, dtype=np.uint16) * 8000)[:, None, None]
-    made = varied(series, 700, np.random.default_rng(1))
+    made = vary_bank(series, 700, 1)
     as_given = [int((made == one).all(axis=(1, 2)).sum()) for one in series]
     assert min(as_given) > 8
 
@@ -133,11 +142,11 @@ def test_every_series_is_taken_as_often() -> None:
 def test_a_loss_that_is_no_number_ends_it(teacher: Checkpoint) -> None:
     embeddings = torch.full((20, TEACHER.embedding_dim), torch.nan)
     bank = Bank(made_series(20, 0), embeddings)
-    config = student_config(teacher.card, **SIZES)
-    with pytest.raises(CheckpointError, match="at step 1 of 10 its loss is no number"):
+    config = student_architecture(teacher.card, **SIZES)
+    with pytest.raises(CheckpointError, match="at step 1 of 10 its loss is not a number"):
         train_student(bank, teacher.card, config, steps=10, batch=8, seed=0)
 
 
 def test_sizes_that_no_student_can_have(teacher: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match="the student's sizes: dim 30 cannot be shared"):
-        student_config(teacher.card, dim=30, heads=4)
+        student_architecture(teacher.card, dim=30, heads=4)

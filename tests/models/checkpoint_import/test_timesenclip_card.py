@@ -10,8 +10,8 @@ import torch
 
 from models.checkpoint_import.timesenclip_card import card_of, read_stated
 from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
-from models.encoder.encoder import EncoderConfig
 from models.encoder.preprocessing import AUTHORS, BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError
 from tests.authors_file import CONFIG, encoder, lightning, saved, under
 
@@ -38,7 +38,7 @@ def test_a_card_is_derived_from_the_tensors(place: Path) -> None:
 
 
 def test_the_papers_sizes_give_its_heads(place: Path) -> None:
-    paper = EncoderConfig(depth=1)
+    paper = TimeSenClipArchitecture(depth=1)
     found = read_authors_checkpoint(saved(under("", encoder(config=paper)), place))
     card, _ = card_of(found, "mine", {}, BANDS)
     assert card.architecture == paper
@@ -93,7 +93,7 @@ def test_what_a_card_states_holds(place: Path) -> None:
     assert card_of(found, "other", whole) == (card, {})
 
 
-SMALL = EncoderConfig(dim=24, depth=1, heads=3, feedforward=8, embedding_dim=12)
+SMALL = TimeSenClipArchitecture(dim=24, depth=1, heads=3, feedforward=8, embedding_dim=12)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,20 @@ SMALL = EncoderConfig(dim=24, depth=1, heads=3, feedforward=8, embedding_dim=12)
         (CONFIG, {"logit_scale": -2}, BANDS, "logit_scale: "),
         (SMALL, {"text_tower": "clip:x"}, BANDS, "width of 24 is no multiple.*architecture.heads"),
         (SMALL, {"architecture": {"heads": 3}}, BANDS, "text tower, .* 512 .* the encoder 12"),
-        (EncoderConfig(dim=64, depth=1, heads=1, months=4), {}, BANDS, "12 months, the arch.* 4"),
+        (
+            TimeSenClipArchitecture(dim=64, depth=1, heads=1, months=4),
+            {},
+            BANDS,
+            "12 months, the arch.* 4",
+        ),
     ],
 )
 def test_what_cannot_be_known_must_be_stated(
-    place: Path, config: EncoderConfig, stated: dict[str, Any], bands: list[str], problem: str
+    place: Path,
+    config: TimeSenClipArchitecture,
+    stated: dict[str, Any],
+    bands: list[str],
+    problem: str,
 ) -> None:
     state = under("TS_ViT.", encoder(config=config))
     found = read_authors_checkpoint(saved(lightning(state), place))

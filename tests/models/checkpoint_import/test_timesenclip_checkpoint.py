@@ -16,9 +16,9 @@ import torch
 
 from models.checkpoint_import.timesenclip_card import card_of
 from models.checkpoint_import.timesenclip_checkpoint import PREFIXES, read_authors_checkpoint
-from models.encoder.checkpoint import fitted_encoder, load_checkpoint, save_checkpoint
-from models.encoder.encoder import EncoderConfig
+from models.encoder.checkpoint import encoder_of_weights, load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import BANDS
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError
 from tests.authors_file import CONFIG, Tensors, beside, encoder, lightning, saved, under
 
@@ -53,7 +53,7 @@ def test_what_is_imported_is_the_same_function(place: Path, prefix: str, whole: 
     assert found.log_scale == 3.0
     assert found.origin.get("global_step") == (3400 if whole else None)
     card, _ = card_of(found, "mine", {}, BANDS)
-    made = fitted_encoder(card.architecture, found.tensors, str(place))
+    made = encoder_of_weights(card.architecture, found.tensors, str(place))
     save_checkpoint(place.with_name("mine"), made, card)
     series = torch.rand(5, 12, 10)
     loaded = load_checkpoint(place.with_name("mine"))
@@ -65,7 +65,7 @@ def test_what_is_imported_is_the_same_function(place: Path, prefix: str, whole: 
 def test_weights_of_other_precision_become_float32(place: Path, dtype: torch.dtype) -> None:
     state = {name: tensor.to(dtype) for name, tensor in under("").items()}
     found = read_authors_checkpoint(saved(state, place))
-    made = fitted_encoder(CONFIG, found.tensors, "it")
+    made = encoder_of_weights(CONFIG, found.tensors, "it")
     assert {tensor.dtype for tensor in made.state_dict().values()} == {torch.float32}
     assert torch.equal(made.mlp_head[1].weight, state["mlp_head.1.weight"].float())
 
@@ -83,7 +83,7 @@ def test_tensors_that_share_memory_are_saved(place: Path) -> None:
         found = read_authors_checkpoint(saved(content, place))
         assert (found.prefix, found.copies) == (prefix, copies)
         card, _ = card_of(found, "mine", {}, BANDS)
-        made = fitted_encoder(CONFIG, found.tensors, "it")
+        made = encoder_of_weights(CONFIG, found.tensors, "it")
         save_checkpoint(place.with_name("mine"), made, card, replace=True)
         series = torch.rand(2, 12, 10)
         loaded = load_checkpoint(place.with_name("mine"))
@@ -133,7 +133,7 @@ def test_tensors_that_do_not_fit_are_named(
     found = read_authors_checkpoint(saved(lightning(state), place))
     card, _ = card_of(found, "mine", {}, BANDS)
     with pytest.raises(CheckpointError, match=problem):
-        fitted_encoder(card.architecture, found.tensors, str(place))
+        encoder_of_weights(card.architecture, found.tensors, str(place))
 
 
 def test_a_card_of_another_architecture_names_the_tensors(place: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_card_of_another_architecture_names_the_tensors(place: Path) -> None:
     stated = {"architecture": {"feedforward": 256, "depth": 3}}
     card, _ = card_of(found, "mine", stated, BANDS)
     with pytest.raises(CheckpointError) as caught:
-        fitted_encoder(card.architecture, found.tensors, str(place))
+        encoder_of_weights(card.architecture, found.tensors, str(place))
     assert "missing transformer.layers.2.linear1.bias" in str(caught.value)
     assert "layers.0.linear1.weight is (20, 128), the card's architecture needs (256, 128)" in str(
         caught.value
@@ -203,7 +203,7 @@ def test_an_allowed_class_calls_nothing_when_it_is_filled(place: Path) -> None:
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("thing", [Path("folder"), EncoderConfig(), math.sqrt])
+@pytest.mark.parametrize("thing", [Path("folder"), TimeSenClipArchitecture(), math.sqrt])
 def test_other_classes_are_refused_with_a_way_out(place: Path, thing: Any) -> None:
     content = lightning(under("TS_ViT."), hyper_parameters={"thing": thing})
     said = refused(saved(content, place))

@@ -12,17 +12,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoints
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.registry import empty_encoder
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
 from tests.made_card import made_card
 
-CONFIG = EncoderConfig(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)
+CONFIG = TimeSenClipArchitecture(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)
 CARD = made_card(CONFIG, training={"epochs": 3, "seeds": [1, 2]}, metrics={"top1": 0.5})
 
 
-def _encoder(seed: int = 0) -> Encoder:
+def _encoder(seed: int = 0) -> TimeSenClipEncoder:
     torch.manual_seed(seed)
-    return Encoder(CONFIG).eval()
+    return TimeSenClipEncoder(CONFIG).eval()
 
 
 @pytest.fixture
@@ -147,6 +148,9 @@ def test_corrupt_cards_are_refused(folder: Path, content: bytes) -> None:
         (lambda c: c["preprocessing"]["low"].pop(), "low holds 9 values for 10 bands"),
         (lambda c: c["preprocessing"]["high"].append(1.0), "high holds 11 values for 10 bands"),
         (lambda c: c["preprocessing"].update(gap_fill="none"), "gap_fill"),
+        (lambda c: c["architecture"].update(kind="other"), "kind 'other' is unknown.* timesenclip"),
+        (lambda c: c.update(trained_steps=[6]), r"trained_steps is \[6\]"),
+        (lambda c: c.update(trained_steps=[]), "trained_steps"),
     ],
 )
 def test_cards_that_contradict_themselves_are_refused(
@@ -209,7 +213,7 @@ def test_saving_refuses_what_loading_would(tmp_path: Path) -> None:
         encoder.mlp_head[1].weight[0, 0] = 1e6  # infinite as float16
     with pytest.raises(CheckpointError, match="holds NaN or infinity"):
         save_checkpoint(tmp_path / "a", encoder, CARD, dtype=torch.float16)
-    other = CARD.model_copy(update={"architecture": EncoderConfig()})
+    other = CARD.model_copy(update={"architecture": TimeSenClipArchitecture()})
     with pytest.raises(CheckpointError, match="its architecture is not the encoder's"):
         save_checkpoint(tmp_path / "a", _encoder(), other)
     assert not list(tmp_path.iterdir())
@@ -241,3 +245,38 @@ def test_a_file_is_no_checkpoint(folder: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match="neither a checkpoint's folder"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 10**9}, {"dim": 3 * 10**12}, {"feedforward": 10**15}])
+def test_sizes_far_beyond_the_file_are_refused_before_building(
+    folder: Path, sizes: dict[str, int]
+) -> None:
+    _edit_card(folder, lambda card: card["architecture"].update(sizes))
+    with pytest.raises(CheckpointError, match="the card's architecture has"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("config", [CONFIG, TimeSenClipArchitecture()])
+def test_weights_are_counted_without_building(config: TimeSenClipArchitecture) -> None:
+    built = sum(weight.numel() for weight in empty_encoder(config).parameters())
+    assert config.weight_count == built
+
+
+def test_a_card_without_kind_or_trained_steps_is_the_first_encoders(folder: Path) -> None:
+    before = load_checkpoint(folder)
+
+    def as_of_old(card: dict[str, Any]) -> None:
+        del card["trained_steps"], card["architecture"]["kind"]
+
+    _edit_card(folder, as_of_old)
+    again = load_checkpoint(folder)
+    assert again.card == before.card
+    assert again.fingerprint == before.fingerprint
+
+
+def test_steps_that_a_checkpoint_was_not_trained_on_are_refused() -> None:
+    load_checkpoint("real-land").card.require_trained_steps(4)
+    sample = load_checkpoint("sample").card
+    sample.require_trained_steps(12)
+    with pytest.raises(CheckpointError, match=r"trained on series of 12 steps.*allow_untrained"):
+        sample.require_trained_steps(4)

@@ -1,12 +1,16 @@
 """Encoding the pixels of a run: the checkpoint's own function, in batches that fit."""
 
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
-from models.encoder.fast_encoder import FastEncoder
-from models.encoder.inference import ON_CPU, PixelEncoder, activation_bytes, device_at_hand
+from models.encoder.inference import ON_CPU, DeviceClock, PixelEncoder, device_at_hand
+from models.encoder.timesenclip_fast import FastTimeSenClip
 
 CPU = torch.device("cpu")
 
@@ -88,7 +92,7 @@ def test_keeps_its_meaning_in_half_precision(checkpoint: Checkpoint, series: np.
     """On the CPU, the arithmetic that a GPU is given."""
     normalised = checkpoint.card.preprocessing.normalise(series)
     with torch.inference_mode(), torch.autocast("cpu", torch.float16):
-        found = FastEncoder(checkpoint.encoder)(normalised)
+        found = FastTimeSenClip(checkpoint.encoder)(normalised)
     assert found.dtype == torch.float32
     assert (found * plain(checkpoint, series)).sum(dim=1).min() > 0.9999
 
@@ -103,4 +107,52 @@ def test_a_gpu_agrees(checkpoint: Checkpoint, series: np.ndarray) -> None:
 
 def test_states_what_a_pixel_takes(checkpoint: Checkpoint) -> None:
     sizes = checkpoint.card.architecture
-    assert activation_bytes(sizes) > 4 * (sizes.months + 1) * 4 * sizes.dim
+    assert sizes.activation_bytes > 4 * (sizes.months + 1) * 4 * 96
+
+
+@pytest.mark.parametrize("steps", [4, 1])
+def test_months_are_reduced_on_the_way(
+    checkpoint: Checkpoint, series: np.ndarray, steps: int
+) -> None:
+    medians = np.median(series.reshape(len(series), steps, 12 // steps, 10), axis=2)
+    found = PixelEncoder(checkpoint, CPU).embed(series, steps)
+    normalised = checkpoint.card.preprocessing.normalise(medians.astype(np.float32))
+    with torch.inference_mode():
+        assert (found - checkpoint.encoder(normalised)).abs().max() < 1e-5
+
+
+def test_openvino_is_imported_only_where_a_cpu_encodes() -> None:
+    program = (
+        "import sys, models.encoder.inference, pipeline.mapping.encode_block\n"
+        "assert 'openvino' not in sys.modules\n"
+        "import torch; from models.encoder.checkpoint import load_checkpoint\n"
+        "models.encoder.inference.PixelEncoder(load_checkpoint('sample'), torch.device('cpu'))\n"
+        "assert 'openvino' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_clock_measures_work_on_a_cpu() -> None:
+    clock = DeviceClock(CPU)
+    start = clock.mark()
+    time.sleep(0.05)
+    assert 0.05 <= clock.seconds(start, clock.mark()) < 5
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="this machine has no CUDA GPU, whose work is measured"
+)
+def test_a_clock_measures_work_that_a_gpu_does_later(
+    checkpoint: Checkpoint, series: np.ndarray
+) -> None:
+    encoder = PixelEncoder(checkpoint, device_at_hand())
+    many = np.tile(series, (200, 1, 1))
+    encoder.embed(many).cpu()
+    clock = DeviceClock(encoder.device)
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    start = clock.mark()
+    encoder.embed(many)
+    end = clock.mark()
+    torch.cuda.synchronize()
+    assert clock.seconds(start, end) == pytest.approx(time.perf_counter() - began, rel=0.1)

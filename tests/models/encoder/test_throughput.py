@@ -5,21 +5,21 @@ from pathlib import Path
 import torch
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.throughput import Throughput, measure_throughput, operations
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from tests.made_card import made_card
 
 
 def test_operations_are_those_of_the_fast_encoder() -> None:
-    config = EncoderConfig()
-    encoder = Encoder(config).eval()
+    config = TimeSenClipArchitecture()
+    encoder = TimeSenClipEncoder(config).eval()
     checkpoint = Checkpoint(encoder, made_card(config), "", Path())
     assert 145e6 < operations(checkpoint) < 155e6
 
 
 def test_measures_the_cpu() -> None:
-    config = EncoderConfig(dim=32, depth=2, heads=2, feedforward=32)
-    checkpoint = Checkpoint(Encoder(config).eval(), made_card(config), "", Path())
+    config = TimeSenClipArchitecture(dim=32, depth=2, heads=2, feedforward=32)
+    checkpoint = Checkpoint(TimeSenClipEncoder(config).eval(), made_card(config), "", Path())
     threads = torch.get_num_threads()
     found = measure_throughput(checkpoint, torch.device("cpu"), threads=2, seconds=0.1)
     assert torch.get_num_threads() == threads

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.encoder.encoder import Encoder
 from models.encoder.preprocessing import AUTHORS
-from models.pretraining.augmentation import VISIBLE, Augmentation, Seen, augmented
+from models.encoder.timesenclip import TimeSenClipEncoder
+from models.pretraining.augmentation import VISIBLE_BANDS, Augmentation, AugmentedSeries, augment
 from models.pretraining.row_random import RowDraws
 from tests.models.made_points import SIZES
 
@@ -17,9 +17,11 @@ def series_of(count: int) -> torch.Tensor:
     return torch.rand(count, 12, 10, generator=torch.Generator().manual_seed(0)) + 0.01
 
 
-def seen_of(augmentation: Augmentation, probability: float = 0.5, count: int = MANY) -> Seen:
+def seen_of(
+    augmentation: Augmentation, probability: float = 0.5, count: int = MANY
+) -> AugmentedSeries:
     draws = RowDraws(3, 1, 0, count)
-    return augmented(series_of(count), augmentation, probability, BANDS, draws)
+    return augment(series_of(count), augmentation, probability, BANDS, draws)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "TSMixAug", "RandomTS", "TSMS"])
@@ -65,7 +67,7 @@ def test_tsms_drops_bands_but_the_visible() -> None:
     there = (seen.series != 0).all(dim=1)
     assert torch.equal(there, (seen.series != 0).any(dim=1))  # a band is whole or gone
     assert torch.equal(seen.series, torch.where(there[:, None], series_of(MANY), 0.0))
-    visible = torch.tensor([band in VISIBLE for band in BANDS])
+    visible = torch.tensor([band in VISIBLE_BANDS for band in BANDS])
     assert there[:, visible].all()
     left = torch.bincount(there[:, ~visible].sum(dim=1), minlength=8) / MANY
     assert left.tolist() == pytest.approx([1 / 8] * 8, abs=0.012)
@@ -75,22 +77,22 @@ def test_tsms_drops_bands_but_the_visible() -> None:
 
 def test_the_visible_are_found_in_any_order_of_bands() -> None:
     order = tuple(reversed(BANDS))
-    seen = augmented(series_of(500), "TSMS", 1.0, order, RowDraws(0, 0, 0, 500))
+    seen = augment(series_of(500), "TSMS", 1.0, order, RowDraws(0, 0, 0, 500))
     assert (seen.series[:, :, -3:] != 0).all()
     assert (seen.series[:, :, 0] == 0).any()
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> TimeSenClipEncoder:
     torch.manual_seed(4)
-    made = Encoder(SIZES)
+    made = TimeSenClipEncoder(SIZES)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_dropped_months_are_as_if_not_there(encoder: Encoder, train: bool) -> None:
+def test_dropped_months_are_as_if_not_there(encoder: TimeSenClipEncoder, train: bool) -> None:
     encoder.train(train)  # torch computes the two on other paths; there is no dropout
     seen = seen_of("RandomTS", 1.0, 64)
     others = seen.series.masked_fill(~seen.kept[:, :, None], 7.0)
@@ -106,7 +108,7 @@ def test_dropped_months_are_as_if_not_there(encoder: Encoder, train: bool) -> No
     assert (found - torch.cat(wanted)).abs().max() < 2e-6
 
 
-def test_the_years_token_is_a_series_of_one(encoder: Encoder) -> None:
+def test_the_years_token_is_a_series_of_one(encoder: TimeSenClipEncoder) -> None:
     encoder.eval()
     seen = seen_of("TSMixAug", 1.0, 100)
     year = seen.kept.sum(dim=1) == 1

@@ -22,7 +22,7 @@ from models.pretraining.losses import SymmetricInfoNCE
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import last_state, save_state
 from models.pretraining.trainer import Pretraining
-from models.pretraining.validation import Embedded, measured
+from models.pretraining.validation import Embedded, validation_measures
 from pipeline.io.store import Store
 from tests.models.made_points import SIZES, batch_of_step, made_points, rows_of
 
@@ -189,7 +189,9 @@ def validated(processes: Processes) -> dict[str, float]:
     )
     keys = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1, -1])
     own = slice(*((0, 9) if processes.world == 1 else ((0, 5), (5, 9), (9, 9))[processes.rank]))
-    return measured(Embedded(sides[0, own], sides[1, own], keys[own]), processes, 5.0, True)
+    return validation_measures(
+        Embedded(sides[0, own], sides[1, own], keys[own]), processes, 5.0, True
+    )
 
 
 def test_processes_measure_what_one_does(tmp_path: Path) -> None:

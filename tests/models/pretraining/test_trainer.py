@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import PretrainingError
 from models.pretraining.batch import Batch, read_batch
 from models.pretraining.recipe import Recipe
@@ -38,7 +38,7 @@ def recipe_of(**choices: Any) -> Recipe:
     return Recipe.model_validate(given | choices)
 
 
-def training_of(recipe: Recipe, sizes: EncoderConfig = SIZES, **more: Any) -> Pretraining:
+def training_of(recipe: Recipe, sizes: TimeSenClipArchitecture = SIZES, **more: Any) -> Pretraining:
     return Pretraining(recipe, AUTHORS, sizes, CPU, **more)
 
 
@@ -188,7 +188,7 @@ def test_validation_changes_nothing(points: Batch) -> None:
 
 def test_a_checkpoint_is_trained_on(points: Batch) -> None:
     torch.manual_seed(5)
-    start = Encoder(SIZES)
+    start = TimeSenClipEncoder(SIZES)
     training = training_of(recipe_of(), start=start)
     before = training.encoder()
     assert all(torch.equal(start.state_dict()[k], v) for k, v in before.state_dict().items())
@@ -272,13 +272,13 @@ def test_batches_that_do_not_fit(what: str, problem: str) -> None:
         ({"precision": "float16"}, SIZES, {}, "float16 needs a GPU"),
         ({}, replace(SIZES, bands=9), {}, "it has 9 bands, the preprocessing 10"),
         ({}, replace(SIZES, months=6), {}, "it has 6 months, the preprocessing 12"),
-        ({}, SIZES, {"start": Encoder(replace(SIZES, depth=1))}, "depth 1, not 2"),
+        ({}, SIZES, {"start": TimeSenClipEncoder(replace(SIZES, depth=1))}, "depth 1, not 2"),
         ({}, SIZES, {"world": 5}, "5 processes cannot share it alike"),
         ({}, SIZES, {"world": 17}, "fewer points than processes"),
     ],
 )
 def test_what_does_not_go_together(
-    recipe: dict[str, Any], sizes: EncoderConfig, more: dict[str, Any], problem: str
+    recipe: dict[str, Any], sizes: TimeSenClipArchitecture, more: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(PretrainingError, match=problem):
         training_of(recipe_of(**recipe), sizes, **more)

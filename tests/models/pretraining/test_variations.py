@@ -14,7 +14,7 @@ from models.pretraining.variations import (
     Reflectance,
     ShiftedCalendar,
     Variation,
-    varied,
+    vary_series,
 )
 
 MANY = 20_000
@@ -30,7 +30,7 @@ def others_of(keys: torch.Tensor) -> Others:
 
 def done(series: torch.Tensor, *variations: Variation, seed: int = 0) -> torch.Tensor:
     draws = RowDraws(seed, 0, 0, len(series))
-    return varied(series, variations, draws, others_of(torch.full((len(series),), NO_KEY)))
+    return vary_series(series, variations, draws, others_of(torch.full((len(series),), NO_KEY)))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def done(series: torch.Tensor, *variations: Variation, seed: int = 0) -> torch.T
 def test_the_probability_is_kept(kind: type[Reflectance]) -> None:
     series = series_of(4000)
     draws = RowDraws(1, 0, 0, len(series))
-    made = varied(
+    made = vary_series(
         series, [kind(probability=0.3)], draws, others_of(torch.zeros(4000, dtype=torch.long))
     )
     share = (made != series).any(dim=2).any(dim=1).float().mean()
@@ -102,7 +102,7 @@ def test_another_year_is_of_the_same_key() -> None:
     keys[1] = 77  # no other's
     series = (1000.0 * (keys + 2))[:, None, None] + series_of(600) / 100
     draws = RowDraws(0, 0, 0, 600)
-    made = varied(series, [AnotherYear(probability=1.0, share=1.0)], draws, others_of(keys))
+    made = vary_series(series, [AnotherYear(probability=1.0, share=1.0)], draws, others_of(keys))
     same = (made == series).all(dim=2).all(dim=1)
     assert same[keys == NO_KEY].all()
     assert same[1]
@@ -130,8 +130,8 @@ def test_every_other_of_the_key_is_as_likely() -> None:
 def test_two_processes_mix_with_the_same_rows_as_one() -> None:
     series, keys = series_of(24), torch.arange(24) % 4
     variations = (Reflectance(), AnotherYear(), LostMonths(), ShiftedCalendar())
-    whole = varied(series, variations, RowDraws(9, 4, 0, 24), others_of(keys))
-    first = varied(series, variations[:1], RowDraws(9, 4, 0, 24), others_of(keys))
+    whole = vary_series(series, variations, RowDraws(9, 4, 0, 24), others_of(keys))
+    first = vary_series(series, variations[:1], RowDraws(9, 4, 0, 24), others_of(keys))
     parts = []
     for rank in (0, 1):
         rows = slice(12 * rank, 12 * rank + 12)
@@ -140,7 +140,7 @@ def test_two_processes_mix_with_the_same_rows_as_one() -> None:
             return keys if part.dtype == torch.long else first
 
         others = Others(keys[rows], 12 * rank, gathered)
-        parts.append(varied(series[rows], variations, RowDraws(9, 4, 12 * rank, 12), others))
+        parts.append(vary_series(series[rows], variations, RowDraws(9, 4, 12 * rank, 12), others))
     assert torch.equal(whole, torch.cat(parts))
 
 

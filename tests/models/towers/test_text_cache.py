@@ -8,7 +8,7 @@ import safetensors.numpy
 import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from models.encoder.encoder import EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError
 from models.towers.text_cache import cache_folder, embed_texts
 from models.towers.text_embeddings import embed_for_checkpoint, embed_vocabulary
@@ -145,7 +145,7 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_a_checkpoints_own_tower_embeds(folder: Path) -> None:
     spec, revision = _tower(folder)
-    config = EncoderConfig(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=DIM)
+    config = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=DIM)
     card = made_card(config, text_tower=spec, text_tower_revision=revision)
     words = vocabulary_from_words("forest, lake")
     expected = embed_vocabulary(words, load_text_tower(spec)).classes
@@ -155,7 +155,7 @@ def test_a_checkpoints_own_tower_embeds(folder: Path) -> None:
 
 
 def test_a_tower_of_another_dimension_is_refused(folder: Path) -> None:
-    config = EncoderConfig(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=DIM + 4)
+    config = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=DIM + 4)
     card = made_card(config, text_tower=f"clip:{folder}")
     with pytest.raises(CheckpointError, match=r"embeds into 16 dimensions, and its .* into 12"):
         embed_for_checkpoint(vocabulary_from_words("forest, lake"), card)

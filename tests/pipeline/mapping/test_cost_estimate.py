@@ -8,8 +8,8 @@ import torch
 from dask.system import CPU_COUNT
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.normalise import normalise
 from pipeline.grid.cells import Cell, cells_of, tiles_of
 from pipeline.grid.region import read_region
@@ -26,9 +26,9 @@ RATES = Rates(values=(1e6, 1e6), network=(1e9, 1e9))
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """An encoder of the authors' size."""
-    config = EncoderConfig()
+    config = TimeSenClipArchitecture()
     torch.manual_seed(0)
-    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("authors"))
+    return Checkpoint(TimeSenClipEncoder(config).eval(), made_card(config), "none", Path("authors"))
 
 
 def settings_of(size: int = 2048, **cluster: Any) -> MapSettings:

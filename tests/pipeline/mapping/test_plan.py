@@ -11,8 +11,8 @@ import torch
 from shapely.geometry import mapping
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.description import describe
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import freeze, thaw
@@ -34,9 +34,9 @@ REGION = "5.95,50.80,6.03,50.85"  # across the border of zones 31 and 32
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    config = EncoderConfig(dim=24, depth=1, heads=3, feedforward=20, embedding_dim=12)
+    config = TimeSenClipArchitecture(dim=24, depth=1, heads=3, feedforward=20, embedding_dim=12)
     torch.manual_seed(0)
-    return Checkpoint(Encoder(config).eval(), made_card(config), "none", Path("tiny"))
+    return Checkpoint(TimeSenClipEncoder(config).eval(), made_card(config), "none", Path("tiny"))
 
 
 def _settings(**fields: Any) -> MapSettings:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyproj import Geod
 
-from models.encoder.encoder import EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import area_scale, class_hectares
 from pipeline.product.ledger import record_failure
@@ -15,7 +15,9 @@ from pipeline.product.report import report_html, summarise, summary_markdown, wr
 from tests.made_card import made_card
 from tests.pipeline.made_run import ONE_ZONE, MadeRun, make_run
 
-CARD = made_card(EncoderConfig(), name="sample", description="Trained on <made> landscapes.")
+CARD = made_card(
+    TimeSenClipArchitecture(), name="sample", description="Trained on <made> landscapes."
+)
 
 
 @pytest.fixture(scope="module")

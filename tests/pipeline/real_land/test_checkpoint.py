@@ -10,8 +10,8 @@ import torch
 
 import pipeline.real_land
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.series_months import fill_gaps
 from models.pretraining.recipe import Recipe
-from models.pretraining.series_months import gaps_filled
 from models.towers.text_embeddings import embed_words
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.descriptions import held_out
@@ -50,7 +50,7 @@ def test_it_knows_its_land_by_words_that_it_has_not_seen(
     points = read_labelled_points(shared_data / "real")
     names = ("grasslands", "permanent_crops", "maize", "wheat")
     some = np.isin(points.classes, names)
-    series = gaps_filled(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))
+    series = fill_gaps(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))
     with torch.inference_mode():
         found = checkpoint.encoder(checkpoint.card.preprocessing.normalise(series)).numpy()
     said = held_out([(name,) for name in names])

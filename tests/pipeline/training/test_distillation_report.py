@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.training.distillation_report import student_agreement, student_card
@@ -71,7 +71,7 @@ def test_classes_are_those_that_a_map_shows() -> None:
 @pytest.mark.parametrize("demonstration", [True, False])
 def test_a_card_names_its_teacher(demonstration: bool) -> None:
     card = made_card(
-        EncoderConfig(dim=32, heads=2, embedding_dim=3),
+        TimeSenClipArchitecture(dim=32, heads=2, embedding_dim=3),
         name="big",
         demonstration=demonstration,
         licence="CC-BY-4.0",
@@ -79,8 +79,10 @@ def test_a_card_names_its_teacher(demonstration: bool) -> None:
         training={"data": "theirs"},
         metrics={"accuracy": 1.0},
     )
-    teacher = Checkpoint(Encoder(card.architecture), card, "f" * 64, Path("big"))
-    config = EncoderConfig(dim=16, depth=1, heads=2, feedforward=8, embedding_dim=3, dropout=0)
+    teacher = Checkpoint(TimeSenClipEncoder(card.architecture), card, "f" * 64, Path("big"))
+    config = TimeSenClipArchitecture(
+        dim=16, depth=1, heads=2, feedforward=8, embedding_dim=3, dropout=0
+    )
     measured = student_agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
     made = student_card("small", teacher, config, {"steps": 7}, measured)
     assert (made.name, made.architecture) == ("small", config)

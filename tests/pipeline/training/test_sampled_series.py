@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoder.encoder import EncoderConfig
 from models.encoder.preprocessing import AUTHORS, Preprocessing
+from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import UserError
 from pipeline.errors import OutputError
 from pipeline.grid.cells import owned_pixels
@@ -17,9 +17,9 @@ from tests.made_card import made_card
 from tests.pipeline.cell_runs import preparing, random_checkpoint
 from tests.pipeline.mapping.test_cell_graph import plain_series
 
-CARD = made_card(EncoderConfig())
+CARD = made_card(TimeSenClipArchitecture())
 REVERSED = made_card(
-    EncoderConfig(),
+    TimeSenClipArchitecture(),
     preprocessing=Preprocessing(
         bands=AUTHORS.bands[::-1],
         low=AUTHORS.low[::-1],

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
 
-SMALL = EncoderConfig(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)
+SMALL = TimeSenClipArchitecture(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)
 
 
-def _encoder(config: EncoderConfig = SMALL, seed: int = 0) -> Encoder:
+def _encoder(config: TimeSenClipArchitecture = SMALL, seed: int = 0) -> TimeSenClipEncoder:
     torch.manual_seed(seed)
-    encoder = Encoder(config).eval()
+    encoder = TimeSenClipEncoder(config).eval()
     with torch.no_grad():  # zero at first, and then positions would not be tested
         encoder.time_pos_encoding.normal_()
         encoder.class_token.normal_()
@@ -31,10 +31,12 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return exponent / exponent.sum()
 
 
-def _embed_plainly(encoder: Encoder, pixel: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _embed_plainly(
+    encoder: TimeSenClipEncoder, pixel: np.ndarray, positions: np.ndarray
+) -> np.ndarray:
     """One pixel (T, S) in float64, every step of the paper's encoder written out."""
     w = {name: value.double().numpy() for name, value in encoder.state_dict().items()}
-    config = encoder.config
+    config = encoder.architecture
     tokens = [
         w["spectral_embedding.1.weight"] @ month + w["spectral_embedding.1.bias"] + position
         for month, position in zip(pixel, positions, strict=True)
@@ -62,7 +64,7 @@ def _embed_plainly(encoder: Encoder, pixel: np.ndarray, positions: np.ndarray) -
     return embedding / np.linalg.norm(embedding)
 
 
-def _positions_plainly(encoder: Encoder, steps: int) -> np.ndarray:
+def _positions_plainly(encoder: TimeSenClipEncoder, steps: int) -> np.ndarray:
     months = encoder.time_pos_encoding.detach().double().numpy()[0]
     if steps == 12:
         return months
@@ -84,7 +86,7 @@ def test_agrees_with_the_plain_reference(steps: int) -> None:
 
 
 def test_agrees_with_the_plain_reference_at_the_papers_size() -> None:
-    encoder = _encoder(EncoderConfig())
+    encoder = _encoder(TimeSenClipArchitecture())
     series = torch.rand(1, 12, 10, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
         got = encoder(series).numpy()[0]
@@ -115,7 +117,7 @@ def test_the_order_of_months_matters() -> None:
 
 def test_the_papers_architecture_has_8_17_million_parameters() -> None:
     with torch.device("meta"):
-        encoder = Encoder(EncoderConfig())
+        encoder = TimeSenClipEncoder(TimeSenClipArchitecture())
     assert round(sum(p.numel() for p in encoder.parameters()) / 1e6, 2) == 8.17
 
 
@@ -137,7 +139,7 @@ def test_state_dict_names_are_the_authors() -> None:
         *(f"transformer.layers.{index}.{name}" for index in range(6) for name in layer),
     }
     with torch.device("meta"):
-        state = Encoder(EncoderConfig()).state_dict()
+        state = TimeSenClipEncoder(TimeSenClipArchitecture()).state_dict()
     assert set(state) == expected
     assert state["time_pos_encoding"].shape == (1, 12, 512)
     assert state["class_token"].shape == (1, 1, 512)
@@ -146,7 +148,7 @@ def test_state_dict_names_are_the_authors() -> None:
 
 
 def test_positions_and_class_token_begin_at_zero() -> None:
-    encoder = Encoder(SMALL)
+    encoder = TimeSenClipEncoder(SMALL)
     assert not encoder.time_pos_encoding.any()
     assert not encoder.class_token.any()
 
@@ -171,7 +173,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 )
 def test_impossible_sizes_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        EncoderConfig(**change)
+        TimeSenClipArchitecture(**change)
 
 
 def test_dropout_works_in_training_only() -> None:

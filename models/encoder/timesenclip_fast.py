@@ -1,6 +1,8 @@
-"""The encoder for inference: the function of `models.encoder.encoder`, with fewer operations.
+"""The TimeSenCLIP encoder for inference: the same function with a quarter fewer operations.
 
-What is computed differently, all of it exact up to rounding:
+It is written by hand because no compiler finds these: `tests.benchmarks.bench_encoder` compares it
+with torch's own fused layers, and its OpenVINO graph with both. What is computed differently, all
+of it exact up to rounding:
 
 - The first layer attends over tokens that are linear in the bands and constant otherwise, so its
   scores are a bilinear form of bands, and what it sums are bands: the input projection, queries,
@@ -14,26 +16,34 @@ What is computed differently, all of it exact up to rounding:
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.encoder.encoder import Encoder, EncoderConfig
+from models.encoder.series_encoder import FastEncoder
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
-class FastEncoder(nn.Module):
-    """An encoder's function in eval mode, computed with a quarter fewer operations.
+class FastTimeSenClip(FastEncoder):
+    """A TimeSenCLIP encoder's function in eval mode, computed with a quarter fewer operations.
 
-    Takes and gives what `Encoder` does. Its weights are copies, of the encoder's dtype and device;
-    later changes of the encoder's do not reach it. Not for training.
+    Its weights are copies, of the encoder's dtype and device; later changes of the encoder's do
+    not reach it. Not for training.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    architecture: TimeSenClipArchitecture
+    has_openvino_model = True
+
+    def __init__(self, encoder: TimeSenClipEncoder) -> None:
         super().__init__()
-        self.config = encoder.config
-        layers = [_Weights.of(layer, self.config) for layer in encoder.transformer.layers]
-        lengths = self.config.series_lengths
+        self.architecture = encoder.architecture
+        layers = [_Weights.of(layer, self.architecture) for layer in encoder.transformer.layers]
+        lengths = self.architecture.series_lengths
         self.first = nn.ModuleDict({str(n): FirstLayer(encoder, layers[0], n) for n in lengths})
         self.middle = nn.ModuleList(MiddleLayer(weights) for weights in layers[1:-1])
         self.last = LastLayer(layers[-1]) if len(layers) > 1 else None
@@ -54,14 +64,21 @@ class FastEncoder(nn.Module):
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         """Embed normalised series: (B, T, S) or (B, T, S, 1, 1) → float (B, embedding_dim).
 
-        Raises CheckpointError for a shape that the encoder does not take.
+        Raises:
+            CheckpointError: The series has another shape.
         """
-        self.config.require_shape(series)
+        self.architecture.require_shape(series)
         tokens = self.first_layer(series.shape[1])(series.flatten(2))
         for layer in self.middle:
             tokens = layer(tokens)
         class_token = tokens[:, 0] if self.last is None else self.last(tokens)
         return F.normalize(self.head(class_token).float(), dim=-1)
+
+    def openvino_model(self, steps: int, batch_size: int) -> "ov.Model":
+        """The OpenVINO graph of the same function, as `FastEncoder.openvino_model` says."""
+        from models.encoder.timesenclip_openvino import timesenclip_model
+
+        return timesenclip_model(self, steps, batch_size)
 
 
 @dataclass(frozen=True)
@@ -83,15 +100,15 @@ class _Weights:
         return self.heads, len(self.query_bias) // self.heads
 
     @classmethod
-    def of(cls, layer: nn.TransformerEncoderLayer, config: EncoderConfig) -> "_Weights":
+    def of(cls, layer: nn.TransformerEncoderLayer, sizes: TimeSenClipArchitecture) -> "_Weights":
         attention = layer.self_attn
         query, key, value = attention.in_proj_weight.detach().double().T.chunk(3, dim=1)
         query_bias, _, value_bias = attention.in_proj_bias.detach().double().chunk(3)
-        scale = 1 / math.sqrt(config.dim // config.heads)
+        scale = 1 / math.sqrt(sizes.dim // sizes.heads)
         out = attention.out_proj.weight.detach().double().T
         out_bias = attention.out_proj.bias.detach().double() + value_bias @ out
         return cls(
-            config.heads, query * scale, query_bias * scale, key, value, out, out_bias, Rest(layer)
+            sizes.heads, query * scale, query_bias * scale, key, value, out, out_bias, Rest(layer)
         )
 
     def of_heads(self, matrix: torch.Tensor) -> torch.Tensor:
@@ -127,7 +144,7 @@ class FirstLayer(nn.Module):
     form_constant: torch.Tensor
     out_constant: torch.Tensor
 
-    def __init__(self, encoder: Encoder, weights: _Weights, steps: int) -> None:
+    def __init__(self, encoder: TimeSenClipEncoder, weights: _Weights, steps: int) -> None:
         super().__init__()
         project = encoder.spectral_embedding[1]
         assert isinstance(project, nn.Linear)
@@ -211,14 +228,14 @@ class LastLayer(nn.Module):
         """The class token after the layer."""
         class_token = tokens[:, 0]
         query = self.query(class_token).unflatten(-1, self.shape).movedim(1, 0)
-        asked = torch.bmm(query, self.key).movedim(0, 1)  # (B, heads, dim), in the tokens' space
-        shares = torch.bmm(asked, tokens.mT).softmax(dim=-1)
+        by_head = torch.bmm(query, self.key).movedim(0, 1)  # (B, heads, dim), in the tokens' space
+        shares = torch.bmm(by_head, tokens.mT).softmax(dim=-1)
         summed = torch.bmm(shares, tokens).movedim(1, 0)
         attended = torch.bmm(summed, self.value).movedim(0, 1).flatten(1)
         return self.rest(self.out(attended).add_(class_token))
 
 
-def _head(encoder: Encoder) -> nn.Sequential:
+def _head(encoder: TimeSenClipEncoder) -> nn.Sequential:
     norm, project = encoder.mlp_head
     assert isinstance(norm, nn.LayerNorm)
     assert isinstance(project, nn.Linear)

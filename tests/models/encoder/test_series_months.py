@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.pretraining.series_months import filled, gaps_filled, reduced
+from models.encoder.series_months import fill_gaps, reduce_months, replace_by_median
 
 
 def with_gaps(seed: int = 0) -> np.ndarray:
@@ -24,7 +24,7 @@ def test_gaps_take_the_median_of_the_other_months() -> None:
             there = pixel[:, band] > 0
             if there.any():
                 pixel[~there, band] = np.median(pixel[there, band])
-    found = gaps_filled(torch.from_numpy(series.astype(np.int32)))
+    found = fill_gaps(torch.from_numpy(series.astype(np.int32)))
     assert found.dtype == torch.float32
     assert np.array_equal(found.numpy(), wanted)
 
@@ -33,19 +33,19 @@ def test_seasons_and_the_year_are_medians() -> None:
     series = torch.from_numpy(with_gaps().astype(np.float32))
     plain = series.numpy()
     seasons = np.stack([np.median(plain[:, m : m + 3], axis=1) for m in (0, 3, 6, 9)], axis=1)
-    assert np.array_equal(reduced(series, 4).numpy(), seasons)
-    assert np.array_equal(reduced(series, 1).numpy(), np.median(plain, axis=1, keepdims=True))
-    assert torch.equal(reduced(series, 12), series)
+    assert np.array_equal(reduce_months(series, 4).numpy(), seasons)
+    assert np.array_equal(reduce_months(series, 1).numpy(), np.median(plain, axis=1, keepdims=True))
+    assert torch.equal(reduce_months(series, 12), series)
 
 
 def test_the_years_median_is_the_same_with_gaps_filled() -> None:
     series = with_gaps(1)[3:]
     there = np.where(series == 0, np.nan, series.astype(np.float64))
-    found = reduced(gaps_filled(torch.from_numpy(series.astype(np.int32))), 1)
+    found = reduce_months(fill_gaps(torch.from_numpy(series.astype(np.int32))), 1)
     assert np.allclose(found.numpy()[:, 0], np.nanmedian(there, axis=1))
 
 
 def test_what_is_lost_takes_the_median_of_what_is_left() -> None:
     values = torch.tensor([[[1.0], [2.0], [9.0], [100.0]], [[1.0], [2.0], [3.0], [4.0]]])
     lost = torch.tensor([[[False], [False], [False], [True]], [[True]] * 4])
-    assert filled(values, lost).squeeze(2).tolist() == [[1, 2, 9, 2], [0, 0, 0, 0]]
+    assert replace_by_median(values, lost).squeeze(2).tolist() == [[1, 2, 9, 2], [0, 0, 0, 0]]

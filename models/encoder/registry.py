@@ -1,0 +1,71 @@
+"""The encoder architectures that timesen knows, by the `architecture.kind` of a checkpoint's card.
+
+To add one, write its file and its fast form (`models.encoder.series_encoder` says what they hold)
+and add a line to `ENCODERS`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from models.encoder.series_encoder import Architecture, FastEncoder, SeriesEncoder
+from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
+from models.encoder.timesenclip_fast import FastTimeSenClip
+from models.errors import CheckpointError
+
+DEFAULT_KIND = "timesenclip"
+"""The kind of cards that state none."""
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """The three classes of an encoder architecture."""
+
+    architecture: type[Architecture]
+    encoder: Callable[[Any], SeriesEncoder]
+    fast: Callable[[Any], FastEncoder]
+
+
+ENCODERS: Mapping[str, EncoderKind] = {
+    "timesenclip": EncoderKind(TimeSenClipArchitecture, TimeSenClipEncoder, FastTimeSenClip),
+}
+
+
+def make_architecture(sizes: Mapping[str, Any]) -> Architecture:
+    """The architecture of sizes by name, as in a card; `kind` says which, sizes have defaults.
+
+    Raises:
+        CheckpointError: The kind is unknown, or no encoder of these sizes can be built.
+        pydantic.ValidationError: A size is unknown or of another type.
+    """
+    kind = sizes.get("kind", DEFAULT_KIND)
+    if not isinstance(kind, str) or kind not in ENCODERS:
+        known = ", ".join(ENCODERS)
+        raise CheckpointError(
+            "architecture",
+            f"kind {kind!r} is unknown; this version of timesen knows {known}",
+            "Correct the checkpoint's card, or take the version of timesen that wrote it",
+        )
+    # By way of JSON, from which a strict dataclass takes its fields.
+    adapter: TypeAdapter[Architecture] = TypeAdapter(ENCODERS[kind].architecture)
+    return adapter.validate_json(json.dumps(dict(sizes)))
+
+
+def new_encoder(architecture: Architecture) -> SeriesEncoder:
+    """A new encoder, its weights drawn from torch's generator."""
+    return ENCODERS[architecture.kind].encoder(architecture)
+
+
+def empty_encoder(architecture: Architecture) -> SeriesEncoder:
+    """An encoder whose weights hold no memory: only their names and shapes are there."""
+    with torch.device("meta"):
+        return new_encoder(architecture)
+
+
+def fast_form(encoder: SeriesEncoder) -> FastEncoder:
+    """The fast form of an encoder: copies of its weights, on its device."""
+    return ENCODERS[encoder.architecture.kind].fast(encoder)

@@ -1,0 +1,132 @@
+"""The TimeSenCLIP encoder's fast form as an OpenVINO graph: its operations fused, for CPUs.
+
+Where torch goes over memory several times between two products, OpenVINO goes once, and it packs
+the weights of a product once: `tests.benchmarks.bench_encoder` compares both. The graph is built
+here by hand, operation by operation: nothing is traced or converted, so that no converter's version
+decides how fast it is.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.encoder.openvino_encoder import ops, ov
+from models.encoder.timesenclip_fast import (
+    FastTimeSenClip,
+    FirstLayer,
+    LastLayer,
+    MiddleLayer,
+    Rest,
+)
+
+
+def timesenclip_model(fast: FastTimeSenClip, steps: int, batch_size: int) -> ov.Model:
+    """The graph of a fast encoder: float32 (batch_size, steps, band) → (batch_size, dim)."""
+    bands = fast.architecture.bands
+    series = ops.parameter([batch_size, steps, bands], np.float32)
+    tokens = _first(series, fast.first_layer(steps), batch_size, steps, bands)
+    for layer in fast.middle_layers:
+        tokens = _middle(tokens, layer)
+    class_token = _last(tokens, fast.last) if fast.last is not None else _token(tokens)
+    norm, project = fast.head
+    assert isinstance(norm, nn.LayerNorm)
+    assert isinstance(project, nn.Linear)
+    embedding = _linear(_centred(class_token, norm.eps), project)
+    unit = ops.normalize_l2(embedding, np.array([1], np.int64), 1e-24, "max")
+    return ov.Model([unit], [series], "encoder")
+
+
+def _first(series: ov.Node, layer: FirstLayer, count: int, steps: int, bands: int) -> ov.Node:
+    tokens, heads = steps + 1, layer.heads
+    none = np.zeros((count, 1, bands), np.float32)  # the class token has no bands
+    padded = ops.concat([_constant(none), series], 1)
+    form = ops.add(_linear(padded, layer.form), _constant(_array(layer.form_constant)[None]))
+    form = _reshaped(form, count, tokens * heads, bands + tokens)
+    of_bands, of_tokens = ops.variadic_split(
+        form, np.int64(2), np.array([bands, tokens], np.int64)
+    ).outputs()
+    scores = ops.add(ops.matmul(of_bands, padded, False, True), of_tokens)
+    shares = ops.softmax(scores, 2)
+    summed = ops.matmul(shares, padded, False, False)
+    terms = ops.concat(
+        [
+            _reshaped(summed, count, tokens, heads * bands),
+            _reshaped(shares, count, tokens, heads * tokens),
+            padded,
+        ],
+        2,
+    )
+    out = ops.add(_linear(terms, layer.out), _constant(_array(layer.out_constant)[None]))
+    return _rest(out, layer.rest)
+
+
+def _middle(tokens: ov.Node, layer: MiddleLayer) -> ov.Node:
+    heads, width = layer.shape
+    projected = ops.reshape(
+        _linear(tokens, layer.project), np.array([0, 0, 3, heads, width], np.int64), True
+    )
+    query, key, value = (
+        ops.squeeze(part, np.int64(2)) for part in ops.split(projected, np.int64(2), 3).outputs()
+    )
+    by_head = np.array([0, 2, 1, 3], np.int64)
+    attended = ops.scaled_dot_product_attention(
+        ops.transpose(query, by_head),
+        ops.transpose(key, by_head),
+        ops.transpose(value, by_head),
+        scale=_constant(np.float32(1)),
+    )
+    together = ops.reshape(
+        ops.transpose(attended, by_head), np.array([0, 0, heads * width], np.int64), True
+    )
+    return _rest(ops.add(_linear(together, layer.out), tokens), layer.rest)
+
+
+def _last(tokens: ov.Node, layer: LastLayer) -> ov.Node:
+    heads, width = layer.shape
+    class_token = _token(tokens)
+    query = ops.reshape(_linear(class_token, layer.query), np.array([0, heads, 1, width]), True)
+    by_head = ops.squeeze(
+        ops.matmul(query, _constant(_array(layer.key)), False, False), np.int64(2)
+    )
+    shares = ops.softmax(ops.matmul(by_head, tokens, False, True), 2)
+    summed = ops.unsqueeze(ops.matmul(shares, tokens, False, False), np.int64(2))
+    attended = ops.matmul(summed, _constant(_array(layer.value)), False, False)
+    together = ops.reshape(attended, np.array([0, heads * width], np.int64), True)
+    return _rest(ops.add(_linear(together, layer.out), class_token), layer.rest)
+
+
+def _rest(summed: ov.Node, rest: Rest) -> ov.Node:
+    tokens = _normed(summed, rest.norm1)
+    narrow = _linear(ops.relu(_linear(tokens, rest.wide)), rest.narrow)
+    return _normed(ops.add(narrow, tokens), rest.norm2)
+
+
+def _token(tokens: ov.Node) -> ov.Node:
+    """The class token (batch, dim) of tokens (batch, N, dim)."""
+    return ops.gather(tokens, np.int64(0), np.int64(1))
+
+
+def _normed(tokens: ov.Node, norm: nn.LayerNorm) -> ov.Node:
+    scaled = ops.multiply(_centred(tokens, norm.eps), _constant(_array(norm.weight)))
+    return ops.add(scaled, _constant(_array(norm.bias)))
+
+
+def _centred(tokens: ov.Node, eps: float) -> ov.Node:
+    return ops.mvn(tokens, np.array([-1], np.int64), True, eps, "inside_sqrt")
+
+
+def _linear(rows: ov.Node, linear: nn.Linear) -> ov.Node:
+    product = ops.matmul(rows, _constant(_array(linear.weight)), False, True)
+    return product if linear.bias is None else ops.add(product, _constant(_array(linear.bias)))
+
+
+def _reshaped(node: ov.Node, *shape: int) -> ov.Node:
+    return ops.reshape(node, np.array(shape, np.int64), False)
+
+
+def _constant(values: np.ndarray | np.float32) -> ov.Node:
+    return ops.constant(values)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy())
