@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from models.encoder.series_encoder import Architecture, FastEncoder, SeriesEncoder
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
@@ -52,7 +52,13 @@ def make_architecture(sizes: Mapping[str, Any]) -> Architecture:
         )
     # By way of JSON, from which a strict dataclass takes its fields.
     adapter: TypeAdapter[Architecture] = TypeAdapter(ENCODERS[kind].architecture)
-    return adapter.validate_json(json.dumps(dict(sizes)))
+    try:
+        return adapter.validate_json(json.dumps(dict(sizes)))
+    except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(cause, CheckpointError):
+            raise cause from None
+        raise
 
 
 def new_encoder(architecture: Architecture) -> SeriesEncoder:

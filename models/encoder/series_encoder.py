@@ -41,7 +41,7 @@ class Architecture(ABC):
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1:
+            if field.type is int and value < 1:
                 self._refuse(f"{field.name} is {value}, and must be 1 or more")
 
     @property

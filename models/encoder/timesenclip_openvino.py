@@ -11,24 +11,25 @@ import torch
 from torch import nn
 
 from models.encoder.openvino_encoder import ops, ov
-from models.encoder.timesenclip_fast import (
-    FastTimeSenClip,
-    FirstLayer,
-    LastLayer,
-    MiddleLayer,
-    Rest,
-)
+from models.encoder.timesenclip_layers import FirstLayer, LastLayer, MiddleLayer, Rest
 
 
-def timesenclip_model(fast: FastTimeSenClip, steps: int, batch_size: int) -> ov.Model:
-    """The graph of a fast encoder: float32 (batch_size, steps, band) → (batch_size, dim)."""
-    bands = fast.architecture.bands
+def timesenclip_model(
+    first: FirstLayer,
+    middle: list[MiddleLayer],
+    last: LastLayer | None,
+    head: nn.Sequential,
+    steps: int,
+    batch_size: int,
+) -> ov.Model:
+    """The graph of these layers and head: float32 (batch_size, steps, band) → (batch_size, dim)."""
+    bands = first.bands
     series = ops.parameter([batch_size, steps, bands], np.float32)
-    tokens = _first(series, fast.first_layer(steps), batch_size, steps, bands)
-    for layer in fast.middle_layers:
+    tokens = _first(series, first, batch_size, steps, bands)
+    for layer in middle:
         tokens = _middle(tokens, layer)
-    class_token = _last(tokens, fast.last) if fast.last is not None else _token(tokens)
-    norm, project = fast.head
+    class_token = _last(tokens, last) if last is not None else _token(tokens)
+    norm, project = head
     assert isinstance(norm, nn.LayerNorm)
     assert isinstance(project, nn.Linear)
     embedding = _linear(_centred(class_token, norm.eps), project)
