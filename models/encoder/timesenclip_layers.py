@@ -32,6 +32,7 @@ class LayerWeights:
     def of(
         cls, layer: nn.TransformerEncoderLayer, sizes: TimeSenClipArchitecture
     ) -> "LayerWeights":
+        """Fold a layer's projections."""
         attention = layer.self_attn
         query, key, value = attention.in_proj_weight.detach().double().T.chunk(3, dim=1)
         query_bias, _, value_bias = attention.in_proj_bias.detach().double().chunk(3)
