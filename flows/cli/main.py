@@ -67,7 +67,7 @@ def plan(settings: MapSettings) -> int:
     Its tiles and cells are written to the run's folder, for a GIS, and its items are frozen
     there: `timesen map` then maps exactly what was planned.
     """
-    from pipeline.mapping.plan import CELLS_KEY, TILES_KEY
+    from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
 
     prepared = prepare_run(settings)

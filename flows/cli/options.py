@@ -14,15 +14,8 @@ import typer
 from models.errors import TimesenError, UserError
 from pipeline.errors import SettingsError
 from pipeline.io.store import public_text
-from pipeline.io.user_paths import existing, is_shipped_name, names_tiles
-from pipeline.settings.map import (
-    MapSettings,
-    SearchSettings,
-    description,
-    make_search_settings,
-    make_settings,
-    read_settings,
-)
+from pipeline.settings.load import load_settings
+from pipeline.settings.map import REMEDY, MapSettings, SearchSettings, description
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
@@ -77,7 +70,6 @@ _OPTIONS = (
     _Option("cluster.memory_limit", str, _HOW, "3GB"),
     _Option("cluster.cells_in_flight", int, _HOW),
 )
-_PATHS = ("region", "vocabulary", "checkpoint", "catalog.url")
 
 
 def takes_settings(command: Callable[[MapSettings], int]) -> Command:
@@ -85,7 +77,7 @@ def takes_settings(command: Callable[[MapSettings], int]) -> Command:
 
     Options go before what the file says.
     """
-    return _taking(command, _OPTIONS, make_settings)
+    return _taking(command, _OPTIONS, MapSettings)
 
 
 def takes_search_settings(command: Callable[..., int]) -> Command:
@@ -94,7 +86,7 @@ def takes_search_settings(command: Callable[..., int]) -> Command:
     Its other parameters stay its own.
     """
     asked = [o for o in _OPTIONS if o.setting.partition(".")[0] in SearchSettings.model_fields]
-    return _taking(command, asked, make_search_settings)
+    return _taking(command, asked, SearchSettings)
 
 
 def takes_options(*wanted: str) -> Callable[[Callable[..., int]], Command]:
@@ -119,14 +111,16 @@ def takes_options(*wanted: str) -> Callable[[Callable[..., int]], Command]:
 def _taking(
     command: Callable[..., int],
     options: Sequence[_Option],
-    make: Callable[[dict[str, Any], str], SearchSettings],
+    model: type[SearchSettings],
 ) -> Command:
     @functools.wraps(command)
     def with_options(recipe: Path | None, **given: Any) -> int:
         overrides = _overrides({o.setting: given.pop(_name(o)) for o in options})
-        if recipe is not None:
-            return command(read_settings(recipe, overrides), **given)
-        return command(make(overrides, "the command line"), **given)
+        # A file is a whole run's, of which a search takes its part.
+        whole = load_settings(model if recipe is None else MapSettings, overrides, recipe, REMEDY)
+        if type(whole) is not model:
+            whole = model.model_validate(whole.model_dump(include=set(model.model_fields)))
+        return command(whole, **given)
 
     argument = typer.Argument(metavar="RUN.toml", help="The run's settings.", show_default=False)
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
@@ -194,9 +188,6 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     for setting, value in given.items():
         if value is None:
             continue
-        is_name = setting not in _PATHS or is_shipped_name(setting, value) or names_tiles(value)
-        if not is_name and (path := existing(value)):
-            value = str(path)
         section, _, name = setting.rpartition(".")
         (settings.setdefault(section, {}) if section else settings)[name] = _READ.get(
             setting, lambda text: text
@@ -206,9 +197,6 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
         cluster |= {"kind": "address", "address": cluster["kind"]}
     elif "kind" in cluster:
         cluster["address"] = None
-    for one, other in (("classes", "vocabulary"), ("vocabulary", "classes")):
-        if one in settings and other not in settings:
-            settings[other] = None
     return settings
 
 

@@ -121,12 +121,10 @@ def takes_pretrain_settings(command: Callable[["PretrainSettings"], int]) -> Com
 
     @functools.wraps(command)
     def with_options(dataset: str | None, recipe: Path | None, **given: Any) -> int:
-        from flows.settings.pretrain import make_pretrain_settings, read_recipe
+        from flows.settings.pretrain import make_pretrain_settings
 
         said = {option.setting: given[option.name] for option in _ALL} | {"dataset": dataset}
-        settings = {} if recipe is None else read_recipe(recipe)
-        source = "the command line" if recipe is None else str(recipe)
-        return command(make_pretrain_settings(_laid_over(settings, said), source))
+        return command(make_pretrain_settings(_nested(said), recipe))
 
     parameters = [
         _parameter("dataset", Annotated[
@@ -148,8 +146,9 @@ def takes_pretrain_settings(command: Callable[["PretrainSettings"], int]) -> Com
     return with_options
 
 
-def _laid_over(settings: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with those that were said, by dotted name, in place of theirs."""
+def _nested(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given, by dotted name, as nested dictionaries."""
+    settings: dict[str, Any] = {}
     for setting, value in said.items():
         if value is None or value == []:
             continue
@@ -159,8 +158,6 @@ def _laid_over(settings: dict[str, Any], said: Mapping[str, Any]) -> dict[str, A
             value = [_variation(text) for text in value]
         section, _, name = setting.rpartition(".")
         inner = settings.setdefault(section, {}) if section else settings
-        if not isinstance(inner, dict):
-            continue  # what the file has in place of a section is told when it is validated
         inner[name] = value
         if setting == "cluster.kind":
             address = value if "://" in value else None

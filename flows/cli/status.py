@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
-from pipeline.mapping.plan import read_cells
+from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
 from pipeline.raster.read_stats import total_stats
 

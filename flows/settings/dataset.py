@@ -3,22 +3,22 @@
 What a user says of a table of ground photos that is to be made.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from models.encoder.preprocessing import AUTHORS, BANDS
+from models.option import RelativePath
 from pipeline.catalog.description import describe
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.observations.reading import Reading, kept_scenes, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
+from pipeline.settings.load import Settings, load_settings
 from pipeline.settings.sections import (
     Address,
     CatalogSettings,
     ReadingSettings,
-    Settings,
     Strict,
-    validated,
 )
 
 
@@ -43,7 +43,7 @@ class SeriesSettings(_TableSettings):
     `reading` and `first_month` are those of a mapping run.
     """
 
-    points: str
+    points: Annotated[str, RelativePath()]
     id_column: str = "id"
     year_column: str = "year"
     year: int | None = Field(None, ge=YEARS[0], le=YEARS[1])
@@ -73,12 +73,12 @@ class Sen4MapSettings(_TableSettings):
     observations are read, and months are medians.
     """
 
-    files: tuple[str, ...] = Field(min_length=1)
+    files: tuple[Annotated[str, RelativePath()], ...] = Field(min_length=1)
 
 
 def checked(model: type[Settings], raw: dict[str, Any]) -> Settings:
     """Validated settings of `timesen dataset`; raises SettingsError that names what is wrong."""
-    return validated(model, raw, "the command line", "`timesen dataset --help` lists the options")
+    return load_settings(model, raw, remedy="`timesen dataset --help` lists the options")
 
 
 class PhotoSettings(Strict):
@@ -93,7 +93,7 @@ class PhotoSettings(Strict):
     out: Address
     tower: str
     revision: str | None = None
-    table: str | None = None
+    table: Annotated[str | None, RelativePath()] = None
     attribution: str = ""
     part_size: int = Field(256, ge=1)
     cluster: ClusterSettings = ClusterSettings()

@@ -1,20 +1,19 @@
 """What a user says of a pretraining."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.encoder.checkpoint import shipped_checkpoints
 from models.encoder.registry import DEFAULT_KIND, make_architecture
 from models.encoder.series_encoder import Architecture
 from models.errors import CheckpointError, PretrainingError
 from models.pretraining.recipe import Recipe
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.errors import SettingsError
-from pipeline.settings.sections import Address, Strict, validated
+from pipeline.settings.load import anchored, load_settings
+from pipeline.settings.map import SHIPPED_CHECKPOINT
+from pipeline.settings.sections import Address, Strict
 
 
 class EncoderSizes(Strict):
@@ -68,7 +67,7 @@ class PretrainSettings(Strict):
     dataset: Address
     out: Address
     run: Address | None = None
-    start: Address | None = None
+    start: Annotated[Address | None, SHIPPED_CHECKPOINT] = None
     recipe: Recipe = Recipe()
     encoder: EncoderSizes = EncoderSizes()
     normalise: Literal["authors", "dataset"] = "authors"
@@ -94,13 +93,11 @@ class PretrainSettings(Strict):
             raise ValueError("a checkpoint is written to a folder; give `run` an s3:// prefix")
         return value
 
-    @field_validator("dataset", "out", "run", "start")
+    @model_validator(mode="before")
     @classmethod
-    def _from_here(cls, value: str | None) -> str | None:
+    def _from_here(cls, raw: Any) -> Any:
         """Paths that mean the same wherever a worker stands."""
-        if value is None or "://" in value or value in shipped_checkpoints():
-            return value
-        return str(Path(value).expanduser().absolute())
+        return anchored(cls, raw, Path()) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
     def _can_be_shared(self) -> Self:
@@ -122,18 +119,8 @@ class PretrainSettings(Strict):
         return self.run or f"{self.out.rstrip('/')}.training"
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, `recipe` and `encoder` as sections; raises SettingsError."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins with a mark
-    except OSError as error:
-        raise SettingsError(
-            str(path), f"it cannot be read ({error.strerror})", "Give a recipe as TOML"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), f"it is no TOML ({error})", "Correct it") from None
-
-
-def make_pretrain_settings(raw: Mapping[str, Any], source: str) -> PretrainSettings:
-    """Validated settings; raises SettingsError that names each that is wrong."""
-    return validated(PretrainSettings, raw, source, "`timesen pretrain --help` lists the settings")
+def make_pretrain_settings(raw: Mapping[str, Any], recipe: Path | None = None) -> PretrainSettings:
+    """Settings laid over a recipe's file; raises SettingsError that names each that is wrong."""
+    return load_settings(
+        PretrainSettings, raw, recipe, "`timesen pretrain --help` lists the settings"
+    )

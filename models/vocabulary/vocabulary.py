@@ -1,7 +1,6 @@
 """Vocabularies: the classes of a map and the words that ask for them."""
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from pydantic import (
 )
 
 from models.errors import VocabularyError
+from models.toml_file import parse_toml
 from models.vocabulary.prompts import TEMPLATES, has_one_slot
 from models.vocabulary.vocabulary_class import (
     Name,
@@ -147,17 +147,15 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     shipped = str(name_or_path) in shipped_vocabularies()
     path = _SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path).expanduser()
     try:
-        return make_vocabulary(
-            tomllib.loads(path.read_text(encoding="utf-8-sig")), str(name_or_path)
-        )
+        content = path.read_bytes()
     except OSError:  # absent, a folder, or words too long for a file's name
         raise VocabularyError(
             str(name_or_path),
             "neither a shipped vocabulary nor a TOML file",
             f"Shipped are: {', '.join(shipped_vocabularies())}",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise VocabularyError(str(name_or_path), f"not valid TOML ({error})", _REMEDY) from error
+    raw = parse_toml(content, str(name_or_path), VocabularyError)
+    return make_vocabulary(raw, str(name_or_path))
 
 
 def vocabulary_from_words(words: str) -> Vocabulary:

@@ -7,7 +7,6 @@ where it names its assets as one of these does.
 
 import difflib
 import json
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.encoder.preprocessing import BANDS
+from models.toml_file import parse_toml
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
@@ -138,11 +138,7 @@ def _shipped(catalog: str) -> CatalogDescription | None:
 
 
 def _read_toml(content: bytes, given: str) -> CatalogDescription:
-    try:
-        raw = tomllib.loads(content.decode("utf-8-sig"))  # Windows begins with a mark
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogError(given, f"not valid TOML ({error})", "Mend the line named") from None
-    return _validated(raw, given)
+    return _validated(parse_toml(content, given, CatalogError), given)
 
 
 def _validated(raw: dict[str, Any], given: str) -> CatalogDescription:

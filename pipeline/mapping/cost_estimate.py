@@ -98,9 +98,16 @@ def output_bytes(pixels: int, cells: int) -> float:
 
 
 def worker_memory(
-    cell: Cell, dates: int, bands: Sequence[Asset], checkpoint: Checkpoint, settings: MapSettings
+    cell: Cell,
+    dates: int,
+    bands: Sequence[Asset],
+    checkpoint: Checkpoint,
+    settings: MapSettings,
+    requests: int = OPEN.requests,
 ) -> float:
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
+
+    `requests` are those that a process has under way at once, as the catalogue says.
 
     - A thread reads the scene classification of the cell (20 m) of some dates at once; or it
       reads one band of a source block at all dates that are read, some fetched ahead, with the
@@ -116,7 +123,7 @@ def worker_memory(
     block = min(pixels, SOURCE_BLOCK**2)
     classification = dates * pixels / 4  # a bit a date, below
     read = dates_read(dates, settings)
-    ahead = _BAND_BYTES * block * min(read, OPEN.requests)
+    ahead = _BAND_BYTES * block * min(read, requests)
     reading = max(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )

@@ -14,11 +14,11 @@ from shapely.geometry.base import BaseGeometry
 from models.encoder.checkpoint import Checkpoint
 from pipeline import layout
 from pipeline.catalog.item import Item
-from pipeline.errors import CatalogError, OutputError, RegionError
+from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.cells import PIXEL, Cell, Tile, cells_of, owned_pixels, region_near, tiles_of
 from pipeline.grid.footprint import footprint
 from pipeline.grid.region import Region
-from pipeline.io.store import Store, public_url
+from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import (
     TYPICAL,
     Rates,
@@ -31,17 +31,17 @@ from pipeline.mapping.cost_estimate import (
     worker_memory,
 )
 from pipeline.mapping.plan_geojson import (
+    CELLS_KEY,
+    TILES_KEY,
     CellPlan,
     TilePlan,
     cell_feature,
-    cell_of,
     feature_collection,
     tile_feature,
 )
+from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
-CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
-TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
 PLAN_KEY = f"{layout.PLAN_FOLDER}plan.json"
 
 _ELLIPSOID = Geod(ellps="WGS84")
@@ -159,11 +159,13 @@ def make_plan(
     refused: Sequence[CatalogError] = (),
     encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
     rates: Rates = TYPICAL,
+    requests: int = OPEN.requests,
 ) -> Plan:
     """The plan of a run over frozen items (duplicates resolved).
 
     `refused` are the items of the search that are left out. `encode_rate` tells the pixels a
-    second that are encoded; by default it is measured here. Raises RegionError for a region that
+    second that are encoded; by default it is measured here. `requests` are the catalogue's at once
+    in a process. Raises RegionError for a region that
     holds no pixel's centre.
     """
     bands = checkpoint.card.preprocessing.bands
@@ -187,7 +189,7 @@ def make_plan(
     dates = max(cell.items for tile in tiles for cell in tile.cells)
     example = next(iter(items), None)
     assets = [example.assets[band] for band in bands if band in example.assets] if example else []
-    memory = worker_memory(largest.cell, dates, assets, checkpoint, settings)
+    memory = worker_memory(largest.cell, dates, assets, checkpoint, settings, requests)
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
@@ -197,17 +199,6 @@ def make_plan(
         memory_warning=memory_warning(memory, settings),
         refused=tuple(refused),
     )
-
-
-def read_cells(store: Store) -> list[Cell]:
-    """The cells of a plan that was written; raises OutputError where there is none."""
-    try:
-        features = json.loads(store.read(CELLS_KEY))["features"]
-        return [cell_of(feature["properties"]) for feature in features]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        raise OutputError(
-            public_url(store.path(CELLS_KEY)), "the run's folder has no plan", "Run `timesen plan`"
-        ) from None
 
 
 def _read_bands(bands: Sequence[str], settings: MapSettings) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A tile and a cell as they are planned, and as features that open in a GIS."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,14 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
+from pipeline import layout
+from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell, Tile
 from pipeline.grid.footprint import footprint
+from pipeline.io.store import Store, public_url
+
+CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
+TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
 
 
 @dataclass(frozen=True)
@@ -96,3 +103,14 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
 def feature_collection(features: list[dict[str, Any]]) -> dict[str, Any]:
     """Features as one GeoJSON document."""
     return {"type": "FeatureCollection", "features": features}
+
+
+def read_cells(store: Store) -> list[Cell]:
+    """The cells of a plan that was written; raises OutputError where there is none."""
+    try:
+        features = json.loads(store.read(CELLS_KEY))["features"]
+        return [cell_of(feature["properties"]) for feature in features]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise OutputError(
+            public_url(store.path(CELLS_KEY)), "the run's folder has no plan", "Run `timesen plan`"
+        ) from None

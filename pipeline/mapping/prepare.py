@@ -114,7 +114,14 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     content = frozen or kept or freeze(found.items, catalog)
     items = thaw(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
-    plan = make_plan(settings, region, items, checkpoint, refused=found.refused)
+    plan = make_plan(
+        settings,
+        region,
+        items,
+        checkpoint,
+        refused=found.refused,
+        requests=catalog.access.access().requests,
+    )
     if frozen is None:
         store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
         store.write(

@@ -1,18 +1,21 @@
 """What the user writes for a mapping run: TOML or command line, validated once, at the door."""
 
-import difflib
-import tomllib
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, WithJsonSchema, model_validator
-from pydantic_core import ErrorDetails
 
+from models.option import Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.errors import SettingsError
-from pipeline.io.user_paths import existing, is_shipped_name, names_tiles
-from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict, validated
+from pipeline.io.user_paths import is_shipped_name, names_tiles
+from pipeline.settings.load import validated
+from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict
+
+SHIPPED_CHECKPOINT = RelativePath(partial(is_shipped_name, "checkpoint"))
+"""Marks a checkpoint: a shipped one's name, or a folder."""
+SHIPPED_VOCABULARY = RelativePath(partial(is_shipped_name, "vocabulary"))
+"""Marks a vocabulary: a shipped one's name, or a TOML file."""
 
 
 class SearchSettings(Strict):
@@ -21,7 +24,7 @@ class SearchSettings(Strict):
     The twelve months are those from `first_month` of `year` on (calendar year by default).
     """
 
-    region: str = Field(
+    region: Annotated[str, RelativePath(names_tiles)] = Field(
         description="a vector file; west,south,east,north in degrees; or MGRS tile names"
     )
     year: Annotated[int, WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "last"}]})] = (
@@ -54,15 +57,17 @@ class MapSettings(SearchSettings):
     out: Address = Field(
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year",
     )
-    vocabulary: str | None = Field(None, description="a shipped vocabulary's name or a TOML file")
-    classes: str | None = Field(
+    vocabulary: Annotated[str | None, SHIPPED_VOCABULARY, Option(replaces="classes")] = Field(
+        None, description="a shipped vocabulary's name or a TOML file"
+    )
+    classes: Annotated[str | None, Option(replaces="vocabulary")] = Field(
         None, description='classes in words: "wheat field, forest, lake"; or give a vocabulary'
     )
     level: Literal["class", "parent"] | None = Field(
         None,
         description="show classes or their parents; default: the vocabulary's",
     )
-    checkpoint: str = Field(
+    checkpoint: Annotated[str, SHIPPED_CHECKPOINT] = Field(
         "sample", description="the encoder: a shipped checkpoint's name or a folder"
     )
     steps: Literal[12, 4, 1] = Field(
@@ -120,83 +125,14 @@ def description(setting: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> MapSettings:
-    """The settings of a TOML file, with `overrides` (nested dict) laid over them.
-
-    Relative `region`, `out`, `checkpoint`, `vocabulary` and `catalog.url` paths of the file are
-    taken from the file's folder. Raises SettingsError.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins with a mark
-    except FileNotFoundError as error:
-        raise SettingsError(str(path), "there is no such file", "Give a run's TOML file") from error
-    except OSError as error:
-        reason = f"it cannot be read ({error.strerror})"
-        raise SettingsError(str(path), reason, "Give a run's TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            str(path), f"not valid TOML ({error})", "Mend the line named"
-        ) from error
-    return make_settings(_merged(_anchored(raw, path.parent), overrides or {}), source=str(path))
-
-
 def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:
-    """Validated settings of a run; raises SettingsError that names every field that is wrong."""
-    return validated(MapSettings, raw, source, _REMEDY, _problem)
+    """Validate the settings of a run; raises SettingsError that names every wrong field."""
+    return validated(MapSettings, raw, source, REMEDY)
 
 
 def make_search_settings(raw: dict[str, Any], source: str = "settings") -> SearchSettings:
-    """Validated settings of a search; raises SettingsError that names what is wrong."""
-    return validated(SearchSettings, raw, source, _REMEDY, _problem)
+    """Validate the settings of a search; raises SettingsError that names every wrong field."""
+    return validated(SearchSettings, raw, source, REMEDY)
 
 
-_REMEDY = "`timesen map --help` lists the settings"
-
-
-def _problem(entry: ErrorDetails) -> str:
-    """A setting that is wrong and what is wrong with it."""
-    place, kind, message = entry["loc"], entry["type"], entry["msg"]
-    where = ".".join(str(part) for part in place) or "run"
-    if kind in ("model_type", "model_attributes_type"):
-        message = f"this is a section: write [{where}] and its settings below"
-    elif kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _fields(place[:-1]), 1)
-        message = "there is no such setting" + (f" (did you mean {near[0]}?)" if near else "")
-    return f"{where}: {message.removeprefix('Value error, ')}"
-
-
-def _fields(section: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = MapSettings
-    for name in section:
-        model = type(model.model_fields[str(name)].default)
-    return list(model.model_fields)
-
-
-def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Relative paths that exist beside the file are taken from there, not from where one stands."""
-
-    def anchor(setting: str, value: Any) -> Any:
-        if not isinstance(value, str) or is_shipped_name(setting, value):
-            return value
-        beside = existing(value, folder)
-        return str(beside) if beside and not names_tiles(value) else value
-
-    anchored = dict(raw)
-    for key in ("region", "checkpoint", "vocabulary"):
-        if key in anchored:
-            anchored[key] = anchor(key, anchored[key])
-    for key in ("out", "embeddings"):
-        place = anchored.get(key)
-        if isinstance(place, str) and place and "://" not in place:
-            anchored[key] = str((folder / Path(place).expanduser()).absolute())
-    if isinstance(catalog := anchored.get("catalog"), dict) and "url" in catalog:
-        anchored["catalog"] = {**catalog, "url": anchor("catalog.url", catalog["url"])}
-    return anchored
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if nested else value
-    return result
+REMEDY = "`timesen map --help` lists the settings"

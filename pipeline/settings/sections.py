@@ -1,24 +1,20 @@
-"""The sections of a run's settings: where items come from, how they are read.
+"""The sections of a run's settings: where items come from, how they are read."""
 
-How settings are checked at the door, whatever they are of.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
 )
-from pydantic_core import ErrorDetails
 
 from models.encoder.preprocessing import BANDS
-from pipeline.errors import SettingsError
+from models.option import RelativePath
 from pipeline.io.redaction import holds_secret
+from pipeline.io.user_paths import is_shipped_name
 
 
 class Strict(BaseModel):
@@ -30,7 +26,7 @@ class Strict(BaseModel):
 class CatalogSettings(Strict):
     """Where the items come from."""
 
-    url: str = Field(
+    url: Annotated[str, RelativePath(partial(is_shipped_name, "catalog.url"))] = Field(
         "earth-search",
         description="the catalogue: earth-search, planetary-computer, cdse, a STAC API's URL, a "
         "static one (a folder, or the URL of its catalog.json), a TOML file that describes one, "
@@ -100,9 +96,6 @@ class ReadingSettings(Strict):
         return value
 
 
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
 def without_secret(address: str) -> str:
     """The address of a folder or an s3:// prefix; raises ValueError where it may hold a secret."""
     if holds_secret(address):
@@ -114,30 +107,5 @@ def without_secret(address: str) -> str:
     return address
 
 
-Address = Annotated[str, Field(min_length=1), AfterValidator(without_secret)]
+Address = Annotated[str, Field(min_length=1), AfterValidator(without_secret), RelativePath()]
 """A folder or an s3:// prefix, as settings name it."""
-
-
-def problem_of(entry: ErrorDetails) -> str:
-    """A setting that is wrong, and what is wrong with it."""
-    where = ".".join(map(str, entry["loc"]))
-    what = entry["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{where}: {what}" if where else what
-
-
-def validated(
-    model: type[Settings],
-    raw: Mapping[str, Any],
-    source: str,
-    remedy: str,
-    problem: Callable[[ErrorDetails], str] = problem_of,
-) -> Settings:
-    """Settings of a model; raises SettingsError that names each that is wrong.
-
-    `source` is where they were given, `remedy` where they are explained.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(map(problem, error.errors()))
-        raise SettingsError(source, problems, remedy) from None

@@ -104,7 +104,6 @@ def on_processes(count: int, dataset: Path, folder: Path) -> float:
             "processes": count,
             "device": "cpu",
         },
-        COMMAND,
     )
     work = work_of(settings)
     work.run.open(work.facts)

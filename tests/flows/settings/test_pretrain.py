@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from flows.settings.pretrain import read_recipe
+from flows.settings.pretrain import make_pretrain_settings
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('\ufefflicence = "CC-BY-4.0"\n', encoding="utf-8")
-    assert read_recipe(file) == {"licence": "CC-BY-4.0"}
+    settings = make_pretrain_settings({"dataset": "set", "out": "made"}, file)
+    assert settings.licence == "CC-BY-4.0"
+    assert settings.out == str(Path.cwd() / "made")

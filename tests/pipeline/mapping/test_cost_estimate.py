@@ -46,11 +46,18 @@ def whole_cell(size: int) -> Cell:
     return next(c for c in cells_of(tile, region, size) if c.height == c.width == size)
 
 
-def memory(checkpoint: Checkpoint, size: int = 2048, dates: int = 60, **cluster: Any) -> float:
+def memory(
+    checkpoint: Checkpoint, size: int = 2048, dates: int = 60, requests: int = 32, **cluster: Any
+) -> float:
     item = normalise(earth_search_item())
     bands = [item.assets[band] for band in AUTHORS.bands]
     settings = settings_of(size, **cluster)
-    return worker_memory(whole_cell(size), dates, bands, checkpoint, settings)
+    return worker_memory(whole_cell(size), dates, bands, checkpoint, settings, requests)
+
+
+def test_requests_of_the_catalogue_take_memory(checkpoint: Checkpoint) -> None:
+    few, many = (memory(checkpoint, threads=2, requests=n) for n in (1, 64))
+    assert few < memory(checkpoint, threads=2) < many
 
 
 def test_a_cell_of_the_default_size_fits_the_default_limit(checkpoint: Checkpoint) -> None:

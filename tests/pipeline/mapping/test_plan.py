@@ -23,7 +23,8 @@ from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import item_bytes
-from pipeline.mapping.plan import CELLS_KEY, PLAN_KEY, TILES_KEY, Plan, make_plan, read_cells
+from pipeline.mapping.plan import PLAN_KEY, Plan, make_plan
+from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
 from tests.made_card import made_card

@@ -11,7 +11,8 @@ from flows.cli.options import takes_settings
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.io.redaction import expanded
 from pipeline.io.user_paths import is_shipped_name
-from pipeline.settings.map import MapSettings, make_settings, read_settings
+from pipeline.settings.load import load_settings
+from pipeline.settings.map import MapSettings, make_settings
 
 BASE: dict[str, Any] = {"region": "31UFS", "year": 2021, "out": "map", "classes": "a, b"}
 
@@ -25,7 +26,9 @@ def recipe(folder: Path, **changes: Any) -> Path:
 
 def test_paths_are_taken_from_the_files_folder(tmp_path: Path) -> None:
     (tmp_path / "aoi.geojson").write_text("{}")
-    settings = read_settings(recipe(tmp_path, region="aoi.geojson", checkpoint="sample"))
+    settings = load_settings(
+        MapSettings, {}, recipe(tmp_path, region="aoi.geojson", checkpoint="sample")
+    )
     assert settings.region == str(tmp_path / "aoi.geojson")
     assert settings.out == str(tmp_path / "map")
     assert settings.checkpoint == "sample"
@@ -35,12 +38,12 @@ def test_paths_are_taken_from_the_files_folder(tmp_path: Path) -> None:
     "region", [", ".join(["31UFS"] * 60), '{"type": "Polygon"}' * 20], ids=["tiles", "geojson"]
 )
 def test_a_region_longer_than_a_files_name(tmp_path: Path, region: str) -> None:
-    assert read_settings(recipe(tmp_path, region=region)).region == region
+    assert load_settings(MapSettings, {}, recipe(tmp_path, region=region)).region == region
 
 
 def test_tile_names_go_before_a_file_of_that_name(tmp_path: Path) -> None:
     (tmp_path / "31UFS").write_text("no region")
-    assert read_settings(recipe(tmp_path)).region == "31UFS"
+    assert load_settings(MapSettings, {}, recipe(tmp_path)).region == "31UFS"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +65,16 @@ def test_a_shipped_name_goes_before_a_folder_of_that_name(
     lines += [f'[catalog]\nurl = "{name}"' if setting == "catalog" else f'{setting} = "{name}"']
     file = tmp_path / "run.toml"
     file.write_text("\n".join(lines))
-    in_file = read_settings(file)
+    in_file = load_settings(MapSettings, {}, file)
     command(**(options | {"catalog_url" if setting == "catalog" else setting: name}))
     for settings in (in_file, *seen):
         value = settings.catalog.url if setting == "catalog" else getattr(settings, setting)
         assert value == name
+
+
+def test_options_put_aside_what_the_file_says(tmp_path: Path) -> None:
+    settings = load_settings(MapSettings, {"vocabulary": "lucas-land-cover"}, recipe(tmp_path))
+    assert (settings.vocabulary, settings.classes) == ("lucas-land-cover", None)
 
 
 @pytest.mark.parametrize("text", ["./sample", "sample/", "sample.toml", "other"])

@@ -1,0 +1,173 @@
+"""Settings loaded and validated: what a TOML file says, with what the command line says over it.
+
+All of it follows from the annotations of the settings model: its sections, which texts are paths,
+and which setting puts another aside.
+"""
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from models.option import Option, RelativePath
+from models.toml_file import parse_toml
+from pipeline.errors import SettingsError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+Note = TypeVar("Note")
+
+
+def load_settings(
+    model: type[Settings],
+    options: Mapping[str, Any],
+    file: Path | None = None,
+    remedy: str = "`timesen --help` lists the commands and their settings",
+) -> Settings:
+    """Load settings from a TOML file and from options, which go before the file.
+
+    Args:
+        model: The settings model.
+        options: Settings of the command line, sections as dictionaries. Relative paths start at
+            the current folder.
+        file: A TOML file. Relative paths in it start at its folder.
+        remedy: What helps, in an error's message.
+
+    Raises:
+        SettingsError: It names each setting that is wrong.
+    """
+    raw = anchored(model, options, Path())
+    source = "the command line"
+    if file is not None:
+        source = str(file)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            raise SettingsError(source, "there is no such file", "Give a TOML file") from None
+        except OSError as error:
+            raise SettingsError(
+                source, f"it cannot be read ({error.strerror})", "Give a TOML file"
+            ) from None
+        stated = parse_toml(content, source, SettingsError)
+        raw = laid_over(model, anchored(model, stated, file.parent), raw)
+    return validated(model, raw, source, remedy)
+
+
+def validated(model: type[Settings], raw: Mapping[str, Any], source: str, remedy: str) -> Settings:
+    """Validate settings.
+
+    Args:
+        model: The settings model.
+        raw: The settings, sections as dictionaries.
+        source: Where they come from, for the message.
+        remedy: What helps, for the message.
+
+    Raises:
+        SettingsError: It names each setting that is wrong.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(_problem(model, entry) for entry in error.errors())
+        raise SettingsError(source, problems, remedy) from None
+
+
+def anchored(model: type[BaseModel], raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings with paths made absolute; relative ones start at `folder`."""
+    result = dict(raw)
+    for name, field in model.model_fields.items():
+        value, section = raw.get(name), section_of(field)
+        if section is not None and isinstance(value, Mapping):
+            result[name] = anchored(section, value, folder)
+        elif path := note_of(field, RelativePath):
+            if isinstance(value, str):
+                result[name] = path.anchored(value, folder)
+            elif isinstance(value, list | tuple):
+                result[name] = [
+                    path.anchored(text, folder) if isinstance(text, str) else text for text in value
+                ]
+    return result
+
+
+def laid_over(
+    model: type[BaseModel], base: Mapping[str, Any], over: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings `base` with those of `over` in their place, section by section."""
+    result = dict(base)
+    for name, value in over.items():
+        field = model.model_fields.get(name)
+        section = section_of(field) if field else None
+        if section is not None and isinstance(value, Mapping):
+            below = result.get(name, {})
+            if isinstance(below, Mapping):  # what stands there else is refused by the validation
+                result[name] = laid_over(section, below, value)
+            continue
+        result[name] = value
+        option = note_of(field, Option) if field else None
+        if option and option.replaces and option.replaces not in over:
+            result.pop(option.replaces, None)
+    return result
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a field that is a section, else None."""
+    for kind in _parts(field.annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def note_of(field: FieldInfo, kind: type[Note]) -> Note | None:
+    """Return the first note of a kind in a field's annotation, or in a type that it is made of."""
+    for found in (*field.metadata, *_notes(field.annotation)):
+        if isinstance(found, kind):
+            return found
+    return None
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The types of which one is given: those of a union, without notes."""
+    if get_origin(annotation) is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _parts(part)
+    else:
+        yield annotation
+
+
+def _notes(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        inner, *notes = get_args(annotation)
+        yield from notes
+        yield from _notes(inner)
+    else:
+        for part in get_args(annotation):
+            yield from _notes(part)
+
+
+def _problem(model: type[BaseModel], entry: ErrorDetails) -> str:
+    """A setting that is wrong and what is wrong with it."""
+    place, kind = entry["loc"], entry["type"]
+    message = entry["msg"].removeprefix("Value error, ").rstrip(".")
+    where = ".".join(map(str, place))
+    if kind in ("model_type", "model_attributes_type"):
+        message = f"this is a section: write [{where}] and its settings below"
+    elif kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _names(model, place[:-1]), 1)
+        message = "there is no such setting" + (f" (did you mean {near[0]}?)" if near else "")
+    return f"{where}: {message}" if where else message
+
+
+def _names(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    for name in place:
+        field = model.model_fields.get(str(name))
+        section = section_of(field) if field else None
+        if section is None:
+            return []
+        model = section
+    return list(model.model_fields)
