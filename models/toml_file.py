@@ -1,21 +1,20 @@
 """TOML that a user wrote, with or without the byte-order mark of Windows' editors."""
 
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
-from models.errors import UserError
 
-
-def parse_toml(content: bytes, source: str, error: type[UserError]) -> dict[str, Any]:
+def parse_toml(
+    content: bytes, source: str, error: Callable[[str, str, str], Exception]
+) -> dict[str, Any]:
     """Parse a TOML file's content.
 
     Args:
         content: The file's bytes, UTF-8.
         source: What the user named, for the message.
-        error: The exception to raise where the content is not TOML.
-
-    Raises:
-        UserError: Of the type `error`, with the line and column.
+        error: Makes the exception that is raised where the content is not TOML, of what was
+            given, what is wrong with it, and what would work.
     """
     try:
         return tomllib.loads(content.decode("utf-8-sig"))

@@ -303,8 +303,3 @@ def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
 def test_without_background_words_there_are_no_embeddings_of_them() -> None:
     found = embed_vocabulary(vocabulary_from_words("forest, lake"), _LetterTower(31, []))
     assert (found.background.shape, found.background.dtype) == ((0, 31), np.float32)
-
-
-def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "marked.toml").write_text(HEAD + TWO, encoding="utf-8-sig")
-    assert load_vocabulary(tmp_path / "marked.toml") == _load(tmp_path, HEAD + TWO)
