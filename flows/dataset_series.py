@@ -12,13 +12,13 @@ from flows.execution.progress import RunProgress, tell
 from flows.execution.table_parts import Made, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import SeriesSettings
-from pipeline.catalog.description import describe
+from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
 from pipeline.catalog.search import open_catalog
 from pipeline.io.store import Store, public_url
 from pipeline.observations.reading import Reading
 from pipeline.point_series.item_search import season_items
-from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
+from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, group_by_season, group_points
 from pipeline.point_series.points import Points, read_points
 from pipeline.point_series.read_points import PointSeries, read_point_series
 from pipeline.point_series.table import SeriesCard, SeriesRows, SeriesTable
@@ -41,16 +41,17 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
     """
     tell(RunProgress("planning"))
     points = read_points(Path(settings.points), settings.columns, settings.classes)
-    open_catalog(describe(settings.catalog.url, settings.catalog.collection))  # mistakes show now
-    reading = settings.point_reading()
+    catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
+    open_catalog(catalog)  # mistakes show now
+    reading = settings.point_reading(catalog.access.access())
     store = Store(settings.out)
     folder = SeriesFolder(store, _input(settings, points), reading.bands, tuple(points.labels))
     folder.open()
     if folder.is_finished():
         return SeriesTable.open(settings.out).card
     works = [
-        _Season(settings, store, points, groups, reading)
-        for groups in seasons_of(groups_of(points)).values()
+        _Season(settings, catalog, store, points, groups, reading)
+        for groups in group_by_season(group_points(points)).values()
     ]
     make_parts(works, folder, settings.cluster, "cells")
     tell(RunProgress("finishing"))
@@ -107,12 +108,14 @@ class _Season:
     def __init__(
         self,
         settings: SeriesSettings,
+        catalog: CatalogDescription,
         store: Store,
         points: Points,
         groups: Sequence[PointGroup],
         reading: Reading,
     ) -> None:
         self._settings = settings
+        self._catalog = catalog
         self._store = store
         self._points = points
         self._groups = {group.place: group for group in groups}
@@ -131,6 +134,7 @@ class _Season:
         items = season_items(
             self._store,
             self._settings.catalog,
+            self._catalog,
             self._settings.first_month,
             list(self._groups.values()),
             self._reading.bands,

@@ -141,7 +141,7 @@ def prepared_beforehand(prepared: PreparedRun) -> Iterator[None]:
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
 def prepare(settings: MapSettings) -> PreparedRun:
-    """Check the settings, freeze the items, plan the cells and open the run's folder."""
+    """Check the settings, search the items, plan the cells and open the run's folder."""
     prepared = prepare_run(settings)
     get_run_logger().info(prepared.plan.summary())
     return prepared

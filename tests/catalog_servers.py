@@ -13,6 +13,17 @@ import shapely
 from pystac.utils import str_to_datetime
 from shapely.geometry import shape
 
+from pipeline.catalog.description import describe_catalog
+from pipeline.catalog.search import Found, search
+from pipeline.grid.region import Region
+from pipeline.settings.map import SearchSettings
+
+
+def search_named(region: Region, settings: SearchSettings) -> Found:
+    """What a search of the catalogue that the settings name gives."""
+    catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
+    return search(region, settings, catalog)
+
 
 @contextmanager
 def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.catalog.description import describe, is_table
-from pipeline.catalog.item_snapshot import freeze
-from pipeline.catalog.normalise import tile_of
+from pipeline.catalog.description import describe_catalog, is_table
+from pipeline.catalog.item_snapshot import make_snapshot
 from pipeline.catalog.search import search
 from pipeline.errors import OutputError
 from pipeline.grid.region import read_region
@@ -22,8 +21,9 @@ def run_search(settings: SearchSettings, table: Path, console: Console) -> None:
     """
     if not is_table(str(table)):
         raise OutputError(str(table), "not the name of a table", "Call it NAME.parquet")
-    found = search(read_region(settings.region), settings)
-    content = freeze(found.items, describe(settings.catalog.url, settings.catalog.collection))
+    catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
+    found = search(read_region(settings.region), settings, catalog)
+    content = make_snapshot(found.published, catalog)
     Store(str(table.parent)).write(table.name, content)
     if found.refused:
         first = found.refused[0]
@@ -32,5 +32,5 @@ def run_search(settings: SearchSettings, table: Path, console: Console) -> None:
             f"{first.given}: {first.problem}",
             style="yellow", markup=False, soft_wrap=True,
         )  # fmt: skip
-    tiles = len({tile_of(item).name for item in found.items})
-    console.print(f"{len(found.items)} items of {tiles} tiles: {table}", soft_wrap=True)
+    tiles = len({item.tile for item in found.items})
+    console.print(f"{len(found.published)} items of {tiles} tiles: {table}", soft_wrap=True)

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.option import RelativePath
-from pipeline.catalog.description import describe
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.observations.reading import Reading, kept_scenes, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
+from pipeline.raster.access import Access
 from pipeline.settings.load import Settings, load_settings
 from pipeline.settings.sections import (
     Address,
@@ -60,9 +60,8 @@ class SeriesSettings(_TableSettings):
             self.id_column, self.year_column, self.year, self.labels, self.photo_column
         )
 
-    def point_reading(self) -> Reading:
-        """How points are read. Raises CatalogError where the catalogue's description is none."""
-        access = describe(self.catalog.url, self.catalog.collection).access.access()
+    def point_reading(self, access: Access) -> Reading:
+        """How points are read; `access` is that of the catalogue's description."""
         return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
 
 

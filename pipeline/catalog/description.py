@@ -105,7 +105,7 @@ def shipped_catalogs() -> tuple[str, ...]:
     )
 
 
-def describe(catalog: str, collection: str | None = None) -> CatalogDescription:
+def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDescription:
     """The description of what the user named as the catalogue.
 
     A shipped catalogue's name or address, a TOML file, a table of items (which keeps its

@@ -14,7 +14,7 @@ from pipeline.grid.mgrs import polygons_of, wrapped
 _DIGITS = 9
 
 
-def ground_of(stac_item: Published) -> BaseGeometry | None:
+def footprint_of(stac_item: Published) -> BaseGeometry | None:
     """What an item covers, polygons in EPSG:4326 within ±180°; None where it does not say.
 
     One that is drawn across the whole world because it crosses the antimeridian is cut there.

@@ -15,7 +15,7 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import ANY, Conventions, band_keys
-from pipeline.catalog.item_geometry import ground_of
+from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.errors import CatalogError, OutputError
 from pipeline.io.store import public_url
@@ -25,7 +25,7 @@ from pipeline.raster.access import Access
 _ROWS = 256
 
 
-def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
+def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
     """Published items as a stac-geoparquet file, with the description of their catalogue.
 
     Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
@@ -45,17 +45,17 @@ def freeze(items: Sequence[dict[str, Any]], description: CatalogDescription) -> 
         return part.read_bytes()
 
 
-def thaw(content: bytes, given: str, conventions: Conventions = ANY) -> list[Item]:
+def read_snapshot(content: bytes, given: str, conventions: Conventions = ANY) -> list[Item]:
     """The items of a frozen file in normal form, duplicates resolved, sorted by time and id.
 
     `given` names the file in an error. Raises OutputError where it is damaged.
     """
     return resolve_duplicates(
-        normalise(item, conventions) for item in thaw_published(content, given)
+        normalise(item, conventions) for item in read_snapshot_stac(content, given)
     )
 
 
-def thaw_published(content: bytes, given: str) -> Iterator[dict[str, Any]]:
+def read_snapshot_stac(content: bytes, given: str) -> Iterator[dict[str, Any]]:
     """The items of a frozen file as STAC items; raises OutputError where it is damaged.
 
     They come a few at a time: as nested dictionaries they take hundreds of times their size here.
@@ -68,6 +68,12 @@ def thaw_published(content: bytes, given: str) -> Iterator[dict[str, Any]]:
         raise OutputError(
             given, "the frozen items are damaged", "Put the run's own file back"
         ) from None
+
+
+def unsigned(asset: Mapping[str, Any], access: Access) -> dict[str, Any]:
+    """An asset whose href has no signature where hrefs are signed when they are opened."""
+    href = str(asset["href"])
+    return {**asset, "href": public_url(href) if access.signs(href) else href}
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:
@@ -107,7 +113,7 @@ _ASSET: dict[str, Callable[[Any], Any]] = {
 
 
 def _kept(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
-    ground = ground_of(item)
+    ground = footprint_of(item)
     bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
     keys = sorted(band_keys(item["assets"], description.conventions.names).values())
     access = description.access.access()
@@ -137,9 +143,7 @@ _NOWHERE = {"type": "Polygon", "coordinates": []}
 
 
 def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
-    href = str(asset["href"])
-    if access.signs(href):
-        href = public_url(href)
+    href = unsigned(asset, access)["href"]
     if public_url(href) != href:
         raise CatalogError(
             f"item {item}: {public_url(href)}",

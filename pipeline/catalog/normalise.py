@@ -19,7 +19,7 @@ from pipeline.catalog.item_assets import (
     raster,
     understood,
 )
-from pipeline.catalog.item_geometry import ground_of
+from pipeline.catalog.item_geometry import footprint_of
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.mgrs import Tile, parse_tile
 
@@ -76,7 +76,7 @@ def _normal(stac_item: Published, conventions: Conventions) -> Item:
         baseline=baseline,
         generated=made,
         epsg=tile.epsg,
-        footprint=ground_of(stac_item),
+        footprint=footprint_of(stac_item),
         assets={
             band: raster(stac_item, band, key, tile, baseline, made, conventions.offset)
             for band, key in keys.items()

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalog.item_snapshot import thaw_published
+from pipeline.catalog.item_snapshot import read_snapshot_stac
 from pipeline.catalog.static_catalog import absolute, links_of
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.region import Region
@@ -38,7 +38,7 @@ class ItemTable:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
             raise CatalogError(self.path, reason, _WRITE) from None
         try:
-            for item in thaw_published(content, self.path):
+            for item in read_snapshot_stac(content, self.path):
                 itself = links_of((str(place), item), "self")
                 yield absolute(item, itself[0] if itself else str(place))
         except OutputError:

@@ -11,14 +11,20 @@ import shapely
 
 from pipeline.catalog.description import (
     CatalogDescription,
-    describe,
     is_table,
     shipped_catalogs,
 )
-from pipeline.catalog.item_assets import Conventions, band_keys
-from pipeline.catalog.item_geometry import ground_of
+from pipeline.catalog.item import Item
+from pipeline.catalog.item_assets import Conventions, band_keys, understood
+from pipeline.catalog.item_geometry import footprint_of
+from pipeline.catalog.item_snapshot import unsigned
 from pipeline.catalog.json_client import JsonClient, is_web, resolved
-from pipeline.catalog.normalise import cloud_cover_of, moment_of, normalise
+from pipeline.catalog.normalise import (
+    cloud_cover_of,
+    moment_of,
+    normalise,
+    resolve_duplicates,
+)
 from pipeline.catalog.parquet_catalog import ItemTable
 from pipeline.catalog.stac_api import StacApi
 from pipeline.catalog.static_catalog import StaticCatalog
@@ -27,6 +33,7 @@ from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region, outline
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
+from pipeline.raster.access import Access
 from pipeline.settings.map import SearchSettings
 
 _FILES = ("catalog.json", "collection.json")
@@ -51,27 +58,40 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gave: STAC items as published, and why each item that cannot be used cannot."""
+    """What a search gave, sorted by time and id.
 
-    items: list[dict[str, Any]]
-    refused: tuple[CatalogError, ...] = ()
-
-
-def search(region: Region, settings: SearchSettings) -> Found:
-    """The STAC items, as published, that reach near the region in the settings' twelve months.
-
-    They are sorted by time and id; granules cloudier than `catalog.max_cloud_cover` are left out,
-    and items that cannot be brought into normal form; hrefs are absolute. Raises RegionError where
-    there are none of the region, CatalogError where there are none of the year, none can be used or
-    the catalogue is not one, CatalogUnavailable where it does not answer.
+    `published` are the STAC items, with the assets that are read; `items` are the same in normal
+    form, duplicates resolved. `refused` holds the error of each item that cannot be used.
     """
-    description = describe(settings.catalog.url, settings.catalog.collection)
+
+    published: list[dict[str, Any]]
+    items: list[Item]
+    refused: tuple[CatalogError, ...]
+
+
+def search(region: Region, settings: SearchSettings, description: CatalogDescription) -> Found:
+    """Search a catalogue for the items that reach near a region in twelve months.
+
+    Granules cloudier than `catalog.max_cloud_cover` are left out, and items that cannot be brought
+    into normal form. Hrefs are absolute and unsigned.
+
+    Args:
+        region: The region; items within some hundred metres of it are found, too.
+        settings: The twelve months and the cloud cover that is allowed.
+        description: What `describe_catalog` gives for `settings.catalog`.
+
+    Raises:
+        RegionError: No item reaches into the region.
+        CatalogError: There are none of the year, none can be used, or this is no catalogue.
+        CatalogUnavailable: The catalogue does not answer.
+    """
     catalog = open_catalog(description, settings.catalog.max_cloud_cover)
-    conventions = description.conventions
+    conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
     most = settings.catalog.max_cloud_cover
     shapely.prepare(region.geometry)
-    kept: list[dict[str, Any]] = []
+    published: list[dict[str, Any]] = []
+    normal: list[Item] = []
     cloudier: list[float] = []
     refused: list[CatalogError] = []
     for item in catalog.candidates(_around(region), period):
@@ -81,27 +101,28 @@ def search(region: Region, settings: SearchSettings) -> Found:
             if (cover := cloud_cover_of(item) or 0.0) > most:
                 cloudier.append(cover)
                 continue
-            normalise(item, conventions)
-            kept.append(_named(item, conventions))
+            item = _trimmed(item, conventions, access)
+            normal.append(normalise(item, conventions))
+            published.append(item)
         except CatalogError as error:
             refused.append(error)
-    if cloudier and not kept:
+    if cloudier and not published:
         raise CatalogError(
             f"max_cloud_cover = {most:g}",
             f"all {len(cloudier)} items are cloudier; the clearest has {min(cloudier):g} %",
             "Raise it under [catalog]",
         )
-    if refused and not kept:
+    if refused and not published:
         raise CatalogError(
             public_url(settings.catalog.url),
             f"none of its items of the region and year can be used ({len(refused)}), for one: "
             f"{refused[0].given}: {refused[0].problem}",
             refused[0].remedy,
         )
-    if not kept:
+    if not published:
         _raise_nothing_found(catalog, region, period, settings)
-    kept.sort(key=lambda item: (moment_of(item), str(item["id"])))
-    return Found(kept, tuple(refused))
+    published.sort(key=lambda item: (moment_of(item), str(item["id"])))
+    return Found(published, resolve_duplicates(normal), tuple(refused))
 
 
 def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
@@ -170,15 +191,16 @@ def _around(region: Region) -> Region:
     return Region(wrapped(grown), region.source)
 
 
-def _named(item: dict[str, Any], conventions: Conventions) -> dict[str, Any]:
-    """The item with the assets only that are read: the others are most of what it weighs."""
-    keys = band_keys(item["assets"], conventions.names).values()
-    return {**item, "assets": {key: item["assets"][key] for key in keys}}
+def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> dict[str, Any]:
+    """The item with the assets only that are read, unsigned: the others are most of its weight."""
+    with understood(item):
+        keys = band_keys(item["assets"], conventions.names).values()
+        return {**item, "assets": {key: unsigned(item["assets"][key], access) for key in keys}}
 
 
 def _reaches(item: dict[str, Any], region: Region) -> bool:
     """Whether an item may share ground with the region; one that does not say where it is, may."""
-    ground = ground_of(item)
+    ground = footprint_of(item)
     return ground is None or bool(shapely.dwithin(region.geometry, ground, _AROUND))
 
 

@@ -19,12 +19,12 @@ from models.vocabulary.vocabulary import (
     make_vocabulary,
     vocabulary_from_words,
 )
-from pipeline.catalog.description import CatalogDescription, describe
+from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import require_bands
-from pipeline.catalog.search import Found, search
-from pipeline.errors import OutputError
+from pipeline.catalog.search import search
+from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import differences
@@ -105,21 +105,28 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     if not settings.allow_untrained_steps:
         card.require_trained_steps(settings.steps)
     vocabulary = _vocabulary(settings)
-    catalog = describe(settings.catalog.url, settings.catalog.collection)
+    catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     asked = _asked(settings, region, checkpoint, vocabulary, catalog)
     kept = items_from_embeddings(settings.embeddings, asked) if settings.embeddings else None
     frozen = _frozen(store, asked)
     text = _text_embeddings(store, frozen is not None, card, vocabulary)
-    found = Found([]) if frozen or kept else search(region, settings)
-    content = frozen or kept or freeze(found.items, catalog)
-    items = thaw(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    refused: tuple[CatalogError, ...] = ()
+    if content := frozen or kept:
+        items = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    else:
+        found = search(region, settings, catalog)
+        content, items, refused = (
+            make_snapshot(found.published, catalog),
+            found.items,
+            found.refused,
+        )
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     plan = make_plan(
         settings,
         region,
         items,
         checkpoint,
-        refused=found.refused,
+        refused=refused,
         requests=catalog.access.access().requests,
     )
     if frozen is None:

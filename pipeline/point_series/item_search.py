@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import shapely
 
-from pipeline.catalog.description import describe
+from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import require_bands
 from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, RegionError
@@ -18,7 +18,7 @@ from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.point_groups import PointGroup
-from pipeline.point_series.table_writer import ITEMS
+from pipeline.point_series.table_writer import SEASON_ITEMS
 from pipeline.settings.map import SearchSettings
 from pipeline.settings.sections import CatalogSettings
 
@@ -26,6 +26,7 @@ from pipeline.settings.sections import CatalogSettings
 def season_items(
     store: Store,
     catalog: CatalogSettings,
+    description: CatalogDescription,
     first_month: int,
     groups: Sequence[PointGroup],
     bands: Sequence[str],
@@ -37,21 +38,23 @@ def season_items(
     frozen then. Raises CatalogError where items lack a band, CatalogUnavailable where the catalogue
     does not answer, OutputUnwritable.
     """
-    description = describe(catalog.url, catalog.collection)
     tile, year, season = groups[0].tile, groups[0].year, groups[0].season
-    key = f"{ITEMS}{season}.parquet"
-    if not store.exists(key):
+    key = f"{SEASON_ITEMS}{season}.parquet"
+    if store.exists(key):
+        name = public_url(store.path(key))
+        items = read_snapshot(store.read(key), name, description.conventions)
+    else:
         boxes = [shapely.box(*group.cell().lonlat_bounds) for group in groups]
         region = Region(wrapped(shapely.union_all(boxes)), f"the points in {season}")
         settings = SearchSettings(
             region=region.source, year=year, first_month=first_month, catalog=catalog
         )
         try:
-            found = search(region, settings)
+            found = search(region, settings, description)
         except (RegionError, CatalogError) as error:
             return f"no acquisitions: {error.problem}"
-        store.write(key, freeze(found.items, description))
-    items = thaw(store.read(key), public_url(store.path(key)), description.conventions)
+        store.write(key, make_snapshot(found.published, description))
+        items = found.items
     of_tile = [item for item in items if item.tile == tile.name]
     if not of_tile:
         return f"no acquisitions: the catalogue has none of tile {tile.name}"

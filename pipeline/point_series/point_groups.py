@@ -69,7 +69,7 @@ class PointGroup:
         )
 
 
-def groups_of(points: Points) -> list[PointGroup]:
+def group_points(points: Points) -> list[PointGroup]:
     """The points in groups, by tile, year and cell, in this order; each point in exactly one.
 
     A point belongs to the tile that owns its place, as `mgrs_tiles.tile_at` says.
@@ -86,7 +86,7 @@ def groups_of(points: Points) -> list[PointGroup]:
     ]
 
 
-def seasons_of(groups: Sequence[PointGroup]) -> dict[str, list[PointGroup]]:
+def group_by_season(groups: Sequence[PointGroup]) -> dict[str, list[PointGroup]]:
     """The groups by tile and year."""
     seasons: defaultdict[str, list[PointGroup]] = defaultdict(list)
     for group in groups:

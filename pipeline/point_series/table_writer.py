@@ -30,7 +30,7 @@ from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 LEFT_OUT = "left-out.csv"
-ITEMS = "items/"
+SEASON_ITEMS = "items/"
 _UNITS = "units/"
 _NOTES = b"timesen"
 _FAULTS = 20  # that a card names; it counts all

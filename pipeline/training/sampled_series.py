@@ -10,9 +10,9 @@ import numpy as np
 
 from models.encoder.checkpoint import Card
 from models.errors import UserError
-from pipeline.catalog.description import describe
+from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import thaw
+from pipeline.catalog.item_snapshot import read_snapshot
 from pipeline.catalog.normalise import require_bands
 from pipeline.errors import OutputError
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tiles_of
@@ -150,9 +150,9 @@ def _source(folder: str, card: Card) -> _Source:
     store = Store(folder)
     made = read_run(store)
     settings = make_settings(dict(made.settings), public_url(folder))
-    catalog = describe(settings.catalog.url, settings.catalog.collection)
+    catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     content = store.read(ITEMS_FILE)
-    items = thaw(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    items = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     inputs = card.preprocessing
     require_bands(items, inputs.bands, settings.reading.substitute)
     return _Source(

@@ -18,10 +18,7 @@ from statistics import mean
 import numpy as np
 
 from models.encoder.preprocessing import AUTHORS, BANDS
-from pipeline.catalog.description import describe
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import freeze, thaw
-from pipeline.catalog.search import search
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import read_region
 from pipeline.observations.clear_mask import Masking, strict_keep
@@ -33,6 +30,7 @@ from pipeline.settings.map import make_search_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.benchmarks.reading_archive import cell_of
+from tests.catalog_servers import search_named
 from tests.nginx import Nginx, nginx
 
 RESULT = Path(__file__).parent / "results" / "points.md"
@@ -93,9 +91,8 @@ def items_of(made: archive.BenchArchive, server: Nginx) -> list[Item]:
     settings = make_search_settings(
         {"region": str(made.region), "year": archive.YEAR, "catalog": {"url": url}}
     )
-    catalog = describe(settings.catalog.url, None)
-    found = search(read_region(settings.region), settings)
-    return thaw(freeze(found.items, catalog), "items", catalog.conventions)
+    found = search_named(read_region(settings.region), settings)
+    return found.items
 
 
 def alone(

@@ -16,7 +16,6 @@ from flows.execution.dask_cluster import open_cluster
 from models.encoder.checkpoint import save_checkpoint
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.item import Item
-from pipeline.catalog.search import search
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.mgrs import to_lonlat
@@ -25,6 +24,7 @@ from pipeline.mapping.prepare import Run, prepare_run
 from pipeline.settings.map import MapSettings, make_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
+from tests.catalog_servers import search_named
 from tests.made_card import made_card
 
 THREADS = 2
@@ -76,7 +76,7 @@ def prepare(
     if spots:
         run = replace(run, region=replace(run.region, geometry=_spots(cell)))
     began = time.perf_counter()
-    search(prepared.run.region, settings)
+    search_named(prepared.run.region, settings)
     return Job(run, cell, prepared.items_of(cell), time.perf_counter() - began)
 
 
@@ -132,7 +132,7 @@ def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tup
     cell = job.cell
     items, where = folder / "items.json", folder / "cell.json"
     settings = _settings(made, folder, job.run.checkpoint, cell.height, made.region)
-    items.write_text(json.dumps(search(job.run.region, settings).items))
+    items.write_text(json.dumps(search_named(job.run.region, settings).published))
     place = (cell.row, cell.column, cell.row_offset, cell.column_offset, *cell.shape)
     about: dict[str, Any] = {
         "bounds": cell.bounds,

@@ -12,16 +12,16 @@ import pytest
 
 from flows.cli.main import run as timesen
 from models.encoder.preprocessing import BANDS
-from pipeline.catalog.description import describe
-from pipeline.catalog.item_snapshot import freeze, thaw
-from pipeline.catalog.search import search
+from pipeline.catalog.description import describe_catalog
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.grid.region import read_region
-from pipeline.point_series.point_groups import groups_of
+from pipeline.point_series.point_groups import group_points
 from pipeline.point_series.points import read_points
 from pipeline.point_series.read_points import read_point_series
 from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings
+from tests.catalog_servers import search_named
 from tests.flows.conftest import Shell, connected, end_when
 from tests.pipeline.point_series.test_read_points import READING
 from tests.pipeline.point_series.test_sen4map import image_id, made, write_crop, write_patch
@@ -120,11 +120,11 @@ def test_every_point_has_its_series_or_a_reason(
             "catalog": {"url": str(sample_archive.folder), "max_cloud_cover": 100},
         }
     )
-    catalog = describe(settings.catalog.url, None)
-    published = search(read_region(settings.region), settings).items
-    items = thaw(freeze(published, catalog), "items", catalog.conventions)
+    catalog = describe_catalog(settings.catalog.url, None)
+    published = search_named(read_region(settings.region), settings).published
+    items = read_snapshot(make_snapshot(published, catalog), "items", catalog.conventions)
     tiles = set()
-    for group in groups_of(given):
+    for group in group_points(given):
         if group.year != sample_archive.year or group.tile.name not in sample_archive.tiles:
             continue
         cell, of_tile = group.cell(), [i for i in items if i.tile == group.tile.name]

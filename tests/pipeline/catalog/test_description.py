@@ -9,16 +9,15 @@ import pytest
 
 from models.encoder.preprocessing import BANDS
 from pipeline.catalog.access_description import AccessDescription
-from pipeline.catalog.description import CatalogDescription, describe, shipped_catalogs
+from pipeline.catalog.description import CatalogDescription, describe_catalog, shipped_catalogs
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.item_assets import band_keys
 from pipeline.catalog.normalise import normalise
-from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.grid.region import read_region
 from pipeline.raster.access import Access
 from pipeline.settings.map import make_search_settings
-from tests.catalog_servers import ApiState, api_server, write_static
+from tests.catalog_servers import ApiState, api_server, search_named, write_static
 from tests.stac_items import cdse_item, earth_search_item
 
 ALL = (*BANDS, SCL)
@@ -54,30 +53,30 @@ def own_item(date: str, **names: str) -> dict[str, Any]:
 def found(catalog: str, **fields: Any) -> list[Item]:
     """The items that a search finds, in the normal form that the description gives them."""
     given = {"region": REGION, "year": 2021, "catalog": {"url": catalog, **fields}}
-    of_catalog = search(read_region(REGION), make_search_settings(given))
+    of_catalog = search_named(read_region(REGION), make_search_settings(given))
     assert not of_catalog.refused
-    return [normalise(item, describe(catalog).conventions) for item in of_catalog.items]
+    return [normalise(item, describe_catalog(catalog).conventions) for item in of_catalog.published]
 
 
 def test_the_catalogues_that_are_known() -> None:
     assert shipped_catalogs() == ("cdse", "earth-search", "planetary-computer")
     for name in shipped_catalogs():
-        described = describe(name)
+        described = describe_catalog(name)
         assert set(described.conventions.names) == set(ALL)
         assert described.conventions.offset is None
         assert described.collection == "sentinel-2-l2a"
-        assert describe(described.url) == describe(f"{described.url}/") == described
-        other = describe(name, "sentinel-2-c1-l2a")
+        assert describe_catalog(described.url) == describe_catalog(f"{described.url}/") == described
+        other = describe_catalog(name, "sentinel-2-c1-l2a")
         assert other.collection == "sentinel-2-c1-l2a"
         assert (other.url, other.access) == (described.url, described.access)
 
 
 def test_how_the_known_catalogues_rasters_are_opened() -> None:
-    assert describe("earth-search").access.access() == Access()
-    signed = describe("planetary-computer").access.access()
+    assert describe_catalog("earth-search").access.access() == Access()
+    signed = describe_catalog("planetary-computer").access.access()
     assert signed.signs("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif")
     assert not signed.signs("https://example.com/x.tif")
-    keys = describe("cdse").access.access()
+    keys = describe_catalog("cdse").access.access()
     assert keys.s3_endpoint == "https://eodata.dataspace.copernicus.eu"
     assert keys.requests == 4
 
@@ -91,11 +90,11 @@ def test_items_of_the_known_catalogues_are_read_by_their_own_names(shared_data: 
         "planetary-computer": real,
     }
     for name, item in published.items():
-        known = normalise(item, describe(name).conventions)
+        known = normalise(item, describe_catalog(name).conventions)
         assert set(known.assets) == set(ALL)
         assert known == normalise(item), "its names are among those that are tried unasked"
         for other in set(published) - {name}:
-            assert set(normalise(item, describe(other).conventions).assets) != set(ALL)
+            assert set(normalise(item, describe_catalog(other).conventions).assets) != set(ALL)
 
 
 def test_an_archive_of_ones_own_beside_its_description(
@@ -117,7 +116,7 @@ def test_an_archive_of_ones_own_beside_its_description(
 def test_a_shipped_name_goes_before_a_folder_beside_the_description(tmp_path: Path) -> None:
     (tmp_path / "earth-search").mkdir()
     with pytest.raises(CatalogError, match="described elsewhere"):
-        describe(str(written(tmp_path, own_description("earth-search"))))
+        describe_catalog(str(written(tmp_path, own_description("earth-search"))))
 
 
 def test_the_collection_of_the_settings_goes_before_the_descriptions(tmp_path: Path) -> None:
@@ -160,7 +159,7 @@ def test_signed_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         '[access]\nkind = "signed"\nhosts = "*.example.com"\nkey = "MY_SIGNING_KEY"\n'
         'token_url = "https://sign.example.com/{account}/{container}"\nrequests = 8\n'
     )
-    access = describe(written(tmp_path, text)).access.access()
+    access = describe_catalog(written(tmp_path, text)).access.access()
     assert access.signs("https://a.example.com/c/x.tif")
     assert not access.signs("https://a.blob.core.windows.net/c/x.tif")
     assert access == Access(
@@ -176,9 +175,11 @@ def test_s3_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_S3_KEY", "who")
     monkeypatch.setenv("MY_S3_SECRET", HUSH)
     text = f'{URL}[access]\nkind = "s3"\nendpoint = "https://s3.example.com:9000"\n'
-    keyless = describe(written(tmp_path, text)).access.access()
+    keyless = describe_catalog(written(tmp_path, text)).access.access()
     assert keyless.s3_options()["AWS_NO_SIGN_REQUEST"] == "YES"
-    described = describe(written(tmp_path, text + 'key = "MY_S3_KEY"\nsecret = "MY_S3_SECRET"\n'))
+    described = describe_catalog(
+        written(tmp_path, text + 'key = "MY_S3_KEY"\nsecret = "MY_S3_SECRET"\n')
+    )
     options = described.access.access().s3_options()
     assert options["AWS_S3_ENDPOINT"] == "s3.example.com:9000"
     assert (options["AWS_ACCESS_KEY_ID"], options["AWS_SECRET_ACCESS_KEY"]) == ("who", HUSH)
@@ -187,7 +188,7 @@ def test_s3_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_as_windows_writes_it(tmp_path: Path) -> None:
     text = own_description("https://example.com/v1").replace("\n", "\r\n")
-    described = describe(written(tmp_path, b"\xef\xbb\xbf" + text.encode()))
+    described = describe_catalog(written(tmp_path, b"\xef\xbb\xbf" + text.encode()))
     assert described.conventions.names["B02"] == (OWN["B02"],)
 
 
@@ -260,7 +261,7 @@ def test_what_is_wrong_with_a_description_is_told(case: str, tmp_path: Path) -> 
     content, problem = BAD[case]
     file = written(tmp_path, content)
     with pytest.raises(CatalogError, match=problem) as told:
-        describe(file)
+        describe_catalog(file)
     assert told.value.given == file
     assert told.value.remedy
     assert "pydantic" not in str(told.value)
@@ -270,7 +271,7 @@ def test_what_is_wrong_with_a_description_is_told(case: str, tmp_path: Path) -> 
 def test_the_manual_has_every_key_and_its_example_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "catalogues.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
-    described = describe(written(tmp_path, example))
+    described = describe_catalog(written(tmp_path, example))
     assert set(described.conventions.names) == set(ALL)
     for key in (*CatalogDescription.model_fields, *AccessDescription.model_fields):
         assert f"`{key}`" in page or f"`[{key}]`" in page
@@ -278,12 +279,12 @@ def test_the_manual_has_every_key_and_its_example_is_one(tmp_path: Path) -> None
 
 def test_no_such_description(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"no\.toml: .*no such file.*Give cdse, earth-search"):
-        describe(str(tmp_path / "no.toml"))
+        describe_catalog(str(tmp_path / "no.toml"))
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(CatalogError, match=r"cannot be read \(is a directory\)"):
-        describe(str(tmp_path / "folder.toml"))
+        describe_catalog(str(tmp_path / "folder.toml"))
     with pytest.raises(CatalogError, match=r"^https://example\.com/v1: url: .*secret") as told:
-        describe(f"https://me:{HUSH}@example.com/v1?x={HUSH}")
+        describe_catalog(f"https://me:{HUSH}@example.com/v1?x={HUSH}")
     assert HUSH not in str(told.value)
 
 

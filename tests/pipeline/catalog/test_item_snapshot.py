@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import freeze, thaw, thaw_published
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot, read_snapshot_stac
 from pipeline.catalog.normalise import normalise, resolve_duplicates
 from pipeline.errors import CatalogError, OutputError
 from tests.stac_items import cdse_item, earth_search_item
@@ -18,7 +18,7 @@ ANY_CATALOG = CatalogDescription(url="https://example.com")
 
 
 def _round_trip(published: list[dict[str, Any]]) -> list[Item]:
-    items = thaw(freeze(published, ANY_CATALOG), "items.parquet")
+    items = read_snapshot(make_snapshot(published, ANY_CATALOG), "items.parquet")
     assert items == resolve_duplicates(normalise(item) for item in published)
     return items
 
@@ -84,33 +84,37 @@ def test_addresses_with_a_secret_are_refused(base: str, query: str) -> None:
     with pytest.raises(
         CatalogError, match=f"{item['id']}: https://example.com/cogs/.*signature"
     ) as e:
-        freeze([item], ANY_CATALOG)
+        make_snapshot([item], ANY_CATALOG)
     assert "secret" not in str(e.value)
 
 
 def test_secrets_in_links_are_not_written() -> None:
     item = earth_search_item()
     item["links"][0]["href"] += "?sig=hidden"
-    assert "hidden" not in json.dumps(list(thaw_published(freeze([item], ANY_CATALOG), "items")))
+    assert "hidden" not in json.dumps(
+        list(read_snapshot_stac(make_snapshot([item], ANY_CATALOG), "items"))
+    )
 
 
 def test_the_file_opens_as_geoparquet_and_holds_stac_items(tmp_path: Path) -> None:
     file = tmp_path / "items.parquet"
-    file.write_bytes(freeze([earth_search_item("31UFS"), earth_search_item("06VVN")], ANY_CATALOG))
+    file.write_bytes(
+        make_snapshot([earth_search_item("31UFS"), earth_search_item("06VVN")], ANY_CATALOG)
+    )
     frame = geopandas.read_parquet(file)
     assert len(frame) == 2
     assert frame.crs == "EPSG:4326" or frame.crs.to_string() == "OGC:CRS84"
-    for published in thaw_published(file.read_bytes(), "items"):
+    for published in read_snapshot_stac(file.read_bytes(), "items"):
         pystac.Item.from_dict(published).validate()
 
 
 def test_of_many_items_a_few_are_in_memory_at_a_time() -> None:
     def peak(count: int) -> int:
         items = [earth_search_item(sequence=number) for number in range(count)]
-        content = freeze(items, ANY_CATALOG)
+        content = make_snapshot(items, ANY_CATALOG)
         tracemalloc.start()
         try:
-            assert next(thaw_published(content, "items"))["id"] == items[0]["id"]
+            assert next(read_snapshot_stac(content, "items"))["id"] == items[0]["id"]
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -119,11 +123,13 @@ def test_of_many_items_a_few_are_in_memory_at_a_time() -> None:
 
 
 def test_the_same_items_freeze_to_the_same_bytes() -> None:
-    assert freeze([earth_search_item()], ANY_CATALOG) == freeze([earth_search_item()], ANY_CATALOG)
+    assert make_snapshot([earth_search_item()], ANY_CATALOG) == make_snapshot(
+        [earth_search_item()], ANY_CATALOG
+    )
 
 
 def test_damaged_files() -> None:
-    whole = freeze([earth_search_item()], ANY_CATALOG)
+    whole = make_snapshot([earth_search_item()], ANY_CATALOG)
     for part in (b"", b"PAR1", whole[: len(whole) // 2]):
         with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are damaged"):
-            thaw(part, "items.parquet")
+            read_snapshot(part, "items.parquet")

@@ -10,7 +10,7 @@ from shapely.geometry import box, mapping
 
 from models.encoder.preprocessing import BANDS
 from pipeline.catalog.item import SCL
-from pipeline.catalog.item_geometry import ground_of
+from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.normalise import normalise, require_bands, resolve_duplicates
 from pipeline.errors import CatalogError
 from tests.stac_items import cdse_item, earth_search_item
@@ -177,7 +177,7 @@ def test_what_is_malformed_is_an_error_of_its_item(where: tuple[str, ...], value
 def test_a_bbox_of_two_numbers_is_an_error_of_its_item() -> None:
     item = {**earth_search_item(), "geometry": None, "bbox": [4, 50]}
     with pytest.raises(CatalogError, match=r"S2A_31UFS_.*its bbox holds 2 numbers"):
-        ground_of(item)
+        footprint_of(item)
 
 
 def test_an_offset_that_cannot_be_known_is_an_error() -> None:
@@ -229,15 +229,15 @@ def test_the_tile_from_whatever_is_stated() -> None:
 
 
 def test_footprints() -> None:
-    assert ground_of({"geometry": None}) is None
-    assert ground_of({"geometry": None, "bbox": [1, 2, 3, 4]}).equals(box(1, 2, 3, 4))
-    assert ground_of({"bbox": [1, 2, 0, 3, 4, 9]}).equals(box(1, 2, 3, 4))
+    assert footprint_of({"geometry": None}) is None
+    assert footprint_of({"geometry": None, "bbox": [1, 2, 3, 4]}).equals(box(1, 2, 3, 4))
+    assert footprint_of({"bbox": [1, 2, 0, 3, 4, 9]}).equals(box(1, 2, 3, 4))
     # Crossing the antimeridian, as bbox and as a polygon drawn the long way round the world.
     halves = box(179, -17, 180, -16).union(box(-180, -17, -179, -16))
-    assert ground_of({"bbox": [179, -17, -179, -16]}).equals(halves)
+    assert footprint_of({"bbox": [179, -17, -179, -16]}).equals(halves)
     drawn = {"type": "Polygon", "coordinates": [
         [[179, -17], [-179, -17], [-179, -16], [179, -16], [179, -17]]]}  # fmt: skip
-    assert ground_of({"geometry": drawn}).equals(halves)
+    assert footprint_of({"geometry": drawn}).equals(halves)
 
 
 def test_reprocessed_products_the_newest_wins() -> None:

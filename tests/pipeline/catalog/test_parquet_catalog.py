@@ -14,17 +14,16 @@ import pytest
 from shapely.geometry import box
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
-from pipeline.catalog.description import TABLE_KEY, describe
+from pipeline.catalog.description import TABLE_KEY, describe_catalog
 from pipeline.catalog.item import SCL, Item
-from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import normalise, resolve_duplicates
-from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.region import read_region
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings, make_settings
-from tests.catalog_servers import ApiState, api_server, folder_server
+from tests.catalog_servers import ApiState, api_server, folder_server, search_named
 from tests.stac_items import cdse_item, earth_search_item
 
 REGION = "4.6,50.8,4.7,50.9"
@@ -35,13 +34,13 @@ SECRET = "hushhushhush"
 def found(catalog: str, region: str = REGION, year: int = 2021, **fields: Any) -> list[Any]:
     """The items, as published, that a search finds."""
     given = {"region": region, "year": year, "catalog": {"url": catalog, **fields}}
-    of_catalog = search(read_region(region), make_search_settings(given))
+    of_catalog = search_named(read_region(region), make_search_settings(given))
     assert not of_catalog.refused
-    return of_catalog.items
+    return of_catalog.published
 
 
 def normal(items: list[dict[str, Any]], catalog: str) -> list[Item]:
-    return resolve_duplicates(normalise(i, describe(catalog).conventions) for i in items)
+    return resolve_duplicates(normalise(i, describe_catalog(catalog).conventions) for i in items)
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -68,14 +67,14 @@ def test_the_same_run_from_a_table_once_the_server_is_gone(
         url = f"{address}/catalog.json"
         online = prepared(sample_archive, url, tmp_path / "online")
         region, year = str(sample_archive.region), sample_archive.year
-        table.write_bytes(freeze(found(url, region, year), describe(url)))
+        table.write_bytes(make_snapshot(found(url, region, year), describe_catalog(url)))
     offline = prepared(sample_archive, str(table), tmp_path / "offline")
     assert offline.items == online.items
     assert offline.cells == online.cells
     assert offline.run.access == online.run.access
     again = tmp_path / "again.parquet"
     items = found(str(table), region, year)
-    again.write_bytes(freeze(items, describe(str(table))))
+    again.write_bytes(make_snapshot(items, describe_catalog(str(table))))
     assert again.read_bytes() == table.read_bytes()
     of_run = str(tmp_path / "online" / "items.parquet")  # that of a run serves as well
     assert tuple(normal(found(of_run, region, year), of_run)) == online.items
@@ -89,7 +88,7 @@ def test_a_search_in_a_table_asks_for_place_time_and_clouds(tmp_path: Path) -> N
         earth_search_item(date="2021-06-20", **{"eo:cloud_cover": 99.0}),
     ]
     table = tmp_path / "items.parquet"
-    table.write_bytes(freeze(published, describe("earth-search")))
+    table.write_bytes(make_snapshot(published, describe_catalog("earth-search")))
     items = found(str(table))
     assert [item["properties"]["datetime"][:10] for item in items] == DATES
     assert len(found(str(table), max_cloud_cover=100)) == len(DATES) + 1
@@ -102,11 +101,11 @@ def test_a_search_in_a_table_asks_for_place_time_and_clouds(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["cdse", "earth-search", "planetary-computer"])
 def test_a_known_catalogues_description_is_kept(name: str, tmp_path: Path) -> None:
     table = tmp_path / "items.parquet"
-    described = describe(name, "sentinel-2-c1-l2a")
-    table.write_bytes(freeze([earth_search_item(), cdse_item()], described))
-    assert describe(str(table)) == described.model_copy(update={"url": str(table)})
+    described = describe_catalog(name, "sentinel-2-c1-l2a")
+    table.write_bytes(make_snapshot([earth_search_item(), cdse_item()], described))
+    assert describe_catalog(str(table)) == described.model_copy(update={"url": str(table)})
     assert "url" not in kept(table)
-    assert describe(str(table), "mine").collection == "mine"
+    assert describe_catalog(str(table), "mine").collection == "mine"
 
 
 def test_a_description_of_ones_own_is_kept_and_followed(
@@ -128,14 +127,14 @@ def test_a_description_of_ones_own_is_kept_and_followed(
         )
         online = found(str(toml))
         table = tmp_path / "items.parquet"
-        table.write_bytes(freeze(online, describe(str(toml))))
+        table.write_bytes(make_snapshot(online, describe_catalog(str(toml))))
     assert normal(found(str(table)), str(table)) == normal(online, str(toml))
     (read,) = normal(found(str(table)), str(table))
     assert set(read.assets) == {"B02", SCL}
     assert read.assets["B02"].href.startswith("s3://bucket/")
     assert (read.assets["B02"].offset, read.assets[SCL].offset) == (-500, 0)
-    access = describe(str(table)).access.access()
-    assert access == describe(str(toml)).access.access()
+    access = describe_catalog(str(table)).access.access()
+    assert access == describe_catalog(str(toml)).access.access()
     assert access.requests == 7
     assert access.s3_options()["AWS_SECRET_ACCESS_KEY"] == SECRET
     rows = pq.read_table(table)
@@ -156,14 +155,14 @@ def test_signatures_are_left_out_and_made_anew(tmp_path: Path) -> None:
     table = tmp_path / "items.parquet"
     to_parquet(parse_stac_items_to_arrow([signed]), table)
     with pytest.raises(CatalogError, match="holds a password or a signature") as refused:
-        freeze(found(str(table)), describe(str(table)))
+        make_snapshot(found(str(table)), describe_catalog(str(table)))
     assert SECRET not in str(refused.value)
-    content = freeze(found(str(toml)), describe(str(toml)))
+    content = make_snapshot(found(str(toml)), describe_catalog(str(toml)))
     assert SECRET not in str(pq.read_table(io.BytesIO(content)).to_pylist())
-    (item,) = thaw(content, "items")
+    (item,) = read_snapshot(content, "items")
     assert item.assets["B02"].href == f"{base}/{signed['id']}/blue.tif"
     table.write_bytes(content)
-    assert describe(str(table)).access.access().signs(item.assets["B02"].href)
+    assert describe_catalog(str(table)).access.access().signs(item.assets["B02"].href)
 
 
 def test_real_items_that_another_tool_has_written(shared_data: Path, tmp_path: Path) -> None:
@@ -179,7 +178,9 @@ def test_real_items_that_another_tool_has_written(shared_data: Path, tmp_path: P
     for published, items in ((zambia, of_zambia), ([alaska], of_alaska)):
         expected = resolve_duplicates(map(normalise, published))
         assert normal(items, str(table)) == expected
-        assert thaw(freeze(items, describe(str(table))), "items") == expected
+        assert (
+            read_snapshot(make_snapshot(items, describe_catalog(str(table))), "items") == expected
+        )
 
 
 def test_hrefs_beside_the_table_or_the_item(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_hrefs_beside_the_table_or_the_item(tmp_path: Path) -> None:
 def test_a_table_opens_in_geopandas(tmp_path: Path) -> None:
     table = tmp_path / "items.parquet"
     published = [earth_search_item(), cdse_item(), earth_search_item("33XVJ", "2021-06-06")]
-    table.write_bytes(freeze(published, describe("earth-search")))
+    table.write_bytes(make_snapshot(published, describe_catalog("earth-search")))
     frame = geopandas.read_parquet(table)
     assert set(frame["id"]) == {item["id"] for item in published}
     assert frame.crs is not None
@@ -224,7 +225,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_table(damage: str, tmp_path: Path) -> None:
-    whole = freeze([earth_search_item()], describe("earth-search"))
+    whole = make_snapshot([earth_search_item()], describe_catalog("earth-search"))
     table = tmp_path / "items.parquet"
     table.write_bytes(DAMAGES[damage](whole))
     with pytest.raises(CatalogError, match=r"items\.parquet: this is no table of items\. Give"):
@@ -235,7 +236,9 @@ def test_a_damaged_table(damage: str, tmp_path: Path) -> None:
 def test_a_table_with_a_description_that_is_not_understood(
     description: bytes, tmp_path: Path
 ) -> None:
-    rows = pq.read_table(io.BytesIO(freeze([earth_search_item()], describe("earth-search"))))
+    rows = pq.read_table(
+        io.BytesIO(make_snapshot([earth_search_item()], describe_catalog("earth-search")))
+    )
     table = tmp_path / "items.parquet"
     metadata = {**(rows.schema.metadata or {}), TABLE_KEY: description}
     pq.write_table(rows.replace_schema_metadata(metadata), table)

@@ -17,18 +17,17 @@ from pyproj import Transformer
 from shapely.geometry import mapping, shape
 
 from models.encoder.preprocessing import BANDS
-from pipeline.catalog.description import describe
+from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.item import SCL, Item
-from pipeline.catalog.item_geometry import ground_of
-from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.item_geometry import footprint_of
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import normalise, resolve_duplicates
-from pipeline.catalog.search import search
 from pipeline.grid.cells import cells_of, tiles_of
 from pipeline.grid.mgrs import parse_tile, tile_at, to_lonlat, unwrapped, wrapped
 from pipeline.grid.region import read_region
 from pipeline.observations.cube import reaching
 from pipeline.settings.map import make_search_settings
-from tests.catalog_servers import ApiState, api_server, write_static
+from tests.catalog_servers import ApiState, api_server, search_named, write_static
 from tests.stac_items import earth_search_item
 
 Published = dict[str, Any]
@@ -59,9 +58,9 @@ def zambia(real: list[Published]) -> list[Published]:
 def found(catalog: str, region: str, year: int) -> list[Item]:
     """The items that a run is made of: searched, frozen, thawed."""
     given = {"region": region, "year": year, "catalog": {"url": catalog, "max_cloud_cover": 100}}
-    of_catalog = search(read_region(region), make_search_settings(given))
+    of_catalog = search_named(read_region(region), make_search_settings(given))
     assert not of_catalog.refused
-    return thaw(freeze(of_catalog.items, describe(catalog)), "items")
+    return read_snapshot(make_snapshot(of_catalog.published, describe_catalog(catalog)), "items")
 
 
 def test_all_real_items_say_what_their_file_names_say(real: list[Published]) -> None:
@@ -153,9 +152,15 @@ def test_a_grid_in_every_version_of_the_projection_extension(
     changed = [way(item) for item in real]
     expected = resolve_duplicates(map(normalise, real))
     assert resolve_duplicates(map(normalise, changed)) == expected
-    assert thaw(freeze(changed, describe("planetary-computer")), "items") == expected
+    assert (
+        read_snapshot(make_snapshot(changed, describe_catalog("planetary-computer")), "items")
+        == expected
+    )
     mixed = [(way(i) if n % 2 else i) for n, i in enumerate(real)]
-    assert thaw(freeze(mixed, describe("planetary-computer")), "items") == expected
+    assert (
+        read_snapshot(make_snapshot(mixed, describe_catalog("planetary-computer")), "items")
+        == expected
+    )
 
 
 def reprocessed(item: Published, baseline: str = "05.00", made: str = "20230415T090001") -> Any:
@@ -199,7 +204,9 @@ def test_what_a_raster_lists_goes_before_what_its_baseline_implies(
     applied = copy.deepcopy(new)
     applied["properties"]["earthsearch:boa_offset_applied"] = True
     for item, offset in ((new, -1000), (lists_none, 0), (applied, 0)):
-        (frozen,) = thaw(freeze([item], describe("planetary-computer")), "items")
+        (frozen,) = read_snapshot(
+            make_snapshot([item], describe_catalog("planetary-computer")), "items"
+        )
         assert {frozen.assets[band].offset for band in BANDS} == {offset}
         assert frozen.assets[SCL].offset == 0
 
@@ -282,7 +289,9 @@ def test_noise_in_the_twelfth_digit_changes_nothing(real: list[Published]) -> No
         del item["properties"]["s2:datastrip_id"]  # footprints must tell what is the same
     kept = resolve_duplicates(map(normalise, both))
     assert {item.id for item in kept} == {item["id"] for item in again}
-    assert thaw(freeze(both, describe("planetary-computer")), "items") == kept
+    assert (
+        read_snapshot(make_snapshot(both, describe_catalog("planetary-computer")), "items") == kept
+    )
 
 
 def test_noise_at_the_antimeridian_does_not_pass_it() -> None:
@@ -290,7 +299,7 @@ def test_noise_at_the_antimeridian_does_not_pass_it() -> None:
         for noise in (-3e-14, 0.0, 3e-14):
             ring = [[inside, -17], [edge + noise, -17], [edge - noise, -16], [inside, -16]]
             drawn = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-            ground = ground_of({"geometry": drawn})
+            ground = footprint_of({"geometry": drawn})
             assert ground is not None
             west, east = sorted((edge, inside))
             assert ground.equals(shapely.box(west, -17, east, -16))

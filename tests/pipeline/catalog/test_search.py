@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 from pystac_client import ConformanceClasses
 
-from pipeline.catalog.description import describe
+from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.json_client import resolved
-from pipeline.catalog.search import open_catalog, period_of, search
+from pipeline.catalog.search import open_catalog, period_of
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import ApiState, api_server, collection, folder_server, write_static
+from tests.catalog_servers import (
+    ApiState,
+    api_server,
+    collection,
+    folder_server,
+    search_named,
+    write_static,
+)
 from tests.stac_items import earth_search_item
 
 REGION = "4.6,50.8,4.7,50.9"
@@ -55,9 +62,9 @@ def api() -> Iterator[tuple[str, ApiState]]:
 
 
 def _search(region: Region, settings: MapSettings) -> list[dict[str, Any]]:
-    found = search(region, settings)
+    found = search_named(region, settings)
     assert not found.refused
-    return found.items
+    return found.published
 
 
 def _dates(found: list[dict[str, Any]]) -> list[str]:
@@ -152,8 +159,8 @@ def test_a_malformed_item_is_left_out_and_said(
     broken = earth_search_item("31UFS", "2021-06-15", sequence=4)
     MALFORMED[problem](broken)
     with _serving(kind, [broken, *_items()], tmp_path / "both") as url:
-        found = search(region, _settings(url))
-        assert _dates(found.items) == MONTHS
+        found = search_named(region, _settings(url))
+        assert _dates(found.published) == MONTHS
         assert len(found.refused) == 1
         assert problem in str(found.refused[0])
     with (
@@ -262,7 +269,7 @@ def test_an_api_that_keeps_failing(
 ) -> None:
     monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     address, state = api
-    catalog = open_catalog(describe(address))
+    catalog = open_catalog(describe_catalog(address))
     state.failures, state.status = 1000, status
     with pytest.raises(CatalogUnavailable, match=str(status)):
         _search(region, _settings(address))

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import write_static
+from tests.catalog_servers import search_named, write_static
 from tests.nginx import Nginx, nginx
 from tests.stac_items import earth_search_item
 
@@ -35,9 +34,9 @@ def server(archive: Path) -> Iterator[Nginx]:
 def _found(url: str, **catalog: Any) -> list[dict[str, Any]]:
     given = {"region": REGION, "year": 2021, "out": "out", "classes": "a, b"}
     settings = MapSettings.model_validate({**given, "catalog": {"url": url, **catalog}})
-    found = search(read_region(REGION), settings)
+    found = search_named(read_region(REGION), settings)
     assert not found.refused
-    return found.items
+    return found.published
 
 
 def _dates(items: list[dict[str, Any]]) -> list[str]:

@@ -12,12 +12,13 @@ import shapely
 from shapely.geometry import mapping
 
 from pipeline.catalog.normalise import normalise
-from pipeline.catalog.search import period_of, search
+from pipeline.catalog.search import period_of
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import tile_at
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
+from tests.catalog_servers import search_named
 from tests.pgstac import PgStac, pgstac
 from tests.stac_items import earth_search_item
 
@@ -83,11 +84,11 @@ def _settings(api: PgStac, year: int = 2021, **catalog: Any) -> MapSettings:
 def _found(api: PgStac, region: Region | str = REGION, **fields: Any) -> list[dict[str, Any]]:
     """What a search gives, each item once, sorted, none refused."""
     where = region if isinstance(region, Region) else read_region(region)
-    found = search(where, _settings(api, **fields))
+    found = search_named(where, _settings(api, **fields))
     assert not found.refused
-    names = [item["id"] for item in found.items]
+    names = [item["id"] for item in found.published]
     assert len(names) == len(set(names))
-    return found.items
+    return found.published
 
 
 def _names(items: list[dict[str, Any]]) -> set[str]:

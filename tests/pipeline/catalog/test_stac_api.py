@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline.catalog.json_client import JsonClient
-from pipeline.catalog.search import period_of, search
+from pipeline.catalog.search import period_of
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import ApiState, api_server, collection, serving
+from tests.catalog_servers import ApiState, api_server, collection, search_named, serving
 from tests.stac_items import earth_search_item
 
 REGION = "4.6,50.8,4.7,50.9"
@@ -112,7 +112,7 @@ def test_an_api_that_stalls_in_its_search_is_left(
     with serving(answering(answers)) as address:
         try:
             with pytest.raises(CatalogUnavailable, match="no answer within"):
-                search(region, _settings(address))
+                search_named(region, _settings(address))
         finally:
             enough.set()
 
@@ -132,7 +132,7 @@ def test_pages_that_never_end_are_told(region: Region, circle: int) -> None:
         serving(answering(answers)) as address,
         pytest.raises(CatalogError, match=f"{address}: its search gives the same page again"),
     ):
-        search(region, _settings(address))
+        search_named(region, _settings(address))
 
 
 def test_collections_that_never_end_are_told(region: Region) -> None:
@@ -146,7 +146,7 @@ def test_collections_that_never_end_are_told(region: Region) -> None:
         serving(answering(answers)) as address,
         pytest.raises(CatalogError, match="no such collection, but sentinel-2-l2a"),
     ):
-        search(region, _settings(address, collection="landsat"))
+        search_named(region, _settings(address, collection="landsat"))
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
@@ -167,8 +167,8 @@ def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
         return 200, document
 
     with serving(answering(answers)) as address:
-        found = search(region, _settings(address))
-        assert [found["id"] for found in found.items] == [item["id"]]
+        found = search_named(region, _settings(address))
+        assert [found["id"] for found in found.published] == [item["id"]]
         assert sorted(set(broken)) == ["/", "/search"]
         broken.clear()
         assert JsonClient().read(address)["id"] == "api"
@@ -188,10 +188,10 @@ def test_a_landing_page_that_says_little(region: Region, missing: str, enough: b
 
     with serving(answering(answers)) as address:
         if enough:
-            assert len(search(region, _settings(address)).items) == 1
+            assert len(search_named(region, _settings(address)).published) == 1
         else:
             with pytest.raises(CatalogError, match="not those of a STAC API"):
-                search(region, _settings(address))
+                search_named(region, _settings(address))
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -216,7 +216,7 @@ def test_secrets_go_to_the_catalogue_s_own_server_only(
 
     with serving(answering(answers)) as address:
         url = address.replace("//", "//${WHO}:${WORD}@") + "/?key=${WORD}"
-        assert len(search(region, _settings(url)).items) == 1
+        assert len(search_named(region, _settings(url)).published) == 1
     there = [ask for ask in asked if ask[0] == "127.0.0.1"]
     assert {ask[1] for ask in there} >= {"/?key=h%26sh", "/collections?key=h%26sh"}
     assert all(ask[2] for ask in there)
@@ -236,7 +236,7 @@ def test_answers_that_are_none_of_a_stac_api(region: Region, answer: Any) -> Non
         return 200, _landing(handler, "core", "item-search")
 
     with serving(answering(answers)) as address, pytest.raises(CatalogError):
-        search(region, _settings(address))
+        search_named(region, _settings(address))
 
 
 @pytest.mark.parametrize(

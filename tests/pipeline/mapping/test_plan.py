@@ -13,11 +13,8 @@ from shapely.geometry import mapping
 from models.encoder.checkpoint import Checkpoint
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
-from pipeline.catalog.description import describe
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import freeze, thaw
 from pipeline.catalog.normalise import normalise, require_bands
-from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
@@ -27,6 +24,7 @@ from pipeline.mapping.plan import PLAN_KEY, Plan, make_plan
 from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
+from tests.catalog_servers import search_named
 from tests.made_card import made_card
 from tests.stac_items import earth_search_item
 
@@ -206,7 +204,7 @@ def test_from_the_sample_archive_to_a_plan(
     region = read_region(str(sample_archive.region))
     settings = _settings(year=sample_archive.year, catalog={"url": url})
     store = Store(str(tmp_path))
-    items = thaw(freeze(search(region, settings).items, describe(settings.catalog.url)), "items")
+    items = search_named(region, settings).items
     require_bands(items, AUTHORS.bands)
     plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
     assert len(plan.tiles) == 4

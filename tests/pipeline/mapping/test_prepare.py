@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from models.errors import VocabularyError
+from pipeline.catalog import description, item_snapshot, normalise, search
 from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
+from pipeline.mapping import prepare as prepare_module
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.product.ledger import commit_cell, read_run
@@ -64,6 +66,31 @@ def test_what_is_planned_is_what_is_mapped(prepare: Prepare, tmp_path: Path) -> 
     assert np.array_equal(again.run.text.classes, planned.run.text.classes)
     after = contents(tmp_path / "run")
     assert before == after
+
+
+def test_planning_describes_the_catalogue_and_normalises_each_item_once(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described, normalised = [], []
+
+    def counted(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
+        def call(first: Any, *others: Any) -> Any:
+            calls.append(first)
+            return function(first, *others)
+
+        return call
+
+    for module, name in ((description, "describe_catalog"), (normalise, "normalise")):
+        function = getattr(module, name)
+        calls = described if module is description else normalised
+        for user in (item_snapshot, prepare_module, search):
+            if hasattr(user, name):
+                monkeypatch.setattr(user, name, counted(function, calls))
+    prepared = prepare()
+    assert len(described) == 1
+    names = [item["id"] for item in normalised]
+    assert len(names) == len(set(names))
+    assert set(names) >= {item.id for item in prepared.items}
 
 
 def test_a_resumed_run_needs_no_catalogue(

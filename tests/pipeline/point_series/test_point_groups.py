@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline.grid.cells import PIXEL, cells_of, tile_at
 from pipeline.grid.mgrs import to_lonlat, to_utm
 from pipeline.grid.region import read_region
-from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, groups_of, seasons_of
+from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, group_by_season, group_points
 from pipeline.point_series.points import Points
 
 degrees = st.tuples(st.floats(-180, 180), st.floats(-80, 84))
@@ -27,7 +27,7 @@ def test_a_point_lies_in_its_tiles_pixel_and_in_one_group(
     places: list[tuple[float, float]],
 ) -> None:
     points = made(places)
-    groups = groups_of(points)
+    groups = group_points(points)
     members = np.concatenate([group.members for group in groups])
     assert sorted(members.tolist()) == list(range(len(places)))
     for group in groups:
@@ -46,7 +46,7 @@ def test_cells_are_those_of_a_map_of_the_tile() -> None:
     assert any(cell.width < 2000 for cell in cells.values())
     corners = [cell.lonlat_bounds for cell in cells.values()]
     places = [((west + east) / 2, (south + north) / 2) for west, south, east, north in corners]
-    groups = groups_of(made(places))
+    groups = group_points(made(places))
     assert len(groups) == len(places) == len(cells)
     for group in groups:
         cell = group.cell()
@@ -62,7 +62,7 @@ def test_cells_are_those_of_a_map_of_the_tile() -> None:
 def test_points_within_metres_of_a_zones_border_have_a_pixel() -> None:
     latitudes = np.linspace(49.0, 51.0, 400).tolist()
     places = [(6.0 + east, lat) for lat in latitudes for east in (-8e-5, -1e-9, 0.0, 8e-5)]
-    groups = groups_of(made(places))
+    groups = group_points(made(places))
     assert {group.tile.zone for group in groups} == {31, 32}
     for group in groups:
         cell = group.cell()
@@ -73,10 +73,10 @@ def test_points_within_metres_of_a_zones_border_have_a_pixel() -> None:
 
 def test_groups_are_apart_by_year_and_in_order() -> None:
     places = [(5.0, 50.0), (5.0001, 50.0), (5.0, 50.0), (-3.0, 40.0)]
-    groups = groups_of(made(places, [2018, 2018, 2019, 2018]))
+    groups = group_points(made(places, [2018, 2018, 2019, 2018]))
     assert [len(group) for group in groups] == [1, 2, 1]
     assert [group.members.tolist() for group in groups] == [[3], [0, 1], [2]]
-    seasons = seasons_of(groups)
+    seasons = group_by_season(groups)
     assert list(seasons) == [group.season for group in groups]
     one: PointGroup = groups[1]
     assert one.name == f"{one.tile.name}-2018-{one.row:02d}-{one.column:02d}"

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from models.encoder.preprocessing import AUTHORS, BANDS
-from pipeline.catalog.description import describe
 from pipeline.catalog.item import SCL, Item
-from pipeline.catalog.item_snapshot import freeze, thaw
-from pipeline.catalog.search import search
 from pipeline.errors import ReadingError
 from pipeline.grid.cells import Cell, cells_of, parse_tile
 from pipeline.grid.region import read_region
@@ -24,6 +21,7 @@ from pipeline.point_series.read_points import PointSeries, read_point_series
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings
+from tests.catalog_servers import search_named
 from tests.pipeline.mapping.test_cell_graph import _on_cell
 
 KEEP = strict_keep(AUTHORS.scl_keep)
@@ -44,9 +42,8 @@ def all_items(sample_archive: SampleArchive) -> list[Item]:
             "catalog": {"url": str(sample_archive.folder), "max_cloud_cover": 100},
         }
     )
-    found = search(read_region(settings.region), settings)
-    catalog = describe(settings.catalog.url, None)
-    return thaw(freeze(found.items, catalog), "items", catalog.conventions)
+    found = search_named(read_region(settings.region), settings)
+    return found.items
 
 
 @pytest.fixture(scope="module")

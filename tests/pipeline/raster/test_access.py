@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.catalog.description import AccessDescription, CatalogDescription
-from pipeline.catalog.item_snapshot import freeze, thaw
+from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.errors import ReadingError
 from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
@@ -272,8 +272,8 @@ def test_frozen_items_hold_no_signature(archive: SignedArchive, tmp_path: Path) 
     published = earth_search_item(base=archive.storage)
     for asset in published["assets"].values():
         asset["href"] += "?sig=hush" if asset["href"].startswith("http") else ""
-    content = freeze([published], description)
+    content = make_snapshot([published], description)
     assert b"hush" not in content
-    (item,) = thaw(content, "items")
+    (item,) = read_snapshot(content, "items")
     assert item.assets["B02"].href.startswith(f"{archive.storage}/")
     assert "hush" not in repr(item)
