@@ -19,4 +19,4 @@ def parse_toml(
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise error(source, f"not valid TOML ({problem})", "Correct that line") from None
+        raise error(source, f"not valid TOML ({problem})", "Mend the line named") from None

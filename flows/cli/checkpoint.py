@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -12,14 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.options import explained
-from models.checkpoint_import.timesenclip_card import card_of, read_stated
-from models.checkpoint_import.timesenclip_checkpoint import (
-    AuthorsCheckpoint,
-    read_authors_checkpoint,
-    shown,
-)
-from models.encoder.checkpoint import Checkpoint, encoder_of_weights, save_checkpoint
-from models.encoder.series_encoder import SeriesEncoder
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
+    from models.encoder.checkpoint import Checkpoint
+    from models.encoder.series_encoder import SeriesEncoder
 
 checkpoint_app = typer.Typer(
     help="Encoders and what they say of themselves: look, import the authors'.",
@@ -107,6 +104,10 @@ def import_checkpoint(
     not. Raises CheckpointError for what the user must mend, WorldError where the disk fails;
     nothing is written then.
     """
+    from models.checkpoint_import.timesenclip_card import card_of, read_stated
+    from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
+    from models.encoder.checkpoint import encoder_of_weights, save_checkpoint
+
     found = read_authors_checkpoint(model, prefix)
     stated = read_stated(card) if card else {}
     made, assumed = card_of(found, out.absolute().name, stated, bands)
@@ -130,7 +131,7 @@ def import_checkpoint(
     _tell(console, "Checkpoint", f"{out}: {_size(encoder)}, fingerprint {fingerprint}")
 
 
-def show_checkpoint(checkpoint: Checkpoint, console: Console) -> None:
+def show_checkpoint(checkpoint: "Checkpoint", console: Console) -> None:
     """Print what a checkpoint is: its card, its parameters, its fingerprint."""
     card = checkpoint.card
     _tell(console, card.name, card.description)
@@ -168,7 +169,9 @@ def _band_table(names: Sequence[str], low: Sequence[float], high: Sequence[float
     return table
 
 
-def _origin(found: AuthorsCheckpoint) -> str:
+def _origin(found: "AuthorsCheckpoint") -> str:
+    from models.checkpoint_import.timesenclip_checkpoint import shown
+
     copies = f", the same under {', '.join(map(shown, found.copies))}" if found.copies else ""
     steps = [
         f"{key} {found.origin[key]}" for key in ("epoch", "global_step") if key in found.origin
@@ -184,7 +187,7 @@ def _listed(values: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _size(encoder: SeriesEncoder) -> str:
+def _size(encoder: "SeriesEncoder") -> str:
     return f"{sum(tensor.numel() for tensor in encoder.state_dict().values()):,} parameters"
 
 

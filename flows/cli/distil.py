@@ -1,7 +1,7 @@
 """The command `timesen distil`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -11,8 +11,10 @@ from rich.text import Text
 
 from flows.cli.options import explained
 from flows.execution.console import on_console, say
-from flows.settings.distil import DistilSettings
-from pipeline.training.distillation_report import StudentAgreement
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from flows.settings.distil import DistilSettings
+    from pipeline.training.distillation_report import StudentAgreement
 
 _FROM, _HOW = "Series to learn from", "Sizes and training"
 
@@ -103,7 +105,7 @@ def distil(
     return 0
 
 
-def run_distil(settings: DistilSettings, console: Console) -> None:
+def run_distil(settings: "DistilSettings", console: Console) -> None:
     """Run the flow `distil` and show how far it is, then how far teacher and student agree.
 
     Raises UserError and WorldError as the flow does.
@@ -122,7 +124,7 @@ def run_distil(settings: DistilSettings, console: Console) -> None:
     say(console, f"Checkpoint   {student.folder}: fingerprint {student.fingerprint}")
 
 
-def _table(measured: StudentAgreement) -> Table:
+def _table(measured: "StudentAgreement") -> Table:
     table = Table(
         f"{measured.vocabulary}, by the teacher's class", "series", "same", box=box.SIMPLE
     )

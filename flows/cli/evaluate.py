@@ -1,7 +1,7 @@
 """The command `timesen evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -11,9 +11,11 @@ from rich.text import Text
 
 from flows.cli.options import explained
 from flows.execution.console import on_console, say
-from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 from models.errors import UserError
 from pipeline.evaluation.labels import Level
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 
 _OF_CHECKPOINT, _OF_MAP = "Of a checkpoint", "Of a finished map"
 
@@ -179,7 +181,7 @@ def evaluate(
     return 0
 
 
-def run_checkpoint_evaluation(settings: CheckpointEvaluation, console: Console) -> None:
+def run_checkpoint_evaluation(settings: "CheckpointEvaluation", console: Console) -> None:
     """Run the flow and show the main numbers. Raises UserError and WorldError as it does."""
     with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_checkpoint
@@ -199,7 +201,7 @@ def run_checkpoint_evaluation(settings: CheckpointEvaluation, console: Console) 
     say(console, f"Report   {Store(settings.out).path(REPORT)}")
 
 
-def run_map_evaluation(settings: MapEvaluation, console: Console) -> None:
+def run_map_evaluation(settings: "MapEvaluation", console: Console) -> None:
     """Run the flow and show accuracy and areas. Raises UserError and WorldError as it does."""
     with on_console(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder

@@ -1,5 +1,7 @@
 """The command `timesen pretrain`."""
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -7,10 +9,12 @@ from rich.table import Table
 from flows.cli.options import explained
 from flows.cli.pretrain_options import takes_pretrain_settings
 from flows.execution.console import on_console, say
-from flows.settings.pretrain import PretrainSettings
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from flows.settings.pretrain import PretrainSettings
 
 
-def run_pretrain(settings: PretrainSettings, console: Console) -> None:
+def run_pretrain(settings: "PretrainSettings", console: Console) -> None:
     """Run the flow `pretrain` and show how far it is, then what the checkpoint measures.
 
     Raises UserError and WorldError as the flow does.

@@ -7,7 +7,7 @@ import psutil
 import typer
 
 from flows.cli.pretrain_worker import launched
-from models.encoder.checkpoint import WEIGHTS
+from models.encoder.checkpoint import CHECKPOINT_WEIGHTS
 
 SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")
 QUICK = (
@@ -35,7 +35,7 @@ def alone(arguments: Sequence[str]) -> int:
 
 def weights(checkpoint: Path) -> bytes:
     """A checkpoint's weights, bit for bit."""
-    return (checkpoint / WEIGHTS).read_bytes()
+    return (checkpoint / CHECKPOINT_WEIGHTS).read_bytes()
 
 
 def members() -> list[psutil.Process]:
