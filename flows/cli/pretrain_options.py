@@ -54,6 +54,7 @@ OPTIONS: dict[str, tuple[_Option, ...]] = {
         _Option("replace", bool, "Replace the checkpoint that is there."),
     ),
     "Encoder": (
+        _Option("encoder.kind", str, "The architecture.", "timesenclip"),
         _Option("encoder.dim", int, "", 512),
         _Option("encoder.depth", int, "Layers.", 6),
         _Option("encoder.heads", int, "", 8),

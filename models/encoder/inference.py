@@ -111,6 +111,10 @@ def _for_cpu(fast: FastEncoder) -> Callable[[torch.Tensor], torch.Tensor]:
     return OpenVinoEncoder(fast, ON_CPU)
 
 
+Mark = float | torch.cuda.Event
+"""A moment in a device's work, from `DeviceClock.mark`."""
+
+
 class DeviceClock:
     """Measures the seconds that a device works, though calls return before a GPU has done.
 
@@ -120,7 +124,7 @@ class DeviceClock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def mark(self) -> "float | torch.cuda.Event":
+    def mark(self) -> Mark:
         """A moment in the device's work: on a GPU, when it has done all that was begun before."""
         if self._device.type != "cuda":
             return time.perf_counter()
@@ -129,7 +133,7 @@ class DeviceClock:
         return event
 
     @staticmethod
-    def seconds(start: "float | torch.cuda.Event", end: "float | torch.cuda.Event") -> float:
+    def seconds(start: Mark, end: Mark) -> float:
         """Seconds between two marks of one clock; waits until the device has passed `end`."""
         if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
             end.synchronize()

@@ -12,7 +12,13 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import load_checkpoint
-from models.encoder.inference import PixelEncoder, device_at_hand, one_core_a_thread
+from models.encoder.inference import (
+    DeviceClock,
+    Mark,
+    PixelEncoder,
+    device_at_hand,
+    one_core_a_thread,
+)
 from models.errors import CheckpointError
 from pipeline.classification.classify import Classifier, PixelClasses, make_classifier
 from pipeline.classification.embedding_files import quantised, write_embeddings
@@ -84,8 +90,8 @@ def map_block(
         invalid += int(np.count_nonzero(values[CLASS.name] == NODATA_CLASS))
         if batch.stored is not None:
             embeddings[batch.rows, batch.columns] = batch.stored.cpu().numpy()
-        encoding += batch.encoding
-        classifying += batch.classifying
+        encoding += DeviceClock.seconds(batch.start, batch.encoded)
+        classifying += DeviceClock.seconds(batch.encoded, batch.end)
     # A GPU works while this thread prepares the next batch: the time that passed here is shared
     # out by what the device was busy with, so that the stages add up to it.
     passed = time.perf_counter() - began
@@ -105,14 +111,15 @@ def map_block(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch under way: its pixels, classes, embeddings if kept, and seconds once it is done."""
+    """A batch under way: its pixels, classes, embeddings if kept, and marks of the device's work."""
 
     rows: np.ndarray
     columns: np.ndarray
     classes: PixelClasses
     stored: torch.Tensor | None
-    encoding: float
-    classifying: float
+    start: Mark
+    encoded: Mark
+    end: Mark
 
 
 def _begun(
@@ -124,22 +131,16 @@ def _begun(
     """The batches, each as soon as its work is begun."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
     one_core_a_thread()
+    clock = DeviceClock(encoder.device)
     for rows, columns, pixels in batches:
         with turn:
-            start = time.perf_counter()
+            start = clock.mark()
             embeddings = encoder.embed(pixels, settings.steps)
-            encoded = time.perf_counter()
+            encoded = clock.mark()
             classes = classifier.classify(embeddings, settings.top_k)
             stored = quantised(embeddings) if settings.keep_embeddings else None
-            end = time.perf_counter()
-        yield _Batch(
-            rows,
-            columns,
-            classes,
-            stored,
-            encoded - start,
-            end - encoded,
-        )
+            end = clock.mark()
+        yield _Batch(rows, columns, classes, stored, start, encoded, end)
 
 
 def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:

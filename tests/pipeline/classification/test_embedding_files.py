@@ -243,7 +243,7 @@ def test_classes_in_order(kept: PreparedRun, prepare: Prepare, tmp_path: Path) -
 def test_embeddings_of_seasons_are_not_taken_for_those_of_months(
     prepare: Prepare, tmp_path: Path
 ) -> None:
-    seasons = prepare(keep_embeddings=True, cell_size=64, steps=4)
+    seasons = prepare(keep_embeddings=True, cell_size=64, steps=4, allow_untrained_steps=True)
     finish(seasons)
     with pytest.raises(OutputError, match="steps: 4 → 12"):
         asking(seasons, tmp_path / "months", classes="a, b", steps=12)

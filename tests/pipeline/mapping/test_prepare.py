@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import VocabularyError
+from models.errors import CheckpointError, VocabularyError
 from pipeline.catalog import description, item_snapshot, normalise, search
 from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
@@ -202,3 +202,9 @@ def test_items_of_a_cell_are_those_of_its_tile(prepare: Prepare) -> None:
         items = prepared.items_of(cell)
         assert items
         assert items == tuple(i for i in prepared.items if i.tile == cell.tile.name)
+
+
+def test_steps_that_the_checkpoint_was_not_trained_on_are_refused(prepare: Prepare) -> None:
+    with pytest.raises(CheckpointError, match="trained on series of 12 steps"):
+        prepare(steps=4)
+    assert prepare(steps=4, allow_untrained_steps=True).run.settings.steps == 4
