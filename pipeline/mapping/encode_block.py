@@ -111,7 +111,7 @@ def map_block(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch under way: its pixels, classes, embeddings if kept, and marks of the device's work."""
+    """A batch under way: its pixels, classes, kept embeddings, and marks of the device's work."""
 
     rows: np.ndarray
     columns: np.ndarray
