@@ -61,6 +61,7 @@ _OPTIONS = (
     _Option("reading.strict", bool, _FROM),
     _Option("top_k", int, _HOW, "1…8"),
     _Option("steps", int, _HOW, "12|4|1"),
+    _Option("allow_untrained_steps", bool, _HOW),
     _Option("cell_size", int, _HOW),
     _Option("batch_size", int, _HOW),
     _Option("keep_embeddings", bool, _HOW),
