@@ -174,7 +174,7 @@ def _months(text: str) -> list[int]:
 
 
 def _variation(text: str) -> dict[str, Any]:
-    """ "lost-months:share=0.6,probability=1" as a table of a recipe."""
+    """Give `lost-months:share=0.6,probability=1` as a table of a recipe."""
     name, _, values = text.partition(":")
     try:
         pairs = [pair.split("=") for pair in values.split(",") if pair]

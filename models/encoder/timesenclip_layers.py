@@ -168,7 +168,7 @@ class LastLayer(nn.Module):
 
 
 def folded_linear(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Linear:
-    """x @ matrix + bias."""
+    """Make the layer that computes x @ matrix + bias."""
     with torch.device("meta"):
         linear = nn.Linear(matrix.shape[0], matrix.shape[1], bias=bias is not None)
     linear.weight = nn.Parameter(matrix.T.clone(memory_format=torch.contiguous_format))

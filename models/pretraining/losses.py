@@ -1,5 +1,8 @@
-"""The losses of contrastive pretraining: InfoNCE against a memory bank (arXiv 2508.11919), and
-within the batch, both ways (CLIP: Radford et al. 2021)."""
+"""The losses of contrastive pretraining.
+
+InfoNCE against a memory bank (arXiv 2508.11919), and within the batch in both directions (CLIP:
+Radford et al. 2021).
+"""
 
 import math
 

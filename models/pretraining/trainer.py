@@ -240,7 +240,7 @@ class Pretraining:
 
     @contextmanager
     def _drawn(self, *numbers: int) -> Iterator[None]:
-        """torch's own generators seeded by the recipe and these numbers, and left as they were."""
+        """Seed torch's generators by the recipe and these numbers, and restore them afterwards."""
         devices = [self._device] if self._device.type == "cuda" else []
         entropy = np.random.SeedSequence([self.recipe.seed, *numbers])
         with torch.random.fork_rng(devices):

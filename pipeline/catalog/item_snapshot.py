@@ -159,9 +159,10 @@ def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str
 
 
 def _typed(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The fields that are stated. One that is not of its type is none that the pipeline reads:
+    """Give the fields that an item has with the right type.
 
-    `pipeline.catalog.search.search` refuses items of which it reads a malformed field.
+    The pipeline reads none of the others: `pipeline.catalog.search.search` refuses an item in which
+    a field that the pipeline reads is malformed.
     """
     typed = {}
     for name, kind in kinds.items():

@@ -81,9 +81,7 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the run: scarce memory, items that are left out, and
-        ground and months without observations.
-        """
+        """Warnings before a run: scarce memory, items left out, land and months without items."""
         found = [self.memory_warning] if self.memory_warning else []
         if self.refused:
             found.append(

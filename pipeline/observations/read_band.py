@@ -125,8 +125,10 @@ class BandValues:
 def chosen_in(
     items: Sequence[Item], clear: ClearMask, block: Block, month: int | None = None
 ) -> tuple[list[Item], np.ndarray, np.ndarray]:
-    """The items that are read in a block (of one month, 0 … 11, or of all), where they are clear,
-    bool (n, y, x), and their numbers, int (n,).
+    """Choose the items that are read in a block, of one month (0 … 11) or of all.
+
+    Returns:
+        The items; bool (n, y, x), where they are clear; int (n,), their numbers.
     """
     if len(items) != len(clear.month):
         raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")

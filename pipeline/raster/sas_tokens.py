@@ -105,6 +105,6 @@ def _fetch(url: str, key: str | None) -> _Token:
 
 
 def _container_of(href: str) -> tuple[str, str]:
-    """Storage account and container of https://ACCOUNT.blob.core.windows.net/CONTAINER/…"""
+    """Storage account and container of `https://ACCOUNT.blob.core.windows.net/CONTAINER/…`."""
     parts = urlsplit(href)
     return (parts.hostname or "").partition(".")[0], parts.path.lstrip("/").partition("/")[0]
