@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from flows.execution.dask_cluster import open_cluster, worker_count
 from flows.execution.prefect_api import create_markdown_artifact, flow, get_run_logger
-from flows.execution.progress import RunProgress, UnitCount, tell
+from flows.execution.progress import RunProgress, UnitCount, report_progress
 from flows.execution.work_queue import UnitQueue, call
 from flows.settings.dataset import PhotoSettings
 from models.encoder.inference import one_core_a_thread
@@ -42,13 +42,13 @@ def dataset_photos(settings: PhotoSettings) -> GroundCard:
     UserError for what the user must mend; PhotosFailed once all parts that can be are done;
     WorldError where storage or cluster fail as a whole.
     """
-    tell(RunProgress("looking for photos"))
+    report_progress(RunProgress("looking for photos"))
     source = Store(settings.photos)
     if settings.table is None:
         photos, others = lucas_photos(source)
     else:
         photos, others = table_photos(Path(settings.table)), 0
-    tell(RunProgress("loading the image tower"))
+    report_progress(RunProgress("loading the image tower"))
     tower = ClipImageTower(settings.tower, settings.revision)
     folder = GroundFolder(
         Store(settings.out),
@@ -63,7 +63,7 @@ def dataset_photos(settings: PhotoSettings) -> GroundCard:
     if folder.is_finished():
         return GroundTable.open(settings.out).card
     _embed_parts(settings, photos, folder, tower.revision)
-    tell(RunProgress("finishing"))
+    report_progress(RunProgress("finishing"))
     card = folder.finish(
         "photos",
         (tower.name, tower.revision, tower.dim),
@@ -101,7 +101,7 @@ def _embed_parts(
         f"parts of {settings.part_size} photos",
     )
     get_run_logger().info("%s of %s parts to embed", len(parts) - len(done), len(parts))
-    tell(count.progress("embedding"))
+    report_progress(count.progress("embedding"))
     calls = {
         name: call(embed_part, Store(settings.photos), part, settings.tower, revision)
         for name, part in parts.items()
@@ -113,7 +113,7 @@ def _embed_parts(
     def keep(name: str, found: tuple[pa.Table, dict[str, str]]) -> None:
         folder.write(name, *found)
         count.finished(name)
-        tell(count.progress("embedding"))
+        report_progress(count.progress("embedding"))
 
     with open_cluster(settings.cluster) as client:
         queue = UnitQueue(client, cells_in_flight(settings.cluster, worker_count(client)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.dataset_series import series_summary
 from flows.execution.prefect_api import create_markdown_artifact, flow
-from flows.execution.progress import RunProgress, tell
+from flows.execution.progress import RunProgress, report_progress
 from flows.execution.table_parts import Made, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import Sen4MapSettings
@@ -38,7 +38,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     Raises SeriesFailed once all that can be read is; UserError for what the user must mend,
     such as points that lie in two files.
     """
-    tell(RunProgress("planning"))
+    report_progress(RunProgress("planning"))
     reading = Sen4MapReading(settings.keep)
     works = [_File(Path(f), f"{n:04d}", reading) for n, f in enumerate(settings.files)]
     _require_distinct(works)
@@ -50,7 +50,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     if folder.is_finished():
         return SeriesTable.open(settings.out).card
     make_parts(works, folder, settings.cluster, f"lots of {_GROUPS} points")
-    tell(RunProgress("finishing"))
+    report_progress(RunProgress("finishing"))
     card = folder.finish(
         {"kind": "sen4map", "files": [w.path.name for w in works]},
         points=sum(len(work.names) for work in works),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from flows.execution.prefect_api import create_markdown_artifact, flow
-from flows.execution.progress import RunProgress, tell
+from flows.execution.progress import RunProgress, report_progress
 from flows.execution.table_parts import Made, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import SeriesSettings
@@ -39,7 +39,7 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
     Raises SeriesFailed once all that can be read is; UserError for what the user must mend;
     WorldError where catalogue, storage or cluster fail as a whole.
     """
-    tell(RunProgress("planning"))
+    report_progress(RunProgress("planning"))
     points = read_points(Path(settings.points), settings.columns, settings.classes)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     open_catalog(catalog)  # mistakes show now
@@ -54,7 +54,7 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
         for groups in group_by_season(group_points(points)).values()
     ]
     make_parts(works, folder, settings.cluster, "cells")
-    tell(RunProgress("finishing"))
+    report_progress(RunProgress("finishing"))
     card = folder.finish(
         {
             "kind": "archive",

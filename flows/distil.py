@@ -13,7 +13,7 @@ from flows.execution.prefect_api import (
     get_run_logger,
     task,
 )
-from flows.execution.progress import RunProgress, in_tenths, tell
+from flows.execution.progress import RunProgress, report_progress, report_tenths
 from flows.settings.distil import DistilSettings
 from models.distillation import Bank, label_series, student_architecture, train_student
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
@@ -66,7 +66,7 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
         return series_of_file(Path(settings.series), teacher.card)
     return draw_series(
         settings.run, teacher.card, settings.pixels, settings.blocks, settings.seed,
-        in_tenths("reading series"),
+        report_tenths("reading series"),
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
 def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
     """The bank, labelled by the teacher."""
     return label_series(
-        teacher, series, settings.bank, settings.seed, in_tenths("asking the teacher")
+        teacher, series, settings.bank, settings.seed, report_tenths("asking the teacher")
     )
 
 
@@ -91,7 +91,7 @@ def train_from_bank(
         bank, teacher.card, architecture,
         steps=settings.steps, batch=settings.batch, seed=settings.seed,
         text=np.concatenate((text.classes, text.background)),
-        progress=in_tenths("training the student"),
+        progress=report_tenths("training the student"),
     )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def measure_agreement(
     text: TextEmbeddings,
 ) -> StudentAgreement:
     """How far teacher and student agree about series that neither the bank nor training saw."""
-    tell(RunProgress("comparing with the teacher"))
+    report_progress(RunProgress("comparing with the teacher"))
     card = teacher.card
     learned = Checkpoint(
         student, card.model_copy(update={"architecture": student.architecture}), "", teacher.path

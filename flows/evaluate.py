@@ -11,7 +11,7 @@ from flows.execution.prefect_api import (
     get_run_logger,
     task,
 )
-from flows.execution.progress import RunProgress, tell
+from flows.execution.progress import RunProgress, report_progress
 from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.inference import embed_all
@@ -89,7 +89,7 @@ def read(
     vocabulary: Vocabulary | None,
 ) -> EvaluationRows:
     """The rows that are evaluated, and those that teach probes."""
-    tell(RunProgress("reading series"))
+    report_progress(RunProgress("reading series"))
     part = settings.split or source.default_split
     samples = source.read(part)
     if not len(samples):
@@ -120,7 +120,7 @@ def measure_steps(
     settings: CheckpointEvaluation, rows: EvaluationRows, checkpoint: Checkpoint, steps: int
 ) -> CheckpointMetrics:
     """The metrics of series in so many steps."""
-    tell(RunProgress(f"measuring, T = {steps}"))
+    report_progress(RunProgress(f"measuring, T = {steps}"))
 
     def embed(series: np.ndarray) -> np.ndarray:
         return embed_all(checkpoint, series, steps=steps).numpy()
@@ -138,14 +138,14 @@ def measure_steps(
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare(settings: MapEvaluation) -> MapResults:
     """The map at the points."""
-    tell(RunProgress("reading the map at the points"))
+    report_progress(RunProgress("reading the map at the points"))
     return evaluate_run(settings.run, Path(settings.points), settings.label, settings.level)
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
 def write_evaluation(out: str, found: CheckpointResults) -> None:
     """Write the report, and show it in Prefect."""
-    tell(RunProgress("writing the report"))
+    report_progress(RunProgress("writing the report"))
     write_checkpoint_report(Store(out), found)
     title = f"{found.about['checkpoint']} on {found.about['part']}, {found.about['rows']} rows"
     create_markdown_artifact("\n".join([f"# {title}", "", *main_table(found)]), key="evaluation")
@@ -154,7 +154,7 @@ def write_evaluation(out: str, found: CheckpointResults) -> None:
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
 def write_map(out: str, found: MapResults) -> None:
     """Write the report, and show it in Prefect."""
-    tell(RunProgress("writing the report"))
+    report_progress(RunProgress("writing the report"))
     report = write_map_report(Store(out), found)
     create_markdown_artifact(report.partition("![")[0], key="map-accuracy")
 

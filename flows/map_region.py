@@ -38,7 +38,7 @@ from flows.execution.prefect_api import (
     task,
     update_progress_artifact,
 )
-from flows.execution.progress import RunProgress, UnitCount, tell
+from flows.execution.progress import RunProgress, UnitCount, report_progress
 from flows.execution.work_queue import UnitQueue
 from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
@@ -116,12 +116,12 @@ def map_region(settings: MapSettings) -> Summary:
     Raises CellsFailed once everything else is mapped and published; UserError for settings that
     cannot be run; WorldError where catalogue, storage or cluster fail as a whole.
     """
-    tell(RunProgress("planning"))
+    report_progress(RunProgress("planning"))
     prepared = _prepared.get()
     if prepared is None or prepared.run.settings != settings:
         prepared = prepare(settings)
     _map_cells(prepared)
-    tell(RunProgress("publishing"))
+    report_progress(RunProgress("publishing"))
     summary: Summary = publish_run(passed_as_is(prepared))
     _publish_artifacts(summary)
     if summary.failures:
@@ -181,7 +181,7 @@ def _map_cells(prepared: PreparedRun) -> None:
     logger.info("%s of %s cells to map", len(unfinished), len(prepared.cells))
     if not unfinished:
         return
-    tell(count.progress("mapping"))
+    report_progress(count.progress("mapping"))
     cluster = prepared.run.settings.cluster
     with open_cluster(cluster) as client:
         if cluster.remote:
@@ -237,7 +237,7 @@ def _watch(
             fit_cluster()
             fitted = time.monotonic()
         progress = count.progress("mapping")
-        tell(progress)
+        report_progress(progress)
         due = not left or time.monotonic() - published >= _ARTIFACT_SECONDS
         if due and (progress.done, progress.failed) != (told.done, told.failed):
             logger.info(str(progress))

@@ -15,7 +15,7 @@ from flows.execution.prefect_api import (
     task,
     update_progress_artifact,
 )
-from flows.execution.progress import RunProgress, tell
+from flows.execution.progress import RunProgress, report_progress
 from flows.settings.pretrain import PretrainSettings
 from flows.training.cluster import training_cluster
 from flows.training.process_group_launcher import MemberDied, run_surviving
@@ -37,10 +37,10 @@ def pretrain(settings: PretrainSettings) -> Pretrained:
     again, ClusterUnavailable where the cluster is lost, WorldError where reading or writing fails.
     What was saved before is kept in every case.
     """
-    tell(RunProgress("checking"))
+    report_progress(RunProgress("checking"))
     work = check_pretraining(settings)
     train_on_cluster(work)
-    tell(RunProgress("writing the checkpoint"))
+    report_progress(RunProgress("writing the checkpoint"))
     made = write_checkpoint(work)
     _Shown(work).show()
     return made
@@ -61,11 +61,11 @@ def train_on_cluster(work: Work) -> None:
     """Train on the cluster, from the last state that was saved to the end."""
     settings, logger = work.settings, get_run_logger()
     shown = _Shown(work)
-    tell(RunProgress("starting the processes"))
+    report_progress(RunProgress("starting the processes"))
 
     def died(error: MemberDied, left: int) -> None:
         logger.warning("%s Going on from the last state; %s restarts left.", error, left)
-        tell(RunProgress("starting the processes again, since one died"))
+        report_progress(RunProgress("starting the processes again, since one died"))
 
     job = Job(
         "flows.cli.pretrain_worker",
@@ -115,7 +115,7 @@ class _Shown:
     def _tell(self, entry: dict[str, Any]) -> None:
         done, now = entry["step"], time.monotonic()
         since, first = self._trained = self._trained or (now, done)
-        tell(
+        report_progress(
             RunProgress(
                 "training",
                 total=self._steps,

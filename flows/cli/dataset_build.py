@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.execution.console import on_console, say
-from flows.execution.progress import RunProgress, in_tenths, shown_on, tell
+from flows.execution.console import say, show_flow, show_progress
+from flows.execution.progress import RunProgress, report_progress, report_tenths
 from flows.settings.dataset import PhotoSettings, Sen4MapSettings, SeriesSettings
 from models.towers.text_tower import load_text_tower
 from pipeline.ground_views.table import UNREADABLE, GroundCard, GroundTable
@@ -23,7 +23,7 @@ from pipeline.training_set.spatial_split import SPLITS, SplitRule
 
 def run_photos(settings: PhotoSettings, console: Console) -> None:
     """Run the flow `dataset-photos` and say what was made; raises as the flow does."""
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.dataset_photos import dataset_photos
 
         wait_for_server()
@@ -46,8 +46,8 @@ def run_texts(
     WorldError where storage fails.
     """
     pairs = read_pairs(table, *columns)
-    with shown_on(console):
-        tell(RunProgress("loading the text tower"))
+    with show_progress(console):
+        report_progress(RunProgress("loading the text tower"))
         loaded = load_text_tower(tower, revision)
         said = hashlib.sha256(repr((pairs.ids, pairs.texts, pairs.keys)).encode()).hexdigest()
         folder = GroundFolder(
@@ -55,7 +55,7 @@ def run_texts(
         )
         folder.open()
         if not folder.is_finished():
-            tell(RunProgress(f"embedding {len(set(pairs.texts))} texts"))
+            report_progress(RunProgress(f"embedding {len(set(pairs.texts))} texts"))
             for number, rows in enumerate(embed_pairs(pairs, loaded)):
                 folder.write(f"{number:06d}", rows, {})
             folder.finish(
@@ -70,8 +70,8 @@ def run_pack(
     series: Sequence[str], ground: str, out: str, rule: SplitRule, console: Console
 ) -> None:
     """Pack a training set and say what is in it; raises as `pack` does."""
-    with shown_on(console):
-        card = pack_training_set(series, ground, out, rule, progress=in_tenths("packing"))
+    with show_progress(console):
+        card = pack_training_set(series, ground, out, rule, progress=report_tenths("packing"))
     store = Store(out)
     rows = ", ".join(f"{card.rows(split)} {split}" for split in SPLITS)
     say(console, f"Training set  {public_url(store.path())}: {rows}")
@@ -102,7 +102,7 @@ def run_series(settings: SeriesSettings | Sen4MapSettings, console: Console) -> 
 
     Raises UserError and WorldError as the flow does.
     """
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.dataset_sen4map import dataset_sen4map
         from flows.dataset_series import dataset_series
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.options import explained
-from flows.execution.console import on_console, say
+from flows.execution.console import say, show_flow
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from flows.settings.distil import DistilSettings
@@ -110,7 +110,7 @@ def run_distil(settings: "DistilSettings", console: Console) -> None:
 
     Raises UserError and WorldError as the flow does.
     """
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.distil import distil_checkpoint
 
         wait_for_server()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.options import explained
-from flows.execution.console import on_console, say
+from flows.execution.console import say, show_flow
 from models.errors import UserError
 from pipeline.evaluation.labels import Level
 
@@ -183,7 +183,7 @@ def evaluate(
 
 def run_checkpoint_evaluation(settings: "CheckpointEvaluation", console: Console) -> None:
     """Run the flow and show the main numbers. Raises UserError and WorldError as it does."""
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.evaluate import evaluate_checkpoint
         from pipeline.evaluation.checkpoint_report import main_numbers
         from pipeline.evaluation.tables import REPORT
@@ -203,7 +203,7 @@ def run_checkpoint_evaluation(settings: "CheckpointEvaluation", console: Console
 
 def run_map_evaluation(settings: "MapEvaluation", console: Console) -> None:
     """Run the flow and show accuracy and areas. Raises UserError and WorldError as it does."""
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder
         from pipeline.evaluation.map_report import class_rows, share
         from pipeline.evaluation.tables import REPORT

@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from flows.execution.console import on_console
-from flows.execution.progress import RunProgress, tell
+from flows.execution.console import show_flow
+from flows.execution.progress import RunProgress, report_progress
 from pipeline.settings.map import MapSettings
 
 
@@ -13,11 +13,11 @@ def run_map(settings: MapSettings, console: Console) -> int:
     0 where the map is whole, 1 where cells failed, which is then said. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
         from pipeline.mapping.prepare import prepare_run
 
-        tell(RunProgress("planning"))
+        report_progress(RunProgress("planning"))
         prepared = prepare_run(settings)  # mistakes show before the server is up
         for warning in prepared.plan.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from flows.cli.options import explained
 from flows.cli.pretrain_options import takes_pretrain_settings
-from flows.execution.console import on_console, say
+from flows.execution.console import say, show_flow
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from flows.settings.pretrain import PretrainSettings
@@ -19,7 +19,7 @@ def run_pretrain(settings: "PretrainSettings", console: Console) -> None:
 
     Raises UserError and WorldError as the flow does.
     """
-    with on_console(console) as wait_for_server:
+    with show_flow(console) as wait_for_server:
         from flows.pretrain import pretrain
 
         wait_for_server()

@@ -1,28 +1,80 @@
-"""A flow on a console: its Prefect server in the background, how far it is, what it says."""
+"""A flow on a console: its progress and its messages, with its Prefect server behind."""
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flows.execution.prefect_server import prefect_server
-from flows.execution.progress import RunProgress, shown_on, tell
+from flows.execution.progress import RunProgress, progress_listener, report_progress
+
+_LINE_SECONDS = 10
 
 
 @contextlib.contextmanager
-def on_console(console: Console) -> Iterator[Callable[[], None]]:
-    """Show the progress of a flow in this block; gives a function that awaits its Prefect server.
+def show_flow(console: Console) -> Iterator[Callable[[], None]]:
+    """Start Prefect's server and show the progress of the flow that runs in this block.
 
-    What needs Prefect is to be imported in the block. Raises PrefectUnavailable.
+    Import what needs Prefect inside the block. Raises PrefectUnavailable.
+
+    Returns:
+        A function that waits until the server answers.
     """
     # What Prefect logs goes to its server; on the console, only we speak.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server() as wait_for_server, shown_on(console):
-        tell(RunProgress("starting"))
+    with prefect_server() as wait_for_server, show_progress(console):
+        report_progress(RunProgress("starting"))
         yield wait_for_server
+
+
+@contextlib.contextmanager
+def show_progress(console: Console) -> Iterator[None]:
+    """Show the progress of runs in this block: a bar on a terminal, else a line now and then."""
+    with _bar(console) if console.is_terminal else _lines(console):
+        yield
 
 
 def say(console: Console, text: str) -> None:
     """Print a text as it is, however long its lines."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[None]:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(progress: RunProgress) -> None:
+            total = 1.0 if progress.total else None
+            bar.update(task, description=str(progress), completed=progress.share, total=total)
+
+        with progress_listener(show):
+            yield
+
+
+@contextlib.contextmanager
+def _lines(console: Console) -> Iterator[None]:
+    shown = RunProgress("")
+    when = -float(_LINE_SECONDS)
+
+    def show(progress: RunProgress) -> None:
+        nonlocal shown, when
+        now, new = time.monotonic(), replace(progress, seconds_left=None)
+        ended = progress.total and progress.done + progress.failed == progress.total
+        if new != shown and (new.stage != shown.stage or ended or now - when >= _LINE_SECONDS):
+            console.print(str(progress), highlight=False, soft_wrap=True)
+            shown, when = new, now
+
+    with progress_listener(show):
+        yield

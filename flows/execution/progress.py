@@ -1,16 +1,11 @@
-"""The progress of a run: units counted by several threads, and shown on a terminal."""
+"""The progress of a run, reported to whoever listens, and units counted by several threads."""
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-_LINE_SECONDS = 10
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ _listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
 
 
 @contextlib.contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """Have the progress of runs in this block told to a listener."""
+def progress_listener(listener: Listener) -> Iterator[None]:
+    """Report the progress of runs in this block to a listener."""
     token = _listener.set(listener)
     try:
         yield
@@ -61,75 +56,34 @@ def told_to(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(progress: RunProgress) -> None:
-    """Tell who listens, if somebody does."""
+def report_progress(progress: RunProgress) -> None:
+    """Report progress to the listener, if there is one."""
     if (listener := _listener.get()) is not None:
         listener(progress)
 
 
-def in_tenths(stage: str) -> Callable[[float], None]:
-    """Tells that a stage begins, then how far it is, in tenths; it is given shares, 0 … 1."""
-    tell(RunProgress(stage))
-    told = 0
+def report_tenths(stage: str) -> Callable[[float], None]:
+    """Report that a stage begins; give a function that takes its share, 0 … 1, of work done.
+
+    The function reports each tenth once.
+    """
+    report_progress(RunProgress(stage))
+    reported = 0
 
     def progress(share: float) -> None:
-        nonlocal told
-        if (tenths := int(share * 10)) > told:
-            told = tenths
-            tell(RunProgress(f"{stage}, {tenths / 10:.0%}"))
+        nonlocal reported
+        if (tenths := int(share * 10)) > reported:
+            reported = tenths
+            report_progress(RunProgress(f"{stage}, {tenths / 10:.0%}"))
 
     return progress
 
 
-@contextlib.contextmanager
-def shown_on(console: Console) -> Iterator[None]:
-    """Show the progress of runs in this block: a bar on a terminal, else a line now and then."""
-    with _bar(console) if console.is_terminal else _lines(console):
-        yield
-
-
 def duration(seconds: float) -> str:
-    """A time that a person reads: "40 s", "12 min", "3.5 h"."""
+    """A duration in words: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-@contextlib.contextmanager
-def _bar(console: Console) -> Iterator[None]:
-    columns = (
-        SpinnerColumn(),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(progress: RunProgress) -> None:
-            total = 1.0 if progress.total else None
-            bar.update(task, description=str(progress), completed=progress.share, total=total)
-
-        with told_to(show):
-            yield
-
-
-@contextlib.contextmanager
-def _lines(console: Console) -> Iterator[None]:
-    shown = RunProgress("")
-    when = -float(_LINE_SECONDS)
-
-    def show(progress: RunProgress) -> None:
-        nonlocal shown, when
-        now, new = time.monotonic(), replace(progress, seconds_left=None)
-        ended = progress.total and progress.done + progress.failed == progress.total
-        if new != shown and (new.stage != shown.stage or ended or now - when >= _LINE_SECONDS):
-            console.print(str(progress), highlight=False, soft_wrap=True)
-            shown, when = new, now
-
-    with told_to(show):
-        yield
 
 
 class UnitCount:

@@ -18,7 +18,7 @@ from flows.execution.prefect_api import (
     passed_as_is,
     task,
 )
-from flows.execution.progress import UnitCount, tell
+from flows.execution.progress import UnitCount, report_progress
 from flows.execution.work_queue import Submit, UnitQueue
 from models.errors import UserError
 from pipeline.clusters.settings import ClusterSettings, cells_in_flight
@@ -77,7 +77,7 @@ def make_parts(
     get_run_logger().info("%s of %s parts to make", len(left), len(works))
     if not left:
         return
-    tell(count.progress("reading"))
+    report_progress(count.progress("reading"))
     with open_cluster(cluster) as client:
         queue = UnitQueue(client, cells_in_flight(cluster, worker_count(client)))
         runner: ThreadPoolTaskRunner[None] = ThreadPoolTaskRunner(max_workers=_MOST_PARTS)
@@ -94,7 +94,7 @@ def make_parts(
                 pending = len(tasks)
                 while pending:
                     pending -= ended.acquire(timeout=_WATCH_SECONDS)
-                    tell(count.progress("reading"))
+                    report_progress(count.progress("reading"))
                     queue.resize(cells_in_flight(cluster, worker_count(client)))
             except BaseException as error:
                 queue.stop(error)
