@@ -53,7 +53,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     bank = label_bank(settings, teacher, seen)
     student = train_from_bank(settings, teacher, architecture, bank, text)
     measured = measure_agreement(teacher, student, held_out, vocabulary, text)
-    fingerprint = save(settings, teacher, student, drawn, len(seen), measured)
+    fingerprint = save(settings, teacher, student, drawn, len(seen), bank, measured)
     create_markdown_artifact(measured.markdown(), key="student-agreement")
     return Student(Path(settings.out), fingerprint, measured)
 
@@ -73,9 +73,15 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
 @task(name="label", cache_policy=NO_CACHE, persist_result=False)
 def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
     """The bank, labelled by the teacher."""
-    return label_series(
+    bank = label_series(
         teacher, series, settings.bank, settings.seed, report_tenths("asking the teacher")
     )
+    if bank.left_out:
+        get_run_logger().warning(
+            "%s of %s series are left out: the teacher gives no finite embedding of them",
+            bank.left_out, settings.bank,
+        )  # fmt: skip
+    return bank
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
@@ -122,13 +128,14 @@ def save(
     student: SeriesEncoder,
     drawn: DrawnSeries,
     seen: int,
+    bank: Bank,
     measured: StudentAgreement,
 ) -> str:
     """Write the checkpoint; gives its fingerprint."""
     out = Path(settings.out)
     training = {
         "series": f"{drawn.source}, {seen} of them to learn from",
-        "bank": f"{settings.bank} of these as they are or varied, labelled by the teacher",
+        "bank": f"{len(bank.series)} of these as they are or varied, labelled by the teacher",
         "loss": f"1 - cosine, and the divergence of the softmax over {settings.vocabulary}",
         "steps": settings.steps,
         "batch": settings.batch,

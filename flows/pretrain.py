@@ -63,7 +63,7 @@ def train_on_cluster(work: Work) -> None:
     shown = _Shown(work)
     report_progress(RunProgress("starting the processes"))
 
-    def died(error: MemberDied, left: int) -> None:
+    def on_death(error: MemberDied, left: int) -> None:
         logger.warning("%s Going on from the last state; %s restarts left.", error, left)
         report_progress(RunProgress("starting the processes again, since one died"))
 
@@ -76,7 +76,7 @@ def train_on_cluster(work: Work) -> None:
     with training_cluster(settings) as client:
         run_surviving(
             client, job, shown.hear,
-            restarts=settings.restarts, advanced=shown.advanced, died=died,
+            restarts=settings.restarts, advanced=shown.advanced, on_death=on_death,
         )  # fmt: skip
 
 

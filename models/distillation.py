@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models.encoder.checkpoint import Card, Checkpoint
+from models.encoder.card import Card
+from models.encoder.checkpoint import Checkpoint
 from models.encoder.inference import Progress, device_at_hand, embed_all
 from models.encoder.registry import make_architecture, new_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
@@ -27,9 +28,9 @@ from models.pretraining.variations import (
     vary_series,
 )
 
-_RATE, _DECAY, _WARM, _MOST_GRADIENT = 3e-3, 0.01, 0.15, 1.0
+_RATE, _DECAY, _WARM_UP, _GRADIENT_LIMIT = 3e-3, 0.01, 0.15, 1.0
 _AT_ONCE = 1024  # series varied at once: a mixture is of two of these
-_AS_GIVEN = 0.25  # of the bank stays as it is
+_UNCHANGED = 0.25  # share of the bank
 _VARIATIONS = (
     AnotherYear(probability=0.5, share=1.0),
     ShiftedCalendar(probability=0.5, months=1.0),
@@ -40,13 +41,17 @@ _VARIATIONS = (
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """The series that a student learns from, uint16 (n, 12, band), and their labels.
+    """The series that a student learns from, and their labels.
 
-    The labels are the teacher's `embeddings`: float32 (n, dim), of unit length, on the CPU.
+    Attributes:
+        series: uint16 (n, 12, band).
+        embeddings: The teacher's, float32 (n, dim), of unit length, on the CPU.
+        left_out: The number of series for which the teacher gave no finite embedding.
     """
 
     series: np.ndarray
     embeddings: torch.Tensor
+    left_out: int = 0
 
 
 def student_architecture(
@@ -57,56 +62,12 @@ def student_architecture(
     Raises:
         CheckpointError: No encoder of these sizes can be built.
     """
-    ends = teacher.architecture
+    ends = ("bands", "months", "embedding_dim")
     sizes = {"dim": dim, "depth": depth, "heads": heads, "feedforward": feedforward, "dropout": 0.0}
     try:
-        return make_architecture(
-            {
-                "bands": ends.bands,
-                "months": ends.months,
-                "embedding_dim": ends.embedding_dim,
-                **sizes,
-            }
-        )
+        return make_architecture({n: getattr(teacher.architecture, n) for n in ends} | sizes)
     except CheckpointError as error:
         raise CheckpointError("the student's sizes", error.problem, "Give others") from None
-
-
-def distil(
-    teacher: Checkpoint,
-    series: np.ndarray,
-    architecture: Architecture,
-    *,
-    bank: int = 60_000,
-    steps: int = 2000,
-    batch: int = 512,
-    seed: int = 0,
-    text: np.ndarray | None = None,
-    progress: Progress | None = None,
-) -> SeriesEncoder:
-    """Make a student: `label_series` and `train_student`, one after the other.
-
-    On one thread of a CPU a seed gives the same student each time.
-
-    Args:
-        teacher: A checkpoint.
-        series: uint16 (n, 12, band), as the teacher takes them.
-        architecture: The student's.
-        bank: How many series the teacher labels.
-        steps: As in `train_student`, and so for what follows.
-        batch: Series of a step.
-        seed: Of all that is drawn.
-        text: Text embeddings, float32 (class, dim).
-        progress: Called with the share that is done.
-
-    Returns:
-        The student, in eval mode, on the CPU.
-    """
-    labelled = label_series(teacher, series, bank, seed)
-    return train_student(
-        labelled, teacher.card, architecture,
-        steps=steps, batch=batch, seed=seed, text=text, progress=progress,
-    )  # fmt: skip
 
 
 def label_series(
@@ -118,10 +79,29 @@ def label_series(
 ) -> Bank:
     """Make a bank of `count` series, most of them varied, and label it on the device at hand.
 
-    `series` is uint16 (n, 12, band).
+    A series whose embedding is not finite, such as where a float16 product overflowed on a GPU, is
+    left out and counted.
+
+    Args:
+        teacher: The checkpoint that labels.
+        series: uint16 (n, 12, band), as the teacher takes them.
+        count: How many series the teacher labels.
+        seed: Of the variations.
+        progress: Called with the share that is done.
+
+    Raises:
+        CheckpointError: The teacher gives no finite embedding at all.
     """
-    made = vary_bank(series, count, seed)
-    return Bank(made, embed_all(teacher, made, progress))
+    varied = vary_bank(series, count, seed)
+    embeddings = embed_all(teacher, varied, progress)
+    finite = embeddings.isfinite().all(dim=1)
+    if not finite.any():
+        raise CheckpointError(
+            f"teacher {teacher.card.name}",
+            f"its embeddings of all {count} series are not finite numbers",
+            "Choose another teacher, or series of reflectance × 10000",
+        )
+    return Bank(varied[finite.numpy()], embeddings[finite], int((~finite).sum()))
 
 
 def train_student(
@@ -140,7 +120,7 @@ def train_student(
     The loss is 1 − cosine to the teacher's embedding. With `text`, the divergence
     (Kullback-Leibler) of the student's softmax over these texts from the teacher's is added, at the
     logit scale of the teacher's card: differences count most where they change a class
-    (Hinton et al. 2015).
+    (Hinton et al. 2015). On one thread of a CPU a seed gives the same student each time.
 
     Args:
         bank: The series and their labels.
@@ -156,7 +136,7 @@ def train_student(
         The student, in eval mode, on the CPU.
 
     Raises:
-        CheckpointError: The loss is not a number.
+        CheckpointError: The loss is not a finite number.
     """
     device = device_at_hand()
     torch.manual_seed(seed)
@@ -166,21 +146,21 @@ def train_student(
     words = None if text is None else torch.from_numpy(text).to(device).T * teacher.logit_scale
     optimiser = torch.optim.AdamW(student.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, _RATE, total_steps=steps, pct_start=_WARM
+        optimiser, _RATE, total_steps=steps, pct_start=_WARM_UP
     )
-    for step, rows in enumerate(_rows(len(inputs), batch, steps, seed)):
+    order = np.random.default_rng([seed, 2])
+    for step, rows in enumerate(shuffled_batches(len(inputs), batch, steps, order)):
         chosen = torch.from_numpy(rows).to(device)
         loss = _loss(student(inputs[chosen]), targets[chosen], words)
         if not torch.isfinite(loss):
             raise CheckpointError(
                 f"a student of {teacher.name}",
                 f"at step {step + 1} of {steps} its loss is not a number",
-                "See that the teacher's embeddings of these series are finite, or take another "
-                "seed or smaller sizes",
+                "Take another seed or smaller sizes",
             )
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), _MOST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(student.parameters(), _GRADIENT_LIMIT)
         optimiser.step()
         schedule.step()
         if progress is not None:
@@ -189,7 +169,7 @@ def train_student(
 
 
 def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Make `count` series of those given, each of which is taken as often as any other.
+    """Make `count` series out of some, each of which is taken as often as any other.
 
     A quarter stay as they are. Half of the others are mixtures with another series; all have
     another reflectance; every second is shifted in time, and every second has lost months.
@@ -197,36 +177,40 @@ def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
     Args:
         series: uint16 (n, 12, band), without gaps.
         count: How many to make.
-        seed: Of all that is drawn.
+        seed: Of all random numbers.
 
     Returns:
         uint16 (count, 12, band), 1 or more.
     """
     rng = np.random.default_rng([seed, 1])
-    turns = -(-count // len(series))
-    order = np.concatenate([rng.permutation(len(series)) for _ in range(turns)])[:count]
+    rounds = -(-count // len(series))
+    order = np.concatenate([rng.permutation(len(series)) for _ in range(rounds)])[:count]
     made = np.empty((count, *series.shape[1:]), np.uint16)
     for step, start in enumerate(range(0, count, _AT_ONCE)):
         own = torch.from_numpy(series[order[start : start + _AT_ONCE]].astype(np.float32))
         draws = RowDraws(seed, step, 0, len(own))
-        alike = Others(torch.zeros(len(own), dtype=torch.long), 0, lambda rows: rows)
-        varied = vary_series(own, _VARIATIONS, draws, alike)
-        varied = torch.where(draws.chance(_AS_GIVEN)[:, None, None], own, varied)
+        others = Others(torch.zeros(len(own), dtype=torch.long), 0, lambda rows: rows)
+        varied = vary_series(own, _VARIATIONS, draws, others)
+        varied = torch.where(draws.chance(_UNCHANGED)[:, None, None], own, varied)
         stored = varied.round().clamp(1, np.iinfo(np.uint16).max)  # 0 is nodata
         made[start : start + _AT_ONCE] = stored.numpy().astype(np.uint16)
     return made
 
 
-def _rows(count: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray]:
-    """The rows of each step, every row once before any comes again."""
-    rng = np.random.default_rng([seed, 2])
+def shuffled_batches(
+    count: int, batch: int, steps: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """The rows of each of so many batches of `count` rows; every row once before any comes again.
+
+    Rows that do not fill a batch are left out until the next shuffle.
+    """
     batch = min(batch, count)
-    order, place = rng.permutation(count), 0
+    order, start = rng.permutation(count), 0
     for _ in range(steps):
-        if place + batch > count:
-            order, place = rng.permutation(count), 0
-        yield order[place : place + batch]
-        place += batch
+        if start + batch > count:
+            order, start = rng.permutation(count), 0
+        yield order[start : start + batch]
+        start += batch
 
 
 def _loss(student: torch.Tensor, teacher: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:

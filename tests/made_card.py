@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 

@@ -25,9 +25,9 @@ from flows.training.process_group_member import (
     GroupPlace,
     Messages,
     device_of,
-    given_by_worker,
     joined,
     place_of_environment,
+    read_job_input,
 )
 from flows.training.trackers import Trackers, trackers_of
 from flows.training.training_plan import Work, finish, model_of, work_of
@@ -125,8 +125,8 @@ class _Process:
         self._journal = self._journal.stepped(entry)
         if self._is_first:
             trackers.tell(done, {f"train/{k}": v for k, v in entry.items() if k != "step"})
-            self._messages.tell(trained=entry)
-            if not self._messages.heard:
+            self._messages.send(trained=entry)
+            if not self._messages.is_connected:
                 print(
                     f"step {done} of {self._recipe.steps}, loss {entry['loss']:.4f}, "
                     f"{entry['points_per_second']:.0f} points a second",
@@ -159,7 +159,7 @@ class _Process:
         if self._is_first and (self._is_over() or done % self._settings.save_every == 0):
             self._work.run.save(self._training.state(), self._journal, self._settings.keep)
             trackers.saved()
-            self._messages.tell(saved=done)
+            self._messages.send(saved=done)
 
     def _require_all_at(self, step: int) -> None:
         """End where processes found other states, as when one is saved while they look."""
@@ -206,16 +206,16 @@ def launched(settings: PretrainSettings) -> int:
 def on_worker(messages: Messages) -> int:
     """Train as one of the processes that a Dask worker started; gives the exit code."""
     try:
-        settings = PretrainSettings.model_validate_json(given_by_worker())
+        settings = PretrainSettings.model_validate_json(read_job_input())
         train(work_of(settings), place_of_environment(), messages)
     except TimesenError as error:
-        messages.tell_error(error)
+        messages.send_error(error)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    if (messages := Messages()).heard:
+    if (messages := Messages()).is_connected:
         sys.exit(on_worker(messages))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(launched)

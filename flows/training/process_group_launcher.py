@@ -1,14 +1,14 @@
-"""A group of processes over a Dask cluster: one on each of n workers, which torch joins.
+"""Process groups over a Dask cluster: one process on each of n workers, joined by torch.
 
-Each member is a process of its own that a Dask task starts and stays with, so what torch, NCCL or
-a GPU leave behind goes with it, and whatever ends the worker ends it. The death of one ends all,
-with its reason.
+Each member is a process of its own. A Dask task starts it and stays with it, so that all that
+torch, NCCL or a GPU leave behind ends with the process, and whatever ends the worker ends it, too.
+The death of one member ends all, with its reason.
 
-This is written by hand, since `torch.distributed.elastic` does not give these guarantees over Dask.
-It has one agent per machine; where the process of an agent fails with no restarts left, the agent
-ends its own processes alone, and those of the others wait until a collective times out. With
-restarts, all start again whether or not a state was saved between. Processes of an agent that is
-killed live on. Its agents would need this launcher to start them, end them and hear them.
+The members meet as under torchrun: a worker hosts the store, as torch's agent does. The launcher is
+written by hand, since `torch.distributed.elastic` does not give these guarantees over Dask. It has
+one agent per machine; where the process of an agent fails with no restarts left, the agent ends its
+own processes alone, and those of the others wait until a collective times out. With restarts, all
+start again whether or not a state was saved between. Processes of an agent that is killed live on.
 """
 
 import signal
@@ -33,149 +33,154 @@ from pipeline.io.store import public_text
 
 _WORKERS_SECONDS = 120  # a busy machine takes long to start a worker again
 _POLL_SECONDS = 0.25
-_LAST_WORDS_SECONDS = 3.0  # that the others have to say why, once a member has ended
+_REASON_SECONDS = 3.0  # in which the other members may report an error, once one has ended
+_SUCCESS = {"code": 0}
 _LOST = (
     "The connection to the Dask scheduler was lost. What was saved is kept; the same command goes "
     "on from there."
 )
+
+Outcomes = Mapping[int, Mapping[str, Any] | None]
+"""By rank, how a member ended, as `run_member` returns it; `gone` where its worker has ended, None
+while it runs."""
 
 
 class MemberDied(WorldError):
     """A process of the group that ended before its time."""
 
 
-def run_job(client: Client, job: Job, hear: Callable[[Message], None]) -> None:
-    """Run a job to its end; `hear` is given what the members tell, in this thread.
+def run_job(client: Client, job: Job, on_message: Callable[[Message], None]) -> None:
+    """Run a job to its end. However it ends, no member lives on.
 
-    Raises MemberDied where one ends before its time, UserError or WorldError where one tells such
-    an error, ClusterUnavailable where there are too few workers or the scheduler is lost. In every
-    case all members are ended.
+    Args:
+        client: Of a cluster with at least as many workers as the job has processes.
+        job: What the members run.
+        on_message: Called in this thread with each message that a member sends.
+
+    Raises:
+        MemberDied: A member ended before its time.
+        UserError: A member reported it, or another WorldError.
+        ClusterUnavailable: There are too few workers, or the scheduler is lost.
     """
-    _Run(client, job, hear).to_its_end()
+    _Attempt(client, job, on_message).run()
 
 
 def run_surviving(
     client: Client,
     job: Job,
-    hear: Callable[[Message], None],
+    on_message: Callable[[Message], None],
     *,
     restarts: int,
     advanced: Callable[[], bool],
-    died: Callable[[MemberDied, int], None],
+    on_death: Callable[[MemberDied, int], None],
 ) -> None:
-    """Run a job whose members go on where the last ones were, again whenever one dies.
+    """Run a job whose members go on from saved states, again whenever one dies.
 
-    `restarts` is how often in a row that may be without `advanced`, which says whether anything
-    was saved since it was last asked; `died` is told each death and the restarts that are left.
-    Raises as `run_job`.
+    Args:
+        client: As in `run_job`, which says what is raised.
+        job: As in `run_job`.
+        on_message: As in `run_job`.
+        restarts: How often in a row the job may start again without having advanced.
+        advanced: Returns whether anything was saved since its last call.
+        on_death: Called with each death and the number of restarts left.
     """
     left = restarts
     while True:
         try:
-            return run_job(client, job, hear)
+            return run_job(client, job, on_message)
         except MemberDied as error:
             left = restarts if advanced() else left - 1
             if left < 0:
                 raise
-            died(error, left)
+            on_death(error, left)
 
 
-class _Run:
+class _Attempt:
     """One attempt at a job."""
 
-    def __init__(self, client: Client, job: Job, hear: Callable[[Message], None]) -> None:
-        self._client, self._job, self._hear = client, job, hear
+    def __init__(self, client: Client, job: Job, on_message: Callable[[Message], None]) -> None:
+        self._client, self._job, self._on_message = client, job, on_message
         self._group = uuid.uuid4().hex
-        self._told: SimpleQueue[Any] = SimpleQueue()
-        self._members = _chosen(client, job.processes)
+        self._messages: SimpleQueue[Any] = SimpleQueue()
+        self._members = _choose_workers(client, job.processes)
         self._futures: dict[int, Future] = {}
 
-    def to_its_end(self) -> None:
-        self._client.subscribe_topic(self._group, self._told.put)
+    def run(self) -> None:
+        self._client.subscribe_topic(self._group, self._messages.put)
         try:
-            self._start(0, None)
-            while not self._finished():
-                self._listen(_POLL_SECONDS)
-                if self._failed():
-                    raise self._why()
-            while self._listen(0):
+            self._start(0)
+            while (outcomes := self._outcomes()) != dict.fromkeys(
+                range(self._job.processes), _SUCCESS
+            ):
+                if any(outcome not in (None, _SUCCESS) for outcome in outcomes.values()):
+                    raise self._error()
+                self._receive(_POLL_SECONDS)
+            while self._receive(0):
                 pass
         finally:
             self._end()
 
-    def _start(self, rank: int, port: int | None) -> None:
+    def _start(self, rank: int, **more: Any) -> None:
+        """Start a member; `more` of its environment."""
         address = self._members[rank]
         hosts = [reachable(member) for member in self._members]
-        place: dict[str, Any] = {
+        environment = {
             "RANK": rank,
             "WORLD_SIZE": self._job.processes,
             "LOCAL_RANK": hosts[:rank].count(hosts[rank]),
             "LOCAL_WORLD_SIZE": hosts.count(hosts[rank]),
             "MASTER_ADDR": hosts[0],
+            **more,
         }
-        if port is not None:
-            place["MASTER_PORT"] = port
         gpu = _workers(self._client)[address]["resources"].get("GPU")
         self._futures[rank] = self._client.submit(
-            run_member, self._group, self._job, place,
+            run_member, self._group, self._job, environment,
             key=f"{self._group}-{rank}", workers=[address], resources={"GPU": 1} if gpu else None,
             pure=False, retries=0,
         )  # fmt: skip
 
-    def _listen(self, seconds: float) -> bool:
-        """Hear one message; gives whether there was one."""
+    def _receive(self, seconds: float) -> bool:
+        """Pass one message on; returns whether one came in time."""
         try:
-            _when, message = self._told.get(timeout=seconds)
+            _when, message = self._messages.get(timeout=seconds)
         except Empty:
             return False
-        if (port := message.get("listening")) is None:
-            self._hear(message)
-        elif len(self._futures) == 1:
+        if (port := message.get("store_port")) is None:
+            self._on_message(message)
+        else:
             for rank in range(1, self._job.processes):
-                self._start(rank, port)
+                self._start(rank, MASTER_PORT=port)
         return True
 
-    def _finished(self) -> bool:
-        return len(self._futures) == self._job.processes and all(
-            self._outcome(rank) == {"code": 0} for rank in self._futures
-        )
-
-    def _failed(self) -> bool:
+    def _outcomes(self) -> Outcomes:
+        """Of the members that were started."""
         if self._client.status != "running":
             raise ClusterUnavailable(_LOST)
-        if any(self._outcome(rank) not in (None, {"code": 0}) for rank in self._futures):
-            return True
-        return any(self._gone(rank) for rank in self._futures if self._outcome(rank) is None)
+        workers = _workers(self._client)
+        outcomes: dict[int, Mapping[str, Any] | None] = {}
+        for rank, future in self._futures.items():
+            if future.status in ("cancelled", "lost"):
+                raise ClusterUnavailable(_LOST)
+            if future.status == "finished":
+                outcomes[rank] = future.result()
+            elif future.status == "error":
+                error = future.exception()
+                outcomes[rank] = {"code": 1, "output": f"{type(error).__name__}: {error}"}
+            else:
+                gone = self._members[rank] not in workers
+                outcomes[rank] = {"code": 1, "gone": True} if gone else None
+        return outcomes
 
-    def _gone(self, rank: int) -> bool:
-        return self._members[rank] not in _workers(self._client)
-
-    def _outcome(self, rank: int) -> dict[str, Any] | None:
-        """How a member ended; None while it has not."""
-        future = self._futures[rank]
-        if future.status == "finished":
-            found: dict[str, Any] = future.result()
-            return found
-        if future.status == "error":
-            error = future.exception()
-            return {"code": 1, "said": f"{type(error).__name__}: {error}"}
-        if future.status in ("cancelled", "lost"):
-            raise ClusterUnavailable(_LOST)
-        return None
-
-    def _why(self) -> Exception:
-        """The reason that explains most: an error that a member tells, else how one died."""
-        until = time.monotonic() + _LAST_WORDS_SECONDS
-        while time.monotonic() < until and any(
-            self._outcome(rank) is None and not self._gone(rank) for rank in self._futures
-        ):
-            self._listen(_POLL_SECONDS)
-        outcomes = {rank: self._outcome(rank) for rank in self._futures}
+    def _error(self) -> Exception:
+        """The reason that explains most: an error that a member reports, else how one died."""
+        until = time.monotonic() + _REASON_SECONDS
+        while None in (outcomes := self._outcomes()).values() and time.monotonic() < until:
+            self._receive(_POLL_SECONDS)
         for outcome in outcomes.values():
             if outcome and (error := outcome.get("error")):
                 parts = outcome.get("parts")
                 return UserError(*parts) if parts else WorldError(error)
-        return MemberDied(_obituary(self._members, outcomes, [*filter(self._gone, outcomes)]))
+        return MemberDied(_cause_of_death(self._members, outcomes))
 
     def _end(self) -> None:
         """End whichever members still run, and wait until they have ended."""
@@ -187,31 +192,24 @@ class _Run:
         self._client.cancel([*self._futures.values()], force=True)
 
 
-def _obituary(
-    members: Sequence[str], outcomes: Mapping[int, dict[str, Any] | None], gone: Sequence[int]
-) -> str:
+def _cause_of_death(members: Sequence[str], outcomes: Outcomes) -> str:
     """Which member died and how: the first cause, not that others then lost the connection."""
-    for rank, outcome in outcomes.items():
-        if rank in gone:
-            return f"{_where(rank, members)} is gone with its worker."
-        if outcome and outcome["code"] < 0:
-            name = signal.Signals(-outcome["code"]).name
-            return f"{_where(rank, members)} was ended by {name}.{_said(outcome)}"
-    rank, outcome = next((r, o) for r, o in outcomes.items() if o and o["code"])
-    return f"{_where(rank, members)} ended with exit code {outcome['code']}.{_said(outcome)}"
+    dead = [(rank, outcome) for rank, outcome in outcomes.items() if outcome and outcome["code"]]
+    first_causes = (one for one in dead if "gone" in one[1] or one[1]["code"] < 0)
+    rank, outcome = next(first_causes, dead[0])
+    if "gone" in outcome:
+        how = "is gone with its worker"
+    elif outcome["code"] < 0:
+        how = f"was ended by {signal.Signals(-outcome['code']).name}"
+    else:
+        how = f"ended with exit code {outcome['code']}"
+    output = public_text(outcome.get("output", "").strip())
+    where = f"Process {rank} of {len(members)}, on the Dask worker {members[rank]},"
+    return f"{where} {how}." + (f" Its last output: {output}" if output else "")
 
 
-def _where(rank: int, members: Sequence[str]) -> str:
-    return f"Process {rank} of {len(members)}, on the Dask worker {members[rank]},"
-
-
-def _said(outcome: Mapping[str, Any]) -> str:
-    said = public_text(outcome.get("said", "").strip())
-    return f" It said: {said}" if said else ""
-
-
-def _chosen(client: Client, processes: int) -> list[str]:
-    """The addresses of the workers to take, those of a machine together; of those with GPUs first.
+def _choose_workers(client: Client, processes: int) -> list[str]:
+    """The addresses of the workers to use: those with GPUs first, those of a machine together.
 
     Waits for workers that are still to come, such as one that its nanny starts again.
     """
@@ -223,16 +221,12 @@ def _chosen(client: Client, processes: int) -> list[str]:
             f"{len(_workers(client))} after {_WORKERS_SECONDS} s. Start more, or ask for "
             "fewer processes."
         ) from None
-    workers = _workers(client)
-    order = sorted(
-        workers,
-        key=lambda address: (
-            not workers[address]["resources"].get("GPU"),
-            str(workers[address]["host"]),
-            str(workers[address]["id"]),
-        ),
-    )
-    return order[:processes]
+
+    def order(entry: tuple[str, Any]) -> tuple[bool, str, str]:
+        worker = entry[1]
+        return not worker["resources"].get("GPU"), str(worker["host"]), str(worker["id"])
+
+    return [address for address, _ in sorted(_workers(client).items(), key=order)][:processes]
 
 
 def _workers(client: Client) -> Mapping[str, Any]:

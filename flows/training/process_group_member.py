@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from torch import distributed
 
-from flows.training.process_group_worker_task import LISTENING, MESSAGES
+from flows.training.process_group_worker_task import MESSAGES
 from models.errors import TimesenError, UserError
 from pipeline.io.store import public_text
 
-GROUP_TIMEOUT = 1800.0
-"""Seconds that a process waits for the others, by default."""
 _JOIN_SECONDS = 300.0
+_WAIT_SECONDS = 1800.0  # of a process for the others, in a collective
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,11 @@ class GroupPlace:
 
 
 def place_of_environment(environment: Mapping[str, str] = os.environ) -> GroupPlace:
-    """The place of this process; without a group, the only one. Raises UserError."""
+    """The place of this process; without a group, the only one.
+
+    Raises:
+        UserError: There is no address at which the group meets.
+    """
     for rank, world, local in (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
         ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -60,16 +63,20 @@ def place_of_environment(environment: Mapping[str, str] = os.environ) -> GroupPl
 
 @contextlib.contextmanager
 def joined(
-    place: GroupPlace, device: torch.device, timeout: float = GROUP_TIMEOUT
+    place: GroupPlace, device: torch.device, timeout: float = _WAIT_SECONDS
 ) -> Iterator[None]:
-    """Be a member of the group `torch.distributed`, over NCCL between GPUs and gloo between CPUs.
+    """Be a member of torch.distributed's group, over NCCL between GPUs and gloo between CPUs.
 
-    Alone, there is none. Raises UserError where not all have the same kind of device.
+    A single process joins nothing. A collective raises after `timeout` seconds without the others.
+
+    Raises:
+        UserError: Not all have the same kind of device.
     """
     if place.world == 1:
         yield
         return
-    store = _store(place)
+    wait = timedelta(seconds=_JOIN_SECONDS)
+    store, _, _ = next(distributed.rendezvous("env://", place.rank, place.world, timeout=wait))
     _require_one_kind(store, place, device)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -87,10 +94,13 @@ def joined(
 
 
 def device_of(place: GroupPlace, wanted: str) -> torch.device:
-    """The device of this process: "cpu", "cuda", or what there is ("auto"). Raises UserError.
+    """The device of this process: "cpu", "cuda", or a GPU where there is one ("auto").
 
     Of several GPUs that a process sees, it takes the one of its number on the machine. Under Dask
     it is the first: dask-cuda shows each worker its own as the first.
+
+    Raises:
+        UserError: "cuda" where there is no GPU.
     """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -105,63 +115,43 @@ def device_of(place: GroupPlace, wanted: str) -> torch.device:
 
 
 class Messages:
-    """What this process tells whoever started it: under Dask by a pipe, else nobody."""
+    """Messages from this process to whoever started it: under Dask by a pipe, else to nobody."""
 
     def __init__(self) -> None:
-        given = os.environ.get(MESSAGES)
-        self._file = None if given is None else os.fdopen(int(given), "w", encoding="utf-8")
+        pipe = os.environ.get(MESSAGES)
+        self._file = None if pipe is None else os.fdopen(int(pipe), "w", encoding="utf-8")
 
     @property
-    def heard(self) -> bool:
-        """Whether somebody listens."""
+    def is_connected(self) -> bool:
+        """Whether somebody receives them."""
         return self._file is not None
 
-    def tell(self, **message: Any) -> None:
-        """Tell a message of JSON values."""
+    def send(self, **message: Any) -> None:
+        """Send a message of JSON values."""
         if self._file is not None:
             self._file.write(json.dumps(message) + "\n")
             self._file.flush()
 
-    def tell_error(self, error: TimesenError) -> None:
-        """Tell why this process gives up."""
+    def send_error(self, error: TimesenError) -> None:
+        """Send the reason why this process gives up."""
         parts = (error.given, error.problem, error.remedy) if isinstance(error, UserError) else None
-        self.tell(error=public_text(str(error)), parts=parts and [*map(public_text, parts)])
+        self.send(error=public_text(str(error)), parts=parts and [*map(public_text, parts)])
 
 
-def given_by_worker() -> str:
-    """What a Dask worker hands to this process; from then on the process lives as long as it.
+def read_job_input() -> str:
+    """Read the line that a Dask worker hands to this process, which from then on ends with it.
 
     Ctrl-C in a worker's terminal is the worker's to answer.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    given = sys.stdin.buffer.readline().decode()
+    line = sys.stdin.buffer.readline().decode()
 
     def end_with_worker() -> None:
         os.read(sys.stdin.fileno(), 1)  # not through `sys.stdin`, whose lock would outlive us
         os._exit(1)
 
     threading.Thread(target=end_with_worker, daemon=True).start()
-    return given
-
-
-def _store(place: GroupPlace) -> distributed.Store:
-    """Where the processes meet: at rank 0's port, which is open already if a worker opened it."""
-    listening = os.environ.get(LISTENING)
-    if MESSAGES not in os.environ:
-        store, _, _ = next(
-            distributed.rendezvous(
-                "env://", place.rank, place.world, timeout=timedelta(seconds=_JOIN_SECONDS)
-            )
-        )
-        return store
-    return distributed.TCPStore(
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
-        place.world,
-        is_master=place.rank == 0,
-        timeout=timedelta(seconds=_JOIN_SECONDS),
-        master_listen_fd=None if listening is None else int(listening),
-    )
+    return line
 
 
 def _require_one_kind(store: distributed.Store, place: GroupPlace, device: torch.device) -> None:

@@ -1,21 +1,20 @@
-"""A member of a group on its Dask worker: a process that is started, heard, and ended with it."""
+"""A member of a group on its Dask worker: a process that is started, listened to, and ended."""
 
+import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MESSAGES, LISTENING = "TIMESEN_GROUP_MESSAGES", "TIMESEN_GROUP_LISTENING"
-"""Variables of a member's environment: the file descriptors of its messages, and of the port that
-is open already for the first of the group."""
-_SAID = 2000  # characters of a member's output that are kept
+MESSAGES = "TIMESEN_GROUP_MESSAGES"
+"""The variable of a member's environment with the file descriptor that its messages go to."""
+_LAST_OUTPUT = 2000  # characters of a member's output that are kept
 _POLL_SECONDS = 0.25
 
 Message = Mapping[str, Any]
@@ -23,13 +22,17 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What each of `processes` members runs: `python -m module`, which is given `given`, a line.
+    """What each of `processes` members runs.
 
-    `threads` of a member; default: its machine's cores, shared by the members there.
+    Attributes:
+        module: Run as `python -m module`.
+        input: A line of text that each member reads (`read_job_input`).
+        processes: The number of members.
+        threads: Of a member; default: its machine's cores, shared by the members there.
     """
 
     module: str
-    given: str
+    input: str
     processes: int
     threads: int | None = None
 
@@ -41,21 +44,30 @@ _ended: set[str] = set()
 
 
 def run_member(group: str, job: Job, place: Mapping[str, Any]) -> dict[str, Any]:
-    """On a worker: start a member and stay with it until it ends; gives its exit code, `code`.
+    """On a worker: start a member and stay with it until it ends.
 
-    Beside it `error` (and `parts`) that it told, or what it `said` last.
+    Args:
+        group: The group's name, which is also the topic of its messages.
+        job: What the member runs.
+        place: torchrun's variables of its environment. Of rank 0 the port is missing: this worker
+            opens the store where the members meet, and sends its port.
+
+    Returns:
+        The exit code as `code`; with it `error` (and its `parts`) that the member reported, or the
+        end of its `output`.
     """
     from distributed import get_worker  # here, since members import this file, too
 
     worker = get_worker()
-    listener = None
     environment = {name: str(value) for name, value in place.items()}
-    if place["RANK"] == 0:
-        family = socket.AF_INET6 if ":" in place["MASTER_ADDR"] else socket.AF_INET
-        listener = socket.create_server((place["MASTER_ADDR"], 0), family=family)
-        port = listener.getsockname()[1]
-        environment |= {"MASTER_PORT": str(port), LISTENING: str(listener.fileno())}
-        worker.log_event(group, {"listening": port})
+    store = None  # lives as long as the member
+    if place["RANK"] == 0 and job.processes > 1:
+        from torch.distributed import TCPStore
+
+        store = TCPStore(place["MASTER_ADDR"], 0, is_master=True, wait_for_workers=False)
+        environment["MASTER_PORT"] = str(store.port)
+        worker.log_event(group, {"store_port": store.port})
+    environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # no member opens a store
     threads = job.threads or max(1, (os.cpu_count() or 1) // place["LOCAL_WORLD_SIZE"])
     environment |= {f"{kind}_NUM_THREADS": str(threads) for kind in ("OMP", "MKL", "OPENBLAS")}
     if interface := _interface(reachable(worker.address)):
@@ -67,28 +79,35 @@ def run_member(group: str, job: Job, place: Mapping[str, Any]) -> dict[str, Any]
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            pass_fds=[writing, *([] if listener is None else [listener.fileno()])],
+            pass_fds=[writing],
             env=os.environ | environment | {MESSAGES: str(writing)},
         )
         _running[group] = member
         if group in _ended:
             member.kill()
         os.close(writing)
-        if listener is not None:
-            listener.close()
-        watch = threading.Thread(target=_end_with, args=(worker, member), daemon=True)
-        watch.start()
+        threading.Thread(target=_end_with, args=(worker, member), daemon=True).start()
+        outcome: dict[str, Any] = {}
         try:
-            outcome = _heard(member, job.given, reading, lambda told: worker.log_event(group, told))
-            size = output.seek(0, os.SEEK_END)
-            output.seek(max(0, size - _SAID))
-            said = output.read().decode(errors="replace")
+            with os.fdopen(reading, encoding="utf-8") as messages:
+                assert member.stdin is not None
+                # A pipe that is broken: it has ended, and its exit code and output say why.
+                with contextlib.suppress(BrokenPipeError):
+                    member.stdin.write(job.input.encode() + b"\n")
+                    member.stdin.flush()  # and open as long as this worker lives
+                for message in map(json.loads, messages):
+                    if "error" in message:
+                        outcome = message
+                    else:
+                        worker.log_event(group, message)
+            outcome["code"] = member.wait()
+            if outcome["code"] and "error" not in outcome:
+                output.seek(max(0, output.seek(0, os.SEEK_END) - _LAST_OUTPUT))
+                outcome["output"] = output.read().decode(errors="replace")
         finally:
             _running.pop(group, None)
             member.kill()
             member.wait()
-    if outcome["code"] and "error" not in outcome:
-        outcome["said"] = said
     return outcome
 
 
@@ -106,26 +125,6 @@ def reachable(address: str) -> str:
     return "127.0.0.1" if address.startswith("inproc") else str(get_address_host(address))
 
 
-def _heard(
-    member: "subprocess.Popen[bytes]", given: str, reading: int, tell: Callable[[Message], None]
-) -> dict[str, Any]:
-    assert member.stdin is not None
-    outcome: dict[str, Any] = {}
-    with os.fdopen(reading, encoding="utf-8") as messages:
-        try:
-            member.stdin.write(given.encode() + b"\n")
-            member.stdin.flush()  # and open as long as this worker lives
-        except BrokenPipeError:
-            pass  # it has ended; its exit code and its output say why
-        for line in messages:
-            message = json.loads(line)
-            if "error" in message:
-                outcome = message
-            else:
-                tell(message)
-    return outcome | {"code": member.wait()}
-
-
 def _end_with(worker: Any, member: "subprocess.Popen[bytes]") -> None:
     """End a member once its worker closes, as it does when it loses its scheduler."""
     while member.poll() is None:
@@ -138,7 +137,5 @@ def _interface(host: str) -> str | None:
     """The network interface that has an address, such as "eth0"; gloo would guess by host name."""
     import psutil
 
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(address.address == host for address in addresses):
-            return str(name)
-    return None
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, known in interfaces if any(a.address == host for a in known)), None)

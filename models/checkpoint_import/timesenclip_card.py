@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
-from models.encoder.checkpoint import Card, parse_card
+from models.encoder.card import Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError

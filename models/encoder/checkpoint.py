@@ -8,109 +8,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
 from safetensors import SafetensorError
 
 from models.durable_files import sync_folder, write_durably
-from models.encoder.preprocessing import Preprocessing
-from models.encoder.registry import DEFAULT_KIND, empty_encoder, make_architecture
+from models.encoder.card import DEFAULT_STEPS, Card, parse_card
+from models.encoder.registry import DEFAULT_KIND, empty_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError, WorldError
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
-_DEFAULT_STEPS = (12,)  # of cards that do not state trained_steps
 _MOST_TO_BUILD = 10  # weights that an encoder may have for each that its file holds
-
-
-class Card(BaseModel):
-    """A checkpoint's card: what it is, what it takes and gives, how it was trained.
-
-    Attributes:
-        name: Its name.
-        description: For people.
-        demonstration: Whether it is not meant for real maps.
-        architecture: The encoder's sizes; `kind` names one of `models.encoder.registry`.
-        preprocessing: How observations become the encoder's input.
-        trained_steps: The numbers of steps T that it was trained on. It would take the
-            architecture's other `series_lengths` as well, and embed them without sense.
-        text_tower: A spec as `models.towers.text_tower.load_text_tower` takes it.
-        text_tower_revision: Which weights of the tower, as `TextTower.revision` says it.
-        logit_scale: Multiplies the cosine before the softmax over classes.
-        training: Facts of its training.
-        metrics: What was measured.
-        licence: Of the weights.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    name: str = Field(min_length=1)
-    description: str
-    demonstration: bool
-    architecture: SerializeAsAny[Architecture]
-    preprocessing: Preprocessing
-    trained_steps: tuple[int, ...] = _DEFAULT_STEPS
-    text_tower: str = Field(min_length=1)
-    text_tower_revision: str | None = None
-    logit_scale: FiniteFloat = Field(gt=0)
-    training: dict[str, Any]
-    metrics: dict[str, Any]
-    licence: str = Field(min_length=1)
-
-    @field_validator("architecture", mode="wrap")
-    @classmethod
-    def _of_its_kind(cls, value: Any, validate: Any) -> Architecture:
-        if isinstance(value, Architecture):
-            return value
-        if not isinstance(value, dict):
-            raise ValueError("must be an object of sizes")
-        return make_architecture(value)
-
-    @model_validator(mode="after")
-    def _preprocessing_fits_architecture(self) -> "Card":
-        bands, months = len(self.preprocessing.bands), self.preprocessing.months
-        lengths = self.architecture.series_lengths
-        if bands != self.architecture.bands:
-            raise ValueError(
-                f"preprocessing names {bands} bands, the architecture has {self.architecture.bands}"
-            )
-        if months != self.architecture.months:
-            raise ValueError(
-                f"preprocessing gives {months} months, the architecture has "
-                f"{self.architecture.months}"
-            )
-        if not self.trained_steps or set(self.trained_steps) - set(lengths):
-            raise ValueError(
-                f"trained_steps is {list(self.trained_steps)}, and must be one or more of "
-                f"{list(lengths)}, which the architecture takes"
-            )
-        return self
-
-    def require_trained_steps(self, steps: int) -> None:
-        """Raise CheckpointError for a number of steps that this checkpoint was not trained on."""
-        if steps not in self.trained_steps:
-            trained = " and ".join(map(str, self.trained_steps))
-            raise CheckpointError(
-                f"steps = {steps}",
-                f"checkpoint {self.name} was trained on series of {trained} steps, as its card "
-                "states (trained_steps)",
-                f"Set steps = {self.trained_steps[0]}, choose a checkpoint that was trained on "
-                f"{steps}, or set allow_untrained_steps = true to map with it nevertheless",
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,17 +52,16 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             the file, the card's field or the tensor.
     """
     folder = _folder(path_or_name)
-    card = parse_card(_read(folder / CHECKPOINT_CARD), str(folder / CHECKPOINT_CARD))
-    stored = _read(folder / CHECKPOINT_WEIGHTS)
+    card_path, weights_path = folder / CHECKPOINT_CARD, folder / CHECKPOINT_WEIGHTS
+    card = parse_card(_read(card_path), str(card_path))
+    stored = _read(weights_path)
     try:
         tensors = safetensors.torch.load(stored)
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
-            str(folder / CHECKPOINT_WEIGHTS),
-            f"truncated or corrupt ({error})",
-            "Fetch the file again",
+            str(weights_path), f"truncated or corrupt ({error})", "Fetch the file again"
         ) from error
-    encoder = encoder_of_weights(card.architecture, tensors, str(folder / CHECKPOINT_WEIGHTS))
+    encoder = encoder_of_weights(card.architecture, tensors, str(weights_path))
     return Checkpoint(encoder, card, _fingerprint(stored, card), folder)
 
 
@@ -211,10 +122,8 @@ def require_writable(folder: str | Path, replace: bool) -> None:
         return
     if not replace:
         raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
-    others = sorted(
-        {path.name for path in folder.iterdir()} - {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD}
-    )
-    if others:
+    own = {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD}
+    if others := sorted({path.name for path in folder.iterdir()} - own):
         raise CheckpointError(
             str(folder), f"also holds {', '.join(others)}", "Choose another, or empty it"
         )
@@ -249,30 +158,6 @@ def encoder_of_weights(
     weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval()
-
-
-def parse_card(content: bytes, where: str) -> Card:
-    """The card of a JSON document; raises CheckpointError of `where`, naming every wrong field."""
-    try:
-        return Card.model_validate_json(content)
-    except ValidationError as error:
-        raise CheckpointError(
-            where, "; ".join(_problems(error)), "Correct the card, or fetch it again"
-        ) from None
-
-
-def _problems(error: ValidationError, section: str = "") -> Iterator[str]:
-    for entry in error.errors():
-        place = ".".join(map(str, filter(None, (section, *entry["loc"]))))
-        cause = entry.get("ctx", {}).get("error")
-        if isinstance(cause, ValidationError):  # of the architecture's own class
-            yield from _problems(cause, place)
-            continue
-        reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
-        if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            reason = "unknown key"
-        reason = reason.removeprefix("Value error, ")
-        yield f"{place}: {reason}" if place else reason
 
 
 def _folder(path_or_name: str | Path) -> Path:
@@ -337,7 +222,7 @@ def _fingerprint(stored: bytes, card: Card) -> str:
     digest = hashlib.sha256(stored)
     fields = card.model_dump(mode="json")
     # The first cards state neither of these: their fingerprints stay what they were.
-    if card.trained_steps == _DEFAULT_STEPS:
+    if card.trained_steps == DEFAULT_STEPS:
         del fields["trained_steps"]
     if card.architecture.kind == DEFAULT_KIND:
         del fields["architecture"]["kind"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.errors import CheckpointError
 from models.towers.text_cache import embed_texts
 from models.towers.text_tower import TextTower

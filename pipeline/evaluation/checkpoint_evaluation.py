@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.errors import UserError
 from models.pretraining.batch import NO_KEY
 from models.towers.text_embeddings import embed_for_checkpoint, embed_words

@@ -11,7 +11,8 @@ from typing import Any
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from models.encoder.checkpoint import Card, Checkpoint, load_checkpoint
+from models.encoder.card import Card
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import (
     Vocabulary,

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT

@@ -6,14 +6,15 @@ embedding of a made pixel's series against that of a description of what grows t
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models.encoder.checkpoint import Card, save_checkpoint
+from models.distillation import shuffled_batches
+from models.encoder.card import Card
+from models.encoder.checkpoint import save_checkpoint
 from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.pretraining.losses import InfoNCE
@@ -69,7 +70,7 @@ def train_sample_encoder(
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     rng = np.random.default_rng([seed, 1])
-    for step, rows in enumerate(_batches(len(lands), batch, steps, rng)):
+    for step, rows in enumerate(shuffled_batches(len(lands), batch, steps, rng)):
         land = lands[rows]
         chosen = texts.choose(land, rng)
         positives = texts.embeddings[chosen, rng.integers(0, texts.wordings, len(rows))]
@@ -116,17 +117,6 @@ def _embed(encoder: TimeSenClipEncoder, series: np.ndarray) -> np.ndarray:
 def _draw(pixels: int) -> tuple[np.ndarray, np.ndarray]:
     parts = [sample_series(seed, pixels // len(_TRAINING_SEEDS)) for seed in _TRAINING_SEEDS]
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _batches(count: int, batch: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Rows of each step, every row once before any comes again."""
-    order = rng.permutation(count)
-    place = 0
-    for _ in range(steps):
-        if place + batch > count:
-            order, place = rng.permutation(count), 0
-        yield order[place : place + batch]
-        place += batch
 
 
 def _augmented(series: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

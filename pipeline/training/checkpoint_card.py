@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.encoder.preprocessing import Preprocessing
 from models.encoder.series_encoder import Architecture
 from pipeline.training.run_folder import Journal

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.encoder.checkpoint import Card, Checkpoint
+from models.encoder.card import Card
+from models.encoder.checkpoint import Checkpoint
 from models.encoder.series_encoder import Architecture
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
@@ -27,9 +28,13 @@ class ClassAgreement:
 class StudentAgreement:
     """How far a student agrees with its teacher about some pixels.
 
-    `cosine` is the mean of their embeddings', `same` the share (0 … 1) of pixels that are the same
-    on both maps; `by_class` are the classes that the teacher's map shows, in the vocabulary's
-    order.
+    Attributes:
+        vocabulary: Its name.
+        pixels: Their number.
+        cosine: The mean cosine of their embeddings.
+        same: The share (0 … 1) of pixels that are the same on both maps.
+        by_class: The classes that the teacher's map shows, in the vocabulary's order.
+        left_out: Pixels of which the teacher gives no finite embedding; not in `pixels`.
     """
 
     vocabulary: str
@@ -37,6 +42,7 @@ class StudentAgreement:
     cosine: float
     same: float
     by_class: tuple[ClassAgreement, ...]
+    left_out: int = 0
 
     def metrics(self) -> dict[str, Any]:
         """What goes into a card's metrics."""
@@ -49,7 +55,7 @@ class StudentAgreement:
                 entry.name: {"series": entry.pixels, "same": round(entry.same, 4)}
                 for entry in self.by_class
             },
-        }
+        } | ({"held-out series left out": self.left_out} if self.left_out else {})
 
     def markdown(self) -> str:
         """A table, a line a class."""
@@ -69,23 +75,28 @@ def student_agreement(
     """Compare two encoders' embeddings of the same pixels, both float32 (pixel, dim).
 
     Classes are those that a map shows: with the vocabulary's level, biases and "none of these".
+    Pixels of which the teacher gives no finite embedding are left out and counted. Where the
+    student gives none, it does not agree, and the cosine counts as 0.
     """
+    finite = teacher.isfinite().all(dim=1)
+    left_out = int((~finite).sum())
+    teacher, student = teacher[finite], student[finite]
     classifier = make_classifier(vocabulary, text, logit_scale, teacher.device)
     wanted, found = (classifier.classify(part).place.cpu().numpy() for part in (teacher, student))
     same = wanted == found
     names = [entry.name for entry in vocabulary.legend]
-    shown = [int(place) for place in np.unique(wanted)]
     return StudentAgreement(
         vocabulary=vocabulary.name,
         pixels=len(same),
-        cosine=float((teacher * student).sum(dim=1).mean()),
+        cosine=float((teacher * student).sum(dim=1).nan_to_num().mean()),
         same=float(same.mean()),
         by_class=tuple(
             ClassAgreement(
                 names[place], int((wanted == place).sum()), float(same[wanted == place].mean())
             )
-            for place in shown
+            for place in np.unique(wanted)
         ),
+        left_out=left_out,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.encoder.checkpoint import Card
+from models.encoder.card import Card
 from models.errors import UserError
 from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.item import Item

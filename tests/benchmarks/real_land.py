@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from models.encoder.checkpoint import Card, Checkpoint
+from models.encoder.card import Card
+from models.encoder.checkpoint import Checkpoint
 from models.encoder.preprocessing import Preprocessing
 from models.encoder.series_encoder import SeriesEncoder
 from models.encoder.series_months import fill_gaps, reduce_months

@@ -12,16 +12,16 @@ from torch import distributed
 
 from flows.training.process_group_member import (
     Messages,
-    given_by_worker,
     joined,
     place_of_environment,
+    read_job_input,
 )
 from models.errors import UserError, WorldError
 
 
 def main() -> int:
     place, messages = place_of_environment(), Messages()
-    given = json.loads(given_by_worker())
+    given = json.loads(read_job_input())
     first = not (mark := Path(given["folder"]) / "begun").exists()
     does = given["does"] if place.rank == given.get("rank", place.rank) else None
     with joined(place, torch.device("cpu"), timeout=given.get("timeout", 60)):
@@ -30,7 +30,7 @@ def main() -> int:
             distributed.all_reduce(total)
             distributed.barrier()
         mark.touch()
-        messages.tell(
+        messages.send(
             rank=place.rank, total=total.item(), pid=os.getpid(), threads=torch.get_num_threads()
         )
         if does == "die" or (does == "die once" and first):
@@ -38,10 +38,10 @@ def main() -> int:
         if does == "raise":
             raise ArithmeticError("nobody expected this")
         if does == "mistake":
-            messages.tell_error(UserError("the given", "it is wrong", "Give another"))
+            messages.send_error(UserError("the given", "it is wrong", "Give another"))
             return 2
         if does == "failure":
-            messages.tell_error(WorldError("s3://key:secret@bucket/x does not answer."))
+            messages.send_error(WorldError("s3://key:secret@bucket/x does not answer."))
             return 1
         if does == "wait":
             time.sleep(600)

@@ -1,18 +1,20 @@
 """A student learns to give its teacher's embeddings."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from models.distillation import (
     Bank,
-    distil,
     label_series,
     student_architecture,
     train_student,
     vary_bank,
 )
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.inference import embed_all
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
 from tests.made_card import made_card
@@ -68,9 +70,9 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     text = words(teacher)
     config = student_architecture(teacher.card, **SIZES)
     told: list[float] = []
-    student = distil(
-        teacher, made_series(400, 0), config,
-        bank=1500, steps=300, batch=128, text=text, progress=told.append,
+    student = train_student(
+        label_series(teacher, made_series(400, 0), 1500, 0), teacher.card, config,
+        steps=300, batch=128, seed=0, text=text, progress=told.append,
     )  # fmt: skip
     unseen = made_series(300, 1)
     wanted = embedded(teacher.encoder, teacher, unseen)
@@ -88,7 +90,14 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
 def test_a_seed_gives_the_same_student(teacher: Checkpoint) -> None:
     config = student_architecture(teacher.card, **SIZES)
     first, again, other = (
-        distil(teacher, made_series(100, 0), config, bank=200, steps=12, batch=64, seed=seed)
+        train_student(
+            label_series(teacher, made_series(100, 0), 200, seed),
+            teacher.card,
+            config,
+            steps=12,
+            batch=64,
+            seed=seed,
+        )
         for seed in (5, 5, 6)
     )
     assert all(
@@ -115,6 +124,36 @@ def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:
     plain = embedded(teacher.encoder, teacher, bank.series)
     assert (bank.embeddings - plain).abs().max() < 1e-5
     assert told == [1.0]
+
+
+def test_series_without_a_finite_embedding_are_left_out(
+    teacher: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(checkpoint: Checkpoint, series: np.ndarray, progress: None) -> torch.Tensor:
+        """As on a GPU, where a float16 product overflows for some series."""
+        embeddings = embed_all(checkpoint, series)
+        embeddings[::3, 5] = torch.nan
+        embeddings[1] = torch.inf
+        return embeddings
+
+    whole = label_series(teacher, made_series(50, 0), 120, 0)
+    monkeypatch.setattr("models.distillation.embed_all", overflowing)
+    bank = label_series(teacher, made_series(50, 0), 120, 0)
+    kept = [row for row in range(120) if row % 3 and row != 1]
+    assert (whole.left_out, bank.left_out) == (0, 41)
+    assert np.array_equal(bank.series, whole.series[kept])
+    assert torch.equal(bank.embeddings, whole.embeddings[kept])
+    config = student_architecture(teacher.card, **SIZES)
+    train_student(bank, teacher.card, config, steps=3, batch=64, seed=0)
+
+
+def test_a_teacher_that_always_overflows_is_refused(tmp_path: Path) -> None:
+    encoder = TimeSenClipEncoder(TEACHER)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=1e20)
+    save_checkpoint(tmp_path / "big", encoder, made_card(TEACHER, name="big"))
+    with pytest.raises(CheckpointError, match="teacher big: its embeddings of all 30 series are"):
+        label_series(load_checkpoint(tmp_path / "big"), made_series(50, 0), 30, 0)
 
 
 def test_series_are_varied_and_some_are_not() -> None:

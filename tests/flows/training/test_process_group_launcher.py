@@ -105,7 +105,7 @@ def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: G
     deaths: list[int] = []
     run_surviving(
         workers, job(does="die once", rank=1), heard.append, restarts=1,
-        advanced=lambda: False, died=lambda error, left: deaths.append(left),
+        advanced=lambda: False, on_death=lambda error, left: deaths.append(left),
     )  # fmt: skip
     assert deaths == [0]
     deaths.clear()
@@ -114,7 +114,7 @@ def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: G
         run_surviving(
             workers, job(does="die", rank=0), heard.append, restarts=1,
             advanced=lambda: next(saved, False),
-            died=lambda error, left: deaths.append(left),
+            on_death=lambda error, left: deaths.append(left),
         )  # fmt: skip
     assert deaths == [1, 0]  # the first had saved something, which gives all restarts anew
 

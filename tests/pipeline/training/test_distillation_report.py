@@ -57,6 +57,19 @@ def test_agreement_by_class() -> None:
     }
 
 
+def test_pixels_without_a_finite_embedding_agree_on_nothing() -> None:
+    teacher = torch.cat((torch.full((1, 3), torch.nan), TEACHER))
+    student = torch.cat((STUDENT[:1], STUDENT))
+    found = student_agreement(teacher, student, vocabulary(), NOTHING, 20.0)
+    plain = student_agreement(TEACHER, STUDENT, vocabulary(), NOTHING, 20.0)
+    assert (found.left_out, plain.left_out) == (1, 0)
+    assert found.metrics() == plain.metrics() | {"held-out series left out": 1}
+    student[4] = torch.nan
+    worse = student_agreement(teacher, student, vocabulary(), NOTHING, 20.0)
+    assert (worse.pixels, worse.same) == (4, 0.5)
+    assert worse.cosine == pytest.approx(plain.cosine - 0.25)
+
+
 def test_classes_are_those_that_a_map_shows() -> None:
     bare = TextEmbeddings(NOTHING.classes[:2], NOTHING.classes[2:])
     two = [{"name": "wood"}, {"name": "field", "bias": 30.0}]
