@@ -94,7 +94,7 @@ def _embed_parts(
         f"{number:06d}": tuple(photos[start : start + settings.part_size])
         for number, start in enumerate(range(0, len(photos), settings.part_size))
     }
-    done = folder.finished() & parts.keys()
+    done = folder.finished_parts() & parts.keys()
     count = UnitCount(
         {name: len(part) for name, part in parts.items()},
         done,
@@ -111,7 +111,7 @@ def _embed_parts(
         return
 
     def keep(name: str, found: tuple[pa.Table, dict[str, str]]) -> None:
-        folder.write(name, *found)
+        folder.write_part(name, *found)
         count.finished(name)
         report_progress(count.progress("embedding"))
 

@@ -19,8 +19,7 @@ from pipeline.io.store import Store
 from pipeline.point_series.sen4map import (
     LABELS,
     LICENCE,
-    YEAR,
-    Sen4MapReading,
+    SEN4MAP_ATTRIBUTION,
     group_names,
     read_groups,
 )
@@ -39,8 +38,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     such as points that lie in two files.
     """
     report_progress(RunProgress("planning"))
-    reading = Sen4MapReading(settings.keep)
-    works = [_File(Path(f), f"{n:04d}", reading) for n, f in enumerate(settings.files)]
+    works = [_File(Path(f), f"{n:04d}", settings.keep) for n, f in enumerate(settings.files)]
     _require_distinct(works)
     made_of = [[Path(w.path).name, w.path.stat().st_size, w.names_digest] for w in works]
     folder = SeriesFolder(
@@ -56,8 +54,7 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
         points=sum(len(work.names) for work in works),
         first_month=1,
         licence=LICENCE,
-        attribution=f"Contains modified Copernicus Sentinel data {YEAR}; Sen4Map, Sharma et al. "
-        "2024, doi:10.1109/JSTARS.2024.3435081; LUCAS, Eurostat",
+        attribution=SEN4MAP_ATTRIBUTION,
         left_out={},
     )
     create_markdown_artifact(series_summary(card), key="series-table")
@@ -70,7 +67,7 @@ class _File:
 
     path: Path
     name: str
-    reading: Sen4MapReading
+    keep: tuple[int, ...]
 
     @cached_property
     def names(self) -> list[str]:
@@ -91,7 +88,7 @@ class _File:
 
     def calls(self, left: Collection[str]) -> Mapping[str, Submit]:
         path = self.path.absolute()
-        return {name: call(read_groups, path, self._lots[name], self.reading) for name in left}
+        return {name: call(read_groups, path, self._lots[name], self.keep) for name in left}
 
     def made(self, unit: str, result: Any) -> Made:
         rows, left_out = result

@@ -205,7 +205,7 @@ def run_map_evaluation(settings: "MapEvaluation", console: Console) -> None:
     """Run the flow and show accuracy and areas. Raises UserError and WorldError as it does."""
     with show_flow(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder
-        from pipeline.evaluation.map_report import class_rows, share
+        from pipeline.evaluation.map_report import class_rows, format_estimate
         from pipeline.evaluation.tables import REPORT
         from pipeline.io.store import Store
 
@@ -219,7 +219,7 @@ def run_map_evaluation(settings: "MapEvaluation", console: Console) -> None:
     used = found.points
     say(
         console,
-        f"Overall  {share(found.accuracy.overall)} of {found.accuracy.hectares:,.0f} ha, by "
-        f"{used.used} of {used.given} points",
+        f"Overall  {format_estimate(found.accuracy.overall)} of {found.accuracy.hectares:,.0f} ha, "
+        f"by {used.used} of {used.given} points",
     )
     say(console, f"Report   {Store(map_folder(settings)).path(REPORT)}")

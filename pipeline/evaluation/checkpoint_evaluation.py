@@ -1,16 +1,17 @@
-"""A checkpoint against labelled rows: the rows made ready, and all metrics of their embeddings."""
+"""A checkpoint on labelled rows: its comparisons, and the metrics of its embeddings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from models.encoder.card import Card
 from models.errors import UserError
-from models.pretraining.batch import NO_KEY
 from models.towers.text_embeddings import embed_for_checkpoint, embed_words
 from models.vocabulary.vocabulary import Vocabulary
+from pipeline.classification.classify import is_valid
 from pipeline.evaluation.labels import UNMATCHED, Level, MatchedLabels, match_labels
 from pipeline.evaluation.probes import LabelledEmbeddings, ProbeMetrics, measure_probes
 from pipeline.evaluation.retrieval import Retrieval, retrieval
@@ -35,18 +36,17 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class LabelledSamples:
-    """Rows and the place of their class in a list, int64 (n,), or `UNMATCHED`."""
+    """Rows, and the place of their class in a list, int64 (n,), or `UNMATCHED`."""
 
     samples: Samples
     classes: np.ndarray
 
     def embedded(self, embed: Embed) -> LabelledEmbeddings:
-        """Embed the rows that have a class."""
+        """Embed the rows that have a class; those without a finite embedding are left out."""
         known = self.classes != UNMATCHED
         classes, blocks = self.classes[known], self.samples.blocks[known]
-        if not len(classes):
-            return LabelledEmbeddings(np.empty((0, 1), np.float32), classes, blocks)
-        return LabelledEmbeddings(embed(self.samples.series[known]), classes, blocks)
+        embeddings, finite = embed_finite(embed, self.samples.series[known])
+        return LabelledEmbeddings(embeddings, classes[finite], blocks[finite])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +64,15 @@ class ProbeRows:
 
 @dataclass(frozen=True, eq=False)
 class LabelComparison:
-    """The column `label` of the evaluated rows, `matched` with the classes of a vocabulary."""
+    """The labels of the evaluated rows, `matched` with the classes of a vocabulary."""
 
-    label: str
     words: ZeroShotClasses
     matched: MatchedLabels
 
 
 @dataclass(frozen=True, eq=False)
 class PromptRegression:
-    """Numbers float64 (n,) and the text embeddings, float32 (dim,), that they may go with."""
+    """Numbers float64 (n,) and the text embeddings, float32 (dim,), to correlate them with."""
 
     about: Mapping[str, Any]
     numbers: np.ndarray
@@ -83,7 +82,7 @@ class PromptRegression:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRows:
-    """The evaluated rows of the split `part`, what they are compared with, and rows for probes.
+    """The evaluated rows of the split `part`, their comparisons, and the rows for probes.
 
     `notes` say why there are no `probe_rows`.
     """
@@ -100,11 +99,13 @@ class EvaluationRows:
 class CheckpointMetrics:
     """The metrics of series of `steps` steps; None for what was not measured.
 
-    In `retrieval`, the right entries are a row's own partner and what depicts the same; in
-    `retrieval_by_label`, all rows of the same class.
+    `without_embedding` counts rows that are left out of all metrics, since their embedding is not
+    finite. In `retrieval`, the right entries are a row's own partner and views that depict the
+    same; in `retrieval_by_label`, all rows of the same class.
     """
 
     steps: int
+    without_embedding: int
     zero_shot: ZeroShotMetrics | None
     retrieval: Retrieval | None
     retrieval_by_label: Retrieval | None
@@ -122,7 +123,7 @@ def compare_label(
         samples: the evaluated rows.
         label: the column of their classes.
         vocabulary: the classes to compare with.
-        level: compare classes or parents; None for what the labels are.
+        level: compare classes or parents; None for the level of the labels.
         card: the checkpoint's.
 
     Raises:
@@ -138,7 +139,7 @@ def compare_label(
         )
     at_level = vocabulary.model_copy(update={"level": matched.level})
     text = embed_for_checkpoint(at_level, card)
-    return LabelComparison(label, ZeroShotClasses.of(at_level, text), matched)
+    return LabelComparison(ZeroShotClasses.of(at_level, text), matched)
 
 
 def compare_numbers(
@@ -201,64 +202,93 @@ def measure_checkpoint(
     draws: int,
     seed: int,
 ) -> CheckpointMetrics:
-    """Measure all that these rows allow.
+    """Compute all metrics that these rows allow.
 
     Args:
-        rows: the rows, and what to compare them with.
+        rows: the rows and their comparisons.
         steps: the number of steps that `embed` reduces series to.
         embed: the checkpoint's encoder.
         logit_scale: the checkpoint's.
         regions: the column of a row's region, None for no metrics by region.
         draws: how many few-shot probes there are of each number of shots.
         seed: of all draws.
+
+    Raises:
+        UserError: no row has a finite embedding.
     """
-    samples, notes = rows.evaluated, list(rows.notes)
-    embeddings = embed(samples.series)
-    tuning = probes = zero_shot = found = by_label = numbers = None
+    embeddings, finite = embed_finite(embed, rows.evaluated.series)
+    if not finite.any():
+        raise UserError(
+            f"a series of {steps} steps",
+            f"the embeddings of all {len(finite)} rows are not finite numbers",
+            "Evaluate on a CPU, where numbers are float32, or use another checkpoint",
+        )
+    samples, notes = rows.evaluated.take(finite), list(rows.notes)
+    lost = len(finite) - len(samples)
+    if lost:
+        notes.append(f"{lost:,} rows are left out: their embedding is not a finite number.")
+    tuning = probes = zero_shot = found = by_label = score = None
     if rows.probe_rows is not None:
         if rows.probe_rows.tuning is not None:
             tuning = rows.probe_rows.tuning.embedded(embed)
-        train, test = (
-            part.embedded(embed) for part in (rows.probe_rows.train, rows.probe_rows.test)
-        )
+        train, test = rows.probe_rows.train.embedded(embed), rows.probe_rows.test.embedded(embed)
         try:
             probes = measure_probes(train, tuning, test, draws, seed)
         except ValueError as error:
             notes.append(f"No probes: {error}.")
-    ground, keys = samples.ground, samples.keys
+    ground = samples.ground
     if ground is not None and ground.shape[1] != embeddings.shape[1]:
         notes.append(
-            f"No retrieval: the ground's embeddings have {ground.shape[1]} dimensions, the "
+            f"No retrieval: the embeddings of ground views have {ground.shape[1]} dimensions, the "
             f"checkpoint's {embeddings.shape[1]}."
         )
         ground = None
-    if ground is not None and keys is not None:
-        found = measure_retrieval(embeddings, ground, keys, seed)
+    if ground is not None and samples.keys is not None:
+        found = measure_retrieval(embeddings, ground, samples.keys, seed)
     if rows.comparison is not None:
-        known = rows.comparison.matched.known
-        classes = rows.comparison.matched.index[known]
-        zero_shot = measure_zero_shot(
-            rows.comparison.words,
-            LabelledEmbeddings(embeddings[known], classes, samples.blocks[known]),
-            tuning,
-            None if regions is None else list(samples.labels[regions][known]),
-            logit_scale,
-        )
-        if ground is not None:
-            keys = np.where(classes < 0, NO_KEY, classes)[:, None]
-            by_label = measure_retrieval(embeddings[known], ground[known], keys, seed)
+        index = rows.comparison.matched.index[finite]
+        known = index != UNMATCHED
+        classes, kept = index[known], samples.take(known)
+        if known.any():
+            zero_shot = measure_zero_shot(
+                rows.comparison.words,
+                LabelledEmbeddings(embeddings[known], classes, kept.blocks),
+                tuning,
+                None if regions is None else list(kept.labels[regions]),
+                logit_scale,
+            )
+        else:
+            notes.append("No comparison with labels: no labelled row is left.")
+        if ground is not None and known.any():
+            by_label = measure_retrieval(embeddings[known], ground[known], classes[:, None], seed)
     if (pair := rows.regression) is not None:
-        score = prompt_score(embeddings, pair.positive, pair.negative, logit_scale)
-        numbers = correlation(score, pair.numbers)
+        share = prompt_score(embeddings, pair.positive, pair.negative, logit_scale)
+        try:
+            score = correlation(share, pair.numbers[finite])
+        except ValueError as error:
+            notes.append(f"No regression by prompts: {error}.")
     return CheckpointMetrics(
         steps=steps,
+        without_embedding=lost,
         zero_shot=zero_shot,
         retrieval=found,
         retrieval_by_label=by_label,
-        regression=numbers,
+        regression=score,
         probes=probes,
         notes=tuple(notes),
     )
+
+
+def embed_finite(embed: Embed, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings of the rows that have a finite one, and which rows these are, bool (n,).
+
+    On a GPU, the encoder's float16 products may overflow: then an embedding is not a number.
+    """
+    if not len(series):
+        return np.empty((0, 1), np.float32), np.empty(0, bool)
+    embeddings = embed(series)
+    finite = is_valid(torch.from_numpy(embeddings)).numpy()
+    return embeddings[finite], finite
 
 
 def measure_retrieval(

@@ -11,8 +11,8 @@ from pipeline.evaluation.probes import ProbeMetrics
 from pipeline.evaluation.retrieval import Recall, Retrieval
 from pipeline.evaluation.tables import (
     NUMBERS,
-    as_percent,
     class_table,
+    format_share,
     label_lines,
     table,
     write_evaluation_report,
@@ -74,21 +74,21 @@ def main_numbers(measured: CheckpointMetrics) -> dict[str, str]:
     main: dict[str, str] = {}
     if (zero := measured.zero_shot) is not None:
         main |= {
-            "zero-shot accuracy (top 1)": as_percent(zero.classes.accuracy),
-            "right class among 5": as_percent(zero.classes.top5),
-            "mean class accuracy": as_percent(zero.classes.mean_class_accuracy),
-            "F1, macro": as_percent(zero.classes.f1_macro),
-            "F1, weighted": as_percent(zero.classes.f1_weighted),
+            "zero-shot accuracy (top 1)": format_share(zero.classes.accuracy),
+            "right class among 5": format_share(zero.classes.top5),
+            "mean class accuracy": format_share(zero.classes.mean_class_accuracy),
+            "F1, macro": format_share(zero.classes.f1_macro),
+            "F1, weighted": format_share(zero.classes.f1_weighted),
             "calibration error (ECE)": f"{zero.calibration.ece:.3f}",
         }
     if measured.retrieval is not None:
-        main["recall@1, series → ground"] = as_percent(measured.retrieval.to_ground.recall[1])
-        main["recall@1, ground → series"] = as_percent(measured.retrieval.to_series.recall[1])
+        main["recall@1, series → ground"] = format_share(measured.retrieval.to_ground.recall[1])
+        main["recall@1, ground → series"] = format_share(measured.retrieval.to_series.recall[1])
     if measured.regression is not None:
         main["Pearson r, by prompts"] = f"{measured.regression.pearson:.3f}"
     if measured.probes is not None:
-        main["kNN accuracy"] = as_percent(measured.probes.knn.accuracy)
-        main["linear probe accuracy"] = as_percent(measured.probes.linear.accuracy)
+        main["kNN accuracy"] = format_share(measured.probes.knn.accuracy)
+        main["linear probe accuracy"] = format_share(measured.probes.linear.accuracy)
     return main
 
 
@@ -160,7 +160,7 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
         "### Zero-shot",
         "",
         f"{classes.rows:,} labelled rows. To predict the most frequent class for all of them would "
-        f"be right for {as_percent(classes.majority)}.",
+        f"be right for {format_share(classes.majority)}.",
         "",
         *class_table(classes),
         "",
@@ -172,9 +172,9 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
             [
                 name,
                 f"{region.rows:,}",
-                as_percent(region.accuracy),
-                as_percent(region.mean_class_accuracy),
-                as_percent(region.f1_macro),
+                format_share(region.accuracy),
+                format_share(region.mean_class_accuracy),
+                format_share(region.f1_macro),
             ]
             for name, region in shown
         ]
@@ -187,8 +187,8 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
         "",
         "### Confidence",
         "",
-        f"Mean confidence {as_percent(before.mean_confidence)}, accuracy "
-        f"{as_percent(classes.accuracy)}; expected calibration error {before.ece:.3f}, "
+        f"Mean confidence {format_share(before.mean_confidence)}, accuracy "
+        f"{format_share(classes.accuracy)}; expected calibration error {before.ece:.3f}, "
         f"largest {before.mce:.3f}.",
     ]
     if found.fitted is not None and found.calibrated is not None:
@@ -230,7 +230,7 @@ def _retrieval(found: Retrieval, by_label: Retrieval | None) -> list[str]:
 
 
 def _recalls(way: Recall, first: Sequence[int]) -> list[str]:
-    shares = [f"{as_percent(way.recall[k])} ({as_percent(way.chance[k])})" for k in first]
+    shares = [f"{format_share(way.recall[k])} ({format_share(way.chance[k])})" for k in first]
     return [*shares, f"{way.median_rank:,.0f}", f"{way.gallery:,}"]
 
 
@@ -251,9 +251,9 @@ def _probes(found: ProbeMetrics, steps: int) -> list[str]:
             name,
             probe.setting,
             f"{probe.learned:,} → {probe.tested:,}",
-            as_percent(probe.accuracy),
-            as_percent(probe.mean_class_accuracy),
-            as_percent(probe.f1_macro),
+            format_share(probe.accuracy),
+            format_share(probe.mean_class_accuracy),
+            format_share(probe.f1_macro),
         ]
         for name, probe in (("kNN", found.knn), ("linear probe", found.linear))
     ]
@@ -267,8 +267,8 @@ def _probes(found: ProbeMetrics, steps: int) -> list[str]:
         shots = [
             [
                 str(point.shots),
-                f"{as_percent(point.accuracy)} ± {100 * point.accuracy_sd:.1f}",
-                f"{as_percent(point.f1_macro)} ± {100 * point.f1_sd:.1f}",
+                f"{format_share(point.accuracy)} ± {100 * point.accuracy_sd:.1f}",
+                f"{format_share(point.f1_macro)} ± {100 * point.f1_sd:.1f}",
                 str(point.draws),
                 str(point.short),
             ]

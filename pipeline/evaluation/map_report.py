@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.evaluation.area_accuracy import FEWEST, Estimate
 from pipeline.evaluation.figures import confusion_figure
 from pipeline.evaluation.map_evaluation import MapResults
-from pipeline.evaluation.tables import as_percent, label_lines, table, write_evaluation_report
+from pipeline.evaluation.tables import format_share, label_lines, table, write_evaluation_report
 from pipeline.io.store import Store
 
 CONFUSION = "confusion.png"
@@ -36,8 +36,8 @@ def class_rows(found: MapResults) -> tuple[list[str], list[list[str]]]:
         [
             entry.name,
             f"{entry.mapped_points:,} / {entry.reference_points:,}",
-            share(entry.users),
-            share(entry.producers),
+            format_estimate(entry.users),
+            format_estimate(entry.producers),
             f"{entry.area.value:,.0f} ± {entry.area.half_width:,.0f}",
             f"{entry.mapped:,.0f}",
         ]
@@ -93,8 +93,8 @@ def _lines(found: MapResults) -> list[str]:
     lines = [
         f"# Accuracy of {found.about['title']}, {found.about['period']}",
         "",
-        f"Overall accuracy **{share(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, by "
-        f"{used.used:,} reference points ({found.about['points']}, column "
+        f"Overall accuracy **{format_estimate(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, "
+        f"by {used.used:,} reference points ({found.about['points']}, column "
         f"`{found.about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
         "weigh as much as the area of the map's class in which they lie. They hold where points "
         "were drawn at random, or on a grid, over the map or within its classes.",
@@ -156,12 +156,12 @@ def _points(found: MapResults) -> list[str]:
         lost = sum(found.accuracy.left_out.values())
         listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in found.accuracy.left_out.items())
         lines.append(
-            f"- {as_percent(lost / (lost + found.accuracy.hectares))} of the map is left out of "
+            f"- {format_share(lost / (lost + found.accuracy.hectares))} of the map is left out of "
             f"all numbers, since these classes have fewer than {FEWEST} points: {listed}"
         )
     return lines
 
 
-def share(found: Estimate | None) -> str:
+def format_estimate(found: Estimate | None) -> str:
     """Format a share with its 95 % interval: "87.3 ± 2.1 %"."""
     return "–" if found is None else f"{100 * found.value:.1f} ± {100 * found.half_width:.1f} %"

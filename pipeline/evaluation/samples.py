@@ -1,7 +1,7 @@
 """The rows that a checkpoint is evaluated on, from a training set or a table of series."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +48,17 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.series)
+
+    def take(self, rows: np.ndarray) -> "Samples":
+        """Some of the rows, by a mask or by their numbers."""
+        return replace(
+            self,
+            series=self.series[rows],
+            labels={name: texts[rows] for name, texts in self.labels.items()},
+            blocks=self.blocks[rows],
+            ground=None if self.ground is None else self.ground[rows],
+            keys=None if self.keys is None else self.keys[rows],
+        )
 
 
 class SampleSource(Protocol):

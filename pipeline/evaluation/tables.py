@@ -67,7 +67,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [*lines, *(_line(row) for row in rows)]
 
 
-def as_percent(share: float | None) -> str:
+def format_share(share: float | None) -> str:
     """Format a share as "87.3 %", or as a dash where there is none."""
     return "–" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
@@ -81,9 +81,9 @@ def class_table(found: Classification) -> list[str]:
             entry.name,
             f"{entry.support:,}",
             f"{entry.predicted:,}",
-            as_percent(entry.recall),
-            as_percent(entry.precision),
-            as_percent(entry.f1),
+            format_share(entry.recall),
+            format_share(entry.precision),
+            format_share(entry.f1),
         ]
         for entry in shown
     ]

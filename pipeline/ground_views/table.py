@@ -1,42 +1,42 @@
-"""The ground table: a folder of embeddings of what was seen on the ground, photos or words.
+"""The ground table: a folder of embeddings of photos taken on the ground, or of texts.
 
-`ground.json` says what it is; the rows lie in `part-*.parquet`, one a view, with the columns that
-`ground_schema` gives. It is there once `ground.json` is.
+`ground.json` is its card. Its rows lie in `part-*.parquet`, one row per view, with the columns of
+`ground_schema`. The table is finished once its card is there.
 """
 
 import hashlib
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from models.pretraining.batch import NO_KEY
 from pipeline.errors import DatasetError
-from pipeline.io.store import Store, public_url
-from pipeline.io.table_folder import parts_of
+from pipeline.io.store import Store
+from pipeline.io.table_folder import open_card, open_part, part_keys
 from pipeline.point_series.table import fixed_lists
 
 GROUND_CARD = "ground.json"
 UNREADABLE = "unreadable.csv"
 
-_ROUNDED = 0.01  # that a length of float16 numbers may be off
-
-_MAKE = "Make one by `timesen dataset photos` or `timesen dataset texts`"
+_ROUNDING = 0.01  # by which the length of float16 embeddings may differ from 1
+_REMEDY = "Make one by `timesen dataset photos` or `timesen dataset texts`"
 
 
 class GroundCard(BaseModel):
-    """What a ground table is: `ground.json`.
+    """The card of a ground table, `ground.json`.
 
-    `tower` and `revision` are the spec and the weights of what embedded it, into `dim` dimensions.
-    `rows` are the views, of `points` points, at most `views` of one. `left_out` counts what has no
-    row, by reason; photos that can't be read are named in `unreadable.csv`. `made` says of what;
-    `fingerprint` is a hash over all that the embeddings depend on.
+    Attributes:
+        tower: The spec of the tower that embedded the views, of weights `revision`, into `dim`
+            dimensions.
+        rows: How many views there are, of `points` points, at most `views` of one point.
+        left_out: Counts of photos or texts without a row, by reason; `unreadable.csv` names photos
+            that cannot be read.
+        made: The sources of the table.
+        fingerprint: A hash over all that the embeddings depend on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,9 +60,9 @@ class GroundCard(BaseModel):
 def ground_schema(dim: int) -> pa.Schema:
     """The columns of a part.
 
-    `id` is that of the point, or of its photos (`photo_key` in a series table). `view` is N, E, S
-    or W for LUCAS photos, else the photo's name or the text's number. `embedding` is of unit
-    length. Equal `key`s depict the same; -1 is the same as nothing.
+    `id` is that of the point, or its `photo_key` in a series table. `view` is N, E, S or W for
+    LUCAS photos, else the photo's name or the text's number. `embedding` is of unit length. Views
+    with equal `key` depict the same; `NO_KEY` is equal to nothing.
     """
     return pa.schema(
         [
@@ -84,9 +84,10 @@ def ground_rows(
 ) -> pa.Table:
     """Rows of `ground_schema`; `embeddings` are float (n, dim).
 
-    Raises DatasetError where one is not of unit length, as a damaged tower's may be.
+    Raises:
+        DatasetError: An embedding is not of unit length, as a damaged tower's may be.
     """
-    wrong = ~(np.abs(np.linalg.norm(embeddings.astype(np.float32), axis=1) - 1) < _ROUNDED)
+    wrong = ~(np.abs(np.linalg.norm(embeddings.astype(np.float32), axis=1) - 1) < _ROUNDING)
     if wrong.any():
         raise DatasetError(
             f"the embedding of {ids[int(wrong.argmax())]}",
@@ -104,7 +105,7 @@ def ground_rows(
 
 
 def key_of(text: str | None) -> int:
-    """The key of what a text says, 0 or more, the same in every table; `NO_KEY` for None."""
+    """The key of views with this text, 0 or more and the same in every table; None has `NO_KEY`."""
     if text is None:
         return NO_KEY
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -119,50 +120,13 @@ class GroundTable:
 
     @classmethod
     def open(cls, address: str) -> "GroundTable":
-        """The table in a folder or at s3://…; raises DatasetError where there is none."""
+        """The table in a folder or at `s3://…`. Raises DatasetError where there is none."""
         store = Store(address)
-        given = public_url(store.root)
-        try:
-            return cls(store, GroundCard.model_validate(json.loads(store.read(GROUND_CARD))))
-        except (FileNotFoundError, NotADirectoryError):
-            raise DatasetError(
-                given, f"there is no finished ground table here, it has no {GROUND_CARD}", _MAKE
-            ) from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "it"
-            raise DatasetError(
-                given, f"its {GROUND_CARD} is damaged ({where}: {first['msg']})", _MAKE
-            ) from None
-        except ValueError:
-            raise DatasetError(
-                given, f"its {GROUND_CARD} is damaged, it is no JSON", _MAKE
-            ) from None
+        return cls(store, open_card(store, GROUND_CARD, GroundCard, "ground table", _REMEDY))
 
     def tables(self) -> Iterator[pa.Table]:
-        """All rows, a part at a time; raises DatasetError where one is damaged or of others."""
+        """All rows, one part at a time. Raises DatasetError where a part is damaged."""
         wanted = ground_schema(self.card.dim)
-        for key in parts_of(self.store):
-            given = public_url(self.store.path(key))
-            try:
-                table = pq.read_table(io.BytesIO(self.store.read(key)))
-            except (pa.ArrowException, OSError) as error:
-                raise DatasetError(
-                    given, f"the file is damaged ({str(error).splitlines()[0]})", _MAKE
-                ) from None
-            if not table.schema.equals(wanted):
-                raise DatasetError(given, "its columns are not those of this table", _MAKE)
-            yield table
-
-
-def counts_of(tables: Iterator[pa.Table]) -> Mapping[str, int]:
-    """How many rows, points, and views of one point at most there are in parts."""
-    ids = [pa.array([], pa.string())]
-    ids += [chunk for table in tables for chunk in table["id"].chunks]
-    counted = pa.chunked_array(ids).value_counts()
-    views = counted.field("counts").to_numpy()
-    return {
-        "rows": int(views.sum()),
-        "points": len(views),
-        "views": int(views.max(initial=0)),
-    }
+        for key in part_keys(self.store):
+            with open_part(self.store, key, wanted, _REMEDY) as file:
+                yield file.read(wanted.names)

@@ -1,4 +1,4 @@
-"""The folder of a table that is being written: its input, and the parts that are done.
+"""Tables kept as a folder of Parquet parts: how they are written, resumed and opened again.
 
 A description of the table's input is written first, so that a second start resumes the same table
 or refuses. Parts follow; each is whole once its file is there. The table's card comes last.
@@ -7,77 +7,124 @@ or refuses. Parts follow; each is whole once its file is there. The table's card
 import csv
 import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import OutputError
-from pipeline.io.fingerprint import differences, fingerprint
+from pipeline.errors import DatasetError, OutputError
+from pipeline.io.fingerprint import differences, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url
 
-PART = "part-"
-"""The beginning of the names of parts."""
-_MAKING = "making.json"
-_SUFFIX = ".parquet"
+_INPUT = "making.json"
+_PREFIX, _SUFFIX = "part-", ".parquet"
+_NOTES = b"timesen"
+
+Card = TypeVar("Card", bound=BaseModel)
 
 
-def begin_or_resume(store: Store, depends_on: Mapping[str, Any], what: str) -> None:
-    """Begin a table in an empty folder, or resume the one that is there.
+@dataclass(frozen=True)
+class TableFolder:
+    """A table's folder while it is written.
 
-    Args:
-        store: The table's folder.
-        depends_on: The table's input, as JSON values.
-        what: The kind of rows, for errors.
-
-    Raises:
-        OutputError: The folder holds a table of other input, or something else.
-        OutputUnwritable: The folder takes no file.
+    Attributes:
+        store: The folder.
+        depends_on: All that the table depends on, as JSON values.
+        card_key: The key of the table's card.
+        rows_name: The kind of rows, for errors.
     """
-    place = public_url(store.root)
-    if store.is_file():
-        raise OutputError(place, "this is a file, not a folder", "Name a new or empty folder")
-    if store.exists(_MAKING):
-        held = _held(store)
-        if fingerprint(held) != fingerprint(depends_on):
-            differing = public_text("; ".join(differences(held, depends_on)))
+
+    store: Store
+    depends_on: Mapping[str, Any]
+    card_key: ClassVar[str]
+    rows_name: ClassVar[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash over all that the table depends on."""
+        return fingerprint(self.depends_on)
+
+    def open(self) -> None:
+        """Begin a table in an empty folder, or resume the one that is there.
+
+        Raises:
+            OutputError: The folder holds a table of other input, or something else.
+            OutputUnwritable: The folder takes no file.
+        """
+        place = public_url(self.store.root)
+        if self.store.is_file():
+            raise OutputError(place, "this is a file, not a folder", "Name a new or empty folder")
+        if self.store.exists(_INPUT):
+            held = _input_of(self.store)
+            if fingerprint(held) != self.fingerprint:
+                differing = public_text("; ".join(differences(held, self.depends_on)))
+                raise OutputError(
+                    place,
+                    f"it holds {self.rows_name} made from other input ({differing})",
+                    "Name another folder, or set these back to resume what is there",
+                )
+        elif (strange := next(self.store.keys(""), None)) is not None:
             raise OutputError(
                 place,
-                f"it holds {what} made from other input ({differing})",
-                "Name another folder, or set these back to resume what is there",
+                f"the folder is not empty and holds no {self.rows_name} (for one, {strange})",
+                "Name a new or an empty folder",
             )
-    elif (strange := next(store.keys(""), None)) is not None:
-        raise OutputError(
-            place,
-            f"the folder is not empty and holds no {what} (for one, {strange})",
-            "Name a new or an empty folder",
-        )
-    # Also on resuming: a folder that takes no file is found now.
-    making = json.dumps({"parts": dict(depends_on)}, indent=1, ensure_ascii=False)
-    store.write(_MAKING, making.encode() + b"\n")
+        # Also on resuming: a folder that takes no file is found now.
+        content = json.dumps({"parts": dict(self.depends_on)}, indent=1, ensure_ascii=False)
+        self.store.write(_INPUT, content.encode() + b"\n")
+
+    def is_finished(self) -> bool:
+        """Whether the whole table is there already."""
+        return self.store.exists(self.card_key)
+
+    def finished_parts(self) -> set[str]:
+        """The names of the parts that are there."""
+        keys = part_keys(self.store)
+        return {key.removeprefix(_PREFIX).removesuffix(_SUFFIX) for key in keys}
+
+    def write_part(self, name: str, rows: pa.Table, notes: Any) -> None:
+        """Write a part, with notes on it as JSON values. Raises OutputUnwritable."""
+        self.store.write(f"{_PREFIX}{name}{_SUFFIX}", to_parquet(rows, notes))
+
+    def read_parts(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Any]]:
+        """Some columns of each part that is there, in order, and the notes on it."""
+        for key in part_keys(self.store):
+            yield from_parquet(self.store.read(key), columns)
+
+    def origin(self) -> dict[str, Any]:
+        """The fields of a card that say what the table depends on, and when it was made."""
+        return {
+            "fingerprint": self.fingerprint,
+            "versions": software_versions(),
+            "created": now(),
+        }
+
+    def write_card(self, card: BaseModel) -> None:
+        """Write the card, which makes the folder a finished table. Raises OutputUnwritable."""
+        self.store.write(self.card_key, card.model_dump_json(indent=2).encode() + b"\n")
 
 
-def parts_of(store: Store) -> list[str]:
+def part_keys(store: Store) -> list[str]:
     """The keys of the parts that are there, in order."""
-    return [key for key in store.keys("") if key.startswith(PART) and key.endswith(_SUFFIX)]
+    return [key for key in store.keys("") if key.startswith(_PREFIX) and key.endswith(_SUFFIX)]
 
 
-def part_key(name: str) -> str:
-    """The key of a part."""
-    return f"{PART}{name}{_SUFFIX}"
-
-
-def part_names(store: Store) -> set[str]:
-    """The names of the parts that are there."""
-    return {key.removeprefix(PART).removesuffix(_SUFFIX) for key in parts_of(store)}
-
-
-def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
+def to_parquet(table: pa.Table, notes: Any) -> bytes:
+    """A table as the bytes of a Parquet file, which also keeps notes (JSON values)."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    noted = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+    pq.write_table(noted, sink, compression="zstd")
     return sink.getvalue()
+
+
+def from_parquet(content: bytes, columns: Sequence[str] | None = None) -> tuple[pa.Table, Any]:
+    """A table, or some of its columns, and the notes that `to_parquet` kept with it."""
+    table = pq.read_table(io.BytesIO(content), columns=columns)
+    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_NOTES])
 
 
 def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
@@ -92,9 +139,62 @@ def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
     return sink.getvalue().encode()
 
 
-def _held(store: Store) -> dict[str, Any]:
+def open_card(store: Store, key: str, kind: type[Card], table_name: str, remedy: str) -> Card:
+    """The card of a finished table.
+
+    Args:
+        store: The table's folder.
+        key: The card's key.
+        kind: The card's class.
+        table_name: The kind of table, for errors.
+        remedy: The last part of an error's message.
+
+    Raises:
+        DatasetError: There is no card, or it is damaged.
+    """
     try:
-        held: dict[str, Any] = json.loads(store.read(_MAKING))["parts"]
+        return kind.model_validate_json(store.read(key))
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"there is no finished {table_name} here, it has no {key}"
+        raise DatasetError(public_url(store.root), problem, remedy) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{place}: " for place in first["loc"])
+        problem = f"the file is damaged ({where}{first['msg']})"
+        raise DatasetError(public_url(store.path(key)), problem, remedy) from None
+
+
+@contextmanager
+def open_part(store: Store, key: str, wanted: pa.Schema, remedy: str) -> Iterator[pq.ParquetFile]:
+    """A part of a finished table, which has the wanted columns, for reading.
+
+    Args:
+        store: The table's folder.
+        key: The part's key.
+        wanted: The names and types of the columns.
+        remedy: The last part of an error's message.
+
+    Raises:
+        DatasetError: The part is damaged, or a column is missing or of another type.
+    """
+    given = public_url(store.path(key))
+    try:
+        content = io.BytesIO(store.read(key)) if store.is_remote else store.path(key)
+        file = pq.ParquetFile(content, memory_map=not store.is_remote)
+        found = {column.name: column.type for column in file.schema_arrow}
+        for column in wanted:
+            if (kind := found.get(column.name, "not there")) != column.type:
+                problem = f"its column {column.name} is {kind}, not {column.type}"
+                raise DatasetError(given, problem, remedy)
+        yield file
+    except (pa.ArrowException, OSError) as error:
+        problem = f"the file is damaged ({str(error).splitlines()[0]})"
+        raise DatasetError(given, problem, remedy) from None
+
+
+def _input_of(store: Store) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(store.read(_INPUT))["parts"]
         return held
     except (ValueError, KeyError, TypeError):
         return {}

@@ -1,13 +1,14 @@
-"""Sen4Map's HDF5 files, group by group: one LUCAS point and its year of Sentinel-2 each.
+"""Sen4Map's HDF5 files: each group is one LUCAS point and its year of Sentinel-2.
 
 Two layouts are read (Sharma et al. 2024, doi:10.1109/JSTARS.2024.3435081, and the TimeSenCLIP
-authors' crops of it). *Patches*: a group `Lucas_Point_<id>` holds a dataset (date, y, x) a band (B2
-… B12) and `SCL`, and the attribute `Image_ID`, a text a date. *Crops*: it holds `image` (12, 10, 1,
-1), the monthly composites of one pixel. Both carry `lc1`, `lu1`, `nuts0`, `bioregion_class_code`,
-`EUNIS_L2` and `Coordinates`.
+authors' crops of it). *Patches*: a group `Lucas_Point_<id>` holds one dataset (date, y, x) per band
+(B2 … B12) and `SCL`, and the attribute `Image_ID`, one text per date. *Crops*: it holds `image`
+(12, 10, 1, 1), the monthly composites of one pixel. Both carry `lc1`, `lu1`, `nuts0`,
+`bioregion_class_code`, `EUNIS_L2` and `Coordinates`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,11 @@ from pipeline.observations.monthly_median import MONTHS, clear_pixels, monthly_m
 from pipeline.point_series.table import SeriesRows
 
 LABELS = ("lc1", "lu1", "nuts0", "bioregion_class_code", "EUNIS_L2")
-YEAR = 2018
-"""The year of LUCAS and of Sen4Map's observations."""
+_YEAR = 2018  # of the LUCAS survey and of the observations
+SEN4MAP_ATTRIBUTION = (
+    f"Contains modified Copernicus Sentinel data {_YEAR}; Sen4Map, Sharma et al. 2024, "
+    "doi:10.1109/JSTARS.2024.3435081; LUCAS, Eurostat"
+)
 LICENCE = "that of Sen4Map (doi:10.1109/JSTARS.2024.3435081)"
 
 _GROUP = "Lucas_Point_"
@@ -33,22 +37,15 @@ _GROUP = "Lucas_Point_"
 # one overpass share: 20180105T105421_20180105T105420_T31UFS.
 _DATE = re.compile(r"(20\d{2})(0[1-9]|1[0-2])([0-3]\d)(T\d{6})?")
 _FORMS = "Give Sen4Map's files as they come: groups Lucas_Point_<id> of patches or of 1×1 crops"
-_SWAPPED = 3.0  # degrees that coordinates may lie from where a point's id says that it is
+_FARTHEST = 3.0  # degrees from the place in a point's id to its coordinates
 
 
 class Sen4MapError(UserError):
-    """A file that is none of Sen4Map's, or of another layout than those known."""
-
-
-@dataclass(frozen=True)
-class Sen4MapReading:
-    """How patches are composited: `keep` are the scene classes that count as clear."""
-
-    keep: tuple[int, ...]
+    """A file that is not Sen4Map's, or of an unknown layout."""
 
 
 def group_names(path: Path) -> list[str]:
-    """The names of a file's groups, sorted. Raises Sen4MapError for what is no such file."""
+    """The names of a file's groups, sorted. Raises Sen4MapError for another kind of file."""
     with _opened(path) as file:
         names = sorted(name for name in file if name.startswith(_GROUP))
     if not names:
@@ -57,21 +54,29 @@ def group_names(path: Path) -> list[str]:
 
 
 def read_groups(
-    path: Path, names: Sequence[str], reading: Sen4MapReading
+    path: Path, names: Sequence[str], keep: Sequence[int]
 ) -> tuple[SeriesRows | None, dict[str, str]]:
-    """The series of some groups, and of those that have none, by point's id, why.
+    """The series of some groups, and the reasons why others have none, by the point's id.
 
-    A patch gives its centre pixel, masked and composited as observations of the archive are; its
-    gaps stay 0. A crop gives its months; they are missing where no band is above 1, which is what
-    the authors' composites hold of a month that was masked, 1 being added. How many observations
-    made it is not known of a crop: `clear` is 1 where it has a month.
+    A patch gives its centre pixel, masked and composited as a map's pixels are; its gaps stay 0. A
+    crop gives its months. A month of a crop is missing where no band is above 1: the authors add 1
+    to all values, and masked months are 0. The number of observations in a crop's month is not
+    known: `clear` is 1 where there is one.
+
+    Args:
+        path: The file.
+        names: The groups to read.
+        keep: The scene classes that count as clear in patches.
+
+    Raises:
+        Sen4MapError: The file cannot be opened.
     """
     rows: list[_Row] = []
     left_out: dict[str, str] = {}
     with _opened(path) as file:
         for name in names:
             try:
-                row = _read(file[name], name.removeprefix(_GROUP), reading)
+                row = _read(file[name], name.removeprefix(_GROUP), keep)
             except _Unusable as error:
                 left_out[name.removeprefix(_GROUP)] = str(error)
             except (KeyError, OSError) as error:
@@ -82,7 +87,7 @@ def read_groups(
 
 
 class _Unusable(Exception):
-    """Why a group gives no series."""
+    """The reason why a group gives no series."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +101,12 @@ class _Row:
     labels: Mapping[str, str | None]
 
 
-def _read(group: Any, point: str, reading: Sen4MapReading) -> _Row:
+def _read(group: Any, point: str, keep: Sequence[int]) -> _Row:
     lon, lat = _place(group.attrs.get("Coordinates"), point)
     if "image" in group:
-        series, clear, year = *_of_crop(group["image"][()]), YEAR
+        series, clear, year = *_of_crop(group["image"][()]), _YEAR
     else:
-        series, clear, year = _of_patch(group, reading)
+        series, clear, year = _of_patch(group, keep)
     if not series.any():
         raise _Unusable("no clear observation in the year")
     labels = {name: _text(group.attrs.get(name)) for name in LABELS}
@@ -119,37 +124,34 @@ def _of_crop(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return series, series.any(axis=1).astype(np.uint16)
 
 
-def _of_patch(group: Any, reading: Sen4MapReading) -> tuple[np.ndarray, np.ndarray, int]:
+def _of_patch(group: Any, keep: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
     names = {band: band if band in group else f"B{band[1:].lstrip('0')}" for band in BANDS}
     missing = [name for name in (*names.values(), "SCL") if name not in group]
     if missing:
         raise _Unusable(f"it lacks {', '.join(missing)}")
-    scl = _centre(group["SCL"])
-    dates = [_date(str(name)) for name in _texts(group.attrs.get("Image_ID"))]
-    if len(dates) != len(scl):
-        raise _Unusable(f"Image_ID names {len(dates)} dates, and SCL has {len(scl)}")
-    clear = clear_pixels(np.nan_to_num(scl).astype(np.uint8), reading.keep)
-    month = np.array([date.month for date in dates], np.int64)
-    numbers: dict[str, int] = {}
-    acquisition = np.array([numbers.setdefault(d.overpass, len(numbers)) for d in dates], np.int64)
-    order = np.argsort([date.overpass for date in dates], kind="stable")  # by time, as items are
-    clear, month, acquisition = clear[order], month[order], acquisition[order]
+    dates = _dates(group.attrs.get("Image_ID"))
+    stored = {name: _centre(group[name]) for name in ("SCL", *names.values())}
+    for name, values in stored.items():
+        if len(values) != len(dates):
+            raise _Unusable(f"Image_ID names {len(dates)} dates, and {name} has {len(values)}")
+    order = np.argsort([date[0] for date in dates], kind="stable")  # by time, as items are
+    dates = [dates[place] for place in order]
+    month = np.array([int(date[2]) - 1 for date in dates], np.int64)
+    _, acquisition = np.unique([date[0] for date in dates], return_inverse=True)
+    scl = np.nan_to_num(stored["SCL"][order]).astype(np.uint8)
+    clear = clear_pixels(scl, keep)
     series = np.zeros((MONTHS, len(BANDS)), np.uint16)
     for index, band in enumerate(BANDS):
-        stored = _centre(group[names[band]])
-        if len(stored) != len(dates):
-            raise _Unusable(f"Image_ID names {len(dates)} dates, and {band} has {len(stored)}")
-        # What is not a number was not observed.
-        values = np.rint(np.nan_to_num(stored, nan=0.0).clip(0, 65535)).astype(np.uint16)[order]
-        of_year = monthly_medians(values[:, None, None], clear[:, None, None], month, acquisition)[
-            :, 0, 0
-        ]
+        # A value that is not a number was not observed.
+        numbers = np.nan_to_num(stored[names[band]][order], nan=0.0)
+        values = np.rint(numbers.clip(0, 65535)).astype(np.uint16)
+        medians = monthly_medians(values[:, None, None], clear[:, None, None], month, acquisition)
         counted = np.bincount(month[clear & (values > 0)], minlength=MONTHS) > 0
-        series[:, index] = np.where(counted, of_year, 0)
+        series[:, index] = np.where(counted, medians[:, 0, 0], 0)
     overpasses = {(number, m) for number, m, c in zip(acquisition, month, clear, strict=True) if c}
     counts = np.bincount([m for _, m in overpasses], minlength=MONTHS).astype(np.uint16)
-    years = [date.year for date in dates]
-    return series, counts, max(set(years), key=years.count) if years else YEAR
+    years = Counter(int(date[1]) for date in dates)
+    return series, counts, years.most_common(1)[0][0] if years else _YEAR
 
 
 def _centre(dataset: Any) -> np.ndarray:
@@ -161,24 +163,17 @@ def _centre(dataset: Any) -> np.ndarray:
     return values
 
 
-@dataclass(frozen=True)
-class _Date:
-    year: int
-    month: int  # 0 … 11
-    overpass: str
-
-
-def _date(name: str) -> _Date:
-    found = _DATE.search(name)
-    if not found:
-        raise _Unusable(f"Image_ID {name!r} names no date")
-    return _Date(int(found[1]), int(found[2]) - 1, found[0])
-
-
-def _texts(values: Any) -> list[str]:
-    if values is None:
+def _dates(names: Any) -> list[re.Match[str]]:
+    """The dates in `Image_ID`: groups 1 and 2 are year and month, the whole is the overpass."""
+    if names is None:
         raise _Unusable("it lacks Image_ID")
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in np.atleast_1d(values).tolist()]
+    dates = []
+    for name in map(_text, np.atleast_1d(names).tolist()):
+        found = _DATE.search(name or "")
+        if not found:
+            raise _Unusable(f"Image_ID {name!r} names no date")
+        dates.append(found)
+    return dates
 
 
 def _text(value: Any) -> str | None:
@@ -194,8 +189,8 @@ def _text(value: Any) -> str | None:
 def _place(coordinates: Any, point: str) -> tuple[float, float]:
     """Longitude and latitude of a group.
 
-    Files differ in the order of `Coordinates`; a LUCAS id says where its point lies: kilometres
-    east and north in EPSG:3035, which also stands in for coordinates that are not there.
+    Files differ in the order of `Coordinates`. A LUCAS id gives the place of its point, kilometres
+    east and north in EPSG:3035: it decides the order, and replaces missing coordinates.
     """
     expected = _of_lucas(point)
     if coordinates is None:
@@ -212,7 +207,7 @@ def _place(coordinates: Any, point: str) -> tuple[float, float]:
     straight, swapped = (
         max(abs(x - lon), abs(y - lat)) for x, y in ((first, second), (second, first))
     )
-    if min(straight, swapped) > _SWAPPED:
+    if min(straight, swapped) > _FARTHEST:
         raise _Unusable(f"its Coordinates {first:g}, {second:g} are not where its id lies")
     return (first, second) if straight <= swapped else (second, first)
 
@@ -245,7 +240,7 @@ def _rows(rows: Sequence[_Row]) -> SeriesRows:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A file for reading; its failures are ours."""
+    """A file, opened for reading. Raises Sen4MapError."""
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:

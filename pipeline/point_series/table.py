@@ -1,10 +1,9 @@
-"""The series table: a folder of monthly series of points, from whatever they were made.
+"""The series table: a folder of monthly series of points.
 
-`series.json` says what it is; the rows lie in `part-*.parquet`, one an id, with the columns that
-`schema` gives. What is 0 in a series is missing: gaps are not filled here.
+`series.json` is its card. Its rows lie in `part-*.parquet`, one row per point, with the columns of
+`schema`. A 0 in a series is a month without a clear observation: gaps are not filled here.
 """
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,28 +11,30 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import DatasetError
-from pipeline.io.store import Store, public_url
-from pipeline.io.table_folder import parts_of
+from pipeline.io.store import Store
+from pipeline.io.table_folder import open_card, open_part, part_keys
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.point_series.points import LABEL
 
 CARD = "series.json"
-FORMAT = 1
 
-_MAKE = "Make one with `timesen dataset series` or `timesen dataset sen4map`"
+_REMEDY = "Make one with `timesen dataset series` or `timesen dataset sen4map`"
 
 
 class SeriesCard(BaseModel):
-    """What a series table is: `series.json`.
+    """The card of a series table, `series.json`.
 
-    `bands` in their order; `first_month` is the month of a point's year with which its twelve
-    begin, though a series goes from January to December. `rows` are the series, of `points` that
-    were given; `left_out` counts the others by reason (`left-out.csv` names them). `made` says of
-    what and how; `fingerprint` is a hash over all that the series depend on.
+    Attributes:
+        first_month: The month with which the twelve months of a point's year begin. A series goes
+            from January to December all the same.
+        years: Counts of series by year.
+        rows: How many series there are.
+        points: How many points the input had.
+        left_out: Counts of points without a series, by reason; `left-out.csv` names them.
+        made: The sources of the table and how it was made.
+        fingerprint: A hash over all that the series depend on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,10 +58,15 @@ class SeriesCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class SeriesRows:
-    """Rows of the table: `series` is uint16 (n, 12, band), `clear` uint16 (n, 12).
+    """Rows of a series table.
 
-    Reflectance × 10000 without offset, 0 = no clear observation. `lon`, `lat` are float64 (n,) in
-    degrees of WGS 84, `year` int32 (n,); labels by name and photo keys are texts or None.
+    Attributes:
+        lon: float64 (n,), degrees of WGS 84; `lat` too.
+        year: int32 (n,).
+        series: uint16 (n, 12, band): reflectance × 10000 without offset, 0 = no clear observation.
+        clear: uint16 (n, 12), counts of clear observations.
+        labels: Texts or None by the label's name.
+        photo_keys: Texts or None.
     """
 
     ids: Sequence[str]
@@ -94,35 +100,21 @@ class SeriesRows:
         return pa.Table.from_arrays(columns, schema=schema(bands, tuple(self.labels)))
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch | pa.Table) -> "SeriesRows":
-        """The rows of an Arrow table of `schema`."""
+    def of(cls, batch: pa.RecordBatch) -> "SeriesRows":
+        """The rows of an Arrow batch of `schema`."""
         names = batch.schema.names
-        n, bands = batch.num_rows, batch.schema.field("series").type.list_size // MONTHS
-
-        def texts(name: str) -> list[Any]:
-            values: list[Any] = batch.column(name).to_pylist()
-            return values
-
-        def numbers(name: str) -> np.ndarray:
-            column = batch.column(name)
-            if isinstance(column, pa.ChunkedArray):
-                column = column.combine_chunks()
-            if pa.types.is_fixed_size_list(column.type):
-                column = column.flatten()
-            array: np.ndarray = column.to_numpy(zero_copy_only=False)
-            return array
-
+        n = batch.num_rows
+        labels = [name for name in names if name.startswith(LABEL)]
+        lon, lat, year = (batch[name].to_numpy() for name in ("lon", "lat", "year"))
         return cls(
-            ids=texts("id"),
-            lon=numbers("lon"),
-            lat=numbers("lat"),
-            year=numbers("year"),
-            series=numbers("series").reshape(n, MONTHS, bands),
-            clear=numbers("clear").reshape(n, MONTHS),
-            labels={
-                name.removeprefix(LABEL): texts(name) for name in names if name.startswith(LABEL)
-            },
-            photo_keys=texts("photo_key"),
+            ids=batch["id"].to_pylist(),
+            lon=lon,
+            lat=lat,
+            year=year,
+            series=batch["series"].flatten().to_numpy().reshape(n, MONTHS, -1),
+            clear=batch["clear"].flatten().to_numpy().reshape(n, MONTHS),
+            labels={name.removeprefix(LABEL): batch[name].to_pylist() for name in labels},
+            photo_keys=batch["photo_key"].to_pylist(),
         )
 
 
@@ -151,49 +143,21 @@ class SeriesTable:
 
     @classmethod
     def open(cls, address: str) -> "SeriesTable":
-        """The table in a folder or at s3://…; raises DatasetError where there is none."""
+        """The table in a folder or at `s3://…`. Raises DatasetError where there is none."""
         store = Store(address)
-        given = public_url(store.path(CARD))
-        try:
-            return cls(store, SeriesCard.model_validate_json(store.read(CARD)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise DatasetError(
-                public_url(store.root), "there is no finished series table (no series.json)", _MAKE
-            ) from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "it"
-            raise DatasetError(given, f"{where}: {first['msg']}", _MAKE) from None
+        return cls(store, open_card(store, CARD, SeriesCard, "series table", _REMEDY))
 
     def batches(self, rows: int = 8192) -> Iterator[SeriesRows]:
-        """All rows, part by part, at most so many at once; their order is always the same.
+        """All rows, at most `rows` at once, always in the same order.
 
-        Raises DatasetError where a part is damaged or not of this table's kind.
+        Raises:
+            DatasetError: A part is damaged, or its columns are not those of this table.
         """
         wanted = schema(len(self.card.bands), self.card.labels)
-        for key in parts_of(self.store):
-            given = public_url(self.store.path(key))
-            try:
-                file = self._file(key)
-                found = file.schema_arrow
-                for field in wanted:
-                    place = found.get_field_index(field.name)
-                    if place < 0 or found.field(place).type != field.type:
-                        kind = found.field(place).type if place >= 0 else "not there"
-                        raise DatasetError(
-                            given, f"its column {field.name} is {kind}, not {field.type}", _MAKE
-                        )
+        for key in part_keys(self.store):
+            with open_part(self.store, key, wanted, _REMEDY) as file:
                 for batch in file.iter_batches(rows, columns=wanted.names):
                     yield SeriesRows.of(batch)
-            except (pa.ArrowException, OSError) as error:
-                raise DatasetError(
-                    given, f"the file is damaged ({str(error).splitlines()[0]})", _MAKE
-                ) from None
-
-    def _file(self, key: str) -> pq.ParquetFile:
-        if self.store.is_remote:
-            return pq.ParquetFile(io.BytesIO(self.store.read(key)))
-        return pq.ParquetFile(self.store.path(key), memory_map=True)
 
 
 def fixed_lists(values: np.ndarray) -> pa.Array:

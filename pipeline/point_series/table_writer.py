@@ -1,125 +1,113 @@
-"""The folder of a series table while it is made: what of it is done, and that it is of one making.
+"""The writer of a series table, which can be resumed after an interruption.
 
-Series come in *units* (the points of a cell; some groups of a file), several of which make a
-*part*. A unit that is done lies in `units/`; once all units of a part are there, they are put
-together as `part-<name>.parquet`, and removed. `series.json` comes last: it makes it a table.
+Series come in *units* (the points of a cell, or some groups of a file), several of which make a
+*part*. A finished unit lies in `units/`; once all units of a part are there, they are put together
+as `part-<name>.parquet` and removed. `series.json` comes last and makes the folder a table.
 """
 
-import io
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
-from pipeline.io.fingerprint import fingerprint, now, software_versions
-from pipeline.io.store import Store, public_url
-from pipeline.io.table_folder import (
-    begin_or_resume,
-    parquet,
-    part_key,
-    part_names,
-    parts_of,
-    reasons_csv,
-)
+from pipeline.io.store import public_url
+from pipeline.io.table_folder import TableFolder, from_parquet, reasons_csv, to_parquet
 from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 LEFT_OUT = "left-out.csv"
 SEASON_ITEMS = "items/"
 _UNITS = "units/"
-_NOTES = b"timesen"
 _FAULTS = 20  # that a card names; it counts all
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What is known of rows beside the rows: why points are `left_out` (by id), and more."""
+    """The facts of some rows.
+
+    Attributes:
+        left_out: The reasons why points have no row, by id.
+        stats: The facts of reading.
+        attributions: Of the items that were read.
+    """
 
     left_out: Mapping[str, str] = field(default_factory=dict)
     stats: ReadStats = NO_STATS
     attributions: tuple[str, ...] = ()
 
-    def joined(self, other: "Notes") -> "Notes":
-        """Those of both."""
+    def __add__(self, other: "Notes") -> "Notes":
         return Notes(
             {**self.left_out, **other.left_out},
             self.stats + other.stats,
             tuple(sorted({*self.attributions, *other.attributions})),
         )
 
+    def to_json(self) -> list[Any]:
+        """JSON values, for `of_json`."""
+        return [dict(self.left_out), self.stats.to_dict(), list(self.attributions)]
+
+    @classmethod
+    def of_json(cls, values: list[Any]) -> "Notes":
+        """The notes of `to_json`'s values."""
+        left_out, stats, attributions = values
+        return cls(left_out, ReadStats.from_dict(stats), tuple(attributions))
+
 
 @dataclass(frozen=True)
-class SeriesFolder:
-    """The folder `store` in which the table of `parts` is made: everything that it depends on."""
+class SeriesFolder(TableFolder):
+    """The folder of a series table while it is written."""
 
-    store: Store
-    parts: Mapping[str, Any]
     bands: tuple[str, ...]
     labels: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash over all that the series depend on."""
-        return fingerprint(self.parts)
-
-    def open(self) -> None:
-        """Begin in an empty folder, or go on with what is there.
-
-        Raises OutputError where the folder holds what was made of other input, or something else;
-        OutputUnwritable where it takes no file.
-        """
-        begin_or_resume(self.store, self.parts, "series")
-
-    def is_finished(self) -> bool:
-        """Whether the table is there already."""
-        return self.store.exists(CARD)
-
-    def finished_parts(self) -> set[str]:
-        """The names of the parts that are done."""
-        return part_names(self.store)
+    card_key = CARD
+    rows_name = "series"
 
     def finished_units(self, part: str) -> set[str]:
-        """The names of the units of a part that are done."""
+        """The names of a part's finished units."""
         prefix = f"{_UNITS}{part}/"
         return {
             key.removeprefix(prefix).removesuffix(".parquet") for key in self.store.keys(prefix)
         }
 
     def write_unit(self, part: str, unit: str, rows: SeriesRows | None, notes: Notes) -> None:
-        """Keep what was made of a unit; None: no row. Raises OutputUnwritable."""
+        """Keep a unit's rows, None for no row. Raises OutputUnwritable."""
         table = self._empty() if rows is None else rows.table()
-        self.store.write(f"{_UNITS}{part}/{unit}.parquet", parquet(_noted(table, notes)))
+        self.store.write(f"{_UNITS}{part}/{unit}.parquet", to_parquet(table, notes.to_json()))
 
     def finish_part(self, part: str) -> None:
         """Put the units of a part together, in the order of their names, and remove them."""
         keys = list(self.store.keys(f"{_UNITS}{part}/"))
         tables, notes = [self._empty()], Notes()
         for _, content in self.store.read_many(keys):
-            table = pq.read_table(io.BytesIO(content))
-            tables.append(table.replace_schema_metadata(None))
-            notes = notes.joined(_notes_of(table.schema))
-        whole = pa.concat_tables(tables)
-        self.store.write(part_key(part), parquet(_noted(whole, notes)))
+            table, values = from_parquet(content)
+            tables.append(table)
+            notes += Notes.of_json(values)
+        self.write_part(part, pa.concat_tables(tables), notes.to_json())
         self._remove(keys)
 
     def finish(self, made: Mapping[str, Any], *, points: int, first_month: int, licence: str,
                attribution: str, left_out: Mapping[str, str]) -> SeriesCard:  # fmt: skip
-        """Write `left-out.csv`, then `series.json`, from the parts that are there.
+        """Write `left-out.csv` and then the card, from the parts that are there.
 
-        `points` are those that were given, `left_out` those that never came into a unit. Raises
-        OutputError where no series is left.
+        Args:
+            made: The sources of the table, for the card.
+            points: How many points the input had.
+            first_month: The month with which a point's year begins.
+            licence: Of the table.
+            attribution: Of the series, beside those of the items that were read.
+            left_out: The reasons of points that never came into a unit, by id.
+
+        Raises:
+            OutputError: No point has a series.
         """
         rows, years, notes = 0, Counter[int](), Notes(left_out)
-        for key in parts_of(self.store):
-            table = pq.read_table(io.BytesIO(self.store.read(key)), columns=["year"])
+        for table, values in self.read_parts(["year"]):
             rows += table.num_rows
-            years.update(table.column("year").to_pylist())
-            notes = notes.joined(_notes_of(table.schema))
+            years.update(table["year"].to_pylist())
+            notes += Notes.of_json(values)
         if not rows:
             reasons = Counter(notes.left_out.values()).most_common(1)
             raise OutputError(
@@ -128,6 +116,7 @@ class SeriesFolder:
                 "Check the points' places and years, or use another catalogue",
             )
         self.store.write(LEFT_OUT, reasons_csv("id", notes.left_out))
+        faults = notes.stats.faults
         card = SeriesCard(
             bands=self.bands,
             first_month=first_month,
@@ -138,34 +127,22 @@ class SeriesFolder:
             left_out=dict(Counter(r.partition(":")[0] for r in notes.left_out.values())),
             made={
                 **made,
-                "input": dict(self.parts),
-                "rasters left out": len(faults := notes.stats.faults),
+                "input": dict(self.depends_on),
+                "rasters left out": len(faults),
                 "for one": [f"{f.asset} {f.band}: {f.reason}" for f in faults[:_FAULTS]],
                 "requests sent again": notes.stats.retries,
             },
             attribution="; ".join([attribution, *(text for text in notes.attributions if text)]),
             licence=licence,
-            fingerprint=self.fingerprint,
-            versions=software_versions(),
-            created=now(),
+            **self.origin(),
         )
-        self.store.write(CARD, card.model_dump_json(indent=2).encode() + b"\n")
-        self._remove(self.store.keys(_UNITS))
+        self.write_card(card)
+        self._remove(list(self.store.keys(_UNITS)))
         return card
 
     def _empty(self) -> pa.Table:
         return schema(len(self.bands), self.labels).empty_table()
 
-    def _remove(self, keys: Iterator[str] | Sequence[str]) -> None:
-        for key in list(keys):
+    def _remove(self, keys: Iterable[str]) -> None:
+        for key in keys:
             self.store.remove(key)
-
-
-def _noted(table: pa.Table, notes: Notes) -> pa.Table:
-    text = json.dumps([dict(notes.left_out), notes.stats.to_dict(), list(notes.attributions)])
-    return table.replace_schema_metadata({_NOTES: text.encode()})
-
-
-def _notes_of(found: pa.Schema) -> Notes:
-    left_out, stats, attributions = json.loads((found.metadata or {})[_NOTES])
-    return Notes(left_out, ReadStats.from_dict(stats), tuple(attributions))

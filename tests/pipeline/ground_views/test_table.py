@@ -30,14 +30,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def test_is_there_once_it_is_finished_and_goes_on_until_then(store: Store) -> None:
     folder = GroundFolder(store, {"tower": "clip:made", "photos": "1"})
     folder.open()
-    folder.write("00000", _rows(["a", "b"]), {"c.jpg": "damaged: cut"})
+    folder.write_part("00000", _rows(["a", "b"]), {"c.jpg": "damaged: cut"})
     with pytest.raises(DatasetError, match=r"no finished ground table here"):
         GroundTable.open(store.root)
     again = GroundFolder(store, {"tower": "clip:made", "photos": "1"})
     again.open()
-    assert again.finished() == {"00000"}
+    assert again.finished_parts() == {"00000"}
     assert not again.is_finished()
-    again.write("00001", _rows(["a"]), {"d.jpg": "damaged: otherwise", "e.jpg": "not a photo"})
+    again.write_part("00001", _rows(["a"]), {"d.jpg": "damaged: otherwise", "e.jpg": "not a photo"})
     again.finish("photos", TOWER, {"photos": "some"}, {"of no direction": 7}, "somebody's")
     table = GroundTable.open(store.root)
     card = table.card
@@ -70,7 +70,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
 def test_nothing_but_unreadable_photos_make_no_table(tmp_path: Path) -> None:
     folder = GroundFolder(Store(str(tmp_path)), {})
     folder.open()
-    folder.write("00000", _rows([]), {"a.jpg": "not a photo", "b.jpg": "not a photo"})
+    folder.write_part("00000", _rows([]), {"a.jpg": "not a photo", "b.jpg": "not a photo"})
     with pytest.raises(DatasetError, match=r"none of 2 photos can be read, such as a\.jpg"):
         folder.finish("photos", TOWER, {}, {}, "")
     assert not folder.is_finished()
@@ -80,18 +80,18 @@ def test_damage_is_found(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     folder = GroundFolder(store, {})
     folder.open()
-    folder.write("00000", _rows(["a", "b"]), {})
+    folder.write_part("00000", _rows(["a", "b"]), {})
     folder.finish("photos", TOWER, {}, {}, "")
     table, part = GroundTable.open(store.root), tmp_path / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(DatasetError, match=r"part-00000\.parquet: the file is damaged"):
         list(table.tables())
-    folder.write("00000", ground_rows(["a"], ["N"], np.ones((1, 1)), [-1]), {})
-    with pytest.raises(DatasetError, match="its columns are not those of this table"):
+    folder.write_part("00000", ground_rows(["a"], ["N"], np.ones((1, 1)), [-1]), {})
+    with pytest.raises(DatasetError, match=r"its column embedding is .*\[1\], not .*\[4\]"):
         list(table.tables())
     card = json.loads((tmp_path / "ground.json").read_text())
     for text, problem in (
-        ("no", "no JSON"),
+        ("no", "damaged \\(Invalid JSON"),
         (json.dumps(card | {"format": 2}), r"damaged \(format"),
         (json.dumps({k: v for k, v in card.items() if k != "dim"}), r"damaged \(dim"),
     ):

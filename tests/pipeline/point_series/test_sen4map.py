@@ -9,10 +9,9 @@ import pytest
 
 from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.observations.clear_mask import strict_keep
-from pipeline.point_series.sen4map import Sen4MapError, Sen4MapReading, group_names, read_groups
+from pipeline.point_series.sen4map import Sen4MapError, group_names, read_groups
 
 KEEP = strict_keep(AUTHORS.scl_keep)
-READING = Sen4MapReading(KEEP)
 NAMES = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 POINT = "39483084"  # 3948 km east, 3084 km north: Brabant
 LON, LAT = 4.7101, 50.7462
@@ -86,7 +85,7 @@ def test_a_patchs_centre_is_masked_and_composited(tmp_path: Path) -> None:
         write_patch(file, POINT, dates, bands, scl)
     names = group_names(tmp_path / "p.h5")
     assert names == [f"Lucas_Point_{POINT}"]
-    rows, left_out = read_groups(tmp_path / "p.h5", names, READING)
+    rows, left_out = read_groups(tmp_path / "p.h5", names, KEEP)
     assert not left_out
     assert rows is not None
     series, counts = plain(dates, bands, scl)
@@ -113,7 +112,7 @@ def test_floats_and_bytes_are_read_as_well(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "p.h5", "w") as file:
         write_patch(file, POINT, dates, floats, scl.astype(np.float32), lc1=np.bytes_("A22"))
         file[f"Lucas_Point_{POINT}"].attrs["Image_ID"] = np.array(dates, dtype="S")
-    rows, _ = read_groups(tmp_path / "p.h5", group_names(tmp_path / "p.h5"), READING)
+    rows, _ = read_groups(tmp_path / "p.h5", group_names(tmp_path / "p.h5"), KEEP)
     assert rows is not None
     expected = bands[:, :, 32, 32].T.copy()
     expected[3, 2] = 0
@@ -129,7 +128,7 @@ def test_a_crop_gives_its_months(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "c.h5", "w") as file:
         write_crop(file, POINT, image)
         write_crop(file, "39503084", image + 0.2, EUNIS_L2="")
-    rows, left_out = read_groups(tmp_path / "c.h5", group_names(tmp_path / "c.h5"), READING)
+    rows, left_out = read_groups(tmp_path / "c.h5", group_names(tmp_path / "c.h5"), KEEP)
     assert rows is not None
     assert not left_out
     expected = np.rint(image[:, :, 0, 0])
@@ -153,7 +152,7 @@ def test_coordinates_of_either_order_or_none(tmp_path: Path, given: np.ndarray |
         del attributes["Coordinates"]
         if given is not None:
             attributes["Coordinates"] = given
-    rows, _ = read_groups(tmp_path / "c.h5", group_names(tmp_path / "c.h5"), READING)
+    rows, _ = read_groups(tmp_path / "c.h5", group_names(tmp_path / "c.h5"), KEEP)
     assert rows is not None
     np.testing.assert_allclose([rows.lon[0], rows.lat[0]], [LON, LAT], atol=0.02)
 
@@ -174,7 +173,7 @@ def test_groups_that_give_nothing_are_left_out_and_named(tmp_path: Path) -> None
         write_crop(file, "39483012", image, Coordinates=np.array([100.0, 3.0]))
         write_crop(file, "39483014", np.ones_like(image))
         write_crop(file, "39483016", image)
-    rows, left_out = read_groups(tmp_path / "p.h5", group_names(tmp_path / "p.h5"), READING)
+    rows, left_out = read_groups(tmp_path / "p.h5", group_names(tmp_path / "p.h5"), KEEP)
     assert rows is not None
     assert rows.ids == ["39483016"]
     for point, reason in (
@@ -215,9 +214,9 @@ def test_only_centres_are_read(tmp_path: Path) -> None:
         for k in range(4):
             write_patch(file, f"3948{3000 + 2 * k}", dates, bands, scl)
     names = group_names(tmp_path / "p.h5")
-    read_groups(tmp_path / "p.h5", names[:1], READING)
+    read_groups(tmp_path / "p.h5", names[:1], KEEP)
     tracemalloc.start()
-    read_groups(tmp_path / "p.h5", names, READING)
+    read_groups(tmp_path / "p.h5", names, KEEP)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < bands[0].nbytes

@@ -181,5 +181,5 @@ def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"its column series is .*120.*, not .*12"):
         read(str(tmp_path))
     card.write_text(json.dumps(known | {"format": 2}))
-    with pytest.raises(DatasetError, match=r"series\.json: format"):
+    with pytest.raises(DatasetError, match=r"series\.json: the file is damaged \(format: "):
         read(str(tmp_path))

@@ -76,7 +76,7 @@ def write_ground(address: str, views: Sequence[tuple[str, str]], seed: int = 1) 
     for number in range(2):
         part = slice(number, None, 2)
         keys = [int(name[1:]) % 3 if name.startswith("p") else -1 for name in ids[part]]
-        folder.write(str(number), ground_rows(ids[part], names[part], made[part], keys), {})
+        folder.write_part(str(number), ground_rows(ids[part], names[part], made[part], keys), {})
     folder.finish("photos", ("clip:made", "r", DIM), {}, {}, "of photos")
 
 
