@@ -243,6 +243,7 @@ def test_damaged_files_are_refused(place: Path, damage: Callable[[bytes], bytes]
     assert "damaged" in said or "cut off" in said
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_archives_of_another_kind_are_refused(place: Path) -> None:
     for name, content in (("notes.txt", b"words"), ("archive/data.pkl", b"\x80\x02garbage")):
         with zipfile.ZipFile(place, "w") as archive:

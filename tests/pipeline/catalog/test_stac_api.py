@@ -175,6 +175,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
         assert len(broken) == 2
 
 
+@pytest.mark.filterwarnings("ignore:Server does not advertise any conformance:UserWarning")
 @pytest.mark.parametrize(
     ("missing", "enough"), [("conformsTo", True), ("description", False), ("stac_version", False)]
 )

@@ -143,6 +143,7 @@ def test_mistakes_in_files(tmp_path: Path, geometries: list[object], message: st
         read_region(_geojson(tmp_path / "aoi.geojson", *geometries))
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided:UserWarning")
 def test_no_crs(tmp_path: Path) -> None:
     frame = geopandas.GeoDataFrame(geometry=[SQUARE])
     frame.to_file(tmp_path / "plain.shp")

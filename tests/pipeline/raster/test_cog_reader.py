@@ -248,6 +248,7 @@ def same(one: CogHeader | None, other: CogHeader) -> bool:
     )
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @settings(max_examples=4 * settings.default.max_examples)
 @given(
     st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=4),
