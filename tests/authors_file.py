@@ -1,4 +1,4 @@
-"""Files of the layout that Lightning gives the authors' training."""
+"""Checkpoint files in the layout of the TimeSenCLIP authors' training with Lightning."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,7 @@ def under(prefix: str, of: TimeSenClipEncoder | None = None) -> Tensors:
 
 
 def beside() -> dict[str, torch.Tensor]:
-    """What the authors' training keeps beside the encoder."""
+    """The tensors that the authors' training saves beside the encoder."""
     return {
         "learner.queue": torch.randn(512, 8),
         "learner.queue_ptr": torch.zeros(1, dtype=torch.long),
@@ -38,7 +38,7 @@ def beside() -> dict[str, torch.Tensor]:
 
 
 def lightning(state: Tensors, **more: Any) -> dict[str, Any]:
-    """A dictionary as a Lightning trainer saves it, the optimiser's state in it."""
+    """Make a dictionary like Lightning's, with the optimiser's state."""
     weights = [torch.nn.Parameter(torch.zeros(3))]
     optimiser = torch.optim.AdamW(weights)
     weights[0].sum().backward()

@@ -1,4 +1,4 @@
-"""The real Belgian patch of ../shared/data as a static archive, each month one acquisition."""
+"""The real Belgian patch of the test data as a static archive with one acquisition per month."""
 
 import json
 from pathlib import Path
@@ -26,15 +26,15 @@ NO_OBSERVATION = 65535
 
 
 def read_patch(shared: Path) -> xr.Dataset:
-    """The patch: uint16 (t, y, x) a band, reflectance × 10000, 65535 = no observation."""
+    """Read the patch: uint16 (t, y, x) per band, reflectance × 10000, 65535 = no observation."""
     return xr.load_dataset(shared / "real" / "belgium_2021_patch.nc")
 
 
 def read_cropland(shared: Path) -> xr.DataArray:
-    """Where WorldCereal's layer of the patch says cropland: bool (y, x).
+    """Read WorldCereal's layer of the patch: bool (y, x), True for cropland.
 
-    Its class value is 0 for cropland and 1 for all else, the other way round than one would read
-    it; its two probabilities (whole percent, equal for a few pixels) tell.
+    Its class value is 0 for cropland and 1 for the rest, which its two probabilities (whole
+    percent, equal for a few pixels) confirm.
     """
     layers = xr.load_dataset(shared / "real" / "belgium_2021_worldcereal_cropland.nc")
     (variable,) = layers.data_vars
@@ -52,7 +52,7 @@ def patch_transform(patch: xr.Dataset) -> Affine:
 
 
 def patch_bbox(patch: xr.Dataset) -> tuple[float, float, float, float]:
-    """West, south, east, north (degrees) that hold every pixel of the patch."""
+    """West, south, east and north (degrees) of a box that contains every pixel of the patch."""
     transform = patch_transform(patch)
     rows, columns = patch.sizes["y"], patch.sizes["x"]
     left, top = transform.c, transform.f
@@ -63,7 +63,7 @@ def patch_bbox(patch: xr.Dataset) -> tuple[float, float, float, float]:
 
 
 def write_belgian_archive(shared: Path, folder: Path) -> Path:
-    """Write COGs and STAC as a public catalogue would hold them; gives the archive's folder."""
+    """Write COGs and STAC items like those of a public catalogue; return the archive's folder."""
     patch = read_patch(shared)
     transform, shape = patch_transform(patch), (patch.sizes["y"], patch.sizes["x"])
     west, south, east, north = patch_bbox(patch)

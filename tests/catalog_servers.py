@@ -20,14 +20,14 @@ from pipeline.settings.map import SearchSettings
 
 
 def search_named(region: Region, settings: SearchSettings) -> Found:
-    """What a search of the catalogue that the settings name gives."""
+    """Search the catalogue of the settings."""
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     return search(region, settings, catalog)
 
 
 @contextmanager
 def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
-    """A server on a free port; gives its address."""
+    """Run a server on a free port; yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -46,15 +46,22 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def folder_server(folder: Path) -> Iterator[str]:
-    """A folder's files over HTTP."""
+    """Serve a folder's files over HTTP; yield the address."""
     with serving(partial(_Quiet, directory=str(folder))) as address:
         yield address
 
 
 class ApiState:
-    """What the API serves, how it conforms, which failures it has left, and what it was asked.
+    """The items of a STAC API, its behaviour, and the searches that it received.
 
-    One that does not narrow gives all its items whatever is asked for.
+    Attributes:
+        items: All items.
+        page: Items per page.
+        extension: A conformance class beside the usual ones.
+        narrows: Whether a search filters; otherwise each search returns all items.
+        failures: The number of next requests that fail.
+        status: The status code of a failure.
+        asked: The bodies of the searches.
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class ApiState:
 
 @contextmanager
 def api_server(state: ApiState) -> Iterator[str]:
-    """A STAC API: landing page, collections, search by POST with pages."""
+    """Run a STAC API with landing page, collections, and search by POST with pages."""
     with serving(partial(_Api, state)) as address:
         yield address
 
@@ -157,7 +164,7 @@ class _Api(BaseHTTPRequestHandler):
 
 
 def _holds(expression: dict[str, Any], properties: dict[str, Any]) -> bool:
-    """What CQL2 says of an item: a comparison with what is not stated is not true."""
+    """Evaluate a CQL2 filter on an item; a comparison with a missing property is not true."""
     args = expression["args"]
     if expression["op"] == "or":
         return any(_holds(inner, properties) for inner in args)
@@ -172,7 +179,7 @@ _EVER = "1900-01-01T00:00:00Z/2200-01-01T00:00:00Z"
 
 
 def collection(name: str = "sentinel-2-l2a") -> dict[str, Any]:
-    """A collection document."""
+    """Make the JSON of a STAC collection."""
     return {
         "type": "Collection", "id": name, "stac_version": "1.0.0", "description": "test",
         "license": "proprietary", "links": [],
@@ -184,7 +191,7 @@ def collection(name: str = "sentinel-2-l2a") -> dict[str, Any]:
 
 
 def write_static(folder: Path, collections: dict[str, list[dict[str, Any]]]) -> Path:
-    """A static catalogue in a folder: catalog → collections → a catalogue a year → items.
+    """Write a static catalogue: catalog → collections → one catalogue per year → items.
 
     Hrefs of assets are made relative ("./blue.tif" beside the item).
     """

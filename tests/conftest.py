@@ -11,8 +11,8 @@ from tests.sample_fixtures import http_server, sample_archive
 
 __all__ = ["http_server", "sample_archive", "shared_data"]
 
-# Property tests are the same in every run: no chance, no clock and no folder of earlier examples
-# decides them. `--hypothesis-profile=search` draws new and more examples, to look for failures.
+# Property tests use the same examples in every run, and have no time limit.
+# `--hypothesis-profile=search` draws new and more examples, to look for failures.
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -26,7 +26,7 @@ _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of text embeddings that is the tests' own."""
+    """Use an empty folder for the cache of text embeddings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -34,7 +34,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data; skips where it is absent."""
+    """The folder of real data; skip the test if it is missing."""
     folder = Path(os.environ.get("TIMESEN_TEST_DATA", _DEFAULT))
     if not (folder / "PROVENANCE.md").is_file():
         pytest.skip(f"no real data at {folder}: set TIMESEN_TEST_DATA to their folder")

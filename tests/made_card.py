@@ -8,7 +8,7 @@ from models.encoder.timesenclip import TimeSenClipArchitecture
 
 
 def made_card(architecture: TimeSenClipArchitecture, **fields: Any) -> Card:
-    """A card of the authors' preprocessing and the offline text tower; `fields` are laid over."""
+    """Make a card of the authors' preprocessing and the offline text tower, but for `fields`."""
     card: dict[str, Any] = {
         "name": "tiny",
         "description": "random weights",

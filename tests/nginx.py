@@ -1,4 +1,4 @@
-"""A real nginx for tests and benchmarks: a folder's files, and a log of what was asked and sent."""
+"""A real nginx for tests and benchmarks: it serves a folder and logs each request."""
 
 import os
 import pwd
@@ -46,8 +46,11 @@ http {{
 class Request:
     """A request that was answered.
 
-    `range` is as it was asked ("bytes=0-16383"), "" for the whole file; `sent` are bytes with the
-    answer's head, `body` those without it; requests of one `connection` share its number.
+    Attributes:
+        range: The requested range, "bytes=0-16383"; "" for the whole file.
+        sent: Bytes of the response with its headers.
+        body: Bytes of the response without its headers.
+        connection: The number of the connection, the same for all its requests.
     """
 
     method: str

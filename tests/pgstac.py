@@ -79,7 +79,7 @@ class Cluster:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """Break all connections and end."""
+        """Close all connections and stop."""
         if self._process is not None:
             ended(self._process, signal.SIGINT)
             self._process = None
@@ -87,10 +87,14 @@ class Cluster:
 
 @dataclass
 class Door:
-    """Stands before the API: counts searches, and can refuse some or do something before one.
+    """ASGI middleware of the API, which counts the searches and can refuse them.
 
-    `busy` is how many searches are yet to be refused with 429 and `retry_after` seconds; `before`
-    is called with the number of each search, from 1 on; `arrived` has the moment of each.
+    Attributes:
+        app: The API.
+        busy: The number of next searches that are refused with status 429.
+        retry_after: Seconds in the `Retry-After` header of these.
+        before: Called before each search with its number, from 1 on.
+        arrived: For each search, when it came.
     """
 
     app: ASGIApp
@@ -102,7 +106,7 @@ class Door:
     most_at_once: int = 0
 
     def forget(self) -> None:
-        """As if no search had come."""
+        """Forget all searches."""
         self.busy, self.before, self.arrived, self.most_at_once = 0, None, [], 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +131,7 @@ class Door:
 
 @dataclass(frozen=True)
 class PgStac:
-    """The API's landing page at `address`, and what it is made of."""
+    """A running STAC API: the URL of its landing page, its database and its middleware."""
 
     address: str
     cluster: Cluster
@@ -136,7 +140,7 @@ class PgStac:
     def load(
         self, name: str, items: list[dict[str, Any]], document: dict[str, Any] | None = None
     ) -> None:
-        """Put items into the collection `name`, which `document` describes, or a plain one."""
+        """Put items into the collection `name`; `document` describes it."""
         with PgstacDB(dsn=self.cluster.dsn) as database:
             loader = Loader(db=database)
             described = {**(document or collection()), "id": name}
@@ -146,14 +150,14 @@ class PgStac:
 
 @pytest.fixture(scope="session")
 def pgstac() -> Iterator[PgStac]:
-    """A STAC API without collections; skips where PostgreSQL or PostGIS is not installed."""
+    """A STAC API without collections; skip the test if PostgreSQL or PostGIS is missing."""
     with pgstac_server() as server:
         yield server
 
 
 @contextmanager
 def pgstac_server() -> Iterator[PgStac]:
-    """A STAC API without collections, of a database of its own, on a free port."""
+    """Run a STAC API without collections, with its own database, on a free port."""
     with tempfile.TemporaryDirectory(prefix="pgstac-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(Path(folder))
         cluster.start()

@@ -1,11 +1,11 @@
-"""Files by byte ranges from real HTTP servers for tests, as a base of those that misbehave."""
+"""The base of the tests' HTTP servers that answer byte ranges of files, or fail on purpose."""
 
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 
 class RangeHandler(BaseHTTPRequestHandler):
-    """Answers with a file's bytes, or the part of them that is asked for: what `get` says."""
+    """Sends a file or the requested range of its bytes; `get` answers the request."""
 
     protocol_version = "HTTP/1.1"
 
@@ -13,7 +13,7 @@ class RangeHandler(BaseHTTPRequestHandler):
         pass
 
     def get(self) -> None:
-        """Answer GET, and HEAD alike."""
+        """Answer a GET or HEAD request."""
         raise NotImplementedError
 
     def do_GET(self) -> None:
@@ -24,11 +24,11 @@ class RangeHandler(BaseHTTPRequestHandler):
 
     @property
     def first(self) -> int:
-        """Where what is asked for begins."""
+        """The first byte of the requested range."""
         return int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
     def part_of(self, content: bytes) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers of what is asked for of a file."""
+        """Status, body and headers of the response for a file with this content."""
         span = self.headers["Range"]
         if span is None:
             return 200, content, {}

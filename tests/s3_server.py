@@ -1,4 +1,4 @@
-"""A real S3 server for tests, of its own bucket."""
+"""A real S3 server with one bucket, for tests."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Fixtures of the sample archive, and a real server of a folder's files."""
+"""Fixtures: a small sample archive, and a real HTTP server of a folder."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Programs that tests start, which `.ci/services` installs."""
+"""Programs that tests start; `.ci/services` installs them."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ import pytest
 
 
 def program(name: str, *folders: str) -> str:
-    """The path of a program, looked for in `folders` first; without it the test is skipped."""
+    """Find a program, in `folders` first; skip the test if it is not installed."""
     places = [*folders, os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
     path = shutil.which(name, path=os.pathsep.join(places))
     return path or absent(name)
 
 
 def absent(what: str) -> NoReturn:
-    """Skip the test for want of a program; in CI, where `.ci/services` has run, fail it."""
+    """Skip the test because a program is missing; in CI, where `.ci/services` ran, fail it."""
     reason = f"{what} is not installed: .ci/services installs it"
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(reason)
@@ -24,7 +24,7 @@ def absent(what: str) -> NoReturn:
 
 
 def ended(process: subprocess.Popen[Any], signal: int) -> None:
-    """Tell a process to end and wait for it; one that does not is killed."""
+    """Send a process a signal and wait for its end; kill it after 20 seconds."""
     process.send_signal(signal)
     try:
         process.wait(timeout=20)

@@ -1,4 +1,4 @@
-"""Real servers of rasters that are opened with signatures, and of the signatures, for tests."""
+"""A signing service and a storage that requires its signatures, on real servers, for tests."""
 
 import json
 import time
@@ -16,11 +16,22 @@ from tests.range_server import RangeHandler
 
 @dataclass
 class SignedArchive:
-    """A signing service and the storage that demands its signatures.
+    """A signing service and a storage that requires its signatures.
 
-    Signatures are good for `life` seconds; `refuses` is asked of each request with the number of
-    the signature and where it begins in the file. The service fails with a status as long as
-    `failing` has one left, after `delay` seconds, and answers `rubbish` where there is some.
+    Attributes:
+        files: Content by file name.
+        life: Seconds for which a signature is valid.
+        stated_life: The seconds that the service states, if they differ.
+        refuses: Whether the storage refuses a request, from the number of its signature and the
+            first byte of its range.
+        failing: Status codes of the service's next responses, last one first.
+        delay: Seconds before the service responds.
+        rubbish: The service's response instead of a signature.
+        issued: For each signature, when it was requested and until when it is valid.
+        keys: For each request to the service, the subscription key.
+        containers: For each request to the service, its path.
+        queries: For each request to the storage, its query.
+        refused: The number of requests that the storage refused.
     """
 
     files: dict[str, bytes]
@@ -32,7 +43,7 @@ class SignedArchive:
     rubbish: bytes | None = None
     service: str = ""
     storage: str = ""
-    issued: list[tuple[float, float]] = field(default_factory=list)  # asked at, good until
+    issued: list[tuple[float, float]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -93,7 +104,7 @@ class _Storage(RangeHandler):
 
 @contextmanager
 def signed_archive(files: dict[str, bytes]) -> Iterator[SignedArchive]:
-    """An archive of files by their names, in any container."""
+    """Start both servers; a file is found by its name, in any container."""
     made = SignedArchive(files)
     with ExitStack() as stack:
         made.service = stack.enter_context(serving(partial(_Service, made)))

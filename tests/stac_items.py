@@ -1,4 +1,4 @@
-"""Published STAC items of the three big catalogues' shapes, made small, for tests."""
+"""STAC items in the form of the public catalogues, for tests."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def earth_search_item(
     base: str = "https://example.com/cogs",
     **properties: Any,
 ) -> dict[str, Any]:
-    """An item as Earth Search v1 publishes it; it lists the offset whether applied or not."""
+    """Make an item like Earth Search v1, which states the offset even if it has been applied."""
     where = parse_tile(tile)
     left, top = where.grid_origin
     day = date.replace("-", "")
@@ -77,7 +77,7 @@ def earth_search_item(
 
 
 def cdse_item(tile: str = "31UFS", date: str = "2023-06-01") -> dict[str, Any]:
-    """An item as the Copernicus Data Space publishes it: JPEG 2000, STAC 1.1, several sizes."""
+    """Make an item like the Copernicus Data Space: JPEG 2000, STAC 1.1, several resolutions."""
     where = parse_tile(tile)
     left, top = where.grid_origin
     day = date.replace("-", "")

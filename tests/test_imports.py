@@ -8,12 +8,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYER = {"models": 0, "pipeline": 1, "flows": 2}
-# What a package is not to know.
+# Libraries that a package must not import.
 FOREIGN = {"models": {"dask", "distributed", "prefect", "rasterio"}, "pipeline": {"prefect"}}
 
 
 def _imported(path: Path) -> set[str]:
-    """The dotted names that a module imports, wherever in the file it does."""
+    """The dotted names that a module imports, at its top or inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

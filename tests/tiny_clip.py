@@ -1,4 +1,4 @@
-"""A random CLIP image tower of the real classes, and photos: for tests without a network."""
+"""A CLIP image tower with random weights, and photos, for tests without a network."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ DIM = 12
 
 
 def save_tiny_clip(folder: Path, seed: int = 11) -> str:
-    """Save a tower as transformers does; gives its spec."""
+    """Save a tower as transformers does; return its spec."""
     from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(seed)
@@ -27,14 +27,14 @@ def save_tiny_clip(folder: Path, seed: int = 11) -> str:
 
 
 def photo(seed: int, width: int = 64, height: int = 48) -> Image.Image:
-    """A photo of coarse random colours, so that JPEG keeps what it shows."""
+    """Make a photo of large random patches, which JPEG keeps well."""
     draw = np.random.default_rng(seed)
     small = draw.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """The image as a JPEG file."""
+    """Encode the image as a JPEG file."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Training sets made for tests: random series, ground views and labels, written as `pack` does."""
+"""Training sets for tests: random series, ground views and labels, written like `pack` does."""
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,11 @@ def made_set(
     bands: tuple[str, ...] = BANDS,
     seed: int = 0,
 ) -> DatasetCard:
-    """A training set of so many rows for training, and so many each for validation and test.
+    """Write a training set: `train` rows for training, `held_out` each for validation and test.
 
-    Ids count from 0 over all parts: "p0", …; a row has 1 … `views` views, all alike in direction to
-    its class's own, and a label "cover" that every tenth lacks. Every twelfth month is missing.
+    Ids count from "p0" over all splits. A row has 1 … `views` views, whose embeddings are similar
+    to a vector of its class, and a label "cover", which is missing in every tenth row. One month
+    in twelve is missing.
     """
     draw = np.random.default_rng(seed)
     ground = GroundSide(kind="photos", tower="clip:made", revision="r", dim=dim, views=views)
