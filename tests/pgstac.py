@@ -95,6 +95,8 @@ class Door:
         retry_after: Seconds in the `Retry-After` header of these.
         before: Called before each search with its number, from 1 on.
         arrived: For each search, when it came.
+        at_once: The number of searches that are being answered.
+        most_at_once: The highest such number.
     """
 
     app: ASGIApp
