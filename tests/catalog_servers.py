@@ -14,12 +14,12 @@ from pystac.utils import str_to_datetime
 from shapely.geometry import shape
 
 from pipeline.catalog.description import describe_catalog
-from pipeline.catalog.search import Found, search
+from pipeline.catalog.search import SearchResult, search
 from pipeline.grid.region import Region
 from pipeline.settings.map import SearchSettings
 
 
-def search_named(region: Region, settings: SearchSettings) -> Found:
+def search_named(region: Region, settings: SearchSettings) -> SearchResult:
     """Search the catalogue of the settings."""
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     return search(region, settings, catalog)

@@ -1,4 +1,4 @@
-"""How a catalogue's rasters are opened, as [access] in a TOML file says it, without secrets."""
+"""The table [access] of a catalogue's TOML file: how its rasters are opened, without secrets."""
 
 import re
 from string import Formatter
@@ -15,13 +15,13 @@ _KINDS = {
     "s3": {"endpoint", "key", "secret", "requests"},
 }
 _NEEDED = {"open": set(), "signed": {"token_url"}, "s3": {"endpoint"}}
-# Keys themselves have no underscore, or small letters beside it: one that is put here by mistake is
-# refused before a table of items keeps it or an error shows it.
+# A key itself has no underscore, or has small letters, too. So one that is written here by mistake
+# is refused before a table of items keeps it or an error shows it.
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 class AccessDescription(BaseModel):
-    """How rasters are opened; `key` and `secret` name variables of the environment."""
+    """How rasters are opened; `key` and `secret` are names of environment variables."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -38,8 +38,8 @@ class AccessDescription(BaseModel):
     def _names_a_variable(cls, value: str | None) -> str | None:
         if value is not None and not _VARIABLE.fullmatch(value):
             raise ValueError(
-                "it names a variable of the environment, in capitals with an underscore, as "
-                "MY_S3_KEY; the key itself stays out of files"
+                "write the name of an environment variable, in capitals with an underscore, such "
+                "as MY_S3_KEY; the key itself stays out of files"
             )
         return value
 
@@ -56,12 +56,12 @@ class AccessDescription(BaseModel):
 
     @field_validator("token_url")
     @classmethod
-    def _known_parts(cls, value: str | None) -> str | None:
+    def _known_placeholders(cls, value: str | None) -> str | None:
         parts = {name for _, name, _, _ in Formatter().parse(value or "") if name is not None}
         if strange := parts - {"account", "container"}:
             raise ValueError(
-                f"{{{min(strange)}}} is not known; {{account}} and {{container}} stand for those "
-                "of a raster's address"
+                f"{{{min(strange)}}} is unknown; only {{account}} and {{container}} of a raster's "
+                "address can be inserted"
             )
         return value
 
@@ -82,21 +82,17 @@ class AccessDescription(BaseModel):
             raise ValueError(f'kind = "{self.kind}" needs {min(lacking)}')
         if self.kind == "s3" and (self.key is None) != (self.secret is None):
             absent = "secret" if self.secret is None else "key"
-            raise ValueError(f"key and secret go together, and {absent} is not given")
+            raise ValueError(f"key and secret go together, and {absent} is missing")
         return self
 
     def access(self) -> Access:
-        """The access as readers take it."""
+        """The same for the readers of rasters."""
         if self.kind == "signed":
             return Access(
-                token_url=self.token_url,
-                signed_hosts=self.hosts,
-                token_key=self.key,
+                token_url=self.token_url, signed_hosts=self.hosts, token_key=self.key,
                 requests=self.requests,
-            )
+            )  # fmt: skip
         return Access(
-            s3_endpoint=self.endpoint,
-            s3_key=self.key,
-            s3_secret=self.secret,
+            s3_endpoint=self.endpoint, s3_key=self.key, s3_secret=self.secret,
             requests=self.requests,
-        )
+        )  # fmt: skip

@@ -1,8 +1,8 @@
-"""What timesen must know of a catalogue: its address, its assets' names, offsets, and access.
+"""The description of a catalogue: its address, its assets' names, offsets, and access.
 
-Earth Search, Planetary Computer and the Copernicus Data Space are described in
-`pipeline/catalogs`; any other is described by a TOML file of the same few lines, or needs none
-where it names its assets as one of these does.
+`pipeline/catalogs` describes Earth Search, Planetary Computer and the Copernicus Data Space. A
+user describes another one in a TOML file of the same few lines. A catalogue that names its assets
+as one of these does needs no description.
 """
 
 import difflib
@@ -25,25 +25,29 @@ from pipeline.io.redaction import holds_secret
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing
 
-DEFAULT_COLLECTION = "sentinel-2-l2a"
 TABLE_KEY = b"timesen:catalog"
-"""Where a table of items keeps the description of the catalogue that they are of."""
+"""The key of the metadata of a table of items that holds its catalogue's description."""
 
 _SHIPPED = files("pipeline") / "catalogs"
 
 
 class CatalogDescription(BaseModel):
-    """A catalogue. `url` is a STAC API, a static catalogue or a table of items (.parquet).
+    """A catalogue.
 
-    `assets` names each band's asset, or several of which an item has one; what is not named is not
-    read. `offset` is what is added to every stored number to get reflectance × 10000, or
-    "by-item": by the rules of `pipeline.catalog.item_assets`.
+    Attributes:
+        url: A STAC API, a static catalogue or a table of items (.parquet).
+        collection: The collection to search.
+        assets: Each band's asset key, or several of which an item has one; other bands are not
+            read.
+        offset: The number that is added to every stored number to get reflectance × 10000, or
+            "by-item": by the rules of `pipeline.catalog.item_assets`.
+        access: How the rasters are opened.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = Field(min_length=1)
-    collection: str = DEFAULT_COLLECTION
+    collection: str = "sentinel-2-l2a"
     assets: dict[str, str | list[str]] | None = None
     offset: Literal["by-item"] | int = "by-item"
     access: AccessDescription = AccessDescription()
@@ -63,17 +67,16 @@ class CatalogDescription(BaseModel):
             return value
         if not isinstance(value, dict):
             raise ValueError('this is a table: write [assets] and below it B02 = "blue" …')
-        strange = [band for band in value if band not in (*BANDS, SCL)]
-        if strange:
+        if strange := [band for band in value if band not in (*BANDS, SCL)]:
             known = ", ".join((*BANDS, SCL))
             raise ValueError(f"{', '.join(strange)} is no band; bands are {known}")
         if SCL not in value:
-            raise ValueError('SCL, the scene classification, is not named; add SCL = "…"')
+            raise ValueError('SCL, the scene classification, is missing; add SCL = "…"')
         bands: dict[str, str] = {}
         for band, names in value.items():
             listed = names if isinstance(names, list) else [names]
             if not listed or not all(isinstance(name, str) and name for name in listed):
-                raise ValueError(f'{band} is an asset\'s name, "blue", or a list of some')
+                raise ValueError(f'{band} takes an asset\'s name, "blue", or a list of names')
             for name in listed:
                 if (other := bands.setdefault(name.lower(), band)) != band:
                     raise ValueError(f"{name} is the name of both {other} and {band}")
@@ -83,12 +86,12 @@ class CatalogDescription(BaseModel):
     @classmethod
     def _whole_number(cls, value: Any) -> Any:
         if value != "by-item" and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ValueError('it is "by-item", or what is added to each stored number: -1000, 0')
+            raise ValueError('write "by-item", or a number to add to each stored number: -1000, 0')
         return value
 
     @property
     def conventions(self) -> Conventions:
-        """How the catalogue's items are to be understood."""
+        """The names of the catalogue's assets, and the meaning of their numbers."""
         names = ANY_NAMES
         if self.assets is not None:
             names = {
@@ -106,21 +109,25 @@ def shipped_catalogs() -> tuple[str, ...]:
 
 
 def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDescription:
-    """The description of what the user named as the catalogue.
+    """The description of the catalogue that a user named.
 
-    A shipped catalogue's name or address, a TOML file, a table of items (which keeps its
-    catalogue's description), or another address or folder, which is taken to name its assets as a
-    shipped one does. `collection` goes before the description's. Raises CatalogError.
+    Args:
+        catalog: A shipped catalogue's name or address, a TOML file, a table of items (which keeps
+            its catalogue's description), or another address or folder, which is taken to name its
+            assets as a shipped one does.
+        collection: Replaces the description's collection.
+
+    Raises:
+        CatalogError: The description is missing or wrong.
     """
     if catalog.endswith(".toml") and "://" not in catalog:
         path = Path(catalog).expanduser()
-        described = _beside(_read_toml(_content(path), catalog), path.parent, catalog)
+        described = _relative_to(path.parent, _read_toml(_content(path), catalog), catalog)
     elif is_table(catalog):
-        described = _of_table(catalog)
+        described = _from_table(catalog)
     else:
-        described = _shipped(catalog) or _validated(
-            {"url": catalog}, public_url(catalog) or "catalog"
-        )
+        place = public_url(catalog) or "catalog"
+        described = _shipped(catalog) or _validated({"url": catalog}, place)
     return described.model_copy(update={"collection": collection}) if collection else described
 
 
@@ -137,16 +144,16 @@ def _shipped(catalog: str) -> CatalogDescription | None:
     return None
 
 
-def _read_toml(content: bytes, given: str) -> CatalogDescription:
-    return _validated(parse_toml(content, given, CatalogError), given)
+def _read_toml(content: bytes, name: str) -> CatalogDescription:
+    return _validated(parse_toml(content, name, CatalogError), name)
 
 
-def _validated(raw: dict[str, Any], given: str) -> CatalogDescription:
+def _validated(raw: dict[str, Any], name: str) -> CatalogDescription:
     try:
         return CatalogDescription.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(_problem(e["loc"], e["type"], e["msg"]) for e in error.errors())
-        raise CatalogError(given, problems, _EXAMPLE) from None
+        raise CatalogError(name, problems, _EXAMPLE) from None
 
 
 _EXAMPLE = (
@@ -156,7 +163,7 @@ _EXAMPLE = (
 
 
 def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
-    """A key that is wrong and what is wrong with it; no value, which may be a secret."""
+    """A wrong key and its problem, without its value, which may be a secret."""
     where = ".".join(map(str, place))
     if kind == "extra_forbidden":
         model = AccessDescription if len(place) > 1 else CatalogDescription
@@ -166,24 +173,24 @@ def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
     elif kind == "model_type":
         message = "this is a table: write [access] and its keys below"
     elif kind == "missing":
-        message = "it is not given"
+        message = "it is missing"
     return f"{where}: {message.removeprefix('Value error, ')}"
 
 
-def _beside(described: CatalogDescription, folder: Path, given: str) -> CatalogDescription:
-    """The description, a relative path in it taken from the folder of its file where it is there.
+def _relative_to(folder: Path, described: CatalogDescription, name: str) -> CatalogDescription:
+    """The description; a relative path in it that exists in the folder becomes absolute.
 
-    Raises CatalogError where it names a catalogue instead of its address.
+    Raises CatalogError where its url names another description instead of a catalogue.
     """
     url = described.url
     shipped = url in shipped_catalogs()
-    beside = existing(url, folder) if "://" not in url and not shipped else None
-    if beside:
-        return described.model_copy(update={"url": str(beside)})
+    path = existing(url, folder) if "://" not in url and not shipped else None
+    if path:
+        return described.model_copy(update={"url": str(path)})
     if shipped or url.endswith(".toml"):
         raise CatalogError(
-            given,
-            f"its url is {url}, which is described elsewhere",
+            name,
+            f"its url is {url}, which is another description",
             "Write the address or path of the catalogue itself",
         )
     return described
@@ -201,25 +208,23 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _of_table(catalog: str) -> CatalogDescription:
-    """The description that a table of items was written with; a plain one for others' tables."""
+def _from_table(catalog: str) -> CatalogDescription:
+    """The description in a table of items; a plain one for other tools' tables."""
+    remedy = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
     try:
         with Path(catalog).expanduser().open("rb") as file:
-            kept = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
+            text = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
     except (pa.ArrowException, ValueError):
-        raise CatalogError(catalog, "this is no table of items", _WRITE) from None
+        raise CatalogError(catalog, "this is no table of items", remedy) from None
     except OSError as error:
         reason = f"the table cannot be read ({(error.strerror or '').lower()})"
-        raise CatalogError(catalog, reason, _WRITE) from None
+        raise CatalogError(catalog, reason, remedy) from None
     try:
-        described = dict(json.loads(kept)) if kept else {}
+        described = dict(json.loads(text)) if text else {}
         return CatalogDescription.model_validate({**described, "url": catalog})
     except (TypeError, ValueError):
         raise CatalogError(
             catalog,
-            "what it says of its catalogue is not understood",
+            "its description of the catalogue is not valid",
             "Write the table anew: `timesen search`",
         ) from None
-
-
-_WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"

@@ -1,4 +1,4 @@
-"""A Sentinel-2 L2A item in the one form that the rest of the pipeline relies on."""
+"""A Sentinel-2 L2A item in normal form, the one form that the rest of the pipeline uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,15 @@ SCL = "SCL"
 class Asset:
     """One single-band raster of an item.
 
-    `transform` and `shape` (rows, columns) are in the CRS `epsg` (metres); `offset` is what is
-    added to a stored digital number to get reflectance × 10000 without offset (−1000 for
-    products of processing baseline 04.00 and later whose offset was not applied, else 0).
-    `size` is the file's length in bytes where the catalogue says it; `stated` is whether it says
-    the grid, too, which else is the tile's.
+    Attributes:
+        href: Its address or path.
+        epsg: Its CRS.
+        transform: Pixel (column, row) → easting, northing in metres of that CRS.
+        shape: Rows and columns.
+        offset: The number that is added to a stored number to get reflectance × 10000: −1000 for
+            products of processing baseline 04.00 and later whose offset was not applied, else 0.
+        size: Bytes of the file, if the catalogue states them.
+        grid_stated: Whether the catalogue states the grid; else it is the tile's.
     """
 
     href: str
@@ -27,7 +31,7 @@ class Asset:
     shape: tuple[int, int]
     offset: int = 0
     size: int | None = None
-    stated: bool = False
+    grid_stated: bool = False
 
     @property
     def resolution(self) -> float:
@@ -38,17 +42,30 @@ class Asset:
     def bounds(self) -> tuple[float, float, float, float]:
         """Extent (min x, min y, max x, max y) in metres of `epsg`."""
         rows, columns = self.shape
-        left, top, step = self.transform.c, self.transform.f, self.transform
-        return (left, top + step.e * rows, left + step.a * columns, top)
+        grid = self.transform
+        return (grid.c, grid.f + grid.e * rows, grid.c + grid.a * columns, grid.f)
 
 
 @dataclass(frozen=True)
 class Item:
     """One granule: the part of an acquisition that lies in one MGRS tile.
 
-    `tile` is the name that `mgrs_tiles.parse_tile` gives the item's MGRS code; `acquisition`
-    names the overpass (platform, orbit, day), so that split granules and reprocessed duplicates
-    of one overpass share it; `assets` has the keys B02 … B12 (those that the item offers) and SCL.
+    Attributes:
+        id: Its name in the catalogue.
+        tile: The name of its tile, by `pipeline.grid.mgrs.parse_tile`.
+        datetime: Its sensing time, in UTC.
+        acquisition: The overpass: platform, orbit, day. Split granules and reprocessed duplicates
+            of one overpass share it.
+        platform: "s2a" … "s2d".
+        cloud_cover: Percent; None where it is not stated.
+        baseline: The processing baseline, "05.09", or empty.
+        generated: The product's generation time, ISO 8601 in UTC, or empty.
+        epsg: The CRS of its tile.
+        footprint: A shapely geometry in EPSG:4326, if the item has one.
+        assets: The rasters that it offers, by band (B02 … B12) and SCL.
+        datastrip: The sensing start of its datastrip, YYYYMMDDTHHMMSS, which differs between the
+            granules of a split overpass; or empty.
+        attribution: The notice that its publisher wants; empty: that of Sentinel's terms.
     """
 
     id: str
@@ -60,7 +77,7 @@ class Item:
     baseline: str
     generated: str
     epsg: int
-    footprint: Any | None  # shapely geometry, EPSG:4326
+    footprint: Any | None
     assets: Mapping[str, Asset]
-    datastrip: str = ""  # its sensing start, YYYYMMDDTHHMMSS, which tells split granules apart
-    attribution: str = ""  # the notice that its publisher wants; empty: that of Sentinel's terms
+    datastrip: str = ""
+    attribution: str = ""

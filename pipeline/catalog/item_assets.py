@@ -1,4 +1,4 @@
-"""What a published STAC item says of its rasters: which is which band, its grid, its offset."""
+"""The rasters of a published STAC item: their bands, grids and offsets, in normal form."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from pipeline.errors import CatalogError
 from pipeline.grid.mgrs import Tile
 from pipeline.io.store import public_url
 
-Published = Mapping[str, Any]  # a STAC item or asset as JSON
+StacJson = Mapping[str, Any]  # a STAC item or asset as JSON
 
 _COMMON = {
     "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
@@ -29,12 +29,12 @@ _OFFSET = -1000
 _QUANTIFICATION = 0.0001  # reflectance of one digital number
 
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
-"""What a field raises that is not of the kind that STAC gives it, or that lacks a part."""
+"""The errors of reading a field that lacks a part, or is not of the type that STAC gives it."""
 
 
 @contextmanager
-def understood(item: Published) -> Iterator[None]:
-    """Turn whatever a malformed field of an item raises in this block into a CatalogError of it."""
+def naming_item(item: StacJson) -> Iterator[None]:
+    """Turn the errors of malformed fields in this block into a CatalogError that names the item."""
     try:
         yield
     except TimesenError:
@@ -47,42 +47,42 @@ def understood(item: Published) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Conventions:
-    """How a catalogue names its assets and means its numbers.
+    """The names of a catalogue's assets, and the meaning of their numbers.
 
-    `names` is band → asset keys, of which an item has one (letters' case does not matter).
-    `offset` is what is added to every stored number, None where each item tells
-    (`raster`'s rules).
+    Attributes:
+        names: Band → asset keys, of which an item has one; case does not matter.
+        offset: The number that is added to every stored number; None: by `band_asset`'s rules.
     """
 
     names: Mapping[str, Sequence[str]]
     offset: int | None = None
 
 
-def native_resolution(band: str) -> int:
-    """Metres of a pixel of a band (or SCL) as Sentinel-2 delivers it: 10 or 20."""
+def _native_resolution(band: str) -> int:
+    """Metres of a pixel of a band (or SCL) as Sentinel-2 delivers it."""
     return 10 if band in _TEN_METRES else 20
 
 
 def _any_names(band: str) -> tuple[str, ...]:
     """Names of Earth Search v1, of Planetary Computer and Earth Search v0, and of CDSE."""
-    native = f"{band}_{native_resolution(band)}m"
-    return (_COMMON[band], band, native, f"{_COMMON[band]}-jp2", f"{band}-jp2")
+    cdse = f"{band}_{_native_resolution(band)}m"
+    return (_COMMON[band], band, cdse, f"{_COMMON[band]}-jp2", f"{band}-jp2")
 
 
 ANY_NAMES: Mapping[str, Sequence[str]] = {band: _any_names(band) for band in (*BANDS, SCL)}
-"""The asset keys by which a band goes in the large archives."""
+"""The asset keys of each band in the large archives."""
 
 ANY = Conventions(ANY_NAMES)
-"""The conventions of a catalogue of which nothing is said."""
+"""The conventions of a catalogue without a description."""
 
 
 def band_keys(
-    assets: Mapping[str, Published | None], names: Mapping[str, Sequence[str]] = ANY_NAMES
+    assets: Mapping[str, StacJson | None], names: Mapping[str, Sequence[str]] = ANY_NAMES
 ) -> dict[str, str]:
-    """The asset key of each band and of SCL among those that an item offers.
+    """The asset key of each band and of SCL that an item offers.
 
-    Of several rasters of one band a TIFF is preferred to a JPEG 2000, which cannot be read in
-    parts as cheaply.
+    Of several rasters of one band a TIFF is preferred to a JPEG 2000, which is slower to read in
+    parts.
     """
     keys: dict[str, str] = {}
     present = {key.lower(): key for key, asset in assets.items() if asset and asset.get("href")}
@@ -93,37 +93,36 @@ def band_keys(
     return keys
 
 
-def raster(
-    item: Published,
+def band_asset(
+    item: StacJson,
     band: str,
     key: str,
     tile: Tile,
     baseline: str,
-    made: str,
+    generated: str,
     fixed_offset: int | None = None,
 ) -> Asset:
-    """One band's raster in normal form; `made` is the product's generation time (may be empty).
+    """One band's raster in normal form; `key` is that of its asset.
 
-    The offset is the fixed one where the catalogue has one, else it is told by the item.
-
-    Raises CatalogError where CRS, grid or offset cannot be known.
+    Processing baseline and generation time may be empty. Without a fixed offset of the catalogue,
+    the rules of `_offset` apply. Raises CatalogError where CRS, grid or offset are not stated.
     """
-    asset: Published = item["assets"][key]
+    asset: StacJson = item["assets"][key]
     epsg = _epsg(asset) or _epsg(item["properties"]) or tile.epsg
     transform, shape, stated = _grid(item, asset, band, tile if epsg == tile.epsg else None)
     offset = 0 if band == SCL else fixed_offset
     if offset is None:
-        offset = _offset(item, asset, baseline, made)
+        offset = _offset(item, asset, baseline, generated)
     size = asset.get("file:size")
     return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None, stated)
 
 
-def _is_jp2(asset: Published) -> bool:
+def _is_jp2(asset: StacJson) -> bool:
     kind = str(asset.get("type") or "").lower()
     return "jp2" in kind or public_url(str(asset["href"])).lower().endswith(".jp2")
 
 
-def _epsg(fields: Published) -> int | None:
+def _epsg(fields: StacJson) -> int | None:
     code = str(fields.get("proj:code") or "")
     epsg = code[5:] if code.upper().startswith("EPSG:") else fields.get("proj:epsg")
     try:
@@ -133,17 +132,18 @@ def _epsg(fields: Published) -> int | None:
 
 
 def _grid(
-    item: Published, asset: Published, band: str, tile: Tile | None
+    item: StacJson, asset: StacJson, band: str, tile: Tile | None
 ) -> tuple[Affine, tuple[int, int], bool]:
-    """Transform, shape (rows, columns), and whether the asset or the item states what it covers.
-
-    Else the tile does.
-    """
+    """Transform, shape (rows, columns), and whether asset or item state the extent."""
     properties = item["properties"]
     transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
     if transform and shape:
         return _affine(item, transform), (int(shape[0]), int(shape[1])), True
-    resolution = _resolution(asset, band)
+    resolution = float(
+        asset.get("gsd")
+        or _raster_band(asset).get("spatial_resolution")
+        or _native_resolution(band)
+    )
     box = asset.get("proj:bbox") or properties.get("proj:bbox")
     if not box and properties.get("proj:transform") and properties.get("proj:shape"):
         rows, columns = properties["proj:shape"]
@@ -160,24 +160,19 @@ def _grid(
     return Affine(resolution, 0, left, 0, -resolution, top), (rows, columns), stated
 
 
-def _affine(item: Published, numbers: Any) -> Affine:
+def _affine(item: StacJson, numbers: Any) -> Affine:
     affine = Affine(*(float(number) for number in numbers[:6]))
     if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
         raise _unknown(item, f"proj:transform {list(numbers)} is rotated or not north up")
     return affine
 
 
-def _resolution(asset: Published, band: str) -> float:
-    stated = asset.get("gsd") or _raster_band(asset).get("spatial_resolution")
-    return float(stated or native_resolution(band))
-
-
-def _offset(item: Published, asset: Published, baseline: str, made: str) -> int:
-    """What to add to a digital number, by rule: never twice, never forgotten.
+def _offset(item: StacJson, asset: StacJson, baseline: str, generated: str) -> int:
+    """The number to add to a stored number, by rule: never twice, never forgotten.
 
     1. `earthsearch:boa_offset_applied` is true: 0, though such items may still list −0.1.
-    2. Baseline below 04.00: 0, since those products have none, whatever is listed.
-    3. An offset in the raster extension: it, over its scale (−0.1 / 0.0001 = −1000).
+    2. Baseline below 04.00: 0, since those products have none, even where one is listed.
+    3. An offset in the raster extension: that, over its scale (−0.1 / 0.0001 = −1000).
     4. Baseline 04.00 and above: −1000 (Planetary Computer lists none and applies none).
     5. No baseline: by generation date, −1000 since 25 January 2022. No date: CatalogError.
     """
@@ -190,14 +185,12 @@ def _offset(item: Published, asset: Published, baseline: str, made: str) -> int:
         return listed
     if baseline:
         return _OFFSET
-    if made:
-        return _OFFSET if datetime.fromisoformat(made) >= _OFFSET_SINCE else 0
-    raise _unknown(
-        item, "neither baseline, raster offset nor generation time tell the reflectance's offset"
-    )
+    if generated:
+        return _OFFSET if datetime.fromisoformat(generated) >= _OFFSET_SINCE else 0
+    raise _unknown(item, "it states neither baseline, raster offset nor generation time")
 
 
-def _listed_offset(asset: Published) -> int | None:
+def _listed_offset(asset: StacJson) -> int | None:
     band = _raster_band(asset)
     offset, scale = band.get("offset"), band.get("scale")
     if offset is None:
@@ -207,26 +200,25 @@ def _listed_offset(asset: Published) -> int | None:
     return round(offset / scale)
 
 
-def _raster_band(asset: Published) -> dict[str, Any]:
+def _raster_band(asset: StacJson) -> dict[str, Any]:
     """Offset, scale and resolution in the raster extension's version 1, 2 or STAC 1.1's bands."""
-    old = (asset.get("raster:bands") or [None])[0] or {}
-    new = (asset.get("bands") or [None])[0] or {}
-    fields = {}
-    for name in ("offset", "scale", "spatial_resolution"):
-        for value in (old.get(name), new.get(f"raster:{name}"), asset.get(f"raster:{name}")):
-            if value is not None:
-                fields[name] = value
-                break
+    version_1 = (asset.get("raster:bands") or [None])[0] or {}
+    stac_1_1 = (asset.get("bands") or [None])[0] or {}
+    names = ("offset", "scale", "spatial_resolution")
+    later = [{name: of.get(f"raster:{name}") for name in names} for of in (asset, stac_1_1)]
+    fields: dict[str, Any] = {}
+    for stated in (*later, version_1):
+        fields |= {name: stated[name] for name in names if stated.get(name) is not None}
     return fields
 
 
 def baseline_number(baseline: str) -> tuple[int, int]:
-    """A baseline "05.09" as numbers that compare: (5, 9)."""
+    """A baseline "05.09" as numbers that can be compared: (5, 9)."""
     major, _, minor = baseline.partition(".")
     return int(major), int(minor)
 
 
-def _unknown(item: Published, problem: str) -> CatalogError:
+def _unknown(item: StacJson, problem: str) -> CatalogError:
     return CatalogError(
         f"item {item.get('id')}",
         problem,

@@ -1,4 +1,4 @@
-"""What a STAC item covers, by its geometry or its bbox, whatever its publisher made of them."""
+"""The footprint of a STAC item, from its geometry or its bbox, in one form for all catalogues."""
 
 from typing import Any
 
@@ -6,28 +6,34 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.catalog.item_assets import MALFORMED, Published, understood
+from pipeline.catalog.item_assets import MALFORMED, StacJson, naming_item
 from pipeline.grid.mgrs import polygons_of, wrapped
 
-# Decimals of a degree that are kept: 0.1 mm. What servers and projections write beyond is noise,
-# which would have 180.00000000000003 lie beyond the antimeridian.
+# Decimals of a degree that are kept: 0.1 mm. Servers and projections add noise in further decimals,
+# and 180.00000000000003 would lie beyond the antimeridian.
 _DIGITS = 9
 
 
-def footprint_of(stac_item: Published) -> BaseGeometry | None:
-    """What an item covers, polygons in EPSG:4326 within ±180°; None where it does not say.
+def footprint_of(stac_item: StacJson) -> BaseGeometry | None:
+    """The area that an item covers: polygons in EPSG:4326 within ±180°.
 
-    One that is drawn across the whole world because it crosses the antimeridian is cut there.
-    A point, a line or a bbox around the whole world says nothing. Raises CatalogError where
-    geometry or bbox are malformed.
+    A footprint that crosses the antimeridian and is therefore drawn across the whole world is cut
+    there.
+
+    Returns:
+        None where the item states no area: neither geometry nor bbox, a point or a line, or a
+        bbox around the whole world.
+
+    Raises:
+        CatalogError: Geometry or bbox are malformed.
     """
-    with understood(stac_item):
-        stated = _stated(stac_item.get("geometry"), stac_item.get("bbox"))
-        if stated is None or stated.is_empty:
+    with naming_item(stac_item):
+        geometry = _published(stac_item.get("geometry"), stac_item.get("bbox"))
+        if geometry is None or geometry.is_empty:
             return None
-        if not np.isfinite(shapely.get_coordinates(stated)).all():
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise ValueError("its geometry is not of numbers")
-        geometry = shapely.transform(shapely.force_2d(stated), lambda xy: np.round(xy, _DIGITS))
+        geometry = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, _DIGITS))
         if geometry.bounds[2] - geometry.bounds[0] > 180.0:
             geometry = shapely.transform(
                 geometry, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]])
@@ -40,7 +46,7 @@ def footprint_of(stac_item: Published) -> BaseGeometry | None:
         return geometry
 
 
-def _stated(geometry: Any, box: Any) -> BaseGeometry | None:
+def _published(geometry: Any, box: Any) -> BaseGeometry | None:
     if geometry:
         try:
             return shapely.geometry.shape(geometry)

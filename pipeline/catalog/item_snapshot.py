@@ -1,4 +1,4 @@
-"""The items of a run, frozen as GeoParquet in its folder, so that it can be repeated exactly."""
+"""The items of a run as GeoParquet in its folder, so that the run can be repeated exactly."""
 
 import contextlib
 import io
@@ -28,13 +28,15 @@ _ROWS = 256
 def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
     """Published items as a stac-geoparquet file, with the description of their catalogue.
 
-    Kept is what the pipeline reads: bands and SCL, and the fields that tell their grid, offset
-    and acquisition. Signatures are left out of hrefs that are signed when they are opened. Raises
-    CatalogError for an item of no tile, and for one whose rasters are addressed with a password
-    or another query: those are secrets, or expire while the run lasts, and are not written.
+    The file holds the assets and fields that the pipeline reads: bands and SCL, with their grid,
+    offset and acquisition. Hrefs that are signed when they are opened lose their signature.
+
+    Raises:
+        CatalogError: An item has no tile, or the address of a raster holds a password or a query:
+            a secret, or something that expires while the run lasts.
     """
-    kept = [_kept(item, description) for item in items]
-    table = parse_stac_items_to_arrow(kept).read_all()
+    reduced = [_reduced(item, description) for item in items]
+    table = parse_stac_items_to_arrow(reduced).read_all()
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / ITEMS_FILE
         to_parquet(table, part)
@@ -45,33 +47,37 @@ def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescripti
         return part.read_bytes()
 
 
-def read_snapshot(content: bytes, given: str, conventions: Conventions = ANY) -> list[Item]:
-    """The items of a frozen file in normal form, duplicates resolved, sorted by time and id.
+def read_snapshot(content: bytes, name: str, conventions: Conventions = ANY) -> list[Item]:
+    """The items of a snapshot in normal form, duplicates resolved, sorted by time and id.
 
-    `given` names the file in an error. Raises OutputError where it is damaged.
+    Args:
+        content: The file's bytes.
+        name: The file's name, for errors.
+        conventions: Those of the items' catalogue.
+
+    Raises:
+        OutputError: The file is damaged.
     """
     return resolve_duplicates(
-        normalise(item, conventions) for item in read_snapshot_stac(content, given)
+        normalise(item, conventions) for item in read_snapshot_stac(content, name)
     )
 
 
-def read_snapshot_stac(content: bytes, given: str) -> Iterator[dict[str, Any]]:
-    """The items of a frozen file as STAC items; raises OutputError where it is damaged.
+def read_snapshot_stac(content: bytes, name: str) -> Iterator[dict[str, Any]]:
+    """The items of a snapshot as STAC items; raises OutputError where it is damaged.
 
-    They come a few at a time: as nested dictionaries they take hundreds of times their size here.
+    They are decoded a few at a time: dictionaries take hundreds of times the file's memory.
     """
     try:
         for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
             for item in stac_table_to_items(pa.Table.from_batches([rows])):
                 yield _without_nulls(item)
     except (pa.ArrowException, OSError, KeyError, ValueError):  # OSError: of a damaged page
-        raise OutputError(
-            given, "the frozen items are damaged", "Put the run's own file back"
-        ) from None
+        raise OutputError(name, "the items are damaged", "Put the run's own file back") from None
 
 
-def unsigned(asset: Mapping[str, Any], access: Access) -> dict[str, Any]:
-    """An asset whose href has no signature where hrefs are signed when they are opened."""
+def without_signature(asset: Mapping[str, Any], access: Access) -> dict[str, Any]:
+    """The asset; its href loses its signature where hrefs are signed when they are opened."""
     href = str(asset["href"])
     return {**asset, "href": public_url(href) if access.signs(href) else href}
 
@@ -80,8 +86,8 @@ def _numbers(values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values]
 
 
-# The fields that the pipeline reads and the one type that each has, since catalogues write 10 and
-# 10.0 and a column of a table has one type.
+# The fields that the pipeline reads and their types. A column of a table has one type, while some
+# catalogues write 10, others 10.0.
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("datetime", "start_datetime", "end_datetime", "platform"), str),
     **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), str),
@@ -103,18 +109,19 @@ _GRID: dict[str, Callable[[Any], Any]] = {
 _RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
     ("offset", "scale", "spatial_resolution"), float
 )
+_RASTER_OF_BANDS = {f"raster:{name}": convert for name, convert in _RASTER.items()}
 _ASSET: dict[str, Callable[[Any], Any]] = {
     "href": str,
     "type": str,
     "gsd": float,
     "file:size": int,
-    **{f"raster:{name}": kind for name, kind in _RASTER.items()},
+    **_RASTER_OF_BANDS,
 }
 
 
-def _kept(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
-    ground = footprint_of(item)
-    bounds = ground.bounds if ground is not None else tile_of(item).owned.bounds
+def _reduced(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
+    footprint = footprint_of(item)
+    bounds = footprint.bounds if footprint is not None else tile_of(item).owned.bounds
     keys = sorted(band_keys(item["assets"], description.conventions.names).values())
     access = description.access.access()
     links = {
@@ -130,20 +137,20 @@ def _kept(item: dict[str, Any], description: CatalogDescription) -> dict[str, An
         "id": str(item["id"]),
         # STAC allows the field only beside the link.
         "collection": item.get("collection") if "collection" in links else None,
-        # The table cannot hold items without geometry; an empty one says the same.
-        "geometry": mapping(ground) if ground is not None else _NOWHERE,
+        # The table cannot hold items without geometry, but it can hold an empty one.
+        "geometry": mapping(footprint) if footprint is not None else _NOWHERE,
         "bbox": _numbers(bounds),
         "properties": {"datetime": None, **properties},
         "links": list(links.values()),
-        "assets": {key: _kept_asset(item["assets"][key], item["id"], access) for key in keys},
+        "assets": {key: _reduced_asset(item["assets"][key], item["id"], access) for key in keys},
     }
 
 
 _NOWHERE = {"type": "Polygon", "coordinates": []}
 
 
-def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
-    href = unsigned(asset, access)["href"]
+def _reduced_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
+    href = without_signature(asset, access)["href"]
     if public_url(href) != href:
         raise CatalogError(
             f"item {item}: {public_url(href)}",
@@ -151,29 +158,28 @@ def _kept_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str
             "Describe the catalogue's access in a TOML file ([access], docs/catalogues.md): then "
             "they are signed when they are opened",
         )
-    kept = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
-    first = {name: ((asset.get(name) or [None])[0] or {}) for name in ("raster:bands", "bands")}
-    old = _typed(first["raster:bands"], _RASTER)
-    new = _typed(first["bands"], {f"raster:{name}": kind for name, kind in _RASTER.items()})
-    return {**kept, **({"raster:bands": [old]} if old else {}), **({"bands": [new]} if new else {})}
+    reduced = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
+    for name, types in (("raster:bands", _RASTER), ("bands", _RASTER_OF_BANDS)):
+        if band := _typed((asset.get(name) or [None])[0] or {}, types):
+            reduced[name] = [band]
+    return reduced
 
 
-def _typed(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Give the fields that an item has with the right type.
+def _typed(fields: Mapping[str, Any], types: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The stated fields, converted; malformed ones are left out.
 
-    The pipeline reads none of the others: `pipeline.catalog.search.search` refuses an item in which
-    a field that the pipeline reads is malformed.
+    `pipeline.catalog.search.search` has refused items of which the pipeline reads such a field.
     """
     typed = {}
-    for name, kind in kinds.items():
+    for name, convert in types.items():
         if fields.get(name) is not None:
             with contextlib.suppress(TypeError, ValueError):
-                typed[name] = kind(fields[name])
+                typed[name] = convert(fields[name])
     return typed
 
 
 def _without_nulls(fields: Any) -> Any:
-    """A row as an item again: the table has every field for every row, null where it had none."""
+    """A row as an item again: where an item lacks a field, the table has null."""
     if isinstance(fields, dict):
         return {key: _without_nulls(value) for key, value in fields.items() if value is not None}
     if isinstance(fields, list):

@@ -1,5 +1,6 @@
-"""Sentinel-2 L2A items as catalogues publish them → `Item`, one for each granule and overpass."""
+"""StacJson Sentinel-2 L2A items → `Item`, one for each granule of an overpass."""
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,24 +14,24 @@ from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.item_assets import (
     ANY,
     Conventions,
-    Published,
+    StacJson,
+    band_asset,
     band_keys,
     baseline_number,
-    raster,
-    understood,
+    naming_item,
 )
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.mgrs import Tile, parse_tile
 
-_COVERED = 0.98  # of a granule's footprint: what newer products of the overpass must cover
+_COVERED = 0.98  # share of a granule's footprint that newer products of the overpass must cover
 
 _PRODUCT = re.compile(
     r"(?P<platform>S2[A-D])_MSIL2A_(?P<sensed>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?"
-    r"R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})_(?P<made>\d{8}T\d{6})"
+    r"R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})_(?P<generated>\d{8}T\d{6})"
 )
 _DATATAKE = re.compile(r"GS2[A-D]_(?P<sensed>\d{8}T\d{6})_(?P<orbit>\d{6})_N(?P<baseline>[\d.]+)")
-_DATASTRIP = re.compile(r"_S(\d{8}T\d{6})_N")
+_DATASTRIP = re.compile(r"_S(?P<sensed>\d{8}T\d{6})_N")
 _TILE = re.compile(r"(?:^|_)T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
 # Relative from absolute orbit numbers: both count up, 143 relative ones a cycle (Sentinel-2
 # Products Specification; checked on published items).
@@ -38,56 +39,64 @@ _ORBIT_SHIFT = {"s2a": 2, "s2b": -27}
 
 
 def normalise(stac_item: Mapping[str, Any], conventions: Conventions = ANY) -> Item:
-    """The normal form of a published STAC item; `conventions` are those of its catalogue.
+    """The normal form of a published STAC item.
 
-    Raises CatalogError that names the item and what it lacks, or which of its fields is malformed.
+    Args:
+        stac_item: The item, as JSON.
+        conventions: Those of its catalogue.
+
+    Raises:
+        CatalogError: The item lacks a field, or one is malformed; the error names both.
     """
-    with understood(stac_item):
+    with naming_item(stac_item):
         return _normal(stac_item, conventions)
 
 
-def _normal(stac_item: Published, conventions: Conventions) -> Item:
+def _normal(stac_item: StacJson, conventions: Conventions) -> Item:
     properties = stac_item["properties"]
     if not (name := str(stac_item.get("id") or "")):
         raise ValueError("it has no id")
     product = _PRODUCT.search(f"{properties.get('s2:product_uri') or ''} {name}")
-    datatake = _DATATAKE.search(
-        str(properties.get("s2:datatake_id") or properties.get("eopf:datatake_id") or "")
-    )
-    named = {**(product.groupdict() if product else {})}
+    named = product.groupdict() if product else {}
+    datatake = _id_parts(_DATATAKE, properties, "datatake_id")
+    datastrip = _id_parts(_DATASTRIP, properties, "datastrip_id")
     tile = tile_of(stac_item)
-    baseline = _baseline(properties, named.get("baseline"), datatake and datatake["baseline"])
-    made = _made(properties, named.get("made"))
-    sensed = (datatake and datatake["sensed"]) or named.get("sensed")
-    moment = moment_of(stac_item)
+    baseline = _baseline(properties, named.get("baseline"), datatake.get("baseline"))
+    generated = _generation_time(properties, named.get("generated"))
+    time = time_of(stac_item)
+    day = (datatake.get("sensed") or named.get("sensed") or f"{time:%Y%m%d}")[:8]
     platform = _platform(properties, named.get("platform"))
-    orbit = _orbit(properties, named.get("orbit"), platform, datatake and datatake["orbit"])
+    orbit = _orbit(properties, named.get("orbit"), platform, datatake.get("orbit"))
     keys = band_keys(stac_item["assets"], conventions.names)
-    datastrip = _DATASTRIP.search(
-        str(properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or "")
-    )
     return Item(
         id=name,
         tile=tile.name,
-        datetime=moment,
-        acquisition=f"{platform}-{orbit}-{(sensed or f'{moment:%Y%m%d}')[:8]}",
+        datetime=time,
+        acquisition=f"{platform}-{orbit}-{day}",
         platform=platform,
         cloud_cover=cloud_cover_of(stac_item),
         baseline=baseline,
-        generated=made,
+        generated=generated,
         epsg=tile.epsg,
         footprint=footprint_of(stac_item),
         assets={
-            band: raster(stac_item, band, key, tile, baseline, made, conventions.offset)
+            band: band_asset(stac_item, band, key, tile, baseline, generated, conventions.offset)
             for band, key in keys.items()
         },
-        datastrip=datastrip[1] if datastrip else "",
+        datastrip=datastrip.get("sensed", ""),
         attribution=" ".join(str(properties.get("attribution") or "").split()),
     )
 
 
-def tile_of(stac_item: Published) -> Tile:
-    """The tile of an item, by grid:code, s2:mgrs_tile, mgrs:* or its id; raises CatalogError."""
+def _id_parts(pattern: re.Pattern[str], properties: StacJson, name: str) -> dict[str, str]:
+    """The parts of an id that ESA gives, where the item has it."""
+    text = properties.get(f"s2:{name}") or properties.get(f"eopf:{name}") or ""
+    found = pattern.search(str(text))
+    return found.groupdict() if found else {}
+
+
+def tile_of(stac_item: StacJson) -> Tile:
+    """The tile of an item, from grid:code, s2:mgrs_tile, mgrs:* or its id; raises CatalogError."""
     properties = stac_item["properties"]
     codes = [
         str(properties.get("grid:code") or "").removeprefix("MGRS-"),
@@ -99,36 +108,39 @@ def tile_of(stac_item: Published) -> Tile:
         *_TILE.findall(str(stac_item.get("id"))),
     ]
     for code in codes:
-        try:
+        with contextlib.suppress(RegionError):
             return parse_tile(code)
-        except RegionError:
-            continue
     raise CatalogError(
         f"item {stac_item.get('id')}",
-        "it names no MGRS tile (grid:code, s2:mgrs_tile, mgrs:utm_zone …, or in its id)",
+        "it names no MGRS tile (in grid:code, s2:mgrs_tile, mgrs:utm_zone …, or its id)",
         "Use a catalogue of Sentinel-2 L2A granules",
     )
 
 
-def moment_of(stac_item: Published) -> datetime:
-    """When an item was sensed, UTC; raises CatalogError where it does not say."""
+def time_of(stac_item: StacJson) -> datetime:
+    """The sensing time of an item, in UTC; raises CatalogError where it states none."""
     properties = stac_item["properties"]
     text = properties.get("datetime") or properties.get("start_datetime")
     try:
-        moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+        return _utc(text)
     except ValueError:
         raise CatalogError(
             f"item {stac_item.get('id')}", f"its datetime is {text!r}", "Correct the catalogue"
         ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def cloud_cover_of(stac_item: Published) -> float | None:
-    """Percent of an item that is clouded; None where it does not say. Raises CatalogError."""
+def _utc(text: Any) -> datetime:
+    """A time in UTC, from a datetime or ISO 8601; a time without zone is UTC."""
+    time = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def cloud_cover_of(stac_item: StacJson) -> float | None:
+    """Percent of clouds in an item; None where it states none. Raises CatalogError."""
     stated = stac_item["properties"].get("eo:cloud_cover")
     if stated is None:
         return None
-    with understood(stac_item):
+    with naming_item(stac_item):
         try:
             cover = float(stated)
         except (TypeError, ValueError):
@@ -141,10 +153,15 @@ def cloud_cover_of(stac_item: Published) -> float | None:
 def require_bands(
     items: Sequence[Item], bands: Sequence[str], substitute: Mapping[str, str] | None = None
 ) -> None:
-    """Check that items offer every band and SCL, or the band that is to stand for an absent one.
+    """Require that items offer every band and SCL; single items may lack a raster.
 
-    `substitute` is absent band → standing-in band. Single items that lack a raster pass: they
-    are observations without a value. Raises CatalogError that names what is absent everywhere.
+    Args:
+        items: The items.
+        bands: The bands.
+        substitute: Absent band → band that stands for it.
+
+    Raises:
+        CatalogError: No item offers a band, nor the band that stands for it.
     """
     substitute = substitute or {}
     offered = {key for item in items for key in item.assets}
@@ -161,20 +178,21 @@ def require_bands(
         raise CatalogError(
             f"band {band}" + (f" (to be replaced by {stand_in})" if stand_in else ""),
             f"no item of the catalogue offers it (found: {found})",
-            f'Use a checkpoint without it, or say what stands for it: substitute = {{ {band} = "'
-            f'{near}" }} under [reading]',
+            "Use a checkpoint without it, or name the band that stands for it: "
+            f'substitute = {{ {band} = "{near}" }} under [reading]',
         )
 
 
 def resolve_duplicates(items: Iterable[Item]) -> list[Item]:
     """One product for each granule of an overpass, sorted by time and id.
 
-    Products of one tile and acquisition are looked at from the newest baseline and generation
-    time on. One is left out if it is of the same granule as one that is kept:
-    - their datastrips began at the same second: a reprocessed product; or
-    - baselines differ, or a datastrip is not stated, and those kept cover its footprint (98 %).
-    The two granules of an overpass that was split between datastrips are thus both kept; their
-    common `acquisition` keeps a pixel that lies in both from counting twice.
+    The products of one tile and acquisition are taken in the order of baseline and generation
+    time, the newest first. One is left out if it is of the same granule as a newer one:
+    - their datastrips began at the same second: the newer one is a reprocessed product; or
+    - their baselines differ, or a datastrip is not stated, and newer ones cover its footprint
+      (98 %).
+    So both granules of an overpass that was split between datastrips are kept. They share their
+    `acquisition`, so a pixel that lies in both counts once.
     """
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in items:
@@ -183,9 +201,7 @@ def resolve_duplicates(items: Iterable[Item]) -> list[Item]:
     for group in groups.values():
         newest: list[Item] = []
         for item in sorted(group, key=_age, reverse=True):
-            if not any(_reprocessed(item, other) for other in newest) and not _superseded(
-                item, newest
-            ):
+            if not _superseded(item, newest):
                 newest.append(item)
         kept += newest
     return sorted(kept, key=lambda item: (item.datetime, item.id))
@@ -196,11 +212,9 @@ def _age(item: Item) -> tuple[tuple[int, int], str, str]:
     return (baseline, item.generated, item.id)
 
 
-def _reprocessed(item: Item, newer: Item) -> bool:
-    return bool(item.datastrip) and item.datastrip == newer.datastrip
-
-
 def _superseded(item: Item, newer: Sequence[Item]) -> bool:
+    if item.datastrip and any(item.datastrip == other.datastrip for other in newer):
+        return True
     rivals = [
         other
         for other in newer
@@ -215,7 +229,7 @@ def _superseded(item: Item, newer: Sequence[Item]) -> bool:
     return bool(common >= _COVERED * item.footprint.area)
 
 
-def _baseline(properties: Published, *named: str | None) -> str:
+def _baseline(properties: StacJson, *named: str | None) -> str:
     """The processing baseline as "05.09", or empty."""
     stated = (properties.get("s2:processing_baseline"), properties.get("processing:version"))
     for text in (*stated, *named):
@@ -226,26 +240,24 @@ def _baseline(properties: Published, *named: str | None) -> str:
     return ""
 
 
-def _made(properties: Published, named: str | None) -> str:
-    """When the product was generated, ISO 8601 in UTC, or empty."""
+def _generation_time(properties: StacJson, named: str | None) -> str:
+    """The product's generation time, ISO 8601 in UTC, or empty."""
     stated = (properties.get("s2:generation_time"), properties.get("processing:datetime"), named)
     for text in stated:
         if text:
             try:
-                moment = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+                return _utc(text).isoformat(timespec="milliseconds")
             except ValueError:
                 raise ValueError(f"its generation time is {text!r}") from None
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return ""
 
 
-def _platform(properties: Published, named: str | None) -> str:
+def _platform(properties: StacJson, named: str | None) -> str:
     text = str(properties.get("platform") or named or "").lower()
     return f"s{found[1]}" if (found := re.search(r"(?:s|sentinel-)(2[a-d])", text)) else text
 
 
-def _orbit(properties: Published, named: str | None, platform: str, absolute: str | None) -> str:
+def _orbit(properties: StacJson, named: str | None, platform: str, absolute: str | None) -> str:
     """The relative orbit as "R078"; where only an absolute one is known, that as "A025815"."""
     stated = properties.get("sat:relative_orbit") or named
     if stated:

@@ -1,7 +1,7 @@
-"""The Sentinel-2 L2A items of a region and a year, of whatever kind the catalogue is."""
+"""The search for the Sentinel-2 L2A items of a region and a year, in any kind of catalogue."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,25 +9,15 @@ from typing import Any, NoReturn, Protocol
 
 import shapely
 
-from pipeline.catalog.description import (
-    CatalogDescription,
-    is_table,
-    shipped_catalogs,
-)
+from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_assets import Conventions, band_keys, understood
+from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
 from pipeline.catalog.item_geometry import footprint_of
-from pipeline.catalog.item_snapshot import unsigned
-from pipeline.catalog.json_client import JsonClient, is_web, resolved
-from pipeline.catalog.normalise import (
-    cloud_cover_of,
-    moment_of,
-    normalise,
-    resolve_duplicates,
-)
-from pipeline.catalog.parquet_catalog import ItemTable
+from pipeline.catalog.item_snapshot import without_signature
+from pipeline.catalog.json_client import is_web, read_json, resolved
+from pipeline.catalog.normalise import cloud_cover_of, normalise, resolve_duplicates, time_of
 from pipeline.catalog.stac_api import StacApi
-from pipeline.catalog.static_catalog import StaticCatalog
+from pipeline.catalog.static_catalog import ItemTable, StaticCatalog
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region, outline
@@ -37,31 +27,33 @@ from pipeline.raster.access import Access
 from pipeline.settings.map import SearchSettings
 
 _FILES = ("catalog.json", "collection.json")
-# Degrees around a region in which items are looked for. Footprints have few corners, and an edge of
-# 110 km that is straight in degrees lies 0.004° of latitude off the granule's own at 60° north or
-# south, 0.019° at 84°: what lies between is in the granule, but not in its footprint.
-_AROUND = 0.02
-_VERTICES = 500  # of a region that is grown as it is
+# Degrees around a region in which items are searched. Footprints have few corners. An edge of
+# 110 km that is straight in degrees lies 0.004° of latitude off the granule's own edge at 60° north
+# or south, 0.019° at 84°: the strip between is in the granule, but not in its footprint.
+_MARGIN = 0.02
+_VERTICES = 500  # a region with more is simplified before it is grown
 
 
 class Catalog(Protocol):
-    """Where items are asked for."""
+    """A catalogue of items."""
 
-    def candidates(
-        self, region: Region, period: tuple[datetime, datetime]
+    def items(
+        self, region: Region, period: tuple[datetime, datetime] | None
     ) -> Iterable[dict[str, Any]]:
-        """Items as published, hrefs absolute: all that are asked for, perhaps more."""
+        """Published items, hrefs absolute: all of a region and a period, perhaps more.
 
-    def of_any_time(self, region: Region) -> Iterable[dict[str, Any]]:
-        """Some items that reach into the region, of whatever time, or more."""
+        Without a period: some items that reach into the region, of any time, or more.
+        """
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search gave, sorted by time and id.
+class SearchResult:
+    """The items that a search has found.
 
-    `published` are the STAC items, with the assets that are read; `items` are the same in normal
-    form, duplicates resolved. `refused` holds the error of each item that cannot be used.
+    Attributes:
+        published: The STAC items with the assets that are read, sorted by time and id.
+        items: The same in normal form, duplicates resolved.
+        refused: The error of each item that cannot be used.
     """
 
     published: list[dict[str, Any]]
@@ -69,34 +61,36 @@ class Found:
     refused: tuple[CatalogError, ...]
 
 
-def search(region: Region, settings: SearchSettings, description: CatalogDescription) -> Found:
+def search(
+    region: Region, settings: SearchSettings, description: CatalogDescription
+) -> SearchResult:
     """Search a catalogue for the items that reach near a region in twelve months.
 
-    Granules cloudier than `catalog.max_cloud_cover` are left out, and items that cannot be brought
-    into normal form. Hrefs are absolute and unsigned.
+    Left out are granules cloudier than `catalog.max_cloud_cover`, and items that cannot be brought
+    into normal form. Hrefs are absolute and have no signature.
 
     Args:
         region: The region; items within some hundred metres of it are found, too.
-        settings: The twelve months and the cloud cover that is allowed.
-        description: What `describe_catalog` gives for `settings.catalog`.
+        settings: The twelve months and the highest cloud cover.
+        description: The description of `settings.catalog` by `describe_catalog`.
 
     Raises:
         RegionError: No item reaches into the region.
-        CatalogError: There are none of the year, none can be used, or this is no catalogue.
-        CatalogUnavailable: The catalogue does not answer.
+        CatalogError: No item is of the year, none can be used, or this is no catalogue.
+        CatalogUnavailable: The catalogue cannot be reached.
     """
-    catalog = open_catalog(description, settings.catalog.max_cloud_cover)
+    most = settings.catalog.max_cloud_cover
+    catalog = open_catalog(description, most)
     conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
-    most = settings.catalog.max_cloud_cover
     shapely.prepare(region.geometry)
     published: list[dict[str, Any]] = []
     normal: list[Item] = []
     cloudier: list[float] = []
     refused: list[CatalogError] = []
-    for item in catalog.candidates(_around(region), period):
+    for item in catalog.items(_grown(region), period):
         try:
-            if not (_reaches(item, region) and period[0] <= moment_of(item) < period[1]):
+            if not (_is_near(item, region) and period[0] <= time_of(item) < period[1]):
                 continue
             if (cover := cloud_cover_of(item) or 0.0) > most:
                 cloudier.append(cover)
@@ -121,8 +115,8 @@ def search(region: Region, settings: SearchSettings, description: CatalogDescrip
         )
     if not published:
         _raise_nothing_found(catalog, region, period, settings)
-    published.sort(key=lambda item: (moment_of(item), str(item["id"])))
-    return Found(published, resolve_duplicates(normal), tuple(refused))
+    published.sort(key=lambda item: (time_of(item), str(item["id"])))
+    return SearchResult(published, resolve_duplicates(normal), tuple(refused))
 
 
 def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
@@ -132,38 +126,38 @@ def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
 
 
 def open_catalog(description: CatalogDescription, max_cloud_cover: float = 100.0) -> Catalog:
-    """The catalogue at an address, in a folder or in a table of items.
+    """Open the catalogue at an address, in a folder or in a table of items.
 
-    A web address that offers a search is a STAC API, else a static catalogue. Raises CatalogError
-    for what is neither, CatalogUnavailable where it does not answer.
+    A web address that offers a search is a STAC API, else a static catalogue.
+
+    Raises:
+        CatalogError: It is none of these.
+        CatalogUnavailable: It cannot be reached.
     """
     if is_table(description.url):
         return ItemTable(description.url)
     location, collection = expanded(description.url), description.collection
-    client = JsonClient()
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))
-        return StaticCatalog(client, location, client.read(location), collection)
-    root = _read_root(client, location)
-    if any(link.get("rel") == "search" for link in root[1].get("links") or []):
+        return StaticCatalog(location, read_json(location), collection)
+    location, root = _read_root(location)
+    if any(link.get("rel") == "search" for link in root.get("links") or []):
         return StacApi(location, collection, max_cloud_cover)
-    return StaticCatalog(client, *root, collection)
+    return StaticCatalog(location, root, collection)
 
 
-def _read_root(client: JsonClient, location: str) -> tuple[str, dict[str, Any]]:
-    """The landing page or catalogue at an address, or that of the folder which it is."""
+def _read_root(location: str) -> tuple[str, dict[str, Any]]:
+    """The landing page or catalogue at an address, or the one in the folder at that address."""
     try:
-        return location, client.read(location)
-    except (CatalogError, CatalogUnavailable) as error:  # a folder that is not listed: 403
+        return location, read_json(location)
+    except (CatalogError, CatalogUnavailable):  # a folder that is not listed: 403
         if location.endswith(".json"):
             raise
         for name in _FILES:
-            try:
+            with contextlib.suppress(CatalogError, CatalogUnavailable):
                 inside = f"{location.rstrip('/')}/{name}"
-                return inside, client.read(inside)
-            except (CatalogError, CatalogUnavailable):
-                continue
-        raise error
+                return inside, read_json(inside)
+        raise
 
 
 def _file_of(path: str) -> Path:
@@ -185,49 +179,47 @@ def _file_of(path: str) -> Path:
     )
 
 
-def _around(region: Region) -> Region:
-    """The region with all that lies within `_AROUND` of it, or a simpler one that holds that."""
-    grown = outline(region.geometry, _VERTICES).buffer(1.2 * _AROUND).simplify(0.1 * _AROUND)
+def _grown(region: Region) -> Region:
+    """The region and all within `_MARGIN` of it, or a simpler region that holds both."""
+    grown = outline(region.geometry, _VERTICES).buffer(1.2 * _MARGIN).simplify(0.1 * _MARGIN)
     return Region(wrapped(grown), region.source)
 
 
 def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> dict[str, Any]:
-    """The item with the assets only that are read, unsigned: the others are most of its weight."""
-    with understood(item):
+    """The item with only the assets that are read, without signatures: most have many more."""
+    with naming_item(item):
         keys = band_keys(item["assets"], conventions.names).values()
-        return {**item, "assets": {key: unsigned(item["assets"][key], access) for key in keys}}
+        assets = {key: without_signature(item["assets"][key], access) for key in keys}
+        return {**item, "assets": assets}
 
 
-def _reaches(item: dict[str, Any], region: Region) -> bool:
-    """Whether an item may share ground with the region; one that does not say where it is, may."""
-    ground = footprint_of(item)
-    return ground is None or bool(shapely.dwithin(region.geometry, ground, _AROUND))
-
-
-def _moments(items: Iterable[dict[str, Any]], region: Region) -> Iterator[datetime]:
-    for item in items:
-        with contextlib.suppress(CatalogError):
-            if _reaches(item, region):
-                yield moment_of(item)
+def _is_near(item: dict[str, Any], region: Region) -> bool:
+    """Whether an item lies in or near the region; one without a footprint may."""
+    footprint = footprint_of(item)
+    return footprint is None or bool(shapely.dwithin(region.geometry, footprint, _MARGIN))
 
 
 def _raise_nothing_found(
     catalog: Catalog, region: Region, period: tuple[datetime, datetime], settings: SearchSettings
 ) -> NoReturn:
     where = public_url(settings.catalog.url)
-    moments = list(_moments(catalog.of_any_time(_around(region)), region))
-    if not moments:
+    years: set[int] = set()
+    for item in catalog.items(_grown(region), None):
+        with contextlib.suppress(CatalogError):
+            if _is_near(item, region):
+                years.add(time_of(item).year)
+    if not years:
         raise RegionError(
             region.source,
             f"no item of {where} reaches into the region",
             "Check the region's coordinates, or use a catalogue that covers it",
         )
-    years = ", ".join(map(str, sorted({moment.year for moment in moments})))
-    asked = f"{period[0]:%Y-%m} to {period[1] - timedelta(days=1):%Y-%m}"
+    listed = ", ".join(map(str, sorted(years)))
+    span = f"{period[0]:%Y-%m} to {period[1] - timedelta(days=1):%Y-%m}"
     limit = settings.catalog.max_cloud_cover
     clear = f" with at most {limit:g} % cloud" if limit < 100 else ""
     raise CatalogError(
         f"year {settings.year}",
-        f"{where} has no item of the region from {asked}{clear}; it has some of {years}",
+        f"{where} has no item of the region from {span}{clear}; it has some of {listed}",
         "Ask for one of these years, or use another catalogue",
     )

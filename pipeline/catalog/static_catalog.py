@@ -1,41 +1,64 @@
-"""Items of a static STAC catalogue: linked JSON files in a folder or on a server."""
+"""Items of catalogues without a search: a static STAC catalogue, or a table of items."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from pipeline.catalog.json_client import JsonClient, resolved
-from pipeline.errors import CatalogError
+from pipeline.catalog.item_snapshot import read_snapshot_stac
+from pipeline.catalog.json_client import read_all, resolved
+from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.region import Region
 from pipeline.io.store import public_url
 
-Place = tuple[str, dict[str, Any]]  # where a document is, and what it holds
+Document = tuple[str, dict[str, Any]]  # its location, and its content
+
+_WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The items of a stac-geoparquet file, as `timesen search` or another tool has written it."""
+
+    path: str
+
+    def items(
+        self, region: Region, period: tuple[datetime, datetime] | None
+    ) -> Iterator[dict[str, Any]]:
+        """All items, whatever their place and time, with absolute hrefs. Raises CatalogError."""
+        path = Path(self.path).expanduser().absolute()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            reason = f"it cannot be read ({(error.strerror or '').lower()})"
+            raise CatalogError(self.path, reason, _WRITE) from None
+        try:
+            for item in read_snapshot_stac(content, self.path):
+                links = links_of((str(path), item), "self")
+                yield absolute(item, links[0] if links else str(path))
+        except OutputError:
+            raise CatalogError(self.path, "this is no table of items", _WRITE) from None
 
 
 @dataclass(frozen=True)
 class StaticCatalog:
-    """A catalogue without a search: all items that its links lead to are read, then chosen from.
+    """Linked JSON files, all of which are read.
 
     `root` is the document at `location`. Where it leads to several collections, only the one
     named `collection` is followed.
     """
 
-    client: JsonClient
     location: str
     root: dict[str, Any]
     collection: str
 
-    def candidates(
-        self, region: Region, period: tuple[datetime, datetime]
-    ) -> Iterator[dict[str, Any]]:
+    def items(
+        self, region: Region, period: tuple[datetime, datetime] | None
+    ) -> Iterable[dict[str, Any]]:
         """All items, whatever their place and time, with absolute hrefs. Raises CatalogError."""
-        yield from self._items
-
-    def of_any_time(self, region: Region) -> Iterator[dict[str, Any]]:
-        """All items."""
-        yield from self._items
+        return self._items
 
     @cached_property
     def _items(self) -> list[dict[str, Any]]:
@@ -44,59 +67,52 @@ class StaticCatalog:
         if len(collections) > 1:
             places, collections = [], [self._chosen(collections)]
         while collections:
-            places += [link for place in collections for link in links_of(place, "item")]
-            below = self._unseen(collections, seen)
-            found, collections = self._descend(below, seen)
+            places += [link for document in collections for link in links_of(document, "item")]
+            found, collections = self._descend(self._unseen(collections, seen), seen)
             places += found
         places = list(dict.fromkeys(places))
-        return [
-            absolute(item, place)
-            for place, item in zip(places, self.client.read_all(places), strict=True)
-        ]
+        return [absolute(*pair) for pair in zip(read_all(places), places, strict=True)]
 
-    def _chosen(self, collections: list[Place]) -> Place:
-        for place in collections:
-            if place[1].get("id") == self.collection:
-                return place
-        raise CatalogError(
-            f"collection {self.collection!r}",
-            f"{public_url(self.location)} has no such collection, but "
-            + ", ".join(sorted(str(place[1].get("id")) for place in collections)),
-            "Name one of these under [catalog]",
-        )
+    def _chosen(self, collections: list[Document]) -> Document:
+        by_name = {str(content.get("id")): (place, content) for place, content in collections}
+        if self.collection not in by_name:
+            raise unknown_collection(self.collection, self.location, by_name)
+        return by_name[self.collection]
 
-    def _descend(self, places: list[Place], seen: set[str]) -> tuple[list[str], list[Place]]:
-        """Item links of plain catalogues below `places`, and the collections that these lead to."""
+    def _descend(
+        self, documents: list[Document], seen: set[str]
+    ) -> tuple[list[str], list[Document]]:
+        """Item links of the plain catalogues below, and the collections to which these lead."""
         items: list[str] = []
-        collections: list[Place] = []
-        while places:
-            for place in places:
-                _require_stac(place)
-            catalogs = [place for place in places if place[1]["type"] == "Catalog"]
-            collections += [place for place in places if place[1]["type"] == "Collection"]
-            items += [link for place in catalogs for link in links_of(place, "item")]
-            places = self._unseen(catalogs, seen)
+        collections: list[Document] = []
+        while documents:
+            for document in documents:
+                _require_stac(document)
+            catalogs = [each for each in documents if each[1]["type"] == "Catalog"]
+            collections += [each for each in documents if each[1]["type"] == "Collection"]
+            items += [link for each in catalogs for link in links_of(each, "item")]
+            documents = self._unseen(catalogs, seen)
         return items, collections
 
-    def _unseen(self, parents: list[Place], seen: set[str]) -> list[Place]:
-        """What the children links lead to, each document once, whatever circles they make."""
-        links = dict.fromkeys(link for place in parents for link in links_of(place, "child"))
+    def _unseen(self, parents: list[Document], seen: set[str]) -> list[Document]:
+        """The children of documents, each once, whatever circles the links make."""
+        links = dict.fromkeys(link for parent in parents for link in links_of(parent, "child"))
         fresh = [link for link in links if link not in seen]
         seen.update(fresh)
-        return list(zip(fresh, self.client.read_all(fresh), strict=True))
+        return list(zip(fresh, read_all(fresh), strict=True))
 
 
 def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
-    """The item with the hrefs of its assets made absolute, as its links: itself, collection.
+    """The item with absolute hrefs of its assets, and of its links to itself and its collection.
 
-    Raises CatalogError for what is no item.
+    Raises CatalogError for a document that is no item.
     """
     if item.get("type") != "Feature" or not isinstance(item.get("properties"), dict):
         raise CatalogError(public_url(location), "not a STAC item", "Correct the catalogue's links")
-    stated = item.get("assets")
+    published = item.get("assets")
     assets = {
         key: {**asset, "href": resolved(location, str(asset["href"]))}
-        for key, asset in (stated.items() if isinstance(stated, dict) else ())
+        for key, asset in (published.items() if isinstance(published, dict) else ())
         if isinstance(asset, dict) and asset.get("href")
     }
     links = [{"rel": "self", "href": location}]
@@ -104,19 +120,28 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
     return {**item, "assets": assets, "links": links}
 
 
-def links_of(place: Place, relation: str) -> list[str]:
-    """Where the links of a relation lead, absolute."""
-    location, document = place
+def links_of(document: Document, relation: str) -> list[str]:
+    """The absolute hrefs of a document's links of one relation."""
+    location, content = document
     return [
         resolved(location, str(link["href"]))
-        for link in document.get("links") or []
+        for link in content.get("links") or []
         if isinstance(link, dict) and link.get("rel") == relation and link.get("href")
     ]
 
 
-def _require_stac(place: Place) -> None:
-    location, document = place
-    if document.get("type") not in ("Catalog", "Collection") or "links" not in document:
+def unknown_collection(name: str, location: str, known: Iterable[str]) -> CatalogError:
+    """The error for a collection that a catalogue does not have."""
+    return CatalogError(
+        f"collection {name!r}",
+        f"{public_url(location)} has no such collection, but {', '.join(sorted(known)[:20])}",
+        "Name one of these under [catalog]",
+    )
+
+
+def _require_stac(document: Document) -> None:
+    location, content = document
+    if content.get("type") not in ("Catalog", "Collection") or "links" not in content:
         raise CatalogError(
             public_url(location), "not a STAC catalogue or collection",
             "Give the folder or address of a catalog.json or collection.json, or a STAC API",

@@ -1,4 +1,4 @@
-"""What every kind of cluster has: common settings, the size of its workers, how it is opened.
+"""The common part of all kinds of clusters: settings, sizes of workers, the protocol of a kind.
 
 A kind is one file of this package: a `ClusterFields` with the settings that it alone has, and a
 `ClusterKind`. `pipeline.clusters.settings` lists them.
@@ -26,7 +26,7 @@ PRIVATE_DASHBOARD: Mapping[str, Any] = {
 
 
 class ClusterError(UserError):
-    """A cluster that cannot run what it should."""
+    """A cluster that cannot do the work of a run."""
 
 
 class ClusterUnavailable(WorldError):

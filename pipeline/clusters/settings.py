@@ -38,12 +38,9 @@ CLUSTER_KINDS: Mapping[str, ClusterKind[ClusterSettings]] = {
 def workers_of(
     settings: ClusterSettings, cores: int | None = None, memory: int | None = None
 ) -> Workers:
-    """Size the workers before they run.
+    """Size the workers before they run, for the cores and bytes of memory of a machine.
 
-    Args:
-        settings: the cluster.
-        cores: of the machine; default: this one's.
-        memory: of the machine, in bytes; default: this one's.
+    By default it is this machine.
     """
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT

@@ -1,7 +1,12 @@
-"""Cells on Sentinel-2's own pixel grid, such that every place belongs to exactly one."""
+"""Cells on Sentinel-2's own pixel grid: every place belongs to exactly one.
+
+A cell lies on its tile's grid, so no pixel is resampled and each source block is decoded once. This
+is written by hand because libraries (odc-geo, stackstac) cut one common grid for all tiles;
+`tests/benchmarks/bench_reading.py` measures what reading on that costs (`results/reading.md`).
+"""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,12 +40,12 @@ __all__ = [
 PIXEL = 10  # metres
 SOURCE_BLOCK = 1024
 """Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
-_MARGIN = 0.02  # degrees around a cell in which the region is looked at: a few hundred metres
-_CHORD = 0.001  # degrees; so short a straight edge in degrees bends by millimetres in UTM
+_MARGIN = 0.02  # degrees around a cell; the part of the region within is all that matters to it
+_CHORD = 0.001  # degrees; an edge of this length bends by millimetres in UTM
 _SURE_AREA = 1e6  # m²; a tile that shares less with the region is counted only if it owns a pixel
 
-# rasterize() opens an array before it says where the array lies, and hides the warning by
-# catch_warnings, which threads undo for one another.
+# rasterize() opens an array without a place. It hides the warning of that by catch_warnings, which
+# threads undo for one another.
 warnings.filterwarnings(
     "ignore", "Dataset has no geotransform", NotGeoreferencedWarning, r"rasterio\.features"
 )
@@ -48,11 +53,11 @@ warnings.filterwarnings(
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """A block of 10 m pixels of a tile's grid: what is read, encoded and written as one.
+    """A block of 10 m pixels of a tile's grid that is read, encoded and written as one.
 
-    It lies within block (`row`, `column`) of `cell_size` pixels counted from the tile's grid
-    origin, trimmed to what is owned; `row_offset`, `column_offset`, `height` and `width` are
-    pixels of that grid and even, so that they fall on pixels of 20 m.
+    It is block (`row`, `column`) of `cell_size` pixels, counted from the tile's grid origin,
+    trimmed to the rows and columns with owned pixels. `row_offset`, `column_offset`, `height` and
+    `width` are pixels of that grid. They are even, so that they fall on pixels of 20 m.
     """
 
     tile: Tile
@@ -109,10 +114,10 @@ def tiles_of(region: Region) -> tuple[Tile, ...]:
 
 
 def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, ...]:
-    """The cells of a tile in which it owns pixels of the region, trimmed to their rows and columns.
+    """The cells of a tile that hold pixels of the region that the tile owns.
 
-    Blocks of `cell_size` pixels (even) begin at the tile's grid origin: where it is a multiple of
-    2048, source blocks of 1024 pixels fall into one cell each, at 10 m and at 20 m.
+    Their blocks of `cell_size` pixels (even) begin at the tile's grid origin. If `cell_size` is a
+    multiple of 2048, each source block of 1024 pixels lies in one cell, at 10 m and at 20 m.
     """
     left, top = tile.grid_origin
     first_row, first_column = _first_pixel(tile)
@@ -121,7 +126,7 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     area = _projected(near.geometry, tile.epsg, _CHORD)
     if area.is_empty:
         return ()
-    # Only blocks near the region are looked at: a small one lies in few of a tile's.
+    # A small region lies in few of a tile's blocks: only those near it are examined.
     west, south, east, north = (round(edge) for edge in area.buffer(10 * PIXEL).bounds)
     begin_row = max(first_row, (top - north) // PIXEL)
     end_row = min(first_row + side - 1, (top - south) // PIXEL)
@@ -139,25 +144,27 @@ def cell_in(
     tile: Tile, region: Region, row: int, column: int, cell_size: int = 2048
 ) -> Cell | None:
     """The cell of `cells_of` in a block of a tile; None where it owns no pixel of the region."""
-    first_row, first_column = _first_pixel(tile)
-    side = SQUARE // PIXEL
-    r0, r1 = _clipped(row * cell_size, cell_size, first_row, side)
-    c0, c1 = _clipped(column * cell_size, cell_size, first_column, side)
-    block = Cell(tile, row, column, r0, c0, r1 - r0, c1 - c0)
+    (first_row, first_column), side = _first_pixel(tile), SQUARE // PIXEL
+    top, bottom = max(row * cell_size, first_row), min((row + 1) * cell_size, first_row + side)
+    left, right = (
+        max(column * cell_size, first_column),
+        min((column + 1) * cell_size, first_column + side),
+    )
+    block = Cell(tile, row, column, top, left, bottom - top, right - left)
     return _trimmed(block, owned_pixels(block, region))
 
 
 def region_near(tile: Tile, region: Region) -> Region:
-    """The part of a region around a tile: all that its cells need to know of a larger one."""
+    """The part of a region around a tile: as much of it as the tile's cells need."""
     square = (tile.easting, tile.northing, tile.easting + SQUARE, tile.northing + SQUARE)
     return region.within(*_padded(_lonlat_bounds(square, tile.epsg)))
 
 
 def owned_pixels(cell: Cell, region: Region) -> np.ndarray:
-    """Which pixels of a cell are its tile's own and lie in the region: bool (height, width).
+    """The pixels of a cell that its tile owns and that lie in the region: bool (height, width).
 
-    A pixel counts by its centre: within the tile's square, within the strip of its UTM zone, and
-    in the region. Every place thus belongs to one tile's pixels only.
+    The centre of such a pixel is within the tile's square, within the strips of its UTM zone, and
+    in the region. So every place belongs to the pixels of one tile only.
     """
     area = _projected(region.within(*_padded(cell.lonlat_bounds)).geometry, cell.epsg, _CHORD)
     if area.is_empty:
@@ -194,7 +201,7 @@ def _in_strip(cell: Cell) -> np.ndarray:
 def _east_of(cell: Cell, longitude: float, south: float, north: float) -> np.ndarray:
     """Pixel centres east of a meridian, which in UTM is a curve: easting by northing.
 
-    Chords of 0.001° stay within 1 mm of it.
+    The curve is drawn by chords of 0.001°, which stay within 1 mm of it.
     """
     latitude = np.arange(south - 0.01, north + 0.011, 0.001)
     easting, northing = to_utm(cell.epsg).transform(np.full_like(latitude, longitude), latitude)
@@ -231,14 +238,12 @@ def _trimmed(block: Cell, owned: np.ndarray) -> Cell | None:
         return None
     top, left = rows[0] // 2 * 2, columns[0] // 2 * 2
     bottom, right = rows[-1] // 2 * 2 + 2, columns[-1] // 2 * 2 + 2
-    return Cell(
-        block.tile,
-        block.row,
-        block.column,
-        block.row_offset + int(top),
-        block.column_offset + int(left),
-        int(bottom - top),
-        int(right - left),
+    return replace(
+        block,
+        row_offset=block.row_offset + int(top),
+        column_offset=block.column_offset + int(left),
+        height=int(bottom - top),
+        width=int(right - left),
     )
 
 
@@ -246,10 +251,6 @@ def _first_pixel(tile: Tile) -> tuple[int, int]:
     """Row and column, in the tile's grid, of the first pixel of its square."""
     left, top = tile.grid_origin
     return (top - tile.northing - SQUARE) // PIXEL, (tile.easting - left) // PIXEL
-
-
-def _clipped(start: int, length: int, first: int, side: int) -> tuple[int, int]:
-    return max(start, first), min(start + length, first + side)
 
 
 def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
@@ -260,7 +261,7 @@ def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
         part = region.within(strip.west, max(south, strip.south), strip.east, north).geometry
         if part.is_empty:
             continue
-        # A generous outline finds the candidates; those it shares little with must own a pixel.
+        # A generous outline finds candidates. One that shares little with it must own a pixel.
         area = _projected(part, epsg, 0.1).buffer(200.0)
         shapely.prepare(area)
         for easting, northing in squares_in(area.bounds):
@@ -277,7 +278,7 @@ def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
 
 
 def _projected(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
-    """A geometry of degrees in UTM metres; edges are straight in degrees, so cut into chords."""
+    """A geometry of degrees in UTM metres; its edges, straight in degrees, are cut into chords."""
     if geometry.is_empty:
         return geometry
 
@@ -295,7 +296,7 @@ def _projected(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
 def _lonlat_bounds(
     bounds: tuple[float, float, float, float], epsg: int
 ) -> tuple[float, float, float, float]:
-    # Both coordinates are extreme on the outline; its samples miss less than 0.001 degrees.
+    # The extremes lie on the outline; its sampled points miss them by less than 0.001 degrees.
     left, bottom, right, top = bounds
     outline = shapely.segmentize(shapely.box(left, bottom, right, top), 500.0)
     x, y = shapely.get_coordinates(outline).T

@@ -1,7 +1,4 @@
-"""What the user points at → one valid (multi)polygon in EPSG:4326.
-
-A region of any number of vertices → a simpler one that holds it, as a request can carry it.
-"""
+"""The region of a run, one valid (multi)polygon in EPSG:4326, and its outline of few vertices."""
 
 import math
 from dataclasses import dataclass
@@ -17,12 +14,13 @@ from pipeline.grid.region_file import read_polygons
 from pipeline.io.user_paths import existing, names_tiles
 
 _FORMS = "Give west,south,east,north in degrees, a vector file, or MGRS tile names"
-_SHOWN = 80  # characters of what was given
+_EDGES = 2000  # boxes on the region's border that are tested in one step
+_SHOWN = 80  # characters of a wrong region that an error shows
 
 
 @dataclass(frozen=True)
 class Region:
-    """The ground to map: a valid (Multi)Polygon in EPSG:4326, within ±180°, and where it is from.
+    """An area: a valid (Multi)Polygon in EPSG:4326 within ±180°, and the text that it is from.
 
     A region that crosses the antimeridian is cut there.
     """
@@ -31,10 +29,7 @@ class Region:
     source: str
 
     def within(self, west: float, south: float, east: float, north: float) -> "Region":
-        """The part in a box of degrees that may pass ±180° (its longitudes then do too).
-
-        It may be empty.
-        """
+        """The part in a box of degrees, perhaps empty. Box and part may pass ±180°."""
         parts = [
             translate(
                 shapely.intersection(
@@ -51,9 +46,13 @@ class Region:
 def read_region(spec: str) -> Region:
     """The region of a bbox, a vector file or MGRS tile names.
 
-    `spec` is "west,south,east,north" (degrees; west > east crosses the antimeridian), the path of
-    a GeoJSON, GeoPackage or GeoParquet file (its polygons are united and reprojected), or tile
-    names such as "31UFS,31UGS" (what these tiles own). Raises RegionError.
+    Args:
+        spec: "west,south,east,north" (degrees; west > east crosses the antimeridian), the path of
+            a GeoJSON, GeoPackage or GeoParquet file (its polygons are united and reprojected), or
+            tile names such as "31UFS,31UGS" (the areas that these tiles own).
+
+    Raises:
+        RegionError: It is none of these, or has no area between 80° S and 84° N.
     """
     spec = spec.strip()
     if not spec:
@@ -67,7 +66,7 @@ def read_region(spec: str) -> Region:
         geometry = _bbox(spec)
     elif spec.startswith("{"):
         raise RegionError(
-            _shortened(spec), "this is a region's text", "Save it as a .geojson file, and give that"
+            _shortened(spec), "this is GeoJSON itself", "Save it as a .geojson file, and give that"
         )
     else:
         raise RegionError(
@@ -118,7 +117,7 @@ def _bbox(spec: str) -> BaseGeometry:
 
 
 def _checked(geometry: BaseGeometry, source: str) -> BaseGeometry:
-    """The geometry, once it is known to be usable; raises RegionError."""
+    """The geometry, if it is usable; else raises RegionError."""
     if geometry.is_empty or geometry.area == 0:
         raise RegionError(source, "the region is empty: it covers no area", "Give a polygon")
     bounds = geometry.bounds
@@ -157,15 +156,12 @@ def _require_degrees(bounds: tuple[float, float, float, float], source: str) -> 
     )
 
 
-_EDGES = 2000  # boxes on the region's border that are looked at in one step
-
-
 def outline(geometry: BaseGeometry, most: int) -> BaseGeometry:
-    """The polygons themselves, or where they have more than `most` vertices, boxes that hold them.
+    """The polygons themselves, or a union of boxes around them with at most `most` vertices.
 
-    The box around all is halved again and again, and halves without ground left out, for as long
-    as the boxes' union has no more than `most` vertices. Unlike a buffer that is simplified, this
-    takes well under a second for a coast of a million vertices, and loses nothing of it.
+    The box around all is halved again and again, without the halves that do not touch the
+    polygons, as long as the boxes' union has no more than `most` vertices. Unlike a simplified
+    buffer, this takes well under a second for a coast of a million vertices, and covers all of it.
     """
     if shapely.get_num_coordinates(geometry) <= most:
         return geometry

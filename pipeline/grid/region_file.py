@@ -13,20 +13,29 @@ from pipeline.grid.mgrs import polygons_of
 from pipeline.io.tables import read_features
 
 _FORMS = "Give polygons as GeoJSON, GeoPackage or GeoParquet"
-_SEGMENTS = 256  # parts of a region's width in which an edge is reprojected; keeps curves metric
+_SEGMENTS = 256  # parts of a region's width into which edges are cut before they are reprojected
 
 
 def read_polygons(path: Path) -> BaseGeometry:
     """All polygons of a GeoJSON, GeoPackage or GeoParquet file as one geometry, EPSG:4326.
 
-    Third dimensions are dropped and edges that are straight in the file's CRS stay so. Raises
-    RegionError for what is unreadable, without CRS, empty, no polygon, or invalid (and where).
+    Third dimensions are dropped. Edges that are straight in the file's CRS stay so.
+
+    Raises:
+        RegionError: The file is unreadable, without CRS or empty, or has geometries that are not
+            polygons or invalid.
     """
-    frame = _read(path)
+    nothing = RegionError(str(path), "the file holds no geometry", "Give at least one polygon")
+    try:
+        frame = read_features(path, RegionError, _FORMS)
+    except RegionError:
+        if _is_empty_collection(path):
+            raise nothing from None
+        raise
     geometries = shapely.force_2d(frame.geometry.dropna().to_numpy())
     geometries = geometries[~shapely.is_empty(geometries)]
     if not len(geometries):
-        raise RegionError(str(path), "the file holds no geometry", "Give at least one polygon")
+        raise nothing
     kinds = {geometry.geom_type for geometry in shapely.get_parts(geometries)}
     if kinds - {"Polygon"}:
         raise RegionError(
@@ -51,17 +60,6 @@ def read_polygons(path: Path) -> BaseGeometry:
     if frame.crs.equals("EPSG:4326", ignore_axis_order=True):
         return united
     return _reprojected(united, frame, path)
-
-
-def _read(path: Path) -> geopandas.GeoDataFrame:
-    try:
-        return read_features(path, RegionError, _FORMS)
-    except RegionError:
-        if _is_empty_collection(path):
-            raise RegionError(
-                str(path), "the file holds no geometry", "Give at least one polygon"
-            ) from None
-        raise
 
 
 def _is_empty_collection(path: Path) -> bool:

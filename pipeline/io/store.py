@@ -36,6 +36,23 @@ def public_text(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: public_url(url[0]), text)
 
 
+def gdal_s3_options(endpoint: str | None) -> dict[str, str]:
+    """GDAL's configuration for an S3 server that is not AWS's; empty without one."""
+    if not endpoint:
+        return {}
+    parts = urlsplit(endpoint)
+    return {
+        "AWS_S3_ENDPOINT": parts.netloc,
+        "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+
+
+def s3_endpoint() -> str | None:
+    """The S3 server that the environment names by AWS's variables, if it names one."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder (`root` is a path) or an object store's prefix (`root` is `s3://bucket/prefix`).
@@ -177,16 +194,9 @@ class Store:
 
         To be given to `rasterio.Env`; GDAL reads keys and region from the environment itself.
         """
-        options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if self.is_remote else {}
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        if self.is_remote and endpoint:
-            parts = urlsplit(endpoint)
-            options |= {
-                "AWS_S3_ENDPOINT": parts.netloc,
-                "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
-                "AWS_VIRTUAL_HOSTING": "FALSE",
-            }
-        return options
+        if not self.is_remote:
+            return {}
+        return {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", **gdal_s3_options(s3_endpoint())}
 
     def _bare(self, key: str) -> str:
         """Bucket, prefix and key without the scheme."""

@@ -130,9 +130,7 @@ def from_parquet(content: bytes, columns: Sequence[str] | None = None) -> tuple[
 def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
     """A CSV file of names and the reasons why they are left out, sorted by name.
 
-    Args:
-        first: The head of the column of names.
-        reasons: Reasons by name.
+    `first` is the head of the column of names.
     """
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows([(first, "reason"), *sorted(reasons.items())])

@@ -24,9 +24,7 @@ def is_shipped_name(setting: str, text: str) -> bool:
 
     Such a name never means a file or folder: a path is written with a slash or an ending.
 
-    Args:
-        setting: the setting that it is the value of, such as "checkpoint" or "catalog.url".
-        text: what the user wrote.
+    `setting` is the setting with this value, such as "checkpoint" or "catalog.url".
     """
     if setting not in _SHIPPED or re.fullmatch(r"[\w-]+", text) is None:
         return False

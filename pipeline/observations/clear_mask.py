@@ -1,11 +1,10 @@
-"""Which observations of a cell are clear, a bit each: the scene classification's verdict.
+"""The mask of a cell's clear observations, a bit each, and the choice of acquisitions to read.
 
-Which acquisitions of a month are worth reading in a cell, by their scene classification alone.
-
-Bands are fifty times the bytes of the scene classification, so what is not read is the time saved.
+Both need the scene classification alone. The bands have fifty times its bytes, so each acquisition
+that is not read saves time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,17 +16,19 @@ from pipeline.observations.monthly_median import MONTHS, clear_pixels
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 CLOUD_AND_SHADOW = (3, 8, 9, 10)
-"""Scene classes around which a dilation masks: shadow, cloud of medium and high probability,
-thin cirrus."""
+"""Scene classes that are dilated: shadow, cloud of medium and of high probability, thin cirrus."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Which observations count as clear, and which of these are read.
+    """Which observations count as clear, and which acquisitions are read.
 
-    `keep` are scene classes; within `dilate` metres of cloud or shadow nothing is clear. `most`
-    acquisitions a month are read (None: all), none of which less than `least` (0 … 1) of what it
-    shows of the cell is clear (`pipeline.observations.clear_mask`).
+    Attributes:
+        keep: The scene classes that count as clear.
+        dilate: Metres around cloud and shadow within which nothing is clear.
+        most: Acquisitions read per month; None: all.
+        least: Acquisitions of which a smaller share (0 … 1) is clear are not read; the share is
+            of the pixels that they show of the cell.
     """
 
     keep: tuple[int, ...]
@@ -38,12 +39,16 @@ class Masking:
 
 @dataclass(frozen=True)
 class ClearMask:
-    """Which observations of a cell are clear and to be read.
+    """The observations of a cell that are clear and are read.
 
-    `bits` is uint8 (⌈items / 8⌉, y, x) at `resolution` metres (20, or 10 where the classification
-    is): item i is bit i mod 8 of byte i div 8, since a mask travels between workers; an item that
-    is not to be read has none set. `month` 0 … 11 and `acquisition` (a number an overpass) are
-    int (item,). `acquisitions` counts those that show anything of the cell.
+    Attributes:
+        bits: uint8 (⌈items / 8⌉, y, x): item i is bit i mod 8 of byte i div 8, so that a mask
+            travels between workers as few bytes. An item that is not read has no bit set.
+        resolution: Metres of a pixel: 20, or 10 where the classification has 10.
+        month: int (item,), 0 … 11.
+        acquisition: int (item,), the number of the item's overpass.
+        acquisitions: How many acquisitions show anything of the cell.
+        stats: The facts of reading.
     """
 
     bits: np.ndarray
@@ -55,7 +60,7 @@ class ClearMask:
 
     @property
     def clear_acquisitions(self) -> int:
-        """Acquisitions that are read for the cell; granules of one overpass are one."""
+        """How many acquisitions are read; granules of one overpass are one acquisition."""
         return len(np.unique(self.acquisition[any_clear(self.bits, len(self.month))]))
 
     @cached_property
@@ -69,7 +74,7 @@ class ClearMask:
         return counts
 
     def within(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """The items that have a clear pixel in a block, and where: int (n,), bool (n, y, x)."""
+        """The items with a clear pixel in a block, int (n,), and their masks, bool (n, y, x)."""
         part = np.ascontiguousarray(self.bits[:, *block.slices(self.resolution)])
         items = np.flatnonzero(any_clear(part, len(self.month)))
         clear = np.empty((len(items), *part.shape[1:]), bool)
@@ -78,11 +83,16 @@ class ClearMask:
         return items, clear
 
 
-class Scenes:
-    """The clear pixels of items, as their scene classifications come in.
+class MaskBuilder:
+    """Makes the bits of a `ClearMask` from scene classifications, item by item.
 
-    `shape` is (y, x) of the mask; what comes is `margin` pixels larger on each side, so that
-    clouds beyond the cell's edge are dilated into it.
+    Args:
+        items: How many items there are.
+        shape: (y, x) of the mask.
+        margin: Pixels by which the classifications are larger on each side, so that clouds beyond
+            the cell's edge are dilated into it.
+        resolution: Metres of a pixel.
+        masking: The rules.
     """
 
     def __init__(
@@ -94,8 +104,8 @@ class Scenes:
         self._resolution = resolution
         self._masking = masking
 
-    def put(self, item: int, values: np.ndarray) -> None:
-        """Take the scene classes of an item: uint8 or uint16 (y, x)."""
+    def add(self, item: int, values: np.ndarray) -> None:
+        """Add the scene classes of an item: uint8 or uint16 (y, x), margins included."""
         clear = clear_pixels(values, self._masking.keep)
         if self._masking.dilate:
             clear &= beyond(values, self._masking.dilate / self._resolution)
@@ -104,27 +114,27 @@ class Scenes:
         self.seen[item] = np.count_nonzero(values[self._inner])
 
     def choose(self, month: np.ndarray, acquisition: np.ndarray) -> None:
-        """Leave only what is to be read."""
+        """Clear the bits of the items that are not to be read."""
         masking = self._masking
         if masking.most is None and masking.least == 0:
             return
         for number in np.unique(month):  # one after the other: planes take eight times the bits
             items = np.flatnonzero(month == number)
+            planes = [_plane(self.bits, item) for item in items.tolist()]
             chosen = chosen_acquisitions(
-                [_plane(self.bits, item) for item in items.tolist()],
-                self.seen[items], month[items], acquisition[items], masking.most, masking.least,
-            )  # fmt: skip
+                planes, self.seen[items], acquisition[items], masking.most, masking.least
+            )
             for item in items[~chosen].tolist():
                 self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
 
 
 def beyond(scenes: np.ndarray, pixels: float) -> np.ndarray:
-    """Where no cloud or shadow lies within `pixels`, centre to centre: bool of the same shape."""
+    """Pixels without cloud or shadow within a distance in pixels, from centre to centre: bool."""
     hidden = clear_pixels(scenes, CLOUD_AND_SHADOW)
     if not hidden.any():
         return np.ones(scenes.shape, bool)
-    apart: np.ndarray = distance_transform_edt(~hidden) > pixels
-    return apart
+    free: np.ndarray = distance_transform_edt(~hidden) > pixels
+    return free
 
 
 def _plane(bits: np.ndarray, item: int) -> np.ndarray:
@@ -132,69 +142,57 @@ def _plane(bits: np.ndarray, item: int) -> np.ndarray:
 
 
 def any_clear(bits: np.ndarray, items: int) -> np.ndarray:
-    """Which items have a bit set anywhere: bool (item,)."""
+    """Whether each item has a bit set anywhere: bool (item,)."""
     joined = np.bitwise_or.reduce(bits, axis=(1, 2))
     return np.unpackbits(joined, count=items, bitorder="little").astype(bool)
 
 
 def strict_keep(trained_with: Sequence[int]) -> tuple[int, ...]:
-    """The scene classes that count as clear by default, of those that a checkpoint's card names.
+    """The scene classes that count as clear by default: those of a card without the doubtful.
 
-    Without those that are defective, cloud or cloud's shadow (1, 3, 8, 9, 10): composites that
-    keep 8 as the authors' do are 2 to 33 times further from a clear day
+    Defects, cloud and shadow (1, 3, 8, 9, 10) are left out. Composites that keep 8, as the
+    authors' do, are 3 to 33 times further from a clear day
     (`tests/benchmarks/results/masking.md`).
     """
     return tuple(scene for scene in trained_with if scene not in (1, *CLOUD_AND_SHADOW))
 
 
-_SAMPLE = 4  # every fourth pixel each way tells how much an acquisition adds
+_SAMPLE = 4  # every fourth pixel each way shows how much an acquisition adds
 
 
 def chosen_acquisitions(
     planes: Sequence[np.ndarray],
     seen: np.ndarray,
-    month: np.ndarray,
     acquisition: np.ndarray,
     most: int | None,
     least: float,
 ) -> np.ndarray:
-    """Which items to read: bool (item,).
+    """The items of one month that are read.
 
-    `planes` says where each item is clear, bool (y, x); `seen` counts the pixels that it shows
-    at all. Left out are acquisitions of which less than `least` (0 … 1) of what they show (their
-    largest granule, where there are several) is clear; of the others `most` a month are taken
-    (None: all), one after the other the one that adds most: a pixel that has n clear observations
-    already counts 1 / (n + 1). So the clearest come first, but not so that a part of the cell,
-    which only another orbit sees, goes without.
+    Left out are acquisitions of which too few pixels are clear. Of the others, the one that adds
+    most is taken first, then the one that adds most to it, and so on: a pixel that has n clear
+    observations already counts 1 / (n + 1). So the clearest come first, but a part of the cell
+    that only another orbit sees has its observations, too.
+
+    Args:
+        planes: The clear pixels of each item: bool (y, x).
+        seen: How many pixels each item shows at all: int (item,).
+        acquisition: The number of each item's acquisition: int (item,).
+        most: How many acquisitions to take; None: all.
+        least: The least share (0 … 1) of clear pixels among those shown, of the largest granule
+            where an acquisition has several.
+
+    Returns:
+        bool (item,).
     """
-    chosen = np.zeros(len(planes), bool)
-    for items in _by_month(month, acquisition, seen):
-        clear = {number: _joined(planes, of_it) for number, of_it in items.items()}
-        enough = {
-            number: plane
-            for number, plane in clear.items()
-            if plane.any() and plane.sum() >= least * max(int(seen[items[number]].max()), 1)
-        }
-        for number in enough if most is None else _adding_most(enough, most):
-            chosen[items[number]] = True
-    return chosen
-
-
-def _by_month(
-    month: np.ndarray, acquisition: np.ndarray, seen: np.ndarray
-) -> Iterator[Mapping[int, np.ndarray]]:
-    """The items of each acquisition, month by month; those that show nothing are left out."""
-    for number in np.unique(month):
-        of_month = np.flatnonzero((month == number) & (seen > 0))
-        yield {
-            int(overpass): of_month[acquisition[of_month] == overpass]
-            for overpass in np.unique(acquisition[of_month])
-        }
-
-
-def _joined(planes: Sequence[np.ndarray], items: np.ndarray) -> np.ndarray:
-    joined: np.ndarray = np.logical_or.reduce([planes[item] for item in items.tolist()])
-    return joined
+    clear: dict[int, np.ndarray] = {}
+    for number in np.unique(acquisition[seen > 0]).tolist():
+        items = np.flatnonzero((acquisition == number) & (seen > 0))
+        plane = np.logical_or.reduce([planes[item] for item in items.tolist()])
+        if plane.any() and plane.sum() >= least * seen[items].max():
+            clear[number] = plane
+    taken = list(clear) if most is None else _adding_most(clear, most)
+    return np.isin(acquisition, taken) & (seen > 0)
 
 
 def _adding_most(clear: Mapping[int, np.ndarray], most: int) -> list[int]:
@@ -202,11 +200,11 @@ def _adding_most(clear: Mapping[int, np.ndarray], most: int) -> list[int]:
         return list(clear)
     left = {number: plane[::_SAMPLE, ::_SAMPLE] for number, plane in clear.items()}
     count = np.zeros(next(iter(left.values())).shape, np.intp)
-    worth = 1 / np.arange(1, most + 1)  # of a pixel that has 0, 1, … clear observations already
+    worth = 1 / np.arange(1, most + 1)  # of a pixel with 0, 1, … clear observations
     taken: list[int] = []
     while left and len(taken) < most:
-        # The earlier of two that add the same, so that a run can be repeated: pixels are counted,
-        # since sums of many fractions differ by the order in which they are added.
+        # Of two that add the same the earlier is taken, so that a run can be repeated. Pixels are
+        # counted first, since a sum of many fractions depends on their order.
         best = max(
             sorted(left),
             key=lambda number: np.bincount(count[left[number]], minlength=most) @ worth,

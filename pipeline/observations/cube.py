@@ -1,19 +1,15 @@
-"""Items → lazy observations on a cell's grid, through stackstac."""
+"""The items of a cell, and their lazy observations on its grid, read through stackstac."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 import shapely
 import stackstac
-import xarray as xr
-from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
@@ -28,10 +24,10 @@ from pipeline.raster.window import Extent
 
 Bounds = tuple[float, float, float, float]
 
-# Metres around a cell in which an item's footprint is looked for. Footprints are simplified, and an
-# edge of 110 km that is straight in degrees lies 0.4 km off the straight one in UTM at 60° of
-# latitude, 2.1 km at 83°.
-_AROUND = 2500.0
+# Metres around a cell that an item's footprint may touch. Footprints are simplified: an edge of
+# 110 km that is straight in degrees lies 0.4 km off the straight one in UTM at 60° of latitude,
+# 2.1 km at 83°.
+_MARGIN = 2500.0
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,10 @@ class Block:
 
 
 def block_windows(cell: Cell, source_block: int = 1024) -> tuple[Block, ...]:
-    """The cell cut where its tile's source blocks end: each is decoded for one of them only.
+    """The cell cut along its tile's source blocks, so that each is decoded for one part only.
 
-    Source blocks begin at the tile's grid origin and have `source_block` pixels of 10 m (even)
-    a side: COGs have blocks of 1024 pixels, which are 2048 of these for bands of 20 m.
+    Source blocks begin at the tile's grid origin. Their side is `source_block` pixels of 10 m, an
+    even number: COGs have blocks of 1024 pixels, which are 2048 of these for bands of 20 m.
     """
     return tuple(
         Block(row, column, height, width)
@@ -72,18 +68,15 @@ def block_windows(cell: Cell, source_block: int = 1024) -> tuple[Block, ...]:
 
 
 def band_resolution(items: Sequence[Item], band: str) -> int:
-    """Metres at which a band is read, 10 or 20: the finest of the items decides.
-
-    20 where no item offers it.
-    """
+    """Metres at which a band is read: 10, or 20 where all assets are as coarse or there is none."""
     offered = [item.assets[band].resolution for item in items if band in item.assets]
     return 2 * PIXEL if min(offered, default=2 * PIXEL) >= 2 * PIXEL else PIXEL
 
 
 def substituted(items: Sequence[Item], substitutes: Mapping[str, str]) -> list[Item]:
-    """The items, with an absent band read from the asset of the band that stands for it.
+    """The items; an absent band gets the asset of the band that stands for it.
 
-    `substitutes` is absent band → standing-in band, e.g. {"B8A": "B08"}; a band that an item
+    `substitutes` is absent band → standing-in band, e.g. {"B8A": "B08"}. A band that an item
     offers is never replaced.
     """
     return [
@@ -99,9 +92,9 @@ def substituted(items: Sequence[Item], substitutes: Mapping[str, str]) -> list[I
 
 
 def reaching(items: Sequence[Item], cell: Cell) -> list[Item]:
-    """The items whose footprint reaches into a cell, or may do so: one that states none is kept."""
+    """The items whose footprint reaches into a cell, and those without a footprint."""
     left, bottom, right, top = cell.bounds
-    around = (left - _AROUND, bottom - _AROUND, right + _AROUND, top + _AROUND)
+    around = (left - _MARGIN, bottom - _MARGIN, right + _MARGIN, top + _MARGIN)
     geometry = shapely.geometry.shape(footprint(around, cell.epsg)[0])
     shapely.prepare(geometry)
     return [
@@ -112,12 +105,12 @@ def reaching(items: Sequence[Item], cell: Cell) -> list[Item]:
 
 
 def month_of(item: Item) -> int:
-    """The month of an item in UTC, 0 … 11."""
-    return _utc(item.datetime).month - 1
+    """The month of an item, 0 … 11."""
+    return item.datetime.month - 1
 
 
 def acquisition_numbers(items: Sequence[Item]) -> np.ndarray:
-    """A number for each item, equal for those of one acquisition: int32 (item,)."""
+    """The number of each item's acquisition, by first appearance: int32 (item,)."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(i.acquisition, len(numbers)) for i in items], np.int32)
 
@@ -133,72 +126,34 @@ def observations(
     settings: ReaderSettings | None = None,
     faults: FaultLog | None = None,
     dates: int = -1,
-) -> xr.DataArray:
-    """Lazy `uint16 (time, band, y, x)`: reflectance × 10000 without offset, 0 = nodata.
-
-    There is one time for each item and one band for each of `bands`, in the order given, whether
-    or not an item offers the band or reaches into `bounds` (metres of `epsg`, whole pixels of
-    `resolution`). Coordinates: time (UTC), id, acquisition, month (0 … 11) by time; band; y and x,
-    pixel centres. Attributes: crs, transform. A chunk holds `dates` times of one
-    band, by default all.
-
-    Computing it raises ReadingError for a raster that is unreachable, or damaged where `settings`
-    are strict; else a damaged one's observation is 0 and noted in `faults`.
-    """
-    array = (
-        _stacked(items, bands, bounds, epsg, resolution, np.dtype(dtype), settings, faults, dates)
-        if items
-        # Of one chunk: Dask cannot choose chunks for what is empty.
-        else da.zeros((0, len(bands), *_shape(bounds, resolution)), dtype=dtype, chunks=-1)
-    )
-    height, width = array.shape[2:]
-    left, _, _, top = bounds
-    return xr.DataArray(
-        array,
-        dims=("time", "band", "y", "x"),
-        coords={
-            "time": pd.DatetimeIndex([_utc(i.datetime) for i in items]).tz_localize(None),
-            "band": list(bands),
-            "y": top - resolution * (np.arange(height) + 0.5),
-            "x": left + resolution * (np.arange(width) + 0.5),
-            "id": ("time", [item.id for item in items]),
-            "acquisition": ("time", [item.acquisition for item in items]),
-            "month": ("time", np.array([month_of(item) for item in items], np.int8)),
-        },
-        attrs={
-            "crs": f"EPSG:{epsg}",
-            "transform": Affine(resolution, 0, left, 0, -resolution, top),
-        },
-    )
-
-
-def overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
-    """Whether a raster, by its metadata, reaches into `bounds` (metres of `epsg`)."""
-    left, bottom, right, top = asset.bounds
-    if asset.epsg != epsg:
-        try:
-            left, bottom, right, top = transform_bounds(
-                CRS.from_epsg(asset.epsg), CRS.from_epsg(epsg), left, bottom, right, top
-            )
-        except RasterioError:
-            return True  # cannot be told beforehand; the reader will see
-    return left < bounds[2] and right > bounds[0] and bottom < bounds[3] and top > bounds[1]
-
-
-def _stacked(
-    items: Sequence[Item],
-    bands: Sequence[str],
-    bounds: Bounds,
-    epsg: int,
-    resolution: float,
-    dtype: np.dtype,
-    settings: ReaderSettings | None,
-    faults: FaultLog | None,
-    dates: int,
 ) -> da.Array:
+    """The lazy observations of items in a window.
+
+    Computing them raises ReadingError for a raster that is unreachable, or damaged where
+    `settings` are strict. The observation of another damaged raster is 0, and a fault.
+
+    Args:
+        items: The items.
+        bands: The bands, or SCL.
+        bounds: Metres of `epsg`, whole pixels of `resolution`.
+        epsg: The CRS.
+        resolution: Metres of a pixel.
+        dtype: uint16, or uint8 for SCL.
+        settings: How rasters are opened.
+        faults: Takes the rasters that are left out.
+        dates: How many items a chunk holds, of one band; -1: all.
+
+    Returns:
+        `dtype` (item, band, y, x): reflectance × 10000 without offset, 0 = nodata. Items and bands
+        keep their order and number, whether or not an item offers a band or reaches into `bounds`.
+    """
+    if not items:  # of one chunk: Dask cannot choose chunks for an empty array
+        left, bottom, right, top = bounds
+        shape = round((top - bottom) / resolution), round((right - left) / resolution)
+        return da.zeros((0, len(bands), *shape), dtype=dtype, chunks=-1)
     settings = settings or ReaderSettings()
     assets = [(band, item.assets[band]) for item in items for band in bands if band in item.assets]
-    stack = stackstac.stack(
+    return stackstac.stack(
         [_stac_item(item, bands, bounds, epsg) for item in items],
         assets=list(bands),
         epsg=epsg,
@@ -206,8 +161,8 @@ def _stacked(
         bounds=bounds,
         snap_bounds=False,
         chunksize=(dates, 1, -1, -1),
-        dtype=dtype,
-        fill_value=dtype.type(0),
+        dtype=np.dtype(dtype),
+        fill_value=dtype(0),
         rescale=False,
         sortby_date=False,
         xy_coords=False,
@@ -218,21 +173,33 @@ def _stacked(
             NativeReader,
             offsets={asset.href: asset.offset for _, asset in assets},
             bands={asset.href: band for band, asset in assets},
-            extents={a.href: Extent(a.epsg, a.bounds) for _, a in assets if a.stated},
+            extents={a.href: Extent(a.epsg, a.bounds) for _, a in assets if a.grid_stated},
             faults=FaultLog() if faults is None else faults,
             settings=settings,
             ahead=ReadAhead(settings.access.requests),
         ),
-    )
-    return stack.data
+    ).data
+
+
+def overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
+    """Whether a raster reaches into `bounds` (metres of `epsg`) by its metadata."""
+    left, bottom, right, top = asset.bounds
+    if asset.epsg != epsg:
+        try:
+            left, bottom, right, top = transform_bounds(
+                CRS.from_epsg(asset.epsg), CRS.from_epsg(epsg), left, bottom, right, top
+            )
+        except RasterioError:
+            return True  # unknown before it is read
+    return left < bounds[2] and right > bounds[0] and bottom < bounds[3] and top > bounds[1]
 
 
 def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> dict[str, Any]:
-    """The item as stackstac takes it.
+    """The item in the form that stackstac needs.
 
-    stackstac drops items and bands that lie outside the bounds by their metadata. So that the
-    result keeps its shape, every band of every item is said to cover the bounds, and what is
-    absent or outside gets an empty href, which stackstac leaves at the fill value.
+    stackstac drops items and bands that lie outside the bounds by their metadata. The result must
+    keep its shape, so every item claims to cover the bounds, and a raster that is absent or lies
+    outside has an empty href, which stackstac leaves at the fill value.
     """
     hrefs = {}
     for band in bands:
@@ -243,7 +210,7 @@ def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> d
         "id": item.id,
         "bbox": None,
         "properties": {
-            "datetime": _utc(item.datetime).isoformat(),
+            "datetime": item.datetime.isoformat(),
             "proj:epsg": epsg,
             "proj:bbox": bounds,
         },
@@ -251,16 +218,7 @@ def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> d
     }
 
 
-def _shape(bounds: Bounds, resolution: float) -> tuple[int, int]:
-    left, bottom, right, top = bounds
-    return round((top - bottom) / resolution), round((right - left) / resolution)
-
-
 def _cuts(offset: int, length: int, block: int) -> list[tuple[int, int]]:
-    """(start, length) of the parts of offset … offset + length that whole blocks cut out."""
+    """(start, length) of the parts into which block edges cut offset … offset + length."""
     edges = [offset, *range((offset // block + 1) * block, offset + length, block), offset + length]
     return [(a - offset, b - a) for a, b in pairwise(edges)]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -2,7 +2,7 @@
 
 The median of each band may be a mixture that no date has shown; the geometric median minimises the
 sum of distances to the observed spectra (Weiszfeld 1937; for satellite composites Roberts, Mueller
-and McIntyre 2017, IEEE TGRS 55(11), 6254-6264). It is computed by Geoscience Australia's `geomad`.
+and McIntyre 2017, IEEE TGRS 55(11), 6254-6264). Geoscience Australia's `geomad` computes it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import geomad
 import numpy as np
 
 _STRIP = 64  # rows computed at once: a strip is copied with all its dates side by side
-_STEP = 0.05  # DN: where an iteration moves the spectrum by less, it ends
+_STEP = 0.05  # DN: the iteration ends when it moves the spectrum by less
 _ITERATIONS = 200
 
 
@@ -20,12 +20,18 @@ def geometric_median(
 ) -> np.ndarray:
     """The geometric median of every pixel: uint16 (band, y, x), 0 = nodata.
 
-    `bands` are uint16 (t, y, x) each, 0 = nodata, or (t, y / n, x / n) for n times coarser pixels;
-    the finest decide the result's. `clear` is bool (t, y, x), or coarser in the same way;
-    `acquisition` is an integer (t,), equal for observations of one overpass. An observation counts
-    where it is clear and no band is 0; of one acquisition only the first that counts, in the order
-    given. Distances are in DN over all bands; two observations have their midpoint. Raises
-    ValueError where the shapes do not fit.
+    An observation counts where it is clear and no band is 0; of one acquisition only the first
+    that counts, in the order of the arrays. Distances are in DN over all bands. The median of two
+    observations is their midpoint.
+
+    Args:
+        bands: uint16 (t, y, x) for each band, 0 = nodata, or (t, y / n, x / n) for n times coarser
+            pixels; the finest band has the result's pixels.
+        clear: The clear pixels: bool (t, y, x), or coarser in the same way.
+        acquisition: int (t,), equal for observations of one overpass.
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     times, height, width = max((band.shape for band in bands), key=lambda shape: shape[1])
     for part in (*bands, clear):
@@ -52,9 +58,8 @@ def geometric_median(
 def with_gaps_filled(months: np.ndarray) -> np.ndarray:
     """Monthly composites, uint16 (month, band, y, x), 0 = nodata, without gaps.
 
-    A month that is nodata has the geometric median of the pixel's other months: the months'
-    composites stand for the year's observations, which need not be held at once. A pixel that is
-    nodata in all months stays so.
+    A month that is nodata gets the geometric median of the pixel's other months, so that the
+    year's observations need not be held at once. A pixel that is nodata in all months stays so.
     """
     present = np.asarray(months.all(axis=1))
     gaps = ~present & present.any(axis=0)
@@ -74,7 +79,7 @@ def _finer(part: np.ndarray, rows: np.ndarray, height: int, width: int) -> np.nd
 
 
 def _first_of_each(counts: np.ndarray, acquisition: np.ndarray) -> np.ndarray:
-    """What counts (y, x, t), without what follows another of the same acquisition."""
+    """The observations that count, bool (y, x, t), but only the first of each acquisition."""
     if len(np.unique(acquisition)) == len(acquisition):
         return counts
     first = counts.copy()
@@ -87,7 +92,7 @@ def _first_of_each(counts: np.ndarray, acquisition: np.ndarray) -> np.ndarray:
 
 def _solved(spectra: np.ndarray) -> np.ndarray:
     """(y, x, band, t), 0 = does not count → (y, x, band); 0 where nothing counts."""
-    # geomad begins at the left neighbour's result: here every pixel has a row of its own, so that
+    # geomad starts from the left neighbour's result. Here every pixel has a row of its own, so that
     # its value does not depend on where a block begins.
     found = geomad.nangeomedian_pcm(
         spectra.reshape(-1, 1, *spectra.shape[2:]),

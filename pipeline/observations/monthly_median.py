@@ -1,9 +1,12 @@
-"""Observations → monthly series: medians over what is clear, gaps filled by the year's median.
+"""Observations → monthly series: medians of the clear ones, gaps filled by the year's median.
 
-A pixel's values are few and many pixels lie side by side, so nothing is sorted pixel by pixel:
-a strip of pixels is gathered once, one row an observation, and whole rows are exchanged by a
-sorting network (Batcher's merge exchange, Knuth, TAOCP 3, 5.2.2 M). Every step is then a loop
-over neighbouring `uint16`, which the compiler turns into vector instructions.
+It is written by hand because reading and compositing a cell by stackstac or odc-stac and xarray's
+`groupby` and `median` takes 8 to 12 times as long (`tests/benchmarks/bench_cell.py`, results in
+`tests/benchmarks/results/cell.md`). A pixel has few
+values and many pixels lie side by side, so pixels are not sorted one by one: a strip of pixels is
+gathered once, one row for each observation, and a sorting network (Batcher's merge exchange,
+Knuth, TAOCP 3, 5.2.2 M) exchanges whole rows. Every step is a loop over neighbouring `uint16`,
+which the compiler turns into vector instructions.
 """
 
 from collections.abc import Sequence
@@ -19,9 +22,9 @@ _ABSENT = np.uint16(65535)  # sorts last; equal to a saturated value, which does
 
 
 def clear_pixels(scl: np.ndarray, keep: Sequence[int]) -> np.ndarray:
-    """Where the scene classification is one of `keep`: bool of the shape of `scl`.
+    """The pixels whose scene class is one of `keep`, never 0 (nodata): bool of `scl`'s shape.
 
-    `scl` is uint8 or uint16. Its nodata, 0, is never clear.
+    `scl` is uint8 or uint16.
     """
     clear = np.zeros(np.iinfo(scl.dtype).max + 1, bool)
     clear[[scene for scene in keep if scene != 0]] = True
@@ -33,15 +36,19 @@ def monthly_medians(
 ) -> np.ndarray:
     """The monthly series of every pixel: uint16 (12, y, x), reflectance × 10000, 0 = nodata.
 
-    `observations` is uint16 (t, y, x), 0 = nodata; `clear` is bool (t, y, x), or (t, y / n, x / n)
-    for a mask of n times coarser pixels; `month` is 0 … 11 (t,); `acquisition` is an integer (t,),
-    equal for observations of one overpass.
-
     An observation counts where it is clear and not 0; of one acquisition only the first that
-    counts, in the order given. A month has the median of what counts in it; the median of an even
-    number is the mean of the middle two, rounded half to even. A month in which nothing counts
-    has the median, so rounded, of all that counts in the year; it is 0 where nothing does.
-    Raises ValueError where the shapes do not fit, a month is none, or t is above 65535.
+    counts, in the order of the arrays. A month has the median of its observations, or without any
+    the median of the year's; a pixel without observations is 0. The median of an even number is
+    the mean of the middle two, rounded half to even.
+
+    Args:
+        observations: uint16 (t, y, x), 0 = nodata; t is at most 65535.
+        clear: The clear pixels: bool (t, y, x), or (t, y / n, x / n) for n times coarser pixels.
+        month: int (t,), 0 … 11.
+        acquisition: int (t,), equal for observations of one overpass.
+
+    Raises:
+        ValueError: The shapes do not fit, a month is out of range, or t is too large.
     """
     times, height, width = observations.shape
     ratio = height // max(clear.shape[1], 1)
@@ -76,7 +83,7 @@ def _checked_month(month: np.ndarray) -> np.ndarray:
 
 
 def _by_acquisition(acquisition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order that brings an acquisition's observations together, and where a new one begins."""
+    """The order of observations by acquisition, and whether each is the first of one."""
     order = np.argsort(acquisition, kind="stable").astype(np.int64)
     ordered = np.asarray(acquisition)[order]
     return order, np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]
@@ -138,7 +145,7 @@ def _repeat(coarse: np.ndarray, ratio: int, mask: np.ndarray, size: int) -> None
 def _gather(
     values: np.ndarray, mask: np.ndarray, taken: np.ndarray, row: np.ndarray, counts: np.ndarray
 ) -> bool:
-    """Fill a row with what counts of an observation; whether anything did."""
+    """Fill a row with the values of an observation that count; returns whether any did."""
     any_counts = np.uint8(0)
     for x in range(len(values)):
         it_counts = np.uint8(values[x] != 0) & mask[x] & (taken[x] ^ np.uint8(1))
@@ -184,7 +191,7 @@ def _strip_medians(
 def _median(ascending: np.ndarray, count: int, x: int) -> np.int64:
     """Median of the lowest `count` of a pixel's sorted values, rounded half to even.
 
-    A saturated value equals `_ABSENT`, so it does not matter which of them are taken for it.
+    A saturated value equals `_ABSENT`; the two need not be distinguished.
     """
     twice = np.int64(ascending[(count - 1) // 2, x]) + np.int64(ascending[count // 2, x])
     half = twice >> 1

@@ -1,18 +1,18 @@
-"""What one Dask task does: read a year of one band in one block and composite it."""
+"""The work of a Dask task: read the mask of a cell, or a year of one band in a block of it."""
 
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import dask.array as da
 import numpy as np
-import xarray as xr
 
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_url
-from pipeline.observations.clear_mask import ClearMask, Masking, Scenes
+from pipeline.observations.clear_mask import ClearMask, MaskBuilder, Masking
 from pipeline.observations.cube import (
     Block,
     Bounds,
@@ -29,7 +29,7 @@ from pipeline.raster.stackstac_reader import ReaderSettings
 SCL_DATES = 32
 """Scene classifications that are held at once: 32 MB of a cell of 2048² pixels."""
 
-_EDGE = 0.01  # of a block: at a swath's edge bands end some pixels before the classification
+_EDGE = 0.01  # share of a block: at a swath's edge bands end some pixels before the classification
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,15 @@ def read_clear(
     masking: Masking,
     settings: ReaderSettings | None = None,
 ) -> ClearMask:
-    """Read the scene classification of all items in a cell: what is clear, and what to read.
+    """Read the scene classification of all items in a cell, and choose the acquisitions to read.
 
-    Items without a scene classification are never clear. Raises ReadingError for a raster that is
-    unreachable, or damaged where `settings` are strict; else the item of a damaged one is not
-    clear, and a fault. Raises ReadingError, too, where that is so of every item that reaches into
-    the cell: then the fault lies elsewhere, and the cell is not land without observations.
+    An item without a scene classification is never clear. The item of a damaged one is not clear,
+    and a fault.
+
+    Raises:
+        ReadingError: A raster is unreachable, or damaged where `settings` are strict, or every
+            raster that reaches into the cell is damaged: then the fault lies elsewhere, and the
+            cell is not land without observations.
     """
     start = time.perf_counter()
     faults = FaultLog()
@@ -68,21 +71,21 @@ def read_clear(
         dtype=np.uint8, settings=settings, faults=faults, dates=SCL_DATES,
     )  # fmt: skip
     shape = (cell.height * 10 // resolution, cell.width * 10 // resolution)
-    scenes = Scenes(len(items), shape, margin // resolution, resolution, masking)
+    builder = MaskBuilder(len(items), shape, margin // resolution, resolution, masking)
     for first, values in _chunks(stack):
         for k, classes in enumerate(values):
-            scenes.put(first + k, classes)
+            builder.add(first + k, classes)
     stats = faults.stats()
     _require_any(stats.faults, items, SCL, cell, bounds)
     month = np.array([month_of(item) for item in items], np.int8)
     acquisition = acquisition_numbers(items)
-    scenes.choose(month, acquisition)
+    builder.choose(month, acquisition)
     return ClearMask(
-        bits=scenes.bits,
+        bits=builder.bits,
         resolution=resolution,
         month=month,
         acquisition=acquisition,
-        acquisitions=len(np.unique(acquisition[scenes.seen > 0])),
+        acquisitions=len(np.unique(acquisition[builder.seen > 0])),
         stats=replace(stats, seconds={"read": time.perf_counter() - start}),
     )
 
@@ -97,12 +100,15 @@ def read_series(
 ) -> BandSeries:
     """Read one band of all items in a block of a cell and make its monthly series.
 
-    `clear` is the mask of the same items in the whole cell; items without a clear pixel in the
-    block are not opened. The series has the finest resolution of the band's assets (20 or 10 m),
-    or the mask's where that is finer. Raises ReadingError for a raster that is unreachable, or
-    damaged where `settings` are strict; else a damaged one is left out, and a fault, unless that
-    is so of every item that reaches into the block. One that is nodata wherever its scene
-    classification is clear is a fault, too.
+    Items without a clear pixel in the block are not opened. A damaged raster is left out, and a
+    fault. So is one that is nodata wherever its scene classification is clear.
+
+    `clear` is the mask of the same items in the whole cell. The series has the finest resolution
+    of the band's assets (20 or 10 m), or the mask's where that is finer.
+
+    Raises:
+        ReadingError: A raster is unreachable, or damaged where `settings` are strict, or every
+            raster that reaches into the block is damaged.
     """
     start = time.perf_counter()
     items_read, mask, chosen = chosen_in(items, clear, block)
@@ -125,10 +131,9 @@ class BandValues:
 def chosen_in(
     items: Sequence[Item], clear: ClearMask, block: Block, month: int | None = None
 ) -> tuple[list[Item], np.ndarray, np.ndarray]:
-    """Choose the items that are read in a block, of one month (0 … 11) or of all.
+    """The items that are read in a block, their masks, bool (n, y, x), and numbers, int (n,).
 
-    Returns:
-        The items; bool (n, y, x), where they are clear; int (n,), their numbers.
+    With a `month` (0 … 11), the items of that month only.
     """
     if len(items) != len(clear.month):
         raise ValueError(f"{len(items)} items do not go with a mask of {len(clear.month)}")
@@ -148,7 +153,7 @@ def read_band(
     resolution: int,
     settings: ReaderSettings | None,
 ) -> BandValues:
-    """Read a band of items in a block; `mask` is where they are clear. Raises as `read_series`."""
+    """Read a band of items in a block, with their masks in it. Raises as `read_series`."""
     faults = FaultLog()
     bounds = block.bounds(cell)
     stack = observations(
@@ -157,32 +162,20 @@ def read_band(
     ((_, values),) = _chunks(stack)
     shown = mask.mean(axis=(1, 2)) > _EDGE
     blank = [items[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
-    for fault in _blank(blank, band, faults, cell, bounds):
-        faults.append(fault)
+    known = {fault.asset for fault in faults}
+    for asset in (item.assets[band] for item in blank if band in item.assets):
+        name = public_url(asset.href)
+        if name not in known and overlaps(asset, bounds, cell.epsg):
+            faults.append(Fault(name, band, "is nodata where its scene classification is not"))
     stats = faults.stats()
     _require_any(stats.faults, items, band, cell, bounds)
     return BandValues(values, stats)
 
 
-def _blank(
-    items: Sequence[Item], band: str, faults: FaultLog, cell: Cell, bounds: Bounds
-) -> list[Fault]:
-    """Faults of items without any value of a band, where a raster was read for it."""
-    known = {fault.asset for fault in faults}
-    assets = [item.assets[band] for item in items if band in item.assets]
-    names = [public_url(a.href) for a in assets if overlaps(a, bounds, cell.epsg)]
-    reason = "is nodata where its scene classification is not"
-    return [Fault(name, band, reason) for name in names if name not in known]
-
-
 def _require_any(
-    faults: Sequence[Fault],
-    items: Sequence[Item],
-    band: str,
-    cell: Cell,
-    bounds: Bounds,
+    faults: Sequence[Fault], items: Sequence[Item], band: str, cell: Cell, bounds: Bounds
 ) -> None:
-    """Raise ReadingError where not one raster that reaches into the bounds can be read."""
+    """Raise ReadingError where every raster that reaches into the bounds has failed."""
     reaching = sum(
         band in item.assets and overlaps(item.assets[band], bounds, cell.epsg) for item in items
     )
@@ -193,13 +186,13 @@ def _require_any(
         )
 
 
-def _chunks(stack: xr.DataArray) -> Iterator[tuple[int, np.ndarray]]:
-    """Compute, within this thread, observations of one band: the first time, and (t, y, x).
+def _chunks(stack: da.Array) -> Iterator[tuple[int, np.ndarray]]:
+    """Compute the observations of one band in this thread: the first item, and (item, y, x).
 
-    A chunk is taken as it is: an array's own `compute` would copy it.
+    Chunks are computed one by one: `compute` of the whole array would copy them.
     """
     first = 0
-    for chunk in stack.data.to_delayed().ravel():
+    for chunk in stack.to_delayed().ravel():
         values: np.ndarray = chunk.compute(scheduler="synchronous")
         yield first, values[:, 0]
         first += len(values)

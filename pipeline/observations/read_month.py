@@ -1,4 +1,4 @@
-"""What a Dask task does for geometric medians: read all bands of a month in a block."""
+"""The work of a Dask task for geometric medians: read all bands of a month in a block."""
 
 import time
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ def read_month(
     month: int,
     settings: ReaderSettings | None = None,
 ) -> MonthComposite:
-    """Read all bands of a month's items (0 … 11) in a block and make their geometric median.
+    """Read all bands of a month (0 … 11) in a block and make their geometric median.
 
     `clear` is the mask of the same items in the whole cell. Bands are held at their own
-    resolution. Raises ReadingError as `pipeline.observations.read_band.read_series` does.
+    resolution. Raises as `pipeline.observations.read_band.read_series`.
     """
     start = time.perf_counter()
     of_month, mask, chosen = chosen_in(items, clear, block, month)
@@ -50,7 +50,7 @@ def read_month(
     ]
     done = time.perf_counter()
     spectra = geometric_median([part.values for part in read], mask, clear.acquisition[chosen])
-    n = block.height // spectra.shape[1]  # no band of 10 m: pixels of 20 m are four alike
+    n = block.height // spectra.shape[1]  # without a band of 10 m
     if n > 1:
         spectra = spectra.repeat(n, axis=1).repeat(n, axis=2)
     seconds = {"read": done - start, "composite": time.perf_counter() - done}
@@ -61,7 +61,7 @@ def read_month(
 def series_of_months(*months: MonthComposite) -> tuple[BandSeries, ...]:
     """The series of each band from a year's months, in order, gaps filled.
 
-    The stats of all are the first band's.
+    The first band's series has the stats of all.
     """
     if len(months) != MONTHS:
         raise ValueError(f"a year has {MONTHS} months, not {len(months)}")

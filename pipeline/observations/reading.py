@@ -1,4 +1,4 @@
-"""The way in which observations are read, made in one place from settings and checkpoint card."""
+"""The rules for reading observations, from a user's settings and a checkpoint's card."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class Reading:
 def reading_of(
     settings: ReadingSettings, bands: Sequence[str], trained_with: Sequence[int], access: Access
 ) -> Reading:
-    """Make a `Reading` from what a user set.
+    """Make a `Reading` from a user's settings.
 
     Args:
-        settings: The user's settings.
+        settings: The settings.
         bands: The bands of the checkpoint, in its order.
         trained_with: The scene classes that count as clear by the checkpoint's card.
         access: How the catalogue's rasters are opened.
@@ -54,5 +54,5 @@ def reading_of(
 
 
 def kept_scenes(settings: ReadingSettings, trained_with: Sequence[int]) -> tuple[int, ...]:
-    """The scene classes that count as clear: those set, else the card's without the doubtful."""
+    """The scene classes that count as clear: the user's, else the card's without the doubtful."""
     return settings.keep_scl or strict_keep(trained_with)

@@ -1,4 +1,4 @@
-"""The series of a block, and the batches of its pixels that are to be embedded."""
+"""The series of a block, and the batches of its pixels for the encoder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ import numpy as np
 class SeriesBlock:
     """The monthly series of a block of pixels, each band at the resolution it was read in.
 
-    `bands` holds one `uint16 (month, rows, columns)` array a band, in the checkpoint's order, or
-    `(month, rows / n, columns / n)` for bands of n times coarser pixels: those are repeated only
-    where a pixel is encoded, so a block of 20 m bands takes a quarter of the memory.
-    0 = nodata. `shape` is (rows, columns) of the block's 10 m pixels.
+    Attributes:
+        bands: An array for each band, in the checkpoint's order: uint16 (month, rows, columns), or
+            (month, rows / n, columns / n) for bands of n times coarser pixels; 0 = nodata. Coarse
+            pixels are repeated only when they are encoded, so a block of 20 m bands takes a
+            quarter of the memory.
+        shape: Rows and columns of the block's 10 m pixels.
     """
 
     bands: tuple[np.ndarray, ...]
@@ -26,13 +28,14 @@ class SeriesBlock:
 
     @property
     def valid(self) -> np.ndarray:
-        """Pixels that were seen in every band, bool (rows, columns).
+        """The pixels with a value in every band: bool (rows, columns).
 
         Gap filling leaves a band without a value in either no month or all of them.
         """
         valid = np.ones(self.shape, bool)
         for band in self.bands:
-            valid &= _repeated(np.all(band > 0, axis=0), self.shape)
+            ratio_y, ratio_x = self._ratio(band)
+            valid &= np.all(band > 0, axis=0).repeat(ratio_y, axis=0).repeat(ratio_x, axis=1)
         return valid
 
     def pixels(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -40,27 +43,26 @@ class SeriesBlock:
         months = self.bands[0].shape[0]
         series = np.empty((len(rows), months, len(self.bands)), np.uint16)
         for index, band in enumerate(self.bands):
-            ratio_y, ratio_x = (
-                full // part for full, part in zip(self.shape, band.shape[1:], strict=True)
-            )
+            ratio_y, ratio_x = self._ratio(band)
             series[:, :, index] = band[:, rows // ratio_y, columns // ratio_x].T
         return series
 
-
-def _repeated(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if coarse.shape == shape:
-        return coarse
-    rows, columns = (full // part for full, part in zip(shape, coarse.shape, strict=True))
-    return coarse.repeat(rows, axis=0).repeat(columns, axis=1)
+    def _ratio(self, band: np.ndarray) -> tuple[int, int]:
+        return self.shape[0] // band.shape[1], self.shape[1] // band.shape[2]
 
 
 def batches_of(
     block: SeriesBlock, wanted: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """A block's pixels that are valid and wanted, in batches: what is to be embedded.
+    """A block's valid pixels in batches for the encoder.
 
-    `wanted` is bool (rows, columns). Yields (rows, columns, series): pixel positions and uint16
-    (pixel, month, band).
+    Args:
+        block: The block.
+        wanted: The pixels to embed: bool (rows, columns).
+        batch_size: The most pixels of a batch.
+
+    Yields:
+        Rows and columns of pixels, and their series: uint16 (pixel, month, band).
     """
     rows, columns = np.nonzero(block.valid & wanted)
     for start in range(0, len(rows), batch_size):

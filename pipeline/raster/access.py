@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from urllib.parse import urlsplit
 
+from pipeline.io.store import gdal_s3_options
 from pipeline.raster import sas_tokens
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 
@@ -43,36 +44,25 @@ class Access:
         )
 
     def address(self, href: str, *, refused: str = "") -> str:
-        """The href as it is opened now. The result is a secret.
+        """The href as it is opened now, a secret. Raises Unreadable where the service fails.
 
-        Args:
-            href: The raster's href.
-            refused: An address that the server refused: its signature is not used again.
-
-        Raises:
-            Unreadable: The signing service fails.
+        The signature of a `refused` address is not used again.
         """
         if not self.signs(href):
             return href
         assert self.token_url is not None  # so says `signs`
-        key = self._environment(self.token_key)
+        key = os.environ.get(self.token_key) if self.token_key else None
         token = sas_tokens.token_of(href, self.token_url, key, refused)
         return f"{href}{'&' if '?' in href else '?'}{token}"
 
     def s3_options(self) -> Mapping[str, str]:
         """GDAL's configuration for s3:// hrefs; empty where AWS's own variables apply.
 
-        Raises:
-            Unreadable: The environment lacks a key.
+        Raises Unreadable where the environment lacks a key.
         """
         if self.s3_endpoint is None:
             return {}
-        parts = urlsplit(self.s3_endpoint)
-        options = {
-            "AWS_S3_ENDPOINT": parts.netloc,
-            "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
+        options = gdal_s3_options(self.s3_endpoint)
         if self.s3_key is None or self.s3_secret is None:
             return {**options, "AWS_NO_SIGN_REQUEST": "YES"}
         for name in (self.s3_key, self.s3_secret):
@@ -87,10 +77,6 @@ class Access:
             "AWS_SESSION_TOKEN": "",
             "AWS_NO_SIGN_REQUEST": "NO",
         }
-
-    @staticmethod
-    def _environment(name: str | None) -> str | None:
-        return os.environ.get(name) if name else None
 
 
 OPEN = Access()

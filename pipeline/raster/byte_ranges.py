@@ -25,7 +25,7 @@ class FileRanges:
     path: str
 
     def read(self, start: int, length: int) -> bytes:
-        """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+        """As `ByteRanges.read`."""
         try:
             file = os.open(self.path, os.O_RDONLY)
             try:
@@ -43,16 +43,11 @@ class FileRanges:
 
 @dataclass(frozen=True)
 class HttpRanges:
-    """A file on an HTTP server; a request that fails is sent again for `retry_seconds`.
+    """A file on an HTTP server; `href` has no signature.
 
-    Where the server refuses a signature, the request is sent once more with a new one.
-
-    Attributes:
-        href: The file's address, without a signature.
-        access: How the file is opened.
-        timeout: Seconds to wait for the server's next bytes.
-        retry_seconds: How long requests are sent again.
-        retried: Called before each further request.
+    A request that fails is sent again for `retry_seconds`; `retried` is called before. Where the
+    server refuses a signature, the request is sent once more with a new one. `timeout` is in
+    seconds, for the server's next bytes.
     """
 
     href: str
@@ -62,7 +57,7 @@ class HttpRanges:
     retried: Callable[[], None]
 
     def read(self, start: int, length: int) -> bytes:
-        """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+        """As `ByteRanges.read`."""
         return with_retries(lambda: self._read(start, length), self.retry_seconds, self.retried)
 
     def _read(self, start: int, length: int) -> bytes:

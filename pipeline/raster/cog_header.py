@@ -14,8 +14,9 @@ from affine import Affine
 
 from pipeline.raster.byte_ranges import ByteRanges
 from pipeline.raster.read_errors import damaged
+from pipeline.raster.window import RasterGrid, nodata_of
 
-HEADER_BYTES = 16384  # of a file, read at once: they hold the header of a COG
+_HEADER_BYTES = 16384  # of a file, read at once: they hold the header of a COG
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _FORMAT = 317, 322, 323, 324, 325, 339
@@ -39,35 +40,27 @@ class CogHeader:
     """A raster's grid and blocks.
 
     Attributes:
-        width: Columns.
-        height: Rows.
+        grid: The grid; its CRS is a projected one.
         block: Rows and columns of a block.
         dtype: uint8 or uint16, stored little-endian.
         deflated: Whether blocks are compressed by Deflate.
         differenced: TIFF's predictor 2: a pixel is stored as its difference from the last.
-        nodata: The stored number for nodata, if the file states one.
-        transform: The grid, in metres of `epsg`.
-        epsg: The CRS, a projected one.
         offsets: First byte of each block: uint64 (block,), row by row; 0 where never written.
         counts: Bytes of each block: uint64 (block,).
     """
 
-    width: int
-    height: int
+    grid: RasterGrid
     block: tuple[int, int]
     dtype: np.dtype
     deflated: bool
     differenced: bool
-    nodata: float | None
-    transform: Affine
-    epsg: int
     offsets: np.ndarray
     counts: np.ndarray
 
 
 def read_header(file: ByteRanges) -> CogHeader | None:
     """Read the header of a file; None where the file is of another kind. Raises Unreadable."""
-    header = _Header(file, file.read(0, HEADER_BYTES))
+    header = _Header(file, file.read(0, _HEADER_BYTES))
     try:
         if header.start[:2] != b"II":
             return None
@@ -157,16 +150,14 @@ def _parse(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
     left, top = x - column * step_x, y + row * step_y
     if not (step_x > 0 and step_y > 0 and all(map(math.isfinite, (left, top)))):
         return None
+    dtype = np.dtype(f"<u{bits // 8}")
+    transform = Affine(step_x, 0.0, left, 0.0, -step_y, top)
     return CogHeader(
-        width=width,
-        height=height,
+        grid=RasterGrid(width, height, transform, epsg, nodata_of(_nodata(tags), dtype)),
         block=block,
-        dtype=np.dtype(f"<u{bits // 8}"),
+        dtype=dtype,
         deflated=compression != _NONE,
         differenced=predictor == 2,
-        nodata=_nodata(tags),
-        transform=Affine(step_x, 0.0, left, 0.0, -step_y, top),
-        epsg=epsg,
         offsets=tags[_OFFSETS].astype(np.uint64),
         counts=tags[_COUNTS].astype(np.uint64),
     )

@@ -14,27 +14,23 @@ from dataclasses import dataclass
 
 import deflate
 import numpy as np
-from affine import Affine
 from numba import njit
 
 from pipeline.raster.byte_ranges import ByteRanges
 from pipeline.raster.cog_header import LONGEST_FILE, CogHeader, read_header
 from pipeline.raster.read_errors import damaged
-from pipeline.raster.window import Span, nodata_of
+from pipeline.raster.window import Span
 
 _GAP = 4096  # bytes between two blocks that are read along rather than requested apart
 _MOST_BYTES = 16 * 2**20  # bytes of one request
+_HEADERS_KEPT = 8192  # of a tile's year there are about a thousand, of 2 to 10 kB each
 
 
 @dataclass(frozen=True)
 class StoredWindow:
-    """The fetched, still compressed blocks of a raster's window.
+    """The fetched, still compressed blocks of a window of a raster.
 
-    Attributes:
-        header: The raster's header.
-        rows: The window's rows, in pixels of the raster.
-        columns: The window's columns.
-        blocks: Block row, block column, and bytes, of each block that was ever written.
+    `blocks` are block row, block column, and bytes, of each block that was ever written.
     """
 
     header: CogHeader
@@ -45,8 +41,7 @@ class StoredWindow:
     def decoded(self) -> np.ndarray:
         """The pixels in the header's dtype: (rows, columns); 0 in blocks that were never written.
 
-        Raises:
-            Unreadable: A block is damaged.
+        Raises Unreadable where a block is damaged.
         """
         shape = (self.rows[1] - self.rows[0], self.columns[1] - self.columns[0])
         whole = len(self.blocks) == sum(1 for _ in _blocks(self.header, self.rows, self.columns))
@@ -65,7 +60,7 @@ def fetch_window(file: ByteRanges, header: CogHeader, rows: Span, columns: Span)
 
 def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, tuple[int, int]]]:
     """The number of each block that a window meets, and its row and column among the blocks."""
-    across = -(-header.width // header.block[1])
+    across = -(-header.grid.width // header.block[1])
     for row in range(rows[0] // header.block[0], -(-rows[1] // header.block[0])):
         for column in range(columns[0] // header.block[1], -(-columns[1] // header.block[1])):
             yield row * across + column, (row, column)
@@ -137,92 +132,34 @@ def _summed(differences: np.ndarray, skip: int, target: np.ndarray) -> None:
             target[y, x] = total
 
 
-_HEADERS_KEPT = 8192  # headers: of a tile's year there are about a thousand, of 2 to 10 kB each
-
-
-@dataclass(frozen=True)
-class CogRaster:
-    """A raster of one band whose header was read."""
-
-    file: ByteRanges
-    header: CogHeader
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.header.width
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.header.height
-
-    @property
-    def transform(self) -> Affine:
-        """Its grid, in metres of `header.epsg`."""
-        return self.header.transform
-
-    @property
-    def nodata(self) -> int:
-        """The stored number that stands for nodata."""
-        return nodata_of(self.header.nodata, self.header.dtype)
-
-    def fetch(self, rows: Span, columns: Span) -> StoredWindow:
-        """Fetch a window that lies within the raster. Raises Unreadable."""
-        return fetch_window(self.file, self.header, rows, columns)
-
-
-def open_cog(file: ByteRanges, name: str) -> CogRaster | None:
-    """Open a file; None where it is of a kind that is not read here.
-
-    Args:
-        file: The bytes of the file.
-        name: The file's header is kept under this name, for later windows.
-
-    Raises:
-        Unreadable: The header cannot be read.
-    """
-    header = _headers.get(name)
-    if header is None:
-        header = read_header(file)
-        if header is None:
-            return None
-        _headers.put(name, header)
-    return CogRaster(file, header)
-
-
-def has_header(name: str) -> bool:
-    """Whether the header of a file is kept."""
-    return _headers.get(name) is not None
-
-
-def drop_header(name: str) -> None:
-    """Have the header of a file read anew the next time."""
-    _headers.drop(name)
-
-
-class _Headers:
-    """The headers that were used last; threads share them."""
+class _KeptHeaders:
+    """The headers that were used last, by the names of their files; threads share them."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[str, CogHeader] = OrderedDict()
+        self._headers: OrderedDict[str, CogHeader] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> CogHeader | None:
-        with self._lock:
-            if name in self._held:
-                self._held.move_to_end(name)
-            return self._held.get(name)
+    def __contains__(self, name: str) -> bool:
+        return name in self._headers
 
-    def put(self, name: str, header: CogHeader) -> None:
+    def read(self, file: ByteRanges, name: str) -> CogHeader | None:
+        """The kept header of a file, or the file's own; None as `read_header`."""
         with self._lock:
-            self._held[name] = header
-            if len(self._held) > _HEADERS_KEPT:
-                self._held.popitem(last=False)
+            if name in self._headers:
+                self._headers.move_to_end(name)
+                return self._headers[name]
+        header = read_header(file)
+        if header is not None:
+            with self._lock:
+                self._headers[name] = header
+                if len(self._headers) > _HEADERS_KEPT:
+                    self._headers.popitem(last=False)
+        return header
 
     def drop(self, name: str) -> None:
+        """Have the header of a file read anew the next time."""
         with self._lock:
-            self._held.pop(name, None)
+            self._headers.pop(name, None)
 
 
-_headers = _Headers()
+kept_headers = _KeptHeaders()

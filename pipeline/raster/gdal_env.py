@@ -14,7 +14,8 @@ import rasterio
 from rasterio.session import Session
 
 from pipeline.io.redaction import SecretFilter
-from pipeline.raster.http_client import PASSING, RENEWABLE
+from pipeline.io.store import gdal_s3_options, s3_endpoint
+from pipeline.raster.http_client import BROKE_OFF, NO_CONNECTION, status_failure
 from pipeline.raster.read_errors import ReadFailure
 
 
@@ -51,17 +52,19 @@ def gdal_session(
     uncached: bool = False,
     report_refusals: bool = False,
 ) -> Iterator[None]:
-    """Configure GDAL to read one raster in this thread.
+    """Configure GDAL to read a few blocks of one raster in this thread.
+
+    GDAL itself sends nothing again: retries are those of `pipeline.raster.retry`.
 
     Args:
-        timeout: Seconds, as in `gdal_options`.
+        timeout: A request that gets no byte for as many seconds is given up.
         s3_options: Server and keys of s3:// hrefs (`Access.s3_options`); where empty, AWS's
             environment variables apply.
         uncached: Use nothing that GDAL keeps of remote files, failures included.
         report_refusals: Send every refused request once more, whatever its status. Only then does
             GDAL log a refusal in the middle of a file, where `gdal_failure` finds it.
     """
-    options = gdal_options(timeout)
+    options = _options(timeout)
     if uncached:
         options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
     if report_refusals:
@@ -75,14 +78,7 @@ def gdal_session(
         yield
 
 
-def gdal_options(timeout: float) -> dict[str, Any]:
-    """GDAL's configuration for reading a few blocks each of many rasters.
-
-    GDAL itself sends nothing again: retries are those of `pipeline.raster.retry`.
-
-    Args:
-        timeout: A request that gets no byte for as many seconds is given up.
-    """
+def _options(timeout: float) -> dict[str, Any]:
     options: dict[str, Any] = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no search for side files
         "GDAL_CACHEMAX": 128,  # MB: a block is decoded once, so a cache is of little use
@@ -93,13 +89,8 @@ def gdal_options(timeout: float) -> dict[str, Any]:
         "GDAL_HTTP_LOW_SPEED_LIMIT": 1,  # bytes a second
         "GDAL_HTTP_MAX_RETRY": 0,
     }
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if (
-        endpoint and "AWS_S3_ENDPOINT" not in os.environ
-    ):  # the variables that fsspec obeys, by GDAL's names
-        options["AWS_S3_ENDPOINT"] = urlsplit(endpoint).netloc
-        options["AWS_HTTPS"] = "NO" if urlsplit(endpoint).scheme == "http" else "YES"
-        options["AWS_VIRTUAL_HOSTING"] = "FALSE"
+    if "AWS_S3_ENDPOINT" not in os.environ:
+        options |= gdal_s3_options(s3_endpoint())  # the variables of fsspec, by GDAL's names
     return options
 
 
@@ -116,7 +107,6 @@ _NO_SUCH_OBJECT = 13
 _REFUSED = 17
 _BUSY = r"SlowDown|ServiceUnavailable|InternalError|RequestTimeout|try again|reduce your request"
 
-_NO_CONNECTION = "no connection to its server"
 _NOT_SECURE = "no secure connection to its server"
 _OF_NETWORK = (
     (r"timed out|too slow", "its server did not answer in time"),
@@ -164,20 +154,15 @@ def _http_failure(text: str) -> ReadFailure:
     for pattern, words in _OF_NETWORK:
         if re.search(pattern, text):
             return ReadFailure(words, unreachable=True, passing=words != _NOT_SECURE)
-    return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
+    return NO_CONNECTION
 
 
 def _status_failure(code: int) -> ReadFailure:
     if code < 200:
-        return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
+        return NO_CONNECTION
     if code < 300:
-        return ReadFailure("its server's answer broke off", unreachable=True, passing=True)
-    return ReadFailure(
-        f"its server answered HTTP {code}",
-        unreachable=code not in (404, 410),
-        passing=code in PASSING,
-        refused=code in RENEWABLE,
-    )
+        return BROKE_OFF
+    return status_failure(code)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,10 +1,7 @@
 """A window of any raster that GDAL can open, warped where its grid is another."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import rasterio
-from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
@@ -14,40 +11,13 @@ from rasterio.windows import Window
 from pipeline.raster.read_errors import damaged
 from pipeline.raster.window import (
     Extent,
-    Span,
+    RasterGrid,
     Target,
+    as_unsigned,
     native_window,
     nodata_of,
-    placement,
     require_extent,
-    unsigned,
 )
-
-
-@dataclass(frozen=True)
-class _GdalRaster:
-    dataset: DatasetReader
-
-    @property
-    def width(self) -> int:
-        return int(self.dataset.width)
-
-    @property
-    def height(self) -> int:
-        return int(self.dataset.height)
-
-    @property
-    def transform(self) -> Affine:
-        return self.dataset.transform
-
-    @property
-    def nodata(self) -> int:
-        return nodata_of(self.dataset.nodata, np.dtype(self.dataset.dtypes[0]))
-
-    def read(self, rows: Span, columns: Span) -> np.ndarray:
-        window = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
-        values: np.ndarray = self.dataset.read(1, window=window)
-        return values
 
 
 def read_with_gdal(
@@ -71,25 +41,25 @@ def read_with_gdal(
     with rasterio.open(path, sharing=False) as dataset:
         if dataset.count != 1:
             raise damaged(f"has {dataset.count} bands, not one")
-        if np.dtype(dataset.dtypes[0]).kind not in "ui":
-            raise damaged(f"holds {dataset.dtypes[0]}, not integers")
+        dtype = np.dtype(dataset.dtypes[0])
+        if dtype.kind not in "ui":
+            raise damaged(f"holds {dtype}, not integers")
         if dataset.crs is None:
             raise damaged("has no coordinate reference system")
-        raster = _GdalRaster(dataset)
         own = epsg if dataset.crs == CRS.from_epsg(epsg) else dataset.crs.to_epsg()
-        require_extent(raster, own, stated)
-        if own == epsg:
-            place = placement(raster, target)
-            if place is not None:
-                native = native_window(raster, place, target.shape)
-                return native.placed(raster.read(native.rows, native.columns))
-        return _warped(raster, epsg, target)
+        nodata = nodata_of(dataset.nodata, dtype)
+        grid = RasterGrid(dataset.width, dataset.height, dataset.transform, own, nodata)
+        require_extent(grid, stated)
+        native = native_window(grid, target) if own == epsg else None
+        if native is None:
+            return _warped(dataset, nodata, epsg, target)
+        (top, bottom), (left, right) = native.rows, native.columns
+        return native.placed(dataset.read(1, window=Window(left, top, right - left, bottom - top)))
 
 
-def _warped(raster: _GdalRaster, epsg: int, target: Target) -> np.ndarray:
-    nodata = raster.nodata
+def _warped(dataset: DatasetReader, nodata: int, epsg: int, target: Target) -> np.ndarray:
     with WarpedVRT(
-        raster.dataset,
+        dataset,
         crs=CRS.from_epsg(epsg),
         transform=target.transform,
         height=target.shape[0],
@@ -98,4 +68,4 @@ def _warped(raster: _GdalRaster, epsg: int, target: Target) -> np.ndarray:
         src_nodata=nodata,
         nodata=nodata,
     ) as warped:
-        return unsigned(warped.read(1), nodata)
+        return as_unsigned(warped.read(1), nodata)

@@ -1,10 +1,16 @@
-"""HTTP requests for bytes over kept connections; failures are worded without addresses."""
+"""The project's HTTP client: bytes over kept connections, failures in words without addresses.
+
+Rasters, their signatures and the documents of catalogues are all fetched here, so that proxies,
+certificates, redirects and retries are the same for them.
+"""
 
 import logging
 import math
 import os
 import re
 import ssl
+from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import IncompleteRead
@@ -34,14 +40,12 @@ from pipeline.raster.read_errors import ReadFailure, Unreadable
 _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5
 _KEPT = 256  # connections to a host, as many as may be under way at once
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses of failures that may pass."""
-RENEWABLE = (400, 401, 403)
-"""Statuses of a signature that has expired."""
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses of failures that may pass
+_RENEWABLE = (400, 401, 403)  # statuses of a signature that has expired
 KEY_HEADER = "Ocp-Apim-Subscription-Key"
 """The header for the key to a signing service; it is not sent along with a redirect."""
-_NO_CONNECTION = "no connection to its server"
-_BROKE_OFF = "its server's answer broke off"
+NO_CONNECTION = ReadFailure("no connection to its server", unreachable=True, passing=True)
+BROKE_OFF = ReadFailure("its server's answer broke off", unreachable=True, passing=True)
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
 # Redirects are followed; other requests are sent again by `pipeline.raster.retry`, not here.
 _ONCE = urllib3.Retry(
@@ -51,25 +55,23 @@ _ONCE = urllib3.Retry(
 )  # fmt: skip
 
 
-def fetch(url: str, timeout: float, headers: dict[str, str] | None = None) -> bytes:
-    """A document's bytes. Raises Unreadable."""
-    response = _request(url, timeout, headers or {})
-    if response.status != 200:
+def fetch(
+    url: str,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> bytes:
+    """A document's bytes, or with a `body` the answer to a POST. Raises Unreadable."""
+    response = _request(url, timeout, {"Accept-Encoding": "gzip", **(headers or {})}, body)
+    if not 200 <= response.status < 300:
         raise Unreadable(_refusal(response))
     return _body(response)
 
 
 def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
-    """Bytes of a file from `start` on, fewer where it ends before.
+    """Bytes of a file from `start` on, fewer where it ends before. Raises Unreadable.
 
-    Args:
-        url: The file's address.
-        start: The first byte.
-        length: How many bytes.
-        timeout: Seconds to wait for a connection (at most 15) and between bytes.
-
-    Raises:
-        Unreadable: The request fails.
+    `timeout` is in seconds, for the connection (at most 15) and between bytes.
     """
     response = _request(url, timeout, {"Range": f"bytes={start}-{start + length - 1}"})
     if response.status == 206:
@@ -77,9 +79,7 @@ def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
     if response.status == 416:
         response.drain_conn()
         return b""
-    if (
-        response.status == 200
-    ):  # a server without ranges sends the whole file: read no further than needed
+    if response.status == 200:  # the whole file, without ranges: read no further than needed
         try:
             return _body(response, start + length)[start:]
         finally:
@@ -92,21 +92,23 @@ def _part(response: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
     content = _body(response)
     stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if stated and int(stated[1]) != start:
-        reason = "its server sent another part than was asked for"
+        reason = "its server sent another part than requested"
         raise Unreadable(ReadFailure(reason, unreachable=True, passing=True))
     if stated and stated[2] != "*" and len(content) < min(length, int(stated[2]) - start):
-        raise Unreadable(ReadFailure(_BROKE_OFF, unreachable=True, passing=True))
+        raise Unreadable(BROKE_OFF)
     return content[:length]
 
 
-def _request(url: str, timeout: float, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+def _request(
+    url: str, timeout: float, headers: dict[str, str], body: bytes | None = None
+) -> urllib3.BaseHTTPResponse:
     limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
     try:
         if auth := parse_url(url).auth:
             headers = {**headers, **make_headers(basic_auth=unquote(auth))}
-        return _pool(_proxy_of(_host_of(url))).request(
-            "GET", url, headers={**_HEADERS, **headers}, timeout=limits, retries=_ONCE,
-            preload_content=False,
+        return _pool(_proxy_of("/".join(url.split("/", 3)[:3]))).request(
+            "GET" if body is None else "POST", url, body=body, headers={**_HEADERS, **headers},
+            timeout=limits, retries=_ONCE, preload_content=False,
         )  # fmt: skip
     except (HTTPError, OSError) as error:
         raise Unreadable(_broken(error)) from None
@@ -124,15 +126,18 @@ def _body(response: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
 
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> ReadFailure:
-    status = response.status
-    pause = retry_after(response.headers.get("Retry-After"))
+    pause = _retry_after(response.headers.get("Retry-After"))
     response.close()
+    return replace(status_failure(response.status), pause=pause)
+
+
+def status_failure(status: int) -> ReadFailure:
+    """The failure of a request by the HTTP status of its answer."""
     return ReadFailure(
         f"its server answered HTTP {status}",
         unreachable=status not in (404, 410),
-        passing=status in PASSING,
-        refused=status in RENEWABLE,
-        pause=pause,
+        passing=status in _PASSING,
+        refused=status in _RENEWABLE,
     )
 
 
@@ -142,7 +147,7 @@ def _broken(error: BaseException) -> ReadFailure:
     if isinstance(cause, NameResolutionError):
         return ReadFailure("its server's name is unknown", unreachable=True, passing=True)
     if isinstance(cause, NewConnectionError):
-        return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
+        return NO_CONNECTION
     if isinstance(cause, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
         return ReadFailure("its server did not answer in time", unreachable=True, passing=True)
     if isinstance(cause, SSLError):
@@ -155,11 +160,11 @@ def _broken(error: BaseException) -> ReadFailure:
     if isinstance(cause, ProtocolError) and any(
         isinstance(part, IncompleteRead) for part in (cause, *cause.args)
     ):
-        return ReadFailure(_BROKE_OFF, unreachable=True, passing=True)
-    return ReadFailure(_NO_CONNECTION, unreachable=True, passing=True)
+        return BROKE_OFF
+    return NO_CONNECTION
 
 
-def retry_after(stated: str | None) -> float:
+def _retry_after(stated: str | None) -> float:
     """The pause in seconds that a Retry-After names by number or date (RFC 9110, 10.2.3)."""
     if not stated:
         return 0.0
@@ -171,10 +176,6 @@ def retry_after(stated: str | None) -> float:
         except ValueError:
             return 0.0
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def _host_of(url: str) -> str:
-    return "/".join(url.split("/", 3)[:3])
 
 
 @lru_cache(maxsize=64)

@@ -74,7 +74,7 @@ class FaultLog:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
-        self._retries = 0
+        self.retries = 0  # requests that were sent again
         self._lock = threading.Lock()
 
     def append(self, fault: Fault) -> None:
@@ -85,17 +85,12 @@ class FaultLog:
     def retried(self) -> None:
         """Note that a request is sent again."""
         with self._lock:
-            self._retries += 1
-
-    @property
-    def retries(self) -> int:
-        """How many requests were sent again."""
-        return self._retries
+            self.retries += 1
 
     def stats(self) -> ReadStats:
         """The stats so far, faults sorted: their order does not depend on which was met first."""
         faults = sorted(self, key=lambda fault: (fault.asset, fault.reason))
-        return ReadStats(tuple(faults), self._retries)
+        return ReadStats(tuple(faults), self.retries)
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(tuple(self._faults))
@@ -104,7 +99,7 @@ class FaultLog:
         return len(self._faults)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_faults": list(self._faults), "_retries": self._retries}
+        return {"_faults": list(self._faults), "retries": self.retries}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())

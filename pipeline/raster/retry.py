@@ -26,7 +26,7 @@ def with_retries(
     names (Retry-After) is added.
 
     Args:
-        attempt: What may raise Unreadable. Nothing is held while it is not running.
+        attempt: May raise Unreadable.
         retry_seconds: No pause ends later than this after the first attempt.
         retried: Called before each new attempt.
         attempts: The most attempts.

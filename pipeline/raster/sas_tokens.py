@@ -61,19 +61,10 @@ _lock = threading.Lock()
 
 
 def token_of(href: str, template: str, key: str | None, refused: str = "") -> str:
-    """The signature of the container in which an href lies; kept until shortly before it expires.
+    """The signature, a query string, of the container in which an href lies. Raises Unreadable.
 
-    Args:
-        href: The raster's address.
-        template: The service's address, with {account} and {container} in it.
-        key: A key to the service, if there is one.
-        refused: An address that was refused: its signature is not used again.
-
-    Returns:
-        A query string.
-
-    Raises:
-        Unreadable: The service fails.
+    It is kept until shortly before it expires. `template` is the service's address, with {account}
+    and {container} in it. The signature of a `refused` address is not used again.
     """
     account, container = _container_of(href)
     url = template.format(account=account, container=container)

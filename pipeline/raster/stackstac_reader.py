@@ -17,24 +17,23 @@ from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
 from pipeline.io.store import public_url
-from pipeline.raster import cog_reader
 from pipeline.raster.access import OPEN, Access
 from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
+from pipeline.raster.cog_reader import fetch_window, kept_headers
 from pipeline.raster.gdal_env import gdal_failure, gdal_path, gdal_session, is_remote
 from pipeline.raster.gdal_reader import read_with_gdal
 from pipeline.raster.prefetch import Decode, ReadAhead
 from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
 from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.retry import with_retries
-from pipeline.raster.window import Extent, Target, native_window, placement, require_extent
+from pipeline.raster.window import Extent, Target, native_window, require_extent
 
 _gdal_slots = threading.BoundedSemaphore(8)  # of threads in GDAL; free during retry pauses
 
 # The errors other than rasterio's come from damaged headers.
 _GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 
-SATURATED = 65535
-"""The stored number of a saturated pixel (Sentinel-2 Products Specification, special values)."""
+_SATURATED = 65535  # as it is stored (Sentinel-2 Products Specification, special values)
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class NativeReader:
         dtype: The dtype of the windows, uint8 or uint16.
         fill_value: Must be 0.
         scale_offset: Must be (1, 0).
-        gdal_env: Ignored; part of the protocol.
-        errors_as_nodata: Ignored; part of the protocol.
+        gdal_env: Ignored.
+        errors_as_nodata: Ignored.
         offsets: Href → number that is added to stored numbers.
         bands: Href → band, for the names in `faults`.
         extents: Href → extent that the item states; a raster that covers less is damaged.
@@ -177,11 +176,11 @@ class NativeReader:
         """
         file = self._file()
         if file is not None:
-            known = cog_reader.has_header(self.url) and not again
+            known = self.url in kept_headers and not again
             try:
                 fetched = self._without_gdal(file, target)
             except Unreadable as error:
-                cog_reader.drop_header(self.url)
+                kept_headers.drop(self.url)
                 if not known or error.failure.unreachable:
                     raise
                 fetched = self._without_gdal(file, target)  # the file may have been replaced since
@@ -196,35 +195,30 @@ class NativeReader:
         try:
             return fetched()
         except Unreadable:
-            cog_reader.drop_header(self.url)
+            kept_headers.drop(self.url)
             if not known:
                 raise
         return self._stored(target, again=True)()
 
     def _without_gdal(self, file: ByteRanges, target: Target) -> Decode | None:
         """The window of a tiled GeoTIFF whose grid agrees with the target's; None for others."""
-        raster = cog_reader.open_cog(file, self.url)
-        if raster is None or raster.header.epsg != self.spec.epsg:
+        header = kept_headers.read(file, self.url)
+        if header is None or header.grid.epsg != self.spec.epsg:
             return None
-        require_extent(raster, raster.header.epsg, self.extent)
-        place = placement(raster, target)
-        if place is None:
+        require_extent(header.grid, self.extent)
+        native = native_window(header.grid, target)
+        if native is None:
             return None
-        native = native_window(raster, place, target.shape)
-        fetched = raster.fetch(native.rows, native.columns)
+        fetched = fetch_window(file, header, native.rows, native.columns)
         return lambda: native.placed(fetched.decoded())
 
     def _file(self) -> ByteRanges | None:
         """The raster's bytes, where they are read without GDAL."""
         scheme = urlsplit(self.url).scheme
         if scheme in ("http", "https"):
-            settings = self.settings
+            settings, retried = self.settings, self.faults.retried
             return HttpRanges(
-                self.url,
-                settings.access,
-                settings.timeout,
-                settings.retry_seconds,
-                self.faults.retried,
+                self.url, settings.access, settings.timeout, settings.retry_seconds, retried
             )
         if scheme == "file":
             return FileRanges(unquote(urlsplit(self.url).path))
@@ -284,14 +278,10 @@ class NativeReader:
 
 
 def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
-    """Reflectance × 10000 from stored numbers: 0 stays 0 (nodata), else within 1 … 65535.
+    """Reflectance × 10000 from stored numbers, uint8 or uint16 (y, x), changed in place.
 
-    Args:
-        values: uint8 or uint16 (y, x); changed in place.
-        offset: The number that is added to those of uint16; 0 for uint8.
-
-    Returns:
-        `values`; saturated numbers of uint16 are 0.
+    The offset (0 for uint8) is added to numbers of uint16. 0 stays 0 (nodata) and saturated
+    numbers of uint16 become 0; all others are 1 … 65535.
     """
     if values.dtype == np.uint16:
         _harmonise(values, offset)
@@ -307,7 +297,7 @@ def _harmonise(values: np.ndarray, offset: int) -> None:
         for x in range(values.shape[1]):
             stored = np.int32(values[y, x])
             harmonic = min(max(stored + moved, np.int32(1)), np.int32(65535))
-            values[y, x] = np.int32(0) if stored == 0 or stored == 65535 else harmonic
+            values[y, x] = np.int32(0) if stored == 0 or stored == _SATURATED else harmonic
 
 
 # URLs that failed when this process last read them: GDAL would not try them again.

@@ -24,7 +24,7 @@ from pipeline.grid.region import read_region
 from pipeline.observations.clear_mask import Masking, strict_keep
 from pipeline.observations.reading import Reading
 from pipeline.point_series.read_points import read_point_series
-from pipeline.raster import cog_reader
+from pipeline.raster.cog_reader import kept_headers
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.settings.map import make_search_settings
 from tests.benchmarks import archive
@@ -82,7 +82,7 @@ def cold(items: Sequence[Item]) -> None:
     """Forget the headers of all rasters, as a process that begins knows none."""
     for item in items:
         for asset in item.assets.values():
-            cog_reader.drop_header(asset.href)
+            kept_headers.drop(asset.href)
 
 
 def items_of(made: archive.BenchArchive, server: Nginx) -> list[Item]:

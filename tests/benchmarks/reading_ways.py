@@ -56,7 +56,7 @@ def with_timesen(job: Job) -> Delivered:
             items, [band], block.bounds(cell), cell.epsg, band_resolution(items, band),
             dtype=np.uint8 if band == SCL else np.uint16,
         )  # fmt: skip
-        (chunk,) = stack.data.to_delayed().ravel()
+        (chunk,) = stack.to_delayed().ravel()
         return taken(chunk.compute(scheduler="synchronous")[:, 0], job)
 
     delivered: Delivered = {name: [] for name in ALL_ASSETS}
@@ -76,7 +76,7 @@ def with_timesen_at_10m(job: Job) -> Delivered:
     items, cell = [normalise(item) for item in job.items], job.cell
     dates = -1 if job.whole else 8  # a chunk of a large cell's year would be half a gigabyte
     stack = observations(items, [*BANDS, SCL], cell.bounds, cell.epsg, 10, dates=dates)
-    return _by_asset(_computed(stack.data, job))
+    return _by_asset(_computed(stack, job))
 
 
 def with_stackstac(job: Job, **options: Any) -> Delivered:

@@ -115,7 +115,7 @@ def test_an_archive_of_ones_own_beside_its_description(
 
 def test_a_shipped_name_goes_before_a_folder_beside_the_description(tmp_path: Path) -> None:
     (tmp_path / "earth-search").mkdir()
-    with pytest.raises(CatalogError, match="described elsewhere"):
+    with pytest.raises(CatalogError, match="another description"):
         describe_catalog(str(written(tmp_path, own_description("earth-search"))))
 
 
@@ -127,7 +127,7 @@ def test_the_collection_of_the_settings_goes_before_the_descriptions(tmp_path: P
             found(file)
 
 
-def test_one_of_several_names_and_what_is_not_named_is_not_read(tmp_path: Path) -> None:
+def test_one_of_several_names_is_taken_and_other_assets_are_not_read(tmp_path: Path) -> None:
     items = [own_item("2021-06-01", B08="NIR_old"), own_item("2021-07-01")]
     text = own_description("ADDRESS", B08=["nir_OLD", OWN["B08"]])
     without = text.replace(f'B02 = "{OWN["B02"]}"\n', "")
@@ -199,21 +199,21 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "a key of another world": (URL + "zoom = 3\n", r"zoom: .*no such key \(keys are url, coll"),
     "a key of access misspelt": (URL + '[access]\nknd = "s3"\n', r"access\.knd: .*mean kind\?"),
     "an unknown band": (URL + ASSETS + 'B09 = "x"\n', r"assets: B09 is no band; bands are B02,"),
-    "no SCL": (URL + '[assets]\nB02 = "blue"\n', r"assets: SCL, .*is not named; add SCL ="),
-    "no name": (URL + ASSETS + "B02 = []\n", r"assets: B02 is an asset's name, \"blue\", or a l"),
-    "a number for a name": (URL + ASSETS + "B02 = 2\n", r"assets: B02 is an asset's name"),
+    "no SCL": (URL + '[assets]\nB02 = "blue"\n', r"assets: SCL, .*is missing; add SCL ="),
+    "no name": (URL + ASSETS + "B02 = []\n", r"assets: B02 takes .* name, \"blue\", or a l"),
+    "a number for a name": (URL + ASSETS + "B02 = 2\n", r"assets: B02 takes an asset's name"),
     "one name for two bands": (URL + ASSETS + 'B02 = "SCL"\n', r"SCL is the name of both SCL and"),
     "assets no table": (URL + 'assets = "earth-search"\n', r"assets: .*table: write \[assets\]"),
     "access no table": (URL + 'access = "s3"\n', r"access: .*table: write \[access\]"),
     "not TOML": (URL + "offset = \n", r"not valid TOML \(.*line 2.*Mend the line"),
     "not UTF-8": (b'url = "\xe9"', r"not valid TOML \('utf-8'.*position 7"),
-    "no address": ('collection = "x"\n', r"url: it is not given\. Write url ="),
+    "no address": ('collection = "x"\n', r"url: it is missing\. Write url ="),
     "an empty address": ('url = ""\n', r"url: "),
-    "a known catalogue": ('url = "cdse"\n', r"its url is cdse, which is described elsewhere"),
-    "an offset in words": (URL + f'offset = "{HUSH}"\n', r'offset: it is "by-item", or .*-1000'),
-    "an offset as text": (URL + 'offset = "-1000"\n', r'offset: it is "by-item", or .*-1000'),
-    "an offset of reflectance": (URL + "offset = -0.1\n", r"offset: it is"),
-    "an offset that is true": (URL + "offset = true\n", r"offset: it is"),
+    "a known catalogue": ('url = "cdse"\n', r"its url is cdse, which is another description"),
+    "an offset in words": (URL + f'offset = "{HUSH}"\n', r'offset: write "by-item", or .*-1000'),
+    "an offset as text": (URL + 'offset = "-1000"\n', r'offset: write "by-item", or .*-1000'),
+    "an offset of reflectance": (URL + "offset = -0.1\n", r"offset: write"),
+    "an offset that is true": (URL + "offset = true\n", r"offset: write"),
     "no requests": (URL + "[access]\nrequests = 0\n", r"access\.requests: .*or equal to 1"),
     "requests as text": (URL + '[access]\nrequests = "4"\n', r"access\.requests: .*valid integer"),
     "an unknown access": (URL + '[access]\nkind = "azure"\n', r"kind: .*'open', 'signed' or 's3'"),
@@ -225,15 +225,15 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "s3 without endpoint": (URL + '[access]\nkind = "s3"\n', r'kind = "s3" needs endpoint'),
     "hosts with s3": (URL + S3 + 'hosts = "*"\n', r'hosts goes with kind = "signed"'),
     "secret with signed": (URL + SIGNED + 'secret = "MY_KEY"\n', r'secret goes with kind = "s3"'),
-    "key without secret": (URL + S3 + 'key = "MY_KEY"\n', r"go together, and secret is not given"),
-    "secret without key": (URL + S3 + 'secret = "MY_KEY"\n', r"go together, and key is not given"),
+    "key without secret": (URL + S3 + 'key = "MY_KEY"\n', r"go together, and secret is missing"),
+    "secret without key": (URL + S3 + 'secret = "MY_KEY"\n', r"go together, and key is missing"),
     "a key itself": (
         URL + S3 + f'key = "{HUSH}"\nsecret = "{HUSH}/a_b+c"\n',
-        r"access\.key: it names a variable .*access\.secret: it names a variable",
+        r"access\.key: write the name .*access\.secret: write the name",
     ),
     "a strange part": (
         URL + SIGNED.replace("{account}", "{bucket}"),
-        r"access\.token_url: \{bucket\} is not known; \{account\} and \{container\}",
+        r"access\.token_url: \{bucket\} is unknown; only \{account\} and \{container\}",
     ),
     "a lonely brace": (URL + SIGNED.replace("{account}", "{"), r"access\.token_url: "),
     "a secret in the address": (
@@ -257,7 +257,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_with_a_description_is_told(case: str, tmp_path: Path) -> None:
+def test_errors_name_the_wrong_part_of_a_description(case: str, tmp_path: Path) -> None:
     content, problem = BAD[case]
     file = written(tmp_path, content)
     with pytest.raises(CatalogError, match=problem) as told:
@@ -304,7 +304,7 @@ def test_a_description_that_leads_nowhere(tmp_path: Path) -> None:
         ({"assets": {}}, r"catalog\.assets: there is no such setting"),
     ],
 )
-def test_what_is_wrong_with_the_settings_section_is_told(section: Any, problem: str) -> None:
+def test_errors_name_the_wrong_part_of_the_settings_section(section: Any, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem) as told:
         make_search_settings({"region": REGION, "year": 2021, "catalog": section})
     assert HUSH not in str(told.value)

@@ -131,5 +131,5 @@ def test_the_same_items_freeze_to_the_same_bytes() -> None:
 def test_damaged_files() -> None:
     whole = make_snapshot([earth_search_item()], ANY_CATALOG)
     for part in (b"", b"PAR1", whole[: len(whole) // 2]):
-        with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are damaged"):
+        with pytest.raises(OutputError, match=r"items\.parquet: the items are damaged"):
             read_snapshot(part, "items.parquet")

@@ -164,7 +164,7 @@ def test_the_baseline_however_it_is_written(stated: Any, baseline: str) -> None:
         (("id",), None),
     ],
 )
-def test_what_is_malformed_is_an_error_of_its_item(where: tuple[str, ...], value: Any) -> None:
+def test_a_malformed_field_is_an_error_of_its_item(where: tuple[str, ...], value: Any) -> None:
     item = earth_search_item(baseline="05.00")
     place = item
     for key in where[:-1]:
@@ -186,11 +186,11 @@ def test_an_offset_that_cannot_be_known_is_an_error() -> None:
         del item["properties"][key]
     for asset in item["assets"].values():
         asset.pop("raster:bands", None)
-    with pytest.raises(CatalogError, match="S2A_31UFS_20210601_0_L2A: neither baseline"):
+    with pytest.raises(CatalogError, match="S2A_31UFS_20210601_0_L2A: it states neither baseline"):
         normalise(item)
 
 
-def test_the_grid_from_whatever_is_stated() -> None:
+def test_the_grid_from_any_of_the_projection_fields() -> None:
     expected = normalise(earth_search_item()).assets
     bare = earth_search_item()
     by_box = earth_search_item()
@@ -213,7 +213,7 @@ def test_the_grid_from_whatever_is_stated() -> None:
         normalise(bare)
 
 
-def test_the_tile_from_whatever_is_stated() -> None:
+def test_the_tile_from_any_of_its_fields() -> None:
     item = earth_search_item()
     del item["properties"]["grid:code"]
     assert normalise(item).tile == "31UFS"  # from the id

@@ -193,7 +193,7 @@ def test_of_reprocessed_products_the_newest_baseline_is_read_once(
     assert {a.offset for item in by_name.values() for a in item.assets.values()} == {0}
 
 
-def test_what_a_raster_lists_goes_before_what_its_baseline_implies(
+def test_a_listed_offset_goes_before_the_baselines(
     zambia: list[Published],
 ) -> None:
     new = reprocessed(zambia[0])

@@ -93,7 +93,7 @@ def test_a_static_catalogue_on_a_server(static: Path, region: Region) -> None:
             _search(region, _settings(f"{address}/other.json"))
 
 
-def test_an_api_is_asked_month_by_month_and_page_by_page(
+def test_an_api_is_searched_month_by_month_and_page_by_page(
     api: tuple[str, ApiState], region: Region
 ) -> None:
     address, state = api
@@ -187,7 +187,7 @@ def _serving(kind: str, items: list[dict[str, Any]], folder: Path) -> Iterator[s
             yield address
 
 
-def test_an_api_that_fails_at_first_is_asked_again(
+def test_a_request_that_fails_at_first_is_sent_again(
     api: tuple[str, ApiState], region: Region
 ) -> None:
     address, state = api
@@ -210,7 +210,7 @@ def test_twelve_months_from_any_month(static: Path, region: Region) -> None:
     assert _dates(_search(region, settings))[:2] == ["2020-12-31", "2021-01-01"]
 
 
-def test_the_collection_that_is_asked_for(tmp_path: Path, region: Region) -> None:
+def test_only_the_named_collection_is_searched(tmp_path: Path, region: Region) -> None:
     other = earth_search_item("31UFS", "2021-05-05")
     both = {"sentinel-2-l2a": _items(), "sentinel-2-c1-l2a": [other]}
     folder = str(write_static(tmp_path, both))
@@ -244,7 +244,7 @@ def test_a_catalogue_that_does_not_answer(region: Region, monkeypatch: pytest.Mo
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(CatalogUnavailable, match="connection refused") as refused:
+    with pytest.raises(CatalogUnavailable, match="no connection to its server") as refused:
         _search(region, _settings(f"http://${{WHO}}:${{WORD}}@127.0.0.1:{port}/v1?sig=${{WORD}}"))
     assert f"http://127.0.0.1:{port}/v1" in str(refused.value)
     assert "secret" not in str(refused.value)
@@ -259,7 +259,7 @@ def test_a_catalogue_that_accepts_and_says_nothing(
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)
-        with pytest.raises(CatalogUnavailable, match=r"no answer within 0\.2 s"):
+        with pytest.raises(CatalogUnavailable, match="did not answer in time"):
             _search(region, _settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
 
 
@@ -274,10 +274,10 @@ def test_an_api_that_keeps_failing(
     with pytest.raises(CatalogUnavailable, match=str(status)):
         _search(region, _settings(address))
     with pytest.raises(CatalogUnavailable, match=str(status)):
-        list(catalog.candidates(region, period_of(_settings(address))))
+        list(catalog.items(region, period_of(_settings(address))))
 
 
-def test_what_is_no_catalogue(tmp_path: Path, region: Region) -> None:
+def test_things_that_are_no_catalogue_are_errors(tmp_path: Path, region: Region) -> None:
     with pytest.raises(CatalogError, match="no such catalogue"):
         _search(region, _settings(str(tmp_path / "nowhere")))
     with pytest.raises(CatalogError, match=r"neither catalog\.json nor collection\.json"):
@@ -294,7 +294,7 @@ def test_what_is_no_catalogue(tmp_path: Path, region: Region) -> None:
             _search(region, _settings(f"{address}/catalog.json"))
 
 
-def test_broken_links_are_told_and_circles_end(static: Path, region: Region) -> None:
+def test_broken_links_are_errors_and_circles_end(static: Path, region: Region) -> None:
     root = json.loads((static / "catalog.json").read_text())
     root["links"].append({"rel": "child", "href": "./catalog.json"})
     (static / "catalog.json").write_text(json.dumps(root))

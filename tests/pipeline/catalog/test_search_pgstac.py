@@ -131,9 +131,9 @@ def test_a_month_of_many_items_comes_in_pages(api: PgStac) -> None:
     assert len(api.door.arrived) == 12 + 2
 
 
-def test_the_server_leaves_out_clouds_and_keeps_what_does_not_say(api: PgStac) -> None:
+def test_the_server_leaves_out_cloudy_items_and_keeps_unstated_ones(api: PgStac) -> None:
     period = period_of(_settings(api))
-    asked = StacApi(api.address, MADE, 50.0).candidates(read_region(REGION), period)
+    asked = StacApi(api.address, MADE, 50.0).items(read_region(REGION), period)
     answered = {item["id"] for item in asked}
     assert CLOUDY["id"] not in answered
     assert UNSTATED["id"] in answered
@@ -163,7 +163,7 @@ def test_a_region_across_the_antimeridian(api: PgStac) -> None:
     assert {normalise(item).tile for item in found} == set(FIJI)
 
 
-def test_what_is_not_there_is_told(api: PgStac) -> None:
+def test_absent_collections_and_years_are_errors(api: PgStac) -> None:
     with pytest.raises(CatalogError, match=r"'landsat': .* no such collection, but .*sentinel-2"):
         _found(api, collection="landsat")
     with pytest.raises(CatalogError, match=r"2017-01 to 2017-12.* it has some of 2020, 2021, 2022"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalog.json_client import JsonClient
+from pipeline.catalog.json_client import read_json
 from pipeline.catalog.search import period_of
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
@@ -82,15 +82,17 @@ def _settings(url: str, **catalog: Any) -> MapSettings:
     return MapSettings.model_validate({**given, "catalog": {"url": url, **catalog}})
 
 
-def test_an_api_that_is_gone_when_its_items_are_asked_for(
+def test_an_api_that_is_gone_when_its_items_are_requested(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
     with api_server(ApiState([])) as address:
         pass
     api = StacApi(address.replace("//", "//me:hush@"), "sentinel-2-l2a", 95.0)
-    with pytest.raises(CatalogUnavailable, match=f"{address} .*connection refused") as gone:
-        list(api.candidates(region, period_of(_settings(address))))
+    with pytest.raises(
+        CatalogUnavailable, match=f"{address} .*no connection to its server"
+    ) as gone:
+        list(api.items(region, period_of(_settings(address))))
     error: BaseException | None = gone.value
     while error is not None:
         assert "hush" not in str(error)
@@ -101,7 +103,7 @@ def test_an_api_that_stalls_in_its_search_is_left(
     region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.retry._FIRST_PAUSE", 0.0)
-    monkeypatch.setattr("pipeline.catalog.stac_api.RESPONSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("pipeline.catalog.json_client.RESPONSE_TIMEOUT", 0.2)
     enough = threading.Event()
 
     def answers(handler: Handler) -> tuple[int, Any]:
@@ -111,14 +113,14 @@ def test_an_api_that_stalls_in_its_search_is_left(
 
     with serving(answering(answers)) as address:
         try:
-            with pytest.raises(CatalogUnavailable, match="no answer within"):
+            with pytest.raises(CatalogUnavailable, match="did not answer in time"):
                 search_named(region, _settings(address))
         finally:
             enough.set()
 
 
 @pytest.mark.parametrize("circle", [1, 3])
-def test_pages_that_never_end_are_told(region: Region, circle: int) -> None:
+def test_pages_that_never_end_are_an_error(region: Region, circle: int) -> None:
     items = [earth_search_item("31UFS", f"2021-01-{day:02d}") for day in (1, 11, 21)]
 
     def answers(handler: Handler) -> tuple[int, Any]:
@@ -135,7 +137,7 @@ def test_pages_that_never_end_are_told(region: Region, circle: int) -> None:
         search_named(region, _settings(address))
 
 
-def test_collections_that_never_end_are_told(region: Region) -> None:
+def test_collections_that_never_end_are_an_error(region: Region) -> None:
     def answers(handler: Handler) -> tuple[int, Any]:
         if handler.path == "/":
             return 200, _landing(handler, "core", "collections", "item-search")
@@ -149,7 +151,7 @@ def test_collections_that_never_end_are_told(region: Region) -> None:
         search_named(region, _settings(address, collection="landsat"))
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
+def test_a_response_that_breaks_off_is_requested_again(region: Region) -> None:
     broken: list[str] = []
     item = earth_search_item()
 
@@ -171,7 +173,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(region: Region) -> None:
         assert [found["id"] for found in found.published] == [item["id"]]
         assert sorted(set(broken)) == ["/", "/search"]
         broken.clear()
-        assert JsonClient().read(address)["id"] == "api"
+        assert read_json(address)["id"] == "api"
         assert len(broken) == 2
 
 
@@ -230,7 +232,7 @@ def test_secrets_go_to_the_catalogue_s_own_server_only(
     "answer",
     [b"<html>", [], {"features": 3}, {"features": [3]}, {"features": [{}], "links": [{}]}],
 )
-def test_answers_that_are_none_of_a_stac_api(region: Region, answer: Any) -> None:
+def test_responses_that_are_not_those_of_a_stac_api(region: Region, answer: Any) -> None:
     def answers(handler: Handler) -> tuple[int, Any]:
         if handler.path == "/search":
             return 200, answer
@@ -263,5 +265,5 @@ def test_a_server_may_say_how_long_to_wait_within_reason(
         raise ConnectionAbortedError
 
     with serving(answering(answers)) as address:
-        assert JsonClient().read(address)["id"] == "api"
+        assert read_json(address)["id"] == "api"
     assert pauses == [seconds] * 3

@@ -9,6 +9,7 @@ from pipeline.errors import RegionError
 from pipeline.grid.mgrs import (
     SQUARE,
     parse_tile,
+    square_tile,
     strips_of,
     tile_at,
     to_utm,
@@ -88,7 +89,7 @@ def test_antimeridian_and_equator() -> None:
     assert (south.epsg, south.northing) == (32734, 9_900_000)
 
 
-def test_owned_ground_of_neighbours_meets_at_the_zone_border() -> None:
+def test_owned_areas_of_neighbours_meet_at_the_zone_border() -> None:
     west, east = tile_at(5.99, 50.5), tile_at(6.01, 50.5)
     assert (west.zone, east.zone) == (31, 32)
     assert west.owned.bounds[2] == 6.0 == east.owned.bounds[0]
@@ -96,7 +97,7 @@ def test_owned_ground_of_neighbours_meets_at_the_zone_border() -> None:
 
 
 @pytest.mark.parametrize("code", ["31UZZ", "31UA", "99UFS", "31IAA", "32XMN", "31UAS", "31VFS", ""])
-def test_what_is_no_tile(code: str) -> None:
+def test_codes_that_are_no_tile(code: str) -> None:
     with pytest.raises(RegionError, match="no such Sentinel-2 tile"):
         parse_tile(code)
 
@@ -106,6 +107,6 @@ def test_outside_utm() -> None:
         tile_at(0.0, 85.0)
 
 
-def test_key_ignores_the_band_letter() -> None:
+def test_a_tile_has_one_name_whatever_the_band_letter() -> None:
     # 48° N, the limit of bands T and U, crosses the squares of row U in zone 32.
-    assert parse_tile("32TLU").key == parse_tile("32ULU").key == (32632, 300000, 5300000)
+    assert parse_tile("32TLU") == parse_tile("32ULU") == square_tile(32632, 300000, 5300000)

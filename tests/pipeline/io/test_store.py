@@ -15,7 +15,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(f"{request.getfixturevalue('s3')}/{request.node.name}/run")
 
 
-def test_gives_back_what_was_written(store: Store) -> None:
+def test_reads_back_written_bytes(store: Store) -> None:
     assert not store.exists("a/b.bin")
     store.write("a/b.bin", b"one")
     store.write("a/b.bin", b"two")
@@ -38,7 +38,7 @@ def test_lists_keys_in_order_under_a_prefix(store: Store) -> None:
     assert list(store.keys("cells")) == ["cells/a/item.json", "cells/b/item.json"]
 
 
-def test_tells_the_bytes_of_each_key(store: Store) -> None:
+def test_sizes_are_the_bytes_of_each_key(store: Store) -> None:
     store.write("cells/b", b"four")
     store.write("cells/a", b"")
     assert store.sizes("cells") == {"cells/a": 0, "cells/b": 4}
@@ -51,7 +51,7 @@ def test_a_bucket_that_does_not_exist_is_said(s3: str) -> None:
             attempt()
 
 
-def test_reads_many_and_leaves_out_what_vanished(store: Store) -> None:
+def test_reads_many_and_leaves_out_vanished_keys(store: Store) -> None:
     keys = [f"many/{number:03d}" for number in range(40)]
     for key in keys[:30]:
         store.write(key, key.encode())
@@ -60,7 +60,7 @@ def test_reads_many_and_leaves_out_what_vanished(store: Store) -> None:
     assert list(store.read_many(keys)) == [(key, key.encode()) for key in keys[:30]]
 
 
-def test_removes_what_is_there_and_forgives_what_is_not(store: Store) -> None:
+def test_removes_keys_whether_or_not_they_exist(store: Store) -> None:
     store.write("a", b"x")
     store.remove("a")
     store.remove("a")
@@ -74,7 +74,7 @@ def test_travels_to_another_process(store: Store) -> None:
     assert pickle.loads(pickle.dumps(store)).read("a") == b"x"
 
 
-def test_sees_at_once_what_another_writes(store: Store) -> None:
+def test_sees_the_writes_of_others_at_once(store: Store) -> None:
     assert list(store.keys()) == []
     Store(store.root).write("late", b"x")
     assert list(store.keys()) == ["late"]
@@ -86,7 +86,7 @@ def test_a_write_cut_short_is_no_key(tmp_path: Path) -> None:
     assert list(store.keys()) == []
 
 
-def test_full_disk_is_said_and_keeps_what_was_there(small_disk: Path) -> None:
+def test_a_full_disk_is_an_error_and_keeps_old_files(small_disk: Path) -> None:
     store = Store(str(small_disk))
     store.write("a/first", b"x" * 1000)
     with pytest.raises(OutputUnwritable, match=r"a/first: No space left.*free some space"):

@@ -93,6 +93,18 @@ def test_planning_describes_the_catalogue_and_normalises_each_item_once(
     assert set(names) >= {item.id for item in prepared.items}
 
 
+def test_planned_memory_depends_on_the_requests_of_the_catalogue(
+    prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
+) -> None:
+    needed = []
+    for requests in (1, 64):
+        catalog = tmp_path / f"{requests}.toml"
+        catalog.write_text(f'url = "{sample_archive.folder}"\n[access]\nrequests = {requests}\n')
+        prepared = prepare(catalog={"url": str(catalog)}, out=str(tmp_path / f"run-{requests}"))
+        needed.append(prepared.plan.worker_memory)
+    assert needed[0] < needed[1]
+
+
 def test_a_resumed_run_needs_no_catalogue(
     prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
 ) -> None:

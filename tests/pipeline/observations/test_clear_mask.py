@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.observations.clear_mask import (
     ClearMask,
+    MaskBuilder,
     Masking,
-    Scenes,
     any_clear,
     beyond,
     strict_keep,
@@ -29,9 +29,9 @@ def masked(
     """The mask of scene classes (item, y, x), which reach beyond the cell by `margin_of`."""
     margin = margin_of(masking.dilate, resolution)
     shape = (classes.shape[1] - 2 * margin, classes.shape[2] - 2 * margin)
-    scenes = Scenes(len(classes), shape, margin, resolution, masking)
+    scenes = MaskBuilder(len(classes), shape, margin, resolution, masking)
     for n, values in enumerate(classes):
-        scenes.put(n, values)
+        scenes.add(n, values)
     scenes.choose(month, acquisition)
     return ClearMask(
         bits=scenes.bits,
@@ -101,9 +101,9 @@ def test_a_bit_is_a_pixel_of_an_item(items: int, dtype: type[np.unsignedinteger]
 def test_items_come_in_any_order() -> None:
     rng = np.random.default_rng(5)
     classes = rng.integers(0, 12, (19, 6, 6)).astype(np.uint8)
-    scenes = Scenes(19, (6, 6), 0, 20, Masking(KEEP))
+    scenes = MaskBuilder(19, (6, 6), 0, 20, Masking(KEEP))
     for n in rng.permutation(19).tolist():
-        scenes.put(n, classes[n])
+        scenes.add(n, classes[n])
     in_order = masked(classes, Masking(KEEP), np.zeros(19, np.int8), np.arange(19))
     np.testing.assert_array_equal(scenes.bits, in_order.bits)
     assert scenes.seen.tolist() == [np.count_nonzero(values) for values in classes]
@@ -113,7 +113,7 @@ def test_items_come_in_any_order() -> None:
     ("most", "least"), [(None, 0.0), (1, 0.0), (2, 0.0), (2, 0.25), (None, 0.5), (30, 0.25)]
 )
 @pytest.mark.parametrize("items", [5, 16, 29, 67])
-def test_only_what_is_chosen_keeps_its_bits(items: int, most: int | None, least: float) -> None:
+def test_only_chosen_items_keep_their_bits(items: int, most: int | None, least: float) -> None:
     classes, month, acquisition = drawn(np.random.default_rng(items), items)
     clear = masked(classes, Masking(KEEP, most=most, least=least), month, acquisition)
     planes = np.isin(classes, KEEP)
@@ -137,7 +137,7 @@ def test_only_what_is_chosen_keeps_its_bits(items: int, most: int | None, least:
     assert counts.max() <= (items if most is None else most)
 
 
-def test_what_is_left_out_is_known_to_have_been_seen() -> None:
+def test_acquisitions_that_are_left_out_are_counted() -> None:
     classes = np.full((10, 4, 4), 4, np.uint8)
     classes[3] = 0
     clear = masked(classes, Masking(KEEP, most=2), np.zeros(10, np.int8), np.arange(10))
@@ -233,11 +233,11 @@ def test_a_cloud_beyond_the_cell_reaches_into_it() -> None:
     assert not planes[8, 2, 5]
 
 
-def test_what_lies_beyond_the_cell_is_not_seen() -> None:
+def test_pixels_beyond_the_cell_are_not_seen() -> None:
     classes = np.zeros((16, 16), np.uint8)
     classes[:3], classes[5, 5:9] = 4, 9
-    scenes = Scenes(2, (10, 10), 3, 20, Masking(KEEP, 60.0))
-    scenes.put(1, classes)
+    scenes = MaskBuilder(2, (10, 10), 3, 20, Masking(KEEP, 60.0))
+    scenes.add(1, classes)
     assert scenes.seen.tolist() == [0, 4]  # clouds are seen, too
     assert not scenes.bits.any()
 

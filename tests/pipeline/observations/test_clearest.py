@@ -59,17 +59,19 @@ def choice(
     """The items chosen; they show the whole cell, in one month, each an acquisition, unless said
     otherwise.
     """
-    chosen = chosen_acquisitions(
-        planes,
-        np.array([plane.size for plane in planes] if seen is None else seen, np.int64),
-        np.array([0] * len(planes) if month is None else month, np.int8),
-        np.array(range(len(planes)) if acquisition is None else acquisition, np.int32),
-        most,
-        least,
-    )
-    assert chosen.dtype == bool
-    assert chosen.shape == (len(planes),)
-    return np.flatnonzero(chosen).tolist()
+    pixels = np.array([plane.size for plane in planes] if seen is None else seen, np.int64)
+    overpass = np.array(range(len(planes)) if acquisition is None else acquisition, np.int32)
+    months = np.array([0] * len(planes) if month is None else month, np.int8)
+    found: list[int] = []
+    for number in np.unique(months):
+        items = np.flatnonzero(months == number)
+        chosen = chosen_acquisitions(
+            [planes[item] for item in items.tolist()], pixels[items], overpass[items], most, least
+        )
+        assert chosen.dtype == bool
+        assert chosen.shape == items.shape
+        found += items[chosen].tolist()
+    return sorted(found)
 
 
 def drawn_year(
@@ -107,7 +109,7 @@ def test_agrees_with_the_plain_rule(seed: int, most: int | None, least: float) -
     assert 0 < len(found) < len(planes)
 
 
-def test_what_only_another_orbit_sees_does_not_go_without() -> None:
+def test_a_part_that_only_another_orbit_sees_has_observations() -> None:
     west, east = np.zeros((2, 40, 40), bool)
     west[:, :24] = True
     east[:, 20:] = True  # less clear than each of the western ones
@@ -128,7 +130,7 @@ def test_a_strip_waits_until_others_add_less() -> None:
     assert choice([*planes[1:], strip], most=5) == [0, 1, 2, 3, 8]
 
 
-def test_a_later_acquisition_fills_what_is_left_rather_than_what_is_clear_already() -> None:
+def test_a_later_acquisition_fills_gaps_rather_than_clear_parts() -> None:
     upper, lower, most_of_it = np.zeros((3, 40, 40), bool)
     upper[:24], most_of_it[:20], lower[24:] = True, True, True
     assert choice([most_of_it, upper, lower], most=2) == [1, 2]
@@ -141,7 +143,7 @@ def test_each_month_has_its_own() -> None:
     assert choice([clear] * 6, month=month, most=2) == [0, 1, 2, 3, 4]
 
 
-def test_least_is_a_share_of_what_is_shown() -> None:
+def test_least_is_a_share_of_the_shown_pixels() -> None:
     corner, part = np.zeros((2, 40, 40), bool)
     corner[:4] = True  # 160 pixels
     part[:20, ::2] = True  # 400 pixels
@@ -183,7 +185,7 @@ def test_granules_of_an_overpass_are_one() -> None:
     assert choice(quarters, acquisition=[7, 8], least=0.5) == []
 
 
-def test_what_two_granules_show_twice_counts_once() -> None:
+def test_a_pixel_in_two_granules_counts_once() -> None:
     twice, once = np.zeros((2, 40, 40), bool)
     twice[:24], once[:28] = True, True
     assert choice([twice, twice, once], acquisition=[0, 0, 1], most=1) == [2]

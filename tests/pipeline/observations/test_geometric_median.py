@@ -83,7 +83,7 @@ def test_most_of_them_decide() -> None:
     assert np.abs(of_pixels(points)[0].astype(int) - [500, 700]).max() <= 1
 
 
-def test_what_is_not_clear_or_lacks_a_band_does_not_count() -> None:
+def test_observations_that_are_not_clear_or_lack_a_band_do_not_count() -> None:
     ten = np.array([500, 9000, 600, 700], np.uint16).reshape(4, 1, 1).repeat(2, 1).repeat(2, 2)
     twenty = np.array([50, 60, 0, 80], np.uint16).reshape(4, 1, 1)
     clear = np.array([True, False, True, True]).reshape(4, 1, 1)

@@ -120,7 +120,7 @@ def test_an_acquisition_gives_the_first_value_that_counts() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_clear_pixels_keeps_what_is_asked_and_never_nodata(dtype: type) -> None:
+def test_clear_pixels_keeps_the_classes_and_never_nodata(dtype: type) -> None:
     scl = np.arange(12, dtype=dtype).reshape(1, 3, 4)
     clear = clear_pixels(scl, (0, 4, 5, 8))
     assert np.flatnonzero(clear).tolist() == [4, 5, 8]

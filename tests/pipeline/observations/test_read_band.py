@@ -300,4 +300,4 @@ def test_a_block_of_any_size_may_have_no_items() -> None:
     for size in (64, 1024, 2048):
         stack = observations([], ["B02"], (0, 0, size * 10, size * 10), 32631, 10)
         assert stack.shape == (0, 1, size, size)
-        assert stack.data.compute().shape == stack.shape
+        assert stack.compute().shape == stack.shape

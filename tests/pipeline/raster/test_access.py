@@ -111,7 +111,7 @@ def test_a_signature_is_renewed_before_it_expires(
     assert (archive.refused, faults.retries) == (0, 0)
 
 
-def test_one_that_is_over_when_it_comes_tells_of_a_wrong_clock(
+def test_a_signature_that_arrives_expired_means_a_wrong_clock(
     archive: SignedArchive, values: np.ndarray
 ) -> None:
     archive.stated_life = -7200
@@ -178,7 +178,7 @@ def test_readers_that_wait_for_a_signature_share_its_failure(archive: SignedArch
      b'{"token": "", "msft:expiry": "2999-01-01T00:00:00Z"}',
      b'{"token": "a=hush", "msft:expiry": "soon"}', b"\xff"],
 )  # fmt: skip
-def test_a_signing_service_that_answers_rubbish(archive: SignedArchive, rubbish: bytes) -> None:
+def test_a_signing_service_with_a_useless_response(archive: SignedArchive, rubbish: bytes) -> None:
     archive.rubbish = rubbish
     reader, _ = reader_of(archive)
     with pytest.raises(ReadingError, match="its signing service's answer is no token") as raised:
@@ -237,7 +237,7 @@ def test_the_key_does_not_follow_a_redirection(
 
 
 @pytest.mark.parametrize("name", ["0.tif", "lzw.tif", "absent.tif"])
-def test_signatures_are_shown_nowhere(
+def test_signatures_appear_nowhere(
     archive: SignedArchive,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -262,7 +262,7 @@ def test_signatures_are_shown_nowhere(
     assert not [text for text in shown if "hush" in text]
 
 
-def test_frozen_items_hold_no_signature(archive: SignedArchive, tmp_path: Path) -> None:
+def test_the_items_of_a_run_hold_no_signature(archive: SignedArchive, tmp_path: Path) -> None:
     description = CatalogDescription(
         url="https://example.com",
         access=AccessDescription(

@@ -151,7 +151,7 @@ def test_the_archives_keys_are_used_not_those_of_another(
     assert not faults
 
 
-def test_a_store_without_keys_is_asked_without(store: Store, values: np.ndarray) -> None:
+def test_a_store_without_keys_is_read_anonymously(store: Store, values: np.ndarray) -> None:
     reader, _ = reader_of("s3://eodata/band.tif", Access(s3_endpoint=store.address))
     np.testing.assert_array_equal(reader.read(WINDOWS[0]), values)
     assert all("authorization" not in headers for headers in store.headers)
@@ -172,7 +172,7 @@ def test_a_key_that_is_not_there_is_named(
     assert not faults
 
 
-def test_a_refused_key_is_told_and_not_shown(
+def test_a_refused_key_is_an_error_without_the_key(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -20,11 +20,11 @@ from stackstac.raster_spec import RasterSpec
 
 from pipeline.raster.byte_ranges import FileRanges
 from pipeline.raster.cog_header import CogHeader, read_header
-from pipeline.raster.cog_reader import CogRaster, open_cog
+from pipeline.raster.cog_reader import fetch_window
 from pipeline.raster.read_errors import Unreadable
 from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader
-from pipeline.raster.window import unsigned
+from pipeline.raster.window import as_unsigned
 from tests.pipeline.rasters import EPSG, LEFT, TOP
 
 GRID = Affine(10, 0, LEFT, 0, -10, TOP)
@@ -43,14 +43,15 @@ def write(path: Path, values: np.ndarray, **options: Any) -> Path:
     return path
 
 
-def opened(path: Path) -> CogRaster | None:
-    return open_cog(FileRanges(str(path)), f"{path} {next(_numbers)}")  # never a kept header
+def header_of(path: Path) -> CogHeader | None:
+    return read_header(FileRanges(str(path)))
 
 
 def natively(path: Path, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
-    raster = opened(path)
-    assert raster is not None
-    return unsigned(raster.fetch(rows, columns).decoded(), raster.nodata)
+    header = header_of(path)
+    assert header is not None
+    stored = fetch_window(FileRanges(str(path)), header, rows, columns)
+    return as_unsigned(stored.decoded(), header.grid.nodata)
 
 
 def by_gdal(path: Path) -> np.ndarray:
@@ -140,7 +141,7 @@ def test_block_tables_may_lie_beyond_the_first_bytes(tmp_path: Path, bigtiff: st
     path = write(tmp_path / "small_blocks.tif", values, BIGTIFF=bigtiff, **tiles)
     with path.open("rb") as file:
         assert file.read(16384).find(values[:16, :16].tobytes()) == -1
-    assert len(opened(path).header.offsets) == 63 * 64  # type: ignore[union-attr]
+    assert len(header_of(path).offsets) == 63 * 64  # type: ignore[union-attr]
     np.testing.assert_array_equal(natively(path, (0, 1000), (0, 1010)), values)
     np.testing.assert_array_equal(natively(path, (333, 700), (501, 1010)), values[333:700, 501:])
 
@@ -185,14 +186,14 @@ def reader_of(path: Path, faults: FaultLog, shape: tuple[int, int] = (150, 200))
 
 
 @pytest.mark.parametrize("name", LEFT_TO_GDAL)
-def test_what_is_not_plain_is_read_by_gdal(tmp_path: Path, name: str) -> None:
+def test_other_kinds_of_rasters_are_read_by_gdal(tmp_path: Path, name: str) -> None:
     options = {"nodata": 0, **LEFT_TO_GDAL[name]}
     path = tmp_path / ("a.jp2" if name == "JPEG 2000" else "a.tif")
     write(path, NOISE, **{k: v for k, v in options.items() if v is not None})
     if name == "pixel is point":
         with rasterio.open(path, "r+") as raster:
             raster.update_tags(AREA_OR_POINT="Point")
-    assert opened(path) is None
+    assert header_of(path) is None
     target = {"crs": f"EPSG:{EPSG}", "transform": GRID, "width": 200, "height": 150}
     with rasterio.open(path) as raster, WarpedVRT(raster, **target) as warped:
         expected = warped.read(1)
@@ -212,11 +213,11 @@ def test_what_is_not_plain_is_read_by_gdal(tmp_path: Path, name: str) -> None:
         ({"crs": None}, NOISE, "has no coordinate reference system"),
     ],
 )
-def test_what_is_no_band_is_damaged(
+def test_a_raster_that_is_no_band_is_damaged(
     tmp_path: Path, options: dict[str, Any], values: np.ndarray, reason: str
 ) -> None:
     path = write(tmp_path / "a.tif", values, **options)
-    assert opened(path) is None
+    assert header_of(path) is None
     faults = FaultLog()
     assert not reader_of(path, faults).read(Window(0, 0, 200, 150)).any()
     assert [fault.reason for fault in faults] == [reason]
@@ -237,9 +238,9 @@ def test_a_mask_beside_the_band_hides_nothing(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, CogHeader]:
     path = write(tmp_path_factory.mktemp("sound") / "a.tif", NOISE, nodata=0, predictor=2)
-    raster = opened(path)
-    assert raster is not None
-    return path.read_bytes(), raster.header
+    header = header_of(path)
+    assert header is not None
+    return path.read_bytes(), header
 
 
 def same(one: CogHeader | None, other: CogHeader) -> bool:

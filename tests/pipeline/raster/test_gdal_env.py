@@ -33,7 +33,7 @@ def test_hrefs_as_gdal_opens_them(href: str, path: str, remote: bool) -> None:
         ("no URL, 100 %", "no URL, 100 %"),
     ],
 )
-def test_what_rasterio_logs_holds_no_secret(
+def test_rasterios_log_holds_no_secret(
     caplog: pytest.LogCaptureFixture, said: str, shown: str | None
 ) -> None:
     with caplog.at_level(logging.DEBUG, "rasterio"):

@@ -138,7 +138,7 @@ def once_each(path: str, first: int, before: int) -> How:
         ),
     ],
 )
-def test_answers_that_break_off_in_the_middle_are_asked_for_again(
+def test_responses_that_break_off_in_the_middle_are_requested_again(
     ill: Ill, expected: dict[str, np.ndarray], name: str
 ) -> None:
     ill.how = once_each

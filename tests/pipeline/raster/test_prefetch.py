@@ -44,7 +44,7 @@ class Reads:
             assert self.changed.wait_for(lambda: len(self.begun) >= number, PATIENCE)
 
 
-def test_gives_each_what_it_reads() -> None:
+def test_each_reader_gets_its_own_window() -> None:
     ahead = ReadAhead(3)
     Reads(ahead, 10)
     for n in range(10):
@@ -78,7 +78,7 @@ def test_reads_out_of_turn() -> None:
     assert 2 not in reads.begun  # it was passed over and nobody asked for it
 
 
-def test_a_failure_is_raised_in_its_turn_and_ends_what_waits() -> None:
+def test_a_failure_is_raised_in_its_turn_and_cancels_waiting_reads() -> None:
     ahead = ReadAhead(3)
     reads = Reads(ahead, 50, fails=2)
     assert ahead.take(0, WINDOW)()[0, 0] == 0

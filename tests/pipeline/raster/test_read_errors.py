@@ -147,7 +147,7 @@ def test_a_pause_that_the_server_names_is_kept(
     np.testing.assert_array_equal(found[1].series, read(local[:3])[1].series)
 
 
-def test_a_pause_beyond_patience_is_not_waited_for(ill: Ill, local: list[Item]) -> None:
+def test_a_pause_beyond_the_limit_is_not_waited_for(ill: Ill, local: list[Item]) -> None:
     ill.headers = {"Retry-After": "3600"}
     ill.how = lambda path, first, before: 429
     with pytest.raises(ReadingError, match="its server answered HTTP 429"):

@@ -86,7 +86,7 @@ def items(tmp_path: Path) -> list[Item]:
             "B02": write_raster(tmp_path / f"{n}_b02.tif", band),
         }
         day = datetime(2021, 1, 9, 10, 50, tzinfo=UTC) + timedelta(days=33 * n)
-        stated = {name: replace(asset, stated=True) for name, asset in assets.items()}
+        stated = {name: replace(asset, grid_stated=True) for name, asset in assets.items()}
         made.append(make_item(f"item{n}", stated, day))
     return made
 
@@ -132,10 +132,10 @@ def test_strictness_raises(items: list[Item], name: str) -> None:
         read_series(items, "B02", CELL, WHOLE, clear, ReaderSettings(strict=True))
 
 
-def test_what_the_tile_says_binds_no_raster(items: list[Item]) -> None:
+def test_a_tiles_extent_is_not_required_of_a_raster(items: list[Item]) -> None:
     """Items that state no grid are taken to cover their tile; rasters of a part are read."""
     assumed = [
-        replace(item, assets={b: replace(a, stated=False) for b, a in item.assets.items()})
+        replace(item, assets={b: replace(a, grid_stated=False) for b, a in item.assets.items()})
         for item in items
     ]
     rewritten(160, 10)(items[0].assets["B02"])

@@ -88,7 +88,7 @@ def test_readers_that_failed_at_once_do_not_come_back_at_once(clock: Clock) -> N
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0])
 @pytest.mark.parametrize("limit", [0.5, 20.0, 120.0])
-def test_it_is_asked_until_patience_is_over(clock: Clock, limit: float, seconds: float) -> None:
+def test_requests_repeat_until_the_limit(clock: Clock, limit: float, seconds: float) -> None:
     """The time of an attempt counts, and no pause ends after the limit."""
     server = Server(clock, *1000 * [BUSY], seconds=seconds)
     with pytest.raises(Unreadable) as raised:
@@ -101,7 +101,7 @@ def test_it_is_asked_until_patience_is_over(clock: Clock, limit: float, seconds:
     assert len(server.retried) == len(clock.pauses) == len(server.asked) - 1
 
 
-def test_without_patience_it_is_asked_once(clock: Clock) -> None:
+def test_without_a_retry_time_one_request_is_sent(clock: Clock) -> None:
     server = Server(clock, BUSY)
     with pytest.raises(Unreadable):
         server.with_retries(0)
@@ -109,7 +109,7 @@ def test_without_patience_it_is_asked_once(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("failure", [ABSENT, DENIED], ids=["404", "403"])
-def test_what_does_not_pass_is_raised_at_once(clock: Clock, failure: ReadFailure) -> None:
+def test_a_failure_that_does_not_pass_is_raised_at_once(clock: Clock, failure: ReadFailure) -> None:
     server = Server(clock, failure)
     with pytest.raises(Unreadable) as raised:
         server.with_retries(120)
@@ -117,7 +117,7 @@ def test_what_does_not_pass_is_raised_at_once(clock: Clock, failure: ReadFailure
     assert (len(server.asked), server.retried, clock.pauses) == (1, [], [])
 
 
-def test_what_stops_passing_is_raised(clock: Clock) -> None:
+def test_a_later_failure_that_does_not_pass_is_raised(clock: Clock) -> None:
     server = Server(clock, BUSY, BUSY, ABSENT, BUSY)
     with pytest.raises(Unreadable) as raised:
         server.with_retries(120)
@@ -152,7 +152,7 @@ def test_a_pause_beyond_the_limit_is_not_begun(clock: Clock, pause: float, limit
 
 
 @pytest.mark.usefixtures("without_jitter")
-def test_pauses_add_up_to_patience_and_no_more(clock: Clock) -> None:
+def test_pauses_add_up_to_the_limit_and_no_more(clock: Clock) -> None:
     failure = ReadFailure(BUSY.reason, unreachable=True, passing=True, pause=10)
     server = Server(clock, *5 * [failure])
     with pytest.raises(Unreadable):
@@ -161,7 +161,7 @@ def test_pauses_add_up_to_patience_and_no_more(clock: Clock) -> None:
     assert len(server.asked) == 3
 
 
-def test_what_is_no_failure_to_read_goes_through(clock: Clock) -> None:
+def test_other_errors_are_not_caught(clock: Clock) -> None:
     def wrong() -> str:
         raise ZeroDivisionError
 

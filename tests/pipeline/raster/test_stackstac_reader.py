@@ -206,7 +206,7 @@ def test_fault_logs_are_pickled_with_their_faults_and_tokenised() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"fill_value": 1}, {"scale_offset": (0.0001, 0)}])
-def test_refuses_what_it_would_not_obey(cog: str, wrong: dict) -> None:
+def test_refuses_options_that_it_does_not_support(cog: str, wrong: dict) -> None:
     with pytest.raises(ValueError, match="does not rescale"):
         make_reader(url=cog, spec=spec_of((2, 2)), **wrong)
 

@@ -186,7 +186,7 @@ SECRET = "sv=2026&sig=Tr0ub4dor%26hush"
     ["answers/404/99/s.tif", "answers/503/99/s.tif", "stalls/s.tif", "files/junk.tif",
      "files/half.tif"],
 )  # fmt: skip
-def test_signed_urls_are_never_shown(
+def test_signed_urls_appear_nowhere(
     archive: Archive,
     path: str,
     caplog: pytest.LogCaptureFixture,

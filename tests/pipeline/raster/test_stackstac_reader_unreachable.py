@@ -140,7 +140,7 @@ def unreachable(url: str, window: Window = WHOLE, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 502, 503, 504])
-def test_a_refusing_server_is_told_from_a_damaged_raster(ill: Ill, status: int) -> None:
+def test_a_refused_request_is_not_a_damaged_raster(ill: Ill, status: int) -> None:
     ill.how = status
     said = unreachable(f"{ill.address}/a.tif")
     assert f"its server answered HTTP {status}" in said
@@ -169,7 +169,7 @@ def test_a_server_that_refuses_in_the_middle_of_a_file(
         ("stops short", True, "its server's answer broke off"),
     ],
 )
-def test_a_lost_connection_is_told_from_a_damaged_raster(
+def test_a_lost_connection_is_not_a_damaged_raster(
     ill: Ill, how: str, in_the_middle: bool, reason: str
 ) -> None:
     ill.how, ill.in_the_middle = how, in_the_middle
@@ -188,7 +188,7 @@ def test_a_signature_that_expires_between_two_blocks(ill: Ill, values: np.ndarra
     np.testing.assert_array_equal(reader.read(FAR_CORNER), values[-100:, -100:])
 
 
-def test_an_answer_that_breaks_off_once_is_asked_for_again(ill: Ill, values: np.ndarray) -> None:
+def test_a_response_that_breaks_off_once_is_requested_again(ill: Ill, values: np.ndarray) -> None:
     ill.how, ill.in_the_middle = "stops short", True
     reader, faults = reader_of(f"{ill.address}/a.tif", retry_seconds=20)
 

@@ -242,7 +242,7 @@ def test_a_table_with_a_description_that_is_not_understood(
     table = tmp_path / "items.parquet"
     metadata = {**(rows.schema.metadata or {}), TABLE_KEY: description}
     pq.write_table(rows.replace_schema_metadata(metadata), table)
-    with pytest.raises(CatalogError, match=r"not understood\. Write the table anew"):
+    with pytest.raises(CatalogError, match=r"is not valid\. Write the table anew"):
         found(str(table))
 
 
