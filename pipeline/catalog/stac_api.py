@@ -59,7 +59,7 @@ class StacApi:
             CatalogUnavailable: The server fails.
         """
         client = self._guarded(self._client)
-        search = {
+        search: dict[str, Any] = {
             "collections": [self.collection],
             "limit": _PAGE,
             "intersects": shapely.geometry.mapping(outline(region.geometry, _VERTICES)),
@@ -172,8 +172,9 @@ class _StacIO(StacApiIO):
             sent = {"Content-Type": "application/json", **(headers or {})}
             body = json.dumps(parameters).encode()
             return fetch_document(self._with_secrets(href), sent, body).decode()
-        url = requests.Request("GET", href, params=parameters).prepare().url or href
-        return fetch_document(self._with_secrets(url), headers).decode()
+        if parameters:
+            href = requests.Request("GET", href, params=parameters).prepare().url or href
+        return fetch_document(self._with_secrets(href), headers).decode()
 
     def _with_secrets(self, href: str) -> str:
         own, url = self._own, urlsplit(href)

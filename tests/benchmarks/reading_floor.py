@@ -89,7 +89,7 @@ def windows(job: Job) -> Iterator[Wanted]:
         file = HttpRanges(href, OPEN, 30.0, 30.0, lambda: None)
         header = read_header(file)
         assert header is not None  # the archive is of tiled GeoTIFFs
-        grid = header.transform
+        grid = header.grid.transform
         rows = (round((grid.f - top) / grid.a), round((grid.f - bottom) / grid.a))
         columns = (round((left - grid.c) / grid.a), round((right - grid.c) / grid.a))
         return Wanted(name, href, file, header, rows, columns)

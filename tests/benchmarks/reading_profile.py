@@ -17,7 +17,6 @@ from stackstac import to_dask
 
 from pipeline.observations import cube
 from pipeline.raster import byte_ranges, cog_reader
-from pipeline.raster import cog_reader as cog_blocks
 from pipeline.raster import stackstac_reader as reader
 from tests.benchmarks.reading_job import read_job
 from tests.benchmarks.reading_ways import with_timesen
@@ -25,15 +24,15 @@ from tests.benchmarks.reading_ways import with_timesen
 REST, WALL = "all else: Python, Dask, waking threads", "wall"
 _PARTS: tuple[tuple[str, Any, str], ...] = (
     ("fetching bytes", byte_ranges.HttpRanges, "read"),
-    ("inflating", cog_blocks, "_inflated"),
-    ("undoing differences", cog_blocks, "_put"),
-    ("the rest of a window: its memory, the list of blocks", cog_blocks.StoredWindow, "decoded"),
+    ("inflating", cog_reader, "_inflated"),
+    ("undoing differences", cog_reader, "_put"),
+    ("the rest of a window: its memory, the list of blocks", cog_reader.StoredWindow, "decoded"),
     ("headers", cog_reader, "read_header"),
     ("offset and saturation", reader, "harmonised"),
     ("the rest of the reader", reader.NativeReader, "_fetch"),
     ("the rest of the reader", reader.NativeReader, "read"),
     ("stackstac: a chunk's memory, the copy into it", to_dask, "fetch_raster_window"),
-    ("stackstac: the lazy array", cube, "_stacked"),
+    ("stackstac: the lazy array", cube, "observations"),
 )
 """What is timed, and where it is called; the time of a part within another is its own only."""
 
