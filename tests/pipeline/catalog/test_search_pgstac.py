@@ -194,7 +194,7 @@ def test_a_database_that_stops_between_the_pages(
     url = api.address.replace("//", "//${WHO}:${WORD}@") + "/?key=${WORD}"
     api.door.before = lambda number: api.cluster.stop() if number == 3 else None
     try:
-        with pytest.raises(CatalogUnavailable, match="does not answer") as stopped:
+        with pytest.raises(CatalogUnavailable, match="cannot be read") as stopped:
             _found(api, url=url)
     finally:
         api.cluster.start()
