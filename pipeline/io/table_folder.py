@@ -24,7 +24,7 @@ _INPUT = "making.json"
 _PREFIX, _SUFFIX = "part-", ".parquet"
 _NOTES = b"timesen"
 
-Card = TypeVar("Card", bound=BaseModel)
+AnyCard = TypeVar("AnyCard", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
     return sink.getvalue().encode()
 
 
-def open_card(store: Store, key: str, kind: type[Card], table_name: str, remedy: str) -> Card:
+def open_card(store: Store, key: str, kind: type[AnyCard], table_name: str, remedy: str) -> AnyCard:
     """The card of a finished table.
 
     Args:

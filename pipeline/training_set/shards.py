@@ -95,8 +95,8 @@ def ground_lists(offsets: np.ndarray, ground: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), views)
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """A shard's bytes."""
+def shard_file(table: pa.Table) -> bytes:
+    """Write a shard as the bytes of a Parquet file."""
     file = io.BytesIO()
     texts = [name for name in table.column_names if name.startswith(LABEL)]
     pq.write_table(table, file, compression="lz4", use_dictionary=texts, write_page_checksum=True)

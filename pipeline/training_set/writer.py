@@ -16,7 +16,7 @@ from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.points import LABEL
 from pipeline.training_set.card import SET_CARD, DatasetCard, GroundSide, Shard, Statistics
-from pipeline.training_set.shards import shard_schema, to_parquet
+from pipeline.training_set.shards import shard_file, shard_schema
 from pipeline.training_set.spatial_split import SPLITS, SplitRule
 
 _FOLDER = "shards"
@@ -60,7 +60,7 @@ class SetWriter:
     def write(self, split: str, table: pa.Table) -> None:
         """Write the next shard of a part; `table` is of `schema`, its rows shuffled already."""
         number = len(self._shards[split])
-        content = to_parquet(table.cast(self.schema))
+        content = shard_file(table.cast(self.schema))
         key = f"{_FOLDER}/{split}-{number:05d}.parquet"
         self._store.write(key, content)
         self._shards[split].append(
