@@ -1,11 +1,11 @@
-"""Notes on the fields of a settings model: how a setting is given on the command line.
+"""Notes on the fields of a settings model, and readers of the short forms of their values.
 
 A field's name, type, default and description are pydantic's own. `Option` adds what the command
-line alone needs, `RelativePath` says that a text is a path, and the readers at the end take the
-short forms in which a command line writes lists and numbers.
+line alone needs; `RelativePath` marks a text that is a path. The readers at the end let a file and
+a command line write lists and pairs as text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ class Option:
 
     Attributes:
         flag: The option's name, "--catalog"; by default the setting's name.
-        metavar: The value's form in the help, "1…12".
-        group: The heading in the help; by default the section's.
+        metavar: The value's form in the help, "METRES"; by default from the type and its limits.
+        group: The heading in the help; by default the title of the model that declares the field.
         positional: The setting is an argument without a flag.
         hidden: The setting has no option.
-        commas: A list is one text with commas, "4,5,6"; else its option is given several times.
         replaces: The setting of the same section that this one puts aside.
         only: The settings of a section that have options; by default all.
     """
@@ -33,7 +32,6 @@ class Option:
     group: str | None = None
     positional: bool = False
     hidden: bool = False
-    commas: bool = False
     replaces: str | None = None
     only: tuple[str, ...] | None = None
 
@@ -64,5 +62,30 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
+def _list(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple):
+        return [
+            part for item in value for part in (_list(item) if isinstance(item, str) else [item])
+        ]
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    if value is None or isinstance(value, Mapping):
+        return value
+    texts = [value] if isinstance(value, str) else value
+    pairs = [str(text).partition("=") for text in texts]
+    names = {name.strip() for name, _, _ in pairs}
+    if len(names) < len(pairs) or not all(name and equals for name, equals, _ in pairs):
+        raise ValueError(f"{', '.join(map(str, texts))}: write NAME=VALUE, each name once")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
 WHOLE_NUMBER = BeforeValidator(_number)
 """Takes "12" for 12 where the type is a list of numbers that are allowed."""
+COMMAS = BeforeValidator(_list)
+"""Takes "4,5,6" for a list, and a list whose texts have commas."""
+PAIRS = BeforeValidator(_pairs)
+"""Takes "B8A=B08", or a list of such texts, for a table."""

@@ -1,25 +1,33 @@
-"""`timesen bench`: what the machine at hand does."""
+"""The command `timesen bench`: the speed of this machine."""
 
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from flows.cli.options import explained
+from flows.cli.settings_command import command_app
 
-bench_app = typer.Typer(help="Measure the machine at hand.", no_args_is_help=True)
+bench_app = command_app("bench", "Measure this machine.", ("timesen bench encoder",))
+encoder_app = command_app(
+    "bench encoder", examples=("timesen bench encoder --checkpoint real-land",)
+)
+bench_app.command(encoder_app)
 
 
-@bench_app.command()
-@explained
-def encoder(
+@encoder_app.default
+def bench_encoder(
+    *,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="A shipped checkpoint's name or a folder.")
+        str, Parameter(metavar="NAME|FOLDER", help="A shipped checkpoint's name, or a folder.")
     ] = "sample",
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Default: what suits the device.")
+        int | None,
+        Parameter(
+            metavar="PIXELS", validator=Number(gte=1), help="Default: what suits the device."
+        ),
     ] = None,
 ) -> int:
-    """Show how many pixels a second are encoded here, and in percent of the device's peak."""
+    """Show how many pixels per second are encoded here, and in percent of the device's peak."""
     import torch
     from dask.system import CPU_COUNT
 
@@ -34,10 +42,9 @@ def encoder(
         load_checkpoint(checkpoint), device, threads=threads, batch_size=batch_size
     )
     name = torch.cuda.get_device_name(device) if gpu else f"CPU, {threads} threads"
+    speed, operations = f"{found.pixels:,.0f} pixels per second", found.operations / 1e6
     print(f"device      {name}, {'float16' if gpu else 'float32'}")
-    print(
-        f"throughput  {found.pixels:,.0f} pixels a second, {found.operations / 1e6:.1f} MFLOP each"
-    )
+    print(f"throughput  {speed}, {operations:.1f} MFLOP each")
     print(
         f"peak        {found.share:.0%} of {found.peak / 1e9:,.0f} GFLOP/s, which a product of "
         "large matrices reaches here"

@@ -5,112 +5,65 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.options import explained
+from flows.cli.settings_command import argument, command_app
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
-    from models.encoder.checkpoint import Checkpoint
     from models.encoder.series_encoder import SeriesEncoder
 
-checkpoint_app = typer.Typer(
-    help="Encoders and what they say of themselves: look, import the authors'.",
-    no_args_is_help=True,
+checkpoint_app = command_app("checkpoint", "Show a checkpoint, or import one of the authors.")
+_show_app = command_app("checkpoint show", examples=("timesen checkpoint show sample",))
+_import_app = command_app(
+    "checkpoint import",
+    examples=(
+        "timesen checkpoint import MODEL.ckpt --out FOLDER --card CARD.json",
+        "timesen checkpoint import MODEL.ckpt --out FOLDER --bands B02,B03,B04,B05,B06,…",
+    ),
 )
+checkpoint_app.command(_show_app)
+checkpoint_app.command(_import_app)
 
 
-@checkpoint_app.command(name="import")
-@explained
-def import_(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL.ckpt", help="What the authors' training wrote.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The checkpoint to write.")],
+@_import_app.default
+def import_checkpoint(
+    model: Annotated[Path, argument("MODEL.ckpt", "The file that the authors' training wrote.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(metavar="FOLDER", help="The checkpoint to write.")],
     card: Annotated[
         Path | None,
-        typer.Option(
-            "--card",
-            metavar="CARD.json",
-            help="What is known of it, as in a checkpoint's card; may state a part only.",
-        ),
+        Parameter(metavar="CARD.json", help="A checkpoint's card, or the known parts of one."),
     ] = None,
     bands: Annotated[
         str | None,
-        typer.Option(
-            "--bands",
-            metavar="B02,B03,…",
-            help="The order in which it takes the bands, where the card does not state it.",
-        ),
+        Parameter(metavar="B02,B03,…", help="The order of its bands, if no card states it."),
     ] = None,
     prefix: Annotated[
         str | None,
-        typer.Option("--prefix", help="Where the encoder lies in the file, if it holds several."),
+        Parameter(metavar="NAME", help="The encoder's place in the file, if it has several."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the checkpoint that is there.")
+        bool, Parameter(negative=(), help="Replace the checkpoint that is there.")
     ] = False,
 ) -> int:
-    """Make a checkpoint of a file of the TimeSenCLIP authors' training; run nothing in it."""
-    from rich.console import Console
+    """Make a checkpoint of a file of the TimeSenCLIP authors' training, without running its code.
 
-    import_checkpoint(
-        model, out, Console(), card=card, bands=_band_names(bands), prefix=prefix, replace=replace
-    )
-    return 0
-
-
-@checkpoint_app.command()
-@explained
-def show(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(metavar="NAME|FOLDER", help="A shipped checkpoint's name or a folder."),
-    ],
-) -> int:
-    """Show what a checkpoint is: its card, its parameters, its fingerprint."""
-    from rich.console import Console
-
-    from models.encoder.checkpoint import load_checkpoint
-
-    show_checkpoint(load_checkpoint(checkpoint), Console())
-    return 0
-
-
-def _band_names(text: str | None) -> list[str] | None:
-    """The names in a list, of which the authors write B2 where Sentinel-2's products say B02."""
-    if text is None:
-        return None
-    return [re.sub(r"^B(\d)$", r"B0\1", band.strip().upper()) for band in text.split(",")]
-
-
-def import_checkpoint(
-    model: Path,
-    out: Path,
-    console: Console,
-    *,
-    card: Path | None = None,
-    bands: Sequence[str] | None = None,
-    prefix: str | None = None,
-    replace: bool = False,
-) -> None:
-    """Write the checkpoint of a file of the authors' training; say what it was made of.
-
-    `card` states what it states of the card, `bands` the order of the bands where the card does
-    not. Raises CheckpointError for what the user must mend, WorldError where the disk fails;
-    nothing is written then.
+    Nothing is written where something is wrong.
     """
     from models.checkpoint_import.timesenclip_card import card_of, read_stated
     from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
     from models.encoder.checkpoint import encoder_of_weights, save_checkpoint
 
+    console = Console()
     found = read_authors_checkpoint(model, prefix)
     stated = read_stated(card) if card else {}
-    made, assumed = card_of(found, out.absolute().name, stated, bands)
+    made, assumed = card_of(found, out.absolute().name, stated, _band_names(bands))
     encoder = encoder_of_weights(made.architecture, found.tensors, str(model))
     fingerprint = save_checkpoint(out, encoder, made, replace=replace)
     _tell(console, "Encoder", _origin(found))
@@ -129,10 +82,18 @@ def import_checkpoint(
             style="yellow",
         )
     _tell(console, "Checkpoint", f"{out}: {_size(encoder)}, fingerprint {fingerprint}")
+    return 0
 
 
-def show_checkpoint(checkpoint: "Checkpoint", console: Console) -> None:
-    """Print what a checkpoint is: its card, its parameters, its fingerprint."""
+@_show_app.default
+def show_checkpoint(
+    name: Annotated[str, argument("NAME|FOLDER", "A shipped checkpoint's name, or a folder.")],
+    /,
+) -> int:
+    """Show a checkpoint: its card, its parameters, its fingerprint."""
+    from models.encoder.checkpoint import load_checkpoint
+
+    checkpoint, console = load_checkpoint(name), Console()
     card = checkpoint.card
     _tell(console, card.name, card.description)
     if card.demonstration:
@@ -140,7 +101,7 @@ def show_checkpoint(checkpoint: "Checkpoint", console: Console) -> None:
     sizes = vars(card.architecture)
     scl = ", ".join(map(str, card.preprocessing.scl_keep))
     trained = " and ".join(map(str, card.trained_steps))
-    for name, text in {
+    for title, text in {
         "folder": str(checkpoint.path),
         "fingerprint": checkpoint.fingerprint,
         "licence": card.licence,
@@ -151,15 +112,23 @@ def show_checkpoint(checkpoint: "Checkpoint", console: Console) -> None:
         f"gaps: {card.preprocessing.gap_fill}; "
         f"scene classes kept: {scl}",
     }.items():
-        _tell(console, name, text)
-    for name, stated in (("training", card.training), ("metrics", card.metrics)):
-        _tell(console, name, "" if stated else "not stated")
+        _tell(console, title, text)
+    for title, stated in (("training", card.training), ("metrics", card.metrics)):
+        _tell(console, title, "" if stated else "not stated")
         for field, value in stated.items():
             _tell(console, "", f"{field}: {value}")
     console.print(
         _band_table(card.preprocessing.bands, card.preprocessing.low, card.preprocessing.high)
     )
     _tell(console, "input", f"(x {card.preprocessing.add:+g} − low) / high, clipped to 0 … 1")
+    return 0
+
+
+def _band_names(text: str | None) -> list[str] | None:
+    """The names in a list, of which the authors write B2 where Sentinel-2's products say B02."""
+    if text is None:
+        return None
+    return [re.sub(r"^B(\d)$", r"B0\1", band.strip().upper()) for band in text.split(",")]
 
 
 def _band_table(names: Sequence[str], low: Sequence[float], high: Sequence[float]) -> Table:

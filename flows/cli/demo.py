@@ -1,10 +1,14 @@
-"""The main job on an embedded default: a map of the sample archive, with nothing to set up."""
+"""The command `timesen demo`: a map of the sample archive, with nothing to set up."""
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.map import run_map
+from flows.cli.settings_command import command_app
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
 from pipeline.layout import PREVIEW, REPORT
@@ -13,27 +17,27 @@ from pipeline.sample.agreement import agreement_with_truth
 from pipeline.sample.archive import write_archive
 from pipeline.settings.map import make_settings
 
-VOCABULARY = "sample-landscape"
-YEAR = 2021
+_VOCABULARY, _YEAR = "sample-landscape", 2021
+
+demo_app = command_app("demo", examples=("timesen demo", "timesen demo --folder /data/demo"))
 
 
-def run_demo(folder: Path, console: Console) -> int:
-    """Make the sample archive in `folder` unless it is there, map it, and say where the map is.
-
-    Gives the exit code: 0 where every cell was mapped.
-    """
-    # Imported here: Prefect takes seconds to import, in which a user would see nothing.
-    from flows.cli.map import run_map
-
+@demo_app.default
+def run_demo(
+    *,
+    folder: Annotated[Path, Parameter(metavar="FOLDER", help="Where to put it.")] = Path("demo"),
+) -> int:
+    """Map a made-up landscape that comes with timesen, offline, in a few minutes."""
+    console = Console()
     console.print("[bold]1/2[/] The sample archive: a made-up landscape in four Sentinel-2 tiles …")
     archive = folder / "archive"
     if not (archive / "catalog.json").exists():  # written last
-        write_archive(archive, year=YEAR)
+        write_archive(archive, year=_YEAR)
     settings = make_settings(
         {
             "region": str(archive / "region.geojson"),
-            "year": YEAR,
-            "vocabulary": VOCABULARY,
+            "year": _YEAR,
+            "vocabulary": _VOCABULARY,
             "checkpoint": "sample",
             "catalog": {"url": str(archive)},
             "out": str(folder / "map"),
@@ -41,8 +45,8 @@ def run_demo(folder: Path, console: Console) -> int:
         source="demo",
     )
     console.print("[bold]2/2[/] The map: 12 classes asked for in words …")
-    code = run_map(settings, console)
-    result = agreement_with_truth(folder / "map", archive, load_vocabulary(VOCABULARY))
+    code = run_map(settings)
+    result = agreement_with_truth(folder / "map", archive, load_vocabulary(_VOCABULARY))
     console.print(_table(result))
     console.print(_where(folder / "map"), soft_wrap=True)
     return code
@@ -50,13 +54,9 @@ def run_demo(folder: Path, console: Console) -> int:
 
 def _table(result: Classification) -> Table:
     table = Table(title=f"Agreement with the known truth: {result.accuracy:.1%} of pixels")
-    for heading, justify in (
-        ("class", "left"),
-        ("pixels", "right"),
-        ("found", "right"),
-        ("right", "right"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("class")
+    for heading in ("pixels", "found", "right"):
+        table.add_column(heading, justify="right")
     for entry in result.by_class:
         found, right = entry.recall or 0.0, entry.precision or 0.0
         table.add_row(entry.name, f"{entry.support:,}", f"{found:.1%}", f"{right:.1%}")

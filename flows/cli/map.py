@@ -1,18 +1,84 @@
-"""A mapping run from the command line: the flow with its Prefect server, shown on a console."""
+"""The commands `timesen map`, `timesen plan` and `timesen classify`."""
 
-from rich.console import Console
+from flows.cli.settings_command import settings_command
+from pipeline.settings.map import ClassifySettings, MapSettings
 
-from flows.execution.console import show_flow
-from flows.execution.progress import RunProgress, report_progress
-from pipeline.settings.map import MapSettings
+# What a command needs is imported in it, so that its help is there at once.
+
+_EXAMPLE = 'timesen {} --region 5.9,49.4,6.6,50.2 --year 2024 --classes "forest, lake" --out map'
 
 
-def run_map(settings: MapSettings, console: Console) -> int:
-    """Run the flow `map-region` and show how far it is; gives the exit code.
+@settings_command(
+    "map",
+    MapSettings,
+    file="RUN.toml",
+    examples=(
+        "timesen map run.toml",
+        "timesen map run.toml --year 2024 --out runs/2024 --cluster local",
+        _EXAMPLE.format("map"),
+    ),
+)
+def map_app(settings: MapSettings) -> int:
+    """Map a region. A run that was stopped continues where it stopped when it is started again."""
+    return run_map(settings)
 
-    0 where the map is whole, 1 where cells failed, which is then said. Raises UserError and
+
+@settings_command(
+    "plan",
+    MapSettings,
+    file="RUN.toml",
+    examples=("timesen plan run.toml", _EXAMPLE.format("plan")),
+)
+def plan_app(settings: MapSettings) -> int:
+    """Show what a run would read, compute and write, how long it takes, and its cost; run nothing.
+
+    Its tiles and cells are written to the run's folder, to be looked at in a GIS. The list of its
+    items is kept there, too: `timesen map` then maps exactly what was planned.
+    """
+    from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
+    from pipeline.mapping.prepare import prepare_run
+
+    prepared = prepare_run(settings)
+    store = prepared.run.store
+    print(prepared.plan.summary())
+    print(f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
+    return 0
+
+
+@settings_command(
+    "classify",
+    ClassifySettings,
+    examples=(
+        'timesen classify runs/a --classes "vineyard, orchard, forest" --out runs/vineyards',
+        "timesen classify runs/a --vocabulary lucas-crops --level parent --out runs/crops",
+    ),
+)
+def classify_app(settings: ClassifySettings) -> int:
+    """Map other classes from a run's embeddings, without reading or encoding anything.
+
+    The run must have been mapped with --keep-embeddings.
+    """
+    from pipeline.mapping.embedding_source import settings_from_embeddings
+
+    own = settings.model_dump(exclude={"run"}, exclude_none=True, exclude_unset=True)
+    return run_map(settings_from_embeddings(settings.run, own))
+
+
+def run_map(settings: MapSettings) -> int:
+    """Run the flow `map-region`, show its progress, and say where the map is.
+
+    Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
+    from rich.console import Console
+
+    from flows.execution.console import show_flow
+    from flows.execution.progress import RunProgress, report_progress
+    from pipeline.io.store import Store
+    from pipeline.layout import PREVIEW, REPORT
+    from pipeline.product.layers import CLASS
+
+    console, code = Console(), 0
     with show_flow(console) as wait_for_server:
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
         from pipeline.mapping.prepare import prepare_run
@@ -27,5 +93,10 @@ def run_map(settings: MapSettings, console: Console) -> int:
                 map_region(settings)
         except CellsFailed as error:
             console.print(str(error), style="red", markup=False, soft_wrap=True)
-            return 1
-    return 0
+            code = 1
+    store = Store(settings.out)
+    if store.exists(CLASS.mosaic_file):  # not where every cell failed
+        print(f"Map      {store.gdal_path(CLASS.mosaic_file)}")
+        print(f"Preview  {store.path(PREVIEW)}")
+    print(f"Report   {store.path(REPORT)}")
+    return code

@@ -1,24 +1,30 @@
 """The command `timesen pretrain`."""
 
-from typing import TYPE_CHECKING
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.options import explained
-from flows.cli.pretrain_options import takes_pretrain_settings
+from flows.cli.settings_command import settings_command
 from flows.execution.console import say, show_flow
-
-if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from flows.settings.pretrain import PretrainSettings
+from flows.settings.pretrain import PretrainSettings
 
 
-def run_pretrain(settings: "PretrainSettings", console: Console) -> None:
-    """Run the flow `pretrain` and show how far it is, then what the checkpoint measures.
+@settings_command(
+    "pretrain",
+    PretrainSettings,
+    file="--recipe",
+    examples=(
+        "timesen pretrain sets/lucas --out my-checkpoint",
+        "timesen pretrain sets/lucas --out my-checkpoint --recipe recipe.toml --months 12,4,1",
+        "timesen pretrain sets/lucas --out my-checkpoint --processes 4 --cluster tcp://host:8786",
+    ),
+)
+def pretrain_app(settings: PretrainSettings) -> int:
+    """Pretrain an encoder on a training set.
 
-    Raises UserError and WorldError as the flow does.
+    The same command continues from the last state that was saved, whatever ended it.
     """
+    console = Console()
     with show_flow(console) as wait_for_server:
         from flows.pretrain import pretrain
 
@@ -29,22 +35,6 @@ def run_pretrain(settings: "PretrainSettings", console: Console) -> None:
         for name, value in measures.items():
             table.add_row(name.replace("_", " "), f"{value:g}")
         console.print(table)
-    for title, place in (
-        ("Checkpoint", f"{made.folder}: fingerprint {made.fingerprint}"),
-        ("Training", settings.folder),
-    ):
-        say(console, f"{title:<12} {place}")
-
-
-@explained
-@takes_pretrain_settings
-def pretrain(settings: "PretrainSettings") -> int:
-    """Pretrain an encoder on a training set. Stopped and started again, it goes on.
-
-    SET is what `timesen dataset pack` makes. The same command goes on from the last state that was
-    saved, whatever ended it.
-    """
-    from rich.console import Console
-
-    run_pretrain(settings, Console())
+    say(console, f"Checkpoint   {made.folder}: fingerprint {made.fingerprint}")
+    say(console, f"Training     {settings.folder}")
     return 0

@@ -14,11 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import typer
 from torch import distributed
 
-from flows.cli.options import explained
-from flows.cli.pretrain_options import takes_pretrain_settings
+from flows.cli.settings_command import run_app, settings_command
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import training_batches, validation_batches
 from flows.training.process_group_member import (
@@ -187,9 +185,8 @@ def _remains(work: Work) -> Iterator[Path]:
             raise PretrainingError(error.given, problem, error.remedy) from None
 
 
-@explained
-@takes_pretrain_settings
-def launched(settings: PretrainSettings) -> int:
+@settings_command("pretrain", PretrainSettings, file="--recipe")
+def process_app(settings: PretrainSettings) -> int:
     """Train as one of the processes that torchrun or Slurm started; takes settings as pretrain."""
     place = place_of_environment()
     settings = PretrainSettings.model_validate(settings.model_dump() | {"processes": place.world})
@@ -217,6 +214,4 @@ def on_worker(messages: Messages) -> int:
 if __name__ == "__main__":
     if (messages := Messages()).is_connected:
         sys.exit(on_worker(messages))
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(launched)
-    app()
+    sys.exit(run_app(process_app, sys.argv[1:]))

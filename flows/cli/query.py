@@ -1,15 +1,18 @@
-"""A question to a run's embeddings, answered as a heat map."""
+"""The command `timesen query`: a heat map of where a run's embeddings are similar to something."""
 
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
 from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.progress import track
 
+from flows.cli.settings_command import argument, command_app
+from flows.execution.console import say
 from models.encoder.checkpoint import load_checkpoint
 from models.errors import UserError
 from models.towers.text_embeddings import embed_words
@@ -24,17 +27,38 @@ from pipeline.errors import OutputError
 from pipeline.io.store import Store
 from pipeline.product.layers import SIMILARITY
 
+query_app = command_app(
+    "query",
+    examples=('timesen query runs/a "vineyard"', "timesen query runs/a --like 4.36,50.85"),
+)
 
+
+@query_app.default
 def run_query(
-    folder: str, words: str | None, like: str | None, out: str | None, console: Console
-) -> None:
-    """Write how similar the pixels of a run are to words, or to the pixel at LON,LAT.
-
-    `out` is a folder or s3:// URL; by default one in the run's own, named after the question.
-    Raises UserError for what the user must mend.
-    """
+    folder: Annotated[str, argument("RUN", "A run that kept embeddings.")],
+    words: Annotated[
+        str | None,
+        argument("WORDS", "What to look for: vineyard; or several words with commas."),
+    ] = None,
+    /,
+    *,
+    like: Annotated[
+        str | None,
+        Parameter(
+            metavar="LON,LAT", allow_leading_hyphen=True, help="Look for what is like this place."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        Parameter(metavar="FOLDER", help="The map's folder; default: one in the run's folder."),
+    ] = None,
+) -> int:
+    """Show where a run's pixels are similar to words, or to another pixel: a heat map."""
     if (words is None) == (like is None):
-        raise UserError("the question", "it is not one", "Give either words or --like LON,LAT")
+        raise UserError(
+            "timesen query", "it needs one thing to look for", "Give either words or --like LON,LAT"
+        )
+    console = Console()
     run = open_embedded_run(folder)
     question = str(words if like is None else like)
     wanted = _words_embedded(run, question) if like is None else embedding_at(run, *_place(like))
@@ -51,17 +75,13 @@ def run_query(
     low, high = publish_similarity(
         run, counts, {"words" if like is None else "like": question}, target
     )
-    console.print(
-        f"Similarity  {target.gdal_path(SIMILARITY.mosaic_file)}",
-        markup=False,
-        soft_wrap=True,
-        highlight=False,
-    )
-    console.print(
+    say(console, f"Similarity  {target.gdal_path(SIMILARITY.mosaic_file)}")
+    say(
+        console,
         f"Cosines of {low:.3f} to {high:.3f} (2 % and 98 % of the pixels lie below); the layer "
-        f"holds them times 10000.",
-        markup=False, soft_wrap=True, highlight=False,
-    )  # fmt: skip
+        "holds them times 10000.",
+    )
+    return 0
 
 
 def _words_embedded(run: EmbeddedRun, words: str) -> np.ndarray:

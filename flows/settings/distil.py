@@ -1,44 +1,61 @@
-"""What a user says of a student that is to be made."""
+"""The settings of a distillation."""
 
-from dataclasses import dataclass, fields
+from typing import Annotated, Self
 
-from models.errors import UserError
+from pydantic import ConfigDict, Field, model_validator
+
+from models.option import Option, RelativePath
+from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
+from pipeline.settings.sections import Address, Strict
+
+_SOURCE = "Series to learn from"
 
 
-@dataclass(frozen=True)
-class DistilSettings:
-    """A student of a checkpoint, `teacher`, to be written to `out`.
+class DistilSettings(Strict):
+    """A student of the checkpoint `teacher`, to be written to `out`."""
 
-    The series come from a run's folder (`run`) or a .npy file (`series`), one of them. `pixels`
-    are drawn of a run, from `blocks` blocks; `bank` series are labelled by the teacher, and `steps`
-    batches of `batch` of them make the student. Raises UserError.
-    """
+    model_config = ConfigDict(title="Student and training")
 
-    teacher: str
-    out: str
-    run: str | None = None
-    series: str | None = None
-    vocabulary: str = "lucas-land-cover"
-    pixels: int = 50_000
-    blocks: int = 16
-    bank: int = 60_000
-    steps: int = 2000
-    batch: int = 512
-    seed: int = 0
-    dim: int = 128
-    depth: int = 2
-    heads: int = 4
-    feedforward: int = 128
-    replace: bool = False
+    teacher: Annotated[
+        str, SHIPPED_CHECKPOINT, Option(positional=True, metavar="TEACHER")
+    ] = Field(description="a shipped checkpoint's name, or a folder")  # fmt: skip
+    out: Annotated[Address, Option(metavar="FOLDER")] = Field(
+        description="the student's folder, a checkpoint like any other"
+    )
+    run: Annotated[Address | None, Option(group=_SOURCE, metavar="RUN")] = Field(
+        None, description="a run that was planned or mapped: pixels of its region are read"
+    )
+    series: Annotated[
+        str | None, RelativePath(), Option(group=_SOURCE, metavar="FILE.npy")
+    ] = Field(
+        None,
+        description="uint16 (n, 12, band): reflectance × 10000, bands in the teacher's order",
+    )  # fmt: skip
+    pixels: Annotated[int, Option(group=_SOURCE)] = Field(
+        50_000, ge=10, description="pixels that are drawn from the run"
+    )
+    blocks: Annotated[int, Option(group=_SOURCE)] = Field(
+        16, ge=1, description="blocks of 1024 × 1024 pixels that they are drawn from"
+    )
+    vocabulary: Annotated[str, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE")] = Field(
+        "lucas-land-cover",
+        description="the classes that the student should tell apart as the teacher does",
+    )
+    bank: int = Field(60_000, ge=1, description="series that the teacher labels")
+    steps: int = Field(2000, ge=10, description="training steps")
+    batch: int = Field(512, ge=1, description="series per step")
+    seed: int = Field(0, ge=0, description="seed of all that is drawn at random")
+    dim: int = Field(128, ge=1, description="width of the student's layers")
+    depth: int = Field(2, ge=1, description="number of its layers")
+    heads: int = Field(4, ge=1, description="attention heads per layer")
+    feedforward: int = Field(128, ge=1, description="width inside a layer's feed-forward part")
+    replace: bool = Field(False, description="replace a checkpoint that is there")
 
-    def __post_init__(self) -> None:
-        given = f"a student of {self.teacher}"
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
         if (self.run is None) == (self.series is None):
-            raise UserError(
-                given,
-                "it needs series to learn from, of one source",
-                "Give either --run RUN, a run's folder, or --series FILE.npy",
+            raise ValueError(
+                "series to learn from are of one source; give either run, a run's folder, or "
+                "series, a .npy file"
             )
-        for field in fields(self):
-            if field.type is int and getattr(self, field.name) < (field.name != "seed"):
-                raise UserError(given, f"{field.name} is too low", "Give 1 or more")
+        return self

@@ -1,102 +1,112 @@
-"""What a user says of an evaluation: of a checkpoint, or of a finished map."""
+"""The settings of an evaluation: of a checkpoint on labelled series, or of a finished map."""
 
-from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, Any, Literal, Self
 
-from models.errors import UserError
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from models.option import COMMAS, WHOLE_NUMBER, Option, RelativePath
 from pipeline.evaluation.labels import Level
-from pipeline.evaluation.samples import EVALUATED_SPLITS
+from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
+from pipeline.settings.sections import Address, Strict
+from pipeline.training_set.spatial_split import BlockSize
 
-STEPS = (12, 4, 1)
+_DATA = Option(positional=True, metavar="SET|SERIES|RUN")
+_DATA_TEXT = "a training set or a table of series, with --checkpoint; or a run, with --points"
+_LABEL = Option(group="Both", metavar="COLUMN")
+_LABEL_TEXT = "the column of the true classes"
+_LEVEL_TEXT = "compare classes or their parents; default: as the labels are"
 
 
-@dataclass(frozen=True)
-class CheckpointEvaluation:
-    """A checkpoint on a training set or a table of series (`data`), reported in `out`.
+class CheckpointEvaluation(Strict):
+    """A checkpoint on a training set or a table of series (`data`), reported in `out`."""
 
-    `label` is compared with the classes of `vocabulary` (a name or a file) or `classes` (words), on
-    the rows of `split`, by `region`. `number` is a column that goes, or not, with `positive`
-    prompts against `negative` ones. `steps` are the lengths of series. Blocks of `block_km` part a
-    table of series; few-shot probes are drawn `draws` times. Raises UserError.
-    """
+    model_config = ConfigDict(title="Of a checkpoint")
 
-    data: str
-    checkpoint: str
-    out: str
-    vocabulary: str | None = None
-    classes: str | None = None
-    label: str | None = None
-    split: str | None = None
-    region: str | None = None
-    level: Level | None = None
-    number: str | None = None
-    positive: tuple[str, ...] = ()
-    negative: tuple[str, ...] = ()
-    steps: tuple[int, ...] = (12,)
-    block_km: float = 50.0
-    draws: int = 10
-    seed: int = 0
+    data: Annotated[Address, _DATA] = Field(description=_DATA_TEXT)
+    label: Annotated[str | None, _LABEL] = Field(None, description=_LABEL_TEXT)
+    level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
+    out: Annotated[Address, Option(group="Both", metavar="FOLDER")] = Field(
+        "evaluation",
+        description="the report's folder; default: evaluation, or evaluation in the run's folder",
+    )
+    checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
+        description="a shipped checkpoint's name, or a folder"
+    )
+    vocabulary: Annotated[
+        str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
+    ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
+    classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
+        None, description="classes in words, in place of a vocabulary"
+    )
+    split: Literal["test", "validation", "train", "all"] | None = Field(
+        None, description="rows that are evaluated; default: test, of a table of series all"
+    )
+    region: Annotated[str | None, Option(metavar="COLUMN")] = Field(
+        None, description="a column such as nuts0: accuracy by its values"
+    )
+    steps: Annotated[
+        tuple[Annotated[Literal[12, 4, 1], WHOLE_NUMBER], ...], COMMAS, Option(metavar="12,4,1")
+    ] = Field((12,), min_length=1, description="lengths of series: months, seasons, the year")
+    number: Annotated[str | None, Option(metavar="COLUMN")] = Field(
+        None, description="a column of numbers that prompts should predict, such as scenicness"
+    )
+    positive: Annotated[tuple[str, ...], Option(metavar="PROMPT")] = Field(
+        (), description="a prompt for high numbers; repeatable"
+    )
+    negative: Annotated[tuple[str, ...], Option(metavar="PROMPT")] = Field(
+        (), description="a prompt for low numbers; repeatable"
+    )
+    block_km: Annotated[BlockSize, Option(metavar="KM")] = Field(
+        50.0, description="side of the blocks of land that split a table of series for probes"
+    )
+    draws: int = Field(10, ge=1, description="random draws of few rows per class, for probes")
+    seed: int = Field(0, ge=0, description="seed of all that is drawn at random")
 
-    def __post_init__(self) -> None:
-        given = f"an evaluation of {self.checkpoint}"
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_checkpoint(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "checkpoint" not in raw:
+            raise ValueError(
+                "give checkpoint with a training set or a table of series, or points with a run"
+            )
+        return raw
+
+    @field_validator("steps")
+    @classmethod
+    def _each_once(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(steps)) < len(steps):
+            raise ValueError("write each length once, such as 12,4,1")
+        return steps
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
         words = (self.vocabulary is not None) + (self.classes is not None)
         if self.label is not None and words != 1:
-            raise UserError(
-                given,
-                "labels are compared with classes, of one list",
-                "Give either --vocabulary or --classes",
-            )
+            raise ValueError("a label needs its classes; give either vocabulary or classes")
         if self.label is None and words:
-            raise UserError(given, "its classes are compared with nothing", "Give --label COLUMN")
+            raise ValueError("classes are compared with a column; give label, its name")
         if self.region is not None and self.label is None:
-            raise UserError(given, "regions are of labelled rows", "Give --label COLUMN, too")
-        asked = [self.number is not None, bool(self.positive), bool(self.negative)]
-        if any(asked) and not all(asked):
-            raise UserError(
-                given,
-                "a regression by prompts takes numbers, and what high and low ones mean",
-                "Give --number, --positive and --negative",
+            raise ValueError("accuracy by region is that of a label; give label, too")
+        prompts = [self.number is not None, bool(self.positive), bool(self.negative)]
+        if any(prompts) and not all(prompts):
+            raise ValueError(
+                "prompts predict numbers by what high and low ones mean; give number, positive "
+                "and negative"
             )
-        if self.split is not None and self.split not in EVALUATED_SPLITS:
-            raise UserError(
-                f"split {self.split!r}", "no such part", f"Give {', '.join(EVALUATED_SPLITS)}"
-            )
-        _require_level(self.level)
-        if not self.steps or set(self.steps) - set(STEPS) or len(set(self.steps)) < len(self.steps):
-            raise UserError(
-                f"steps {','.join(map(str, self.steps))}",
-                "a series has 12 months, 4 seasons or 1 year",
-                "Give one or several of 12, 4 and 1, such as 12,4,1",
-            )
-        if self.draws < 1:
-            raise UserError(f"{self.draws} draws", "nothing would be drawn", "Give 1 or more")
+        return self
 
 
-@dataclass(frozen=True)
-class MapEvaluation:
-    """A finished run's map against reference points, whose classes are in the column `label`.
+class MapEvaluation(Strict):
+    """The map of a finished run at reference points, whose classes are in the column `label`."""
 
-    `out` is by default the folder `evaluation` in the run's. Raises UserError.
-    """
+    model_config = ConfigDict(title="Of a finished map")
 
-    run: str
-    points: str
-    label: str
-    out: str | None = None
-    level: Level | None = None
-
-    def __post_init__(self) -> None:
-        _require_level(self.level)
-
-
-def read_steps(text: str) -> tuple[int, ...]:
-    """The numbers of steps in "12,4,1". Raises UserError."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--steps {text}", "these are no numbers", "Write 12, or 12,4,1") from None
-
-
-def _require_level(level: str | None) -> None:
-    if level is not None and level not in get_args(Level):
-        raise UserError(f"level {level!r}", "no such level", "Give class or parent")
+    run: Annotated[Address, _DATA] = Field(description=_DATA_TEXT)
+    label: Annotated[str, _LABEL] = Field(description=_LABEL_TEXT)
+    level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
+    out: Annotated[Address | None, Option(group="Both", metavar="FOLDER")] = Field(
+        None, description="the report's folder; default: evaluation in the run's folder"
+    )
+    points: Annotated[str, RelativePath(), Option(metavar="FILE")] = Field(
+        description="reference points: a vector file, or a CSV with lon and lat"
+    )

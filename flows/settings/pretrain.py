@@ -1,4 +1,4 @@
-"""What a user says of a pretraining."""
+"""The settings of a pretraining."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,14 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from models.encoder.registry import DEFAULT_KIND, make_architecture
 from models.encoder.series_encoder import Architecture
 from models.errors import CheckpointError, PretrainingError
+from models.option import Option
 from models.pretraining.recipe import Recipe
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.settings.load import anchored, load_settings
+from pipeline.settings.load import anchored
 from pipeline.settings.map import SHIPPED_CHECKPOINT
 from pipeline.settings.sections import Address, Strict
+
+_RUN = Option(group="Training run")
 
 
 class EncoderSizes(Strict):
@@ -23,14 +26,16 @@ class EncoderSizes(Strict):
     set beside these.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(title="New encoder", extra="allow")
 
-    kind: str = DEFAULT_KIND
-    dim: int = Field(512, ge=1)
-    depth: int = Field(6, ge=1)
-    heads: int = Field(8, ge=1)
-    feedforward: int = Field(256, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    kind: Annotated[str, Option(metavar="NAME")] = Field(
+        DEFAULT_KIND, description="the architecture"
+    )
+    dim: int = Field(512, ge=1, description="width of its layers")
+    depth: int = Field(6, ge=1, description="number of layers")
+    heads: int = Field(8, ge=1, description="attention heads per layer")
+    feedforward: int = Field(256, ge=1, description="width inside a layer's feed-forward part")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of values dropped in training")
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -50,41 +55,66 @@ class EncoderSizes(Strict):
 
 
 class PretrainSettings(Strict):
-    """A checkpoint to be trained on `dataset`, a training set, and written to `out`, a folder.
+    """A checkpoint to be trained on `dataset`, a training set, and written to `out`, a folder."""
 
-    `run` is the folder (or `s3://` prefix) of the training itself: states, measures, curves; by
-    default `out` with ".training" behind. `start` is a checkpoint to train on from: its sizes and
-    its preprocessing are taken. Else `encoder` has the sizes, and reflectance is normalised by the
-    authors' constants or by the quantiles of the training set (`normalise`).
+    model_config = ConfigDict(title="Checkpoint")
 
-    A state is saved every `save_every` steps, the last `keep` stay. Every `validate_every` steps
-    the validation part is measured; with `patience`, training ends once its loss has not fallen so
-    many times in a row, and the checkpoint then is that of the lowest. `restarts` is how often in a
-    row processes may die without a state saved between. Of `cluster`, `threads` are those of each
-    of the `processes`.
-    """
-
-    dataset: Address
-    out: Address
-    run: Address | None = None
-    start: Annotated[Address | None, SHIPPED_CHECKPOINT] = None
-    recipe: Recipe = Recipe()
+    dataset: Annotated[Address, Option(positional=True, metavar="SET")] = Field(
+        description="the training set, which `timesen dataset pack` makes"
+    )
+    out: Annotated[Address, Option(metavar="CHECKPOINT")] = Field(
+        description="the checkpoint's folder"
+    )
+    run: Annotated[Address | None, Option(metavar="FOLDER|S3-URL")] = Field(
+        None,
+        description="the training's own folder: states, measures, curves; "
+        "default: CHECKPOINT.training",
+    )
+    start: Annotated[
+        Address | None, SHIPPED_CHECKPOINT, Option("--from", metavar="CHECKPOINT")
+    ] = Field(
+        None,
+        description="train on from this checkpoint, with its sizes and its normalisation",
+    )  # fmt: skip
+    name: str | None = Field(
+        None, min_length=1, description="the checkpoint's name; default: its folder's"
+    )
+    description: str | None = Field(None, description="a sentence about it, for people")
+    licence: str = Field("unstated", min_length=1, description="the licence of the weights")
+    demonstration: bool = Field(False, description="mark it as not meant for real maps")
+    replace: bool = Field(False, description="replace a checkpoint that is there")
     encoder: EncoderSizes = EncoderSizes()
-    normalise: Literal["authors", "dataset"] = "authors"
-    name: str | None = Field(None, min_length=1)
-    description: str | None = None
-    licence: str = Field("unstated", min_length=1)
-    demonstration: bool = False
-    processes: int = Field(1, ge=1)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    save_every: int = Field(500, ge=1)
-    keep: int = Field(3, ge=1)
-    validate_every: int = Field(500, ge=1)
-    patience: int | None = Field(None, ge=1)
-    restarts: int = Field(3, ge=0)
-    tracker: Literal["none", "mlflow", "wandb"] = "none"
-    cluster: ClusterSettings = ClusterSettings()
-    replace: bool = False
+    normalise: Annotated[Literal["authors", "dataset"], Option(group="Series")] = Field(
+        "authors",
+        description="normalise reflectance by the authors' constants, or by the set's quantiles",
+    )
+    recipe: Recipe = Recipe()
+    processes: Annotated[int, _RUN] = Field(
+        1, ge=1, description="processes that train together, each on a worker of its own"
+    )
+    device: Annotated[Literal["auto", "cpu", "cuda"], _RUN] = Field(
+        "auto", description="where they compute"
+    )
+    cluster: Annotated[ClusterSettings, Option(only=("kind", "threads"))] = ClusterSettings()
+    save_every: Annotated[int, _RUN] = Field(
+        500, ge=1, description="steps from one saved state to the next"
+    )
+    keep: Annotated[int, _RUN] = Field(3, ge=1, description="last states that are kept")
+    validate_every: Annotated[int, _RUN] = Field(
+        500, ge=1, description="steps from one validation to the next"
+    )
+    patience: Annotated[int | None, _RUN] = Field(
+        None,
+        ge=1,
+        description="stop after so many validations without a lower loss; the checkpoint is that "
+        "of the lowest",
+    )
+    restarts: Annotated[int, _RUN] = Field(
+        3, ge=0, description="times in a row that processes may die without a state saved between"
+    )
+    tracker: Annotated[Literal["none", "mlflow", "wandb"], _RUN] = Field(
+        "none", description="where measures are shown beside TensorBoard"
+    )
 
     @field_validator("out")
     @classmethod
@@ -117,10 +147,3 @@ class PretrainSettings(Strict):
     def folder(self) -> str:
         """Where the training lives."""
         return self.run or f"{self.out.rstrip('/')}.training"
-
-
-def make_pretrain_settings(raw: Mapping[str, Any], recipe: Path | None = None) -> PretrainSettings:
-    """Settings laid over a recipe's file; raises SettingsError that names each that is wrong."""
-    return load_settings(
-        PretrainSettings, raw, recipe, "`timesen pretrain --help` lists the settings"
-    )

@@ -1,67 +1,114 @@
-"""How an encoder is pretrained: the choices that a training is made of. Defaults: the paper's."""
+"""The recipe of a pretraining: all its choices. The defaults are the paper's."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.errors import PretrainingError
+from models.option import COMMAS, WHOLE_NUMBER, Option
 from models.pretraining.augmentation import Augmentation
 from models.pretraining.variations import Share, Variation
 
-Steps = Literal[12, 4, 1]
+Steps = Annotated[Literal[12, 4, 1], WHOLE_NUMBER]
+
+_GROUND = Option(group="Ground side and loss")
+_SERIES = Option(group="Series")
+_OPTIMISER = Option(group="Optimiser")
+
+
+def _read_variation(value: Any) -> Any:
+    """ "lost-months:share=0.6,probability=1" as a table of a recipe."""
+    if not isinstance(value, str):
+        return value
+    name, _, pairs = value.partition(":")
+    values = [pair.partition("=") for pair in pairs.split(",") if pair]
+    if not all(equals for _, equals, _ in values):
+        raise ValueError(f"{value}: write NAME:SETTING=NUMBER, as lost-months:share=0.6")
+    return {"name": name.strip()} | {key.strip(): number for key, _, number in values}
 
 
 class Recipe(BaseModel):
-    """A training's choices (arXiv 2508.11919); everything but the data and the encoder's sizes.
+    """The choices of a training (arXiv 2508.11919): all but the data and the encoder's sizes.
 
-    **Ground.** `views`: a point's ground views are `pooled` (photos), or one is `drawn` at random
-    each time the point is seen (texts). `pooling`: by their `mean`, or by attention: one weight a
-    view (`attention-view`) or one for each of its dimensions (`attention-dimension`).
+    In the loss `memory-bank`, each pixel is compared with its own ground embedding and with the
+    last `memory_bank` of others; in `in-batch`, both ways with all others of the batch, over all
+    processes. Without `balanced_negatives`, what is common is pushed away for being common.
 
-    **Loss.** `memory-bank`: each pixel against its own ground embedding and the last `memory_bank`
-    of others; with `balanced_negatives` those of equal keys weigh as one together, so that classes
-    of which there are many points keep their odds: else what is common is pushed away for being
-    common, and all classes end up as likely. `in-batch`: both ways against all others of the batch,
-    over all processes. `temperature` is fixed, or with `learned_temperature` where training starts.
-
-    **Input.** `months`: the numbers of steps T that are trained: each step of the training draws
-    one of these, one that is named twice twice as often; a checkpoint serves those that it was
-    trained on. `variations` make other years of a series, in this order. `augmentation` is done
-    with `augmentation_probability` to the series of 12 months.
-
-    **Optimiser.** AdamW for `steps` steps of `batch` points over all processes. `schedule`
-    `cosine`: from `rate` to 0 over `cosine_steps` steps (default: all of them), then up and down
-    again, as torch's CosineAnnealingLR; the paper's T_max of 10 is that many epochs. `constant`:
-    always `rate`. Before either, in the first `warm` part of the steps, the rate rises from 0.
-    `steepest` limits the gradient's norm. `precision` float16 needs a GPU.
-
-    `seed` decides on everything that is drawn.
+    The optimiser is AdamW. With the schedule `cosine` the rate goes from `rate` to 0 over
+    `cosine_steps` steps, then up and down again, as torch's CosineAnnealingLR; the paper's T_max
+    of 10 is that many epochs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    views: Literal["pooled", "drawn"] = "pooled"
-    pooling: Literal["mean", "attention-view", "attention-dimension"] = "mean"
-    loss: Literal["memory-bank", "in-batch"] = "memory-bank"
-    memory_bank: int = Field(default=2048, ge=1)
-    balanced_negatives: bool = False
-    temperature: float = Field(default=0.07, ge=0.01, le=1)
-    learned_temperature: bool = False
-    months: tuple[Steps, ...] = Field(default=(12,), min_length=1)
-    variations: tuple[Variation, ...] = ()
-    augmentation: Augmentation = "TSMixAug"
-    augmentation_probability: Share = 0.5
-    steps: int = Field(default=10_000, ge=1)
-    batch: int = Field(default=512, ge=2)
-    rate: float = Field(default=1e-4, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0, le=1)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    cosine_steps: int | None = Field(default=None, ge=1)
-    warm: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    steepest: float | None = Field(default=None, gt=0)
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    views: Annotated[Literal["pooled", "drawn"], _GROUND] = Field(
+        "pooled",
+        description="a point's photos or texts: all pooled, or one drawn each time it is seen",
+    )
+    pooling: Annotated[Literal["mean", "attention-view", "attention-dimension"], _GROUND] = Field(
+        "mean", description="the mean, or attention with a weight per view or per dimension of it"
+    )
+    loss: Annotated[Literal["memory-bank", "in-batch"], _GROUND] = Field(
+        "memory-bank", description="contrast with earlier ground embeddings, or within the batch"
+    )
+    memory_bank: Annotated[int, _GROUND] = Field(
+        2048, ge=1, description="earlier ground embeddings that are negatives"
+    )
+    balanced_negatives: Annotated[bool, _GROUND] = Field(
+        False, description="let negatives of equal keys (texts, classes) weigh as one together"
+    )
+    temperature: Annotated[float, _GROUND] = Field(
+        0.07, ge=0.01, le=1, description="the loss's temperature, or where learning it starts"
+    )
+    learned_temperature: Annotated[bool, _GROUND] = Field(
+        False, description="learn the temperature"
+    )
+    months: Annotated[tuple[Steps, ...], COMMAS, Option(group="Series", metavar="12,4,1")] = Field(
+        (12,),
+        min_length=1,
+        description="lengths of series, one of which is drawn per step; the checkpoint serves these",
+    )
+    variations: Annotated[
+        tuple[Annotated[Variation, BeforeValidator(_read_variation)], ...],
+        Option("--variation", group="Series", metavar="NAME[:share=0.6,…]"),
+    ] = Field(
+        (),
+        description="other years of a series: reflectance, lost-months, shifted-calendar or "
+        "another-year, with values behind a colon; repeatable, applied in this order",
+    )
+    augmentation: Annotated[Augmentation, _SERIES] = Field(
+        "TSMixAug", description="the paper's augmentation of series of 12 months"
+    )
+    augmentation_probability: Annotated[Share, _SERIES] = Field(
+        0.5, description="probability that a series is augmented"
+    )
+    steps: Annotated[int, _OPTIMISER] = Field(10_000, ge=1, description="training steps")
+    batch: Annotated[int, _OPTIMISER] = Field(
+        512, ge=2, description="points per step, over all processes"
+    )
+    rate: Annotated[float, _OPTIMISER] = Field(1e-4, gt=0, le=1, description="the learning rate")
+    weight_decay: Annotated[float, _OPTIMISER] = Field(
+        0.01, ge=0, le=1, description="AdamW's weight decay"
+    )
+    schedule: Annotated[Literal["cosine", "constant"], _OPTIMISER] = Field(
+        "cosine", description="the course of the learning rate"
+    )
+    cosine_steps: Annotated[int | None, _OPTIMISER] = Field(
+        None, ge=1, description="steps from the rate to 0; default: all"
+    )
+    warm: Annotated[float, _OPTIMISER] = Field(
+        0.0, ge=0, lt=1, description="share of the steps, at the start, in which the rate rises"
+    )
+    steepest: Annotated[float | None, _OPTIMISER] = Field(
+        None, gt=0, description="limit of the gradient's norm; default: none"
+    )
+    precision: Annotated[Literal["float32", "bfloat16", "float16"], _OPTIMISER] = Field(
+        "float32", description="numbers of the computation; float16 needs a GPU"
+    )
+    seed: Annotated[int, Option(group="Optimiser", metavar="N")] = Field(
+        0, ge=0, lt=2**63, description="seed of all that is drawn at random"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,10 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
+from models.option import Option
 from pipeline.clusters.kind import ClusterError, ClusterFields, ClusterUnavailable, Workers
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ _WORKERS_SECONDS = 60
 class AddressFields(ClusterFields):
     """The settings that only a running scheduler has."""
 
-    address: str | None = Field(None, description="a running scheduler, e.g. tcp://host:8786")
+    address: Annotated[str | None, Option(hidden=True)] = Field(
+        None, description="a running scheduler, e.g. tcp://host:8786"
+    )
 
     @model_validator(mode="after")
     def _address_fits_kind(self) -> Self:

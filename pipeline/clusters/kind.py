@@ -36,10 +36,14 @@ class ClusterUnavailable(WorldError):
 class ClusterFields(BaseModel):
     """The settings that all kinds of clusters share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        title="How to run", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     kind: str = "threads"
-    workers: int | None = Field(None, ge=1, description="worker processes (local)")
+    workers: int | None = Field(
+        None, ge=1, description="worker processes (local); default: what cores and memory allow"
+    )
     threads: int | None = Field(
         None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
     )

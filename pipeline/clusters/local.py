@@ -2,10 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
+from models.option import Option
 from pipeline.clusters.kind import PRIVATE_DASHBOARD, ClusterFields, Workers
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)
 class LocalFields(ClusterFields):
     """The settings that only local workers have."""
 
-    memory_limit: str = Field("3GB", description="memory of a worker process (local)")
+    memory_limit: Annotated[str, Option(metavar="BYTES")] = Field(
+        "3GB", description="memory of a worker process (local)"
+    )
 
     @field_validator("memory_limit")
     @classmethod

@@ -1,10 +1,11 @@
 """The list of the kinds of clusters, and the settings of a cluster, of whatever kind."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from models.option import Option
 from pipeline.clusters.address import AddressCluster, AddressFields
 from pipeline.clusters.kind import ClusterKind, Workers
 from pipeline.clusters.local import LocalFields, ProcessesCluster
@@ -17,10 +18,23 @@ class ClusterSettings(LocalFields, AddressFields):
     Settings of other kinds are allowed and unused, so that --cluster can be laid over a file.
     """
 
-    kind: Literal["threads", "local", "address"] = Field(
+    kind: Annotated[
+        Literal["threads", "local", "address"],
+        Option("--cluster", metavar="threads|local|tcp://…", replaces="address"),
+    ] = Field(
         "threads",
-        description="threads of this process, local worker processes, or a scheduler's address",
+        description="threads of this process; local worker processes; or the address of a running "
+        "Dask scheduler, tcp://host:8786",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_as_kind(cls, raw: Any) -> Any:
+        """Take kind = "tcp://…" for kind = "address" with this address."""
+        kind = raw.get("kind") if isinstance(raw, dict) else None
+        if isinstance(kind, str) and "://" in kind:
+            return raw | {"kind": "address", "address": kind}
+        return raw
 
     @property
     def remote(self) -> bool:

@@ -21,7 +21,6 @@ from pipeline.training_set.shards import to_rows
 from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of, split
 
 ALL = "all"
-EVALUATED_SPLITS = (*SPLITS, ALL)
 _AT_ONCE = 4096  # rows whose gaps are filled together
 
 
@@ -70,7 +69,7 @@ class SampleSource(Protocol):
     default_split: str
 
     def read(self, part: str, most: int | None = None, seed: int = 0) -> Samples:
-        """Read the rows of a split (one of `EVALUATED_SPLITS`), or `most` of them at random."""
+        """Read the rows of a split, or of "all", or `most` of them at random."""
 
 
 def open_samples(address: str, bands: Sequence[str], rule: SplitRule) -> SampleSource:

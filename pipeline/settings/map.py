@@ -1,12 +1,15 @@
-"""What the user writes for a mapping run: TOML or command line, validated once, at the door."""
+"""The settings of a mapping run, of a search in a catalogue, and of a classification.
+
+All that a user can set stands here, once: TOML files, the command line and its help follow from it.
+"""
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
-from models.option import Option, RelativePath
+from models.option import WHOLE_NUMBER, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.io.user_paths import is_shipped_name, names_tiles
 from pipeline.settings.load import validated
@@ -19,20 +22,24 @@ SHIPPED_VOCABULARY = RelativePath(partial(is_shipped_name, "vocabulary"))
 
 
 class SearchSettings(Strict):
-    """What of a catalogue is asked for: the items of a region and twelve months.
+    """The items of a region and of twelve months in a catalogue.
 
     The twelve months are those from `first_month` of `year` on (calendar year by default).
     """
 
-    region: Annotated[str, RelativePath(names_tiles)] = Field(
-        description="a vector file; west,south,east,north in degrees; or MGRS tile names"
+    model_config = ConfigDict(title="What to map")
+
+    region: Annotated[str, RelativePath(names_tiles), Option(metavar="FILE|BBOX|TILES")] = Field(
+        description="a vector file; west,south,east,north in degrees; or MGRS tiles, 31UFS,31UFR"
     )
-    year: Annotated[int, WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "last"}]})] = (
-        Field(
-            ge=2015,
-            le=2100,
-            description='the year; "last": the one before this, for runs on a schedule',
-        )
+    year: Annotated[
+        int,
+        WithJsonSchema({"anyOf": [{"type": "integer"}, {"const": "last"}]}),
+        Option(metavar="YEAR"),
+    ] = Field(
+        ge=2015,
+        le=2100,
+        description='the year; "last": the one before this, for runs on a schedule',
     )
     first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
     catalog: CatalogSettings = CatalogSettings()
@@ -48,65 +55,32 @@ class SearchSettings(Strict):
         return raw | {"year": year} | named
 
 
-class MapSettings(SearchSettings):
-    """A mapping run: a region, a year and classes in words in; COGs out.
+class LegendSettings(Strict):
+    """The classes of a map, how it shows them, and where it goes."""
 
-    The series is ordered January to December whatever month comes first.
-    """
+    model_config = ConfigDict(title="What the map shows")
 
-    out: Address = Field(
-        description="the run's folder, or s3://bucket/prefix; {year} in it is the year",
+    out: Annotated[Address, Option(metavar="FOLDER|S3-URL")] = Field(
+        description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
     )
-    vocabulary: Annotated[str | None, SHIPPED_VOCABULARY, Option(replaces="classes")] = Field(
-        None, description="a shipped vocabulary's name or a TOML file"
-    )
-    classes: Annotated[str | None, Option(replaces="vocabulary")] = Field(
+    classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
         None, description='classes in words: "wheat field, forest, lake"; or give a vocabulary'
     )
+    vocabulary: Annotated[
+        str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
+    ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
     level: Literal["class", "parent"] | None = Field(
-        None,
-        description="show classes or their parents; default: the vocabulary's",
-    )
-    checkpoint: Annotated[str, SHIPPED_CHECKPOINT] = Field(
-        "sample", description="the encoder: a shipped checkpoint's name or a folder"
-    )
-    steps: Literal[12, 4, 1] = Field(
-        12,
-        description="steps of a pixel's year: months; or seasons (4), or the year (1), for speed",
-    )
-    allow_untrained_steps: bool = Field(
-        False,
-        description="map in a number of steps that the checkpoint was not trained on",
-    )
-    cell_size: int = Field(
-        2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="pixels encoded at once; default: what suits the device"
+        None, description="show classes or their parents; default: the vocabulary's"
     )
     top_k: int = Field(
-        1, ge=1, le=8, description="classes a pixel is given in order, with the margin; 1: its own"
+        1, ge=1, le=8, description="best classes that are kept per pixel, in order, with the margin"
     )
-    keep_embeddings: bool = Field(
-        False,
-        description="keep each pixel's embedding (int8), to ask for other classes later",
-    )
-    embeddings: Address | None = Field(
-        None,
-        description="a run that kept embeddings: they are classified, and nothing is read",
-    )
-    reading: ReadingSettings = ReadingSettings()
-    cluster: ClusterSettings = ClusterSettings()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "MapSettings":
+    def _one_list_of_classes(self) -> Self:
         if (self.vocabulary is None) == (self.classes is None):
             raise ValueError(
                 "give either vocabulary (a name or file) or classes (words), one of them"
-            )
-        if self.keep_embeddings and self.embeddings is not None:
-            raise ValueError(
-                "embeddings of another run stay there; leave keep_embeddings or embeddings out"
             )
         if self.level == "parent" and self.classes is not None:
             raise ValueError(
@@ -115,14 +89,53 @@ class MapSettings(SearchSettings):
         return self
 
 
-def description(setting: str) -> str:
-    """What a setting (dotted, "catalog.url") is, in words, as a sentence."""
-    model: type[BaseModel] = MapSettings
-    *sections, name = setting.split(".")
-    for section in sections:
-        model = type(model.model_fields[section].default)
-    text = model.model_fields[name].description or name
-    return f"{text[0].upper()}{text[1:]}."
+class MapSettings(LegendSettings, SearchSettings):
+    """A mapping run: a region, a year and classes in words in; COGs out.
+
+    The series is ordered January to December whatever month comes first.
+    """
+
+    model_config = ConfigDict(title="How to map")
+
+    checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
+        "sample", description="the encoder: a shipped checkpoint's name, or a folder"
+    )
+    steps: Annotated[Literal[12, 4, 1], WHOLE_NUMBER] = Field(
+        12, description="steps of a pixel's series: 12 months, or, faster, 4 seasons or 1 year"
+    )
+    allow_untrained_steps: bool = Field(
+        False, description="allow steps that the checkpoint was not trained on"
+    )
+    cell_size: Annotated[int, Option(metavar="PIXELS")] = Field(
+        2048, ge=64, le=10980, multiple_of=4, description="side of a cell, in pixels of 10 m"
+    )
+    batch_size: Annotated[int | None, Option(metavar="PIXELS")] = Field(
+        None, ge=1, description="pixels that are encoded at once; default: what suits the device"
+    )
+    keep_embeddings: bool = Field(
+        False, description="keep each pixel's embedding (int8), for `classify` and `query`"
+    )
+    embeddings: Annotated[Address | None, Option(metavar="RUN")] = Field(
+        None, description="classify the embeddings that this run kept; no imagery is read"
+    )
+    reading: ReadingSettings = ReadingSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+    @model_validator(mode="after")
+    def _embeddings_are_of_one_run(self) -> Self:
+        if self.keep_embeddings and self.embeddings is not None:
+            raise ValueError(
+                "embeddings of another run stay there; leave keep_embeddings or embeddings out"
+            )
+        return self
+
+
+class ClassifySettings(LegendSettings):
+    """Another map of the embeddings that a run kept."""
+
+    run: Annotated[Address, Option(positional=True, metavar="RUN")] = Field(
+        description="a run that was mapped with --keep-embeddings: its folder, or an s3:// URL"
+    )
 
 
 def make_settings(raw: dict[str, Any], source: str = "settings") -> MapSettings:

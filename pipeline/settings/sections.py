@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from models.encoder.preprocessing import BANDS
-from models.option import RelativePath
+from models.option import COMMAS, PAIRS, Option, RelativePath
 from pipeline.io.redaction import holds_secret
 from pipeline.io.user_paths import is_shipped_name
 
@@ -26,17 +26,23 @@ class Strict(BaseModel):
 class CatalogSettings(Strict):
     """Where the items come from."""
 
-    url: Annotated[str, RelativePath(partial(is_shipped_name, "catalog.url"))] = Field(
+    model_config = ConfigDict(title="Where from")
+
+    url: Annotated[
+        str,
+        RelativePath(partial(is_shipped_name, "catalog.url")),
+        Option("--catalog", metavar="NAME|URL|FILE"),
+    ] = Field(
         "earth-search",
-        description="the catalogue: earth-search, planetary-computer, cdse, a STAC API's URL, a "
-        "static one (a folder, or the URL of its catalog.json), a TOML file that describes one, "
-        "or a table of items (.parquet); ${NAME} in a URL is taken from the environment",
+        description="the catalogue: earth-search, planetary-computer or cdse; the URL of a STAC API; "
+        "the folder or URL of a static catalogue; a TOML file that describes one; or a table of "
+        "items (.parquet). ${NAME} in a URL is taken from the environment",
     )
-    collection: str | None = Field(
-        None, description="the collection's id; default: the catalogue's description's"
+    collection: Annotated[str | None, Option(metavar="ID")] = Field(
+        None, description="the collection; default: that of the catalogue's description"
     )
-    max_cloud_cover: float = Field(
-        95.0, ge=0, le=100, description="leave out granules that are cloudier, in percent"
+    max_cloud_cover: Annotated[float, Option(metavar="PERCENT")] = Field(
+        95.0, ge=0, le=100, description="leave out granules that are cloudier than this"
     )
 
     @field_validator("url")
@@ -53,31 +59,35 @@ class CatalogSettings(Strict):
 class ReadingSettings(Strict):
     """How observations are read and masked."""
 
-    keep_scl: tuple[Annotated[int, Field(ge=1, le=11)], ...] | None = Field(
+    model_config = ConfigDict(title="How to read")
+
+    keep_scl: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=11)], ...] | None, COMMAS, Option(metavar="4,5,6,…")
+    ] = Field(
         None,
         min_length=1,
-        description="scene classes that count as clear; default: those of the checkpoint's card "
-        "that are neither cloud nor shadow",
+        description="scene classes (SCL) that count as clear; default: the checkpoint's",
     )
-    dilate: float = Field(
-        0.0, ge=0, le=2000, description="metres around cloud and shadow that are not clear either"
+    dilate: Annotated[float, Option(metavar="METRES")] = Field(
+        0.0, ge=0, le=2000, description="distance around cloud and shadow that is not clear either"
     )
     most_a_month: int = Field(
-        6, ge=0, description="acquisitions that are read of a month at most; 0: all"
+        6, ge=0, description="acquisitions that are read per month at most, the clearest; 0: all"
     )
-    least_clear: float = Field(
-        1.0,
-        ge=0,
-        le=100,
-        description="percent of what an acquisition shows of a cell that must be clear to read it",
-    )
+    least_clear: Annotated[float, Option(metavar="PERCENT")] = Field(
+        1.0, ge=0, le=100,
+        description="an acquisition is read if it shows this much of the cell clearly",
+    )  # fmt: skip
     composite: Literal["median", "geometric-median"] = Field(
-        "median", description="how a month's clear observations become one"
+        "median", description="how the clear observations of a month become one"
     )
-    substitute: dict[str, str] = Field(
-        default_factory=dict, description="an absent band → the band that stands for it"
+    substitute: Annotated[dict[str, str], PAIRS, Option(metavar="B8A=B08")] = Field(
+        default_factory=dict,
+        description="a band that the items do not have = the band that stands for it; repeatable",
     )
-    strict: bool = Field(False, description="a raster that can't be read fails its cell")
+    strict: bool = Field(
+        False, description="let a raster that cannot be read fail its cell; else it is left out"
+    )
 
     @property
     def geometric(self) -> bool:

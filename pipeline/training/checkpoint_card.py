@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def pretrained_card(
                 "fingerprint": data.fingerprint,
                 "points": {split: data.rows(split) for split in data.splits},
                 "ground": f"{ground.kind}, up to {ground.views} a point",
-                "parted": asdict(data.split_rule),
+                "parted": data.split_rule.model_dump(),
                 "attribution": list(data.attribution),
             },
             "versions": {package: version(package) for package in _VERSIONS},

@@ -7,12 +7,15 @@ those of training that lie within a buffer of what is held out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from scipy.spatial import KDTree
 
 from models.errors import UserError
+from models.option import COMMAS, Option
+from pipeline.settings.sections import Strict
 from pipeline.training_set.random_order import shuffled
 
 SPLITS = ("train", "validation", "test")
@@ -23,31 +26,44 @@ _EARTH_KM = 6371.0072  # radius of the sphere of the Earth's area (authalic, WGS
 _HALF_TURN = np.pi * _EARTH_KM
 
 
-@dataclass(frozen=True)
-class SplitRule:
-    """How points are parted: blocks of `block_km`, `shares` of the points a part, a `seed`.
+BlockSize = Annotated[float, Field(ge=0.1, le=5000)]
+"""The side of a block, in km."""
 
-    `shares` are those of training, validation and test, and make 1. Points of training, and of
-    validation before test, nearer than `buffer_km` to a part that is held out are left out.
-    Raises UserError.
-    """
 
-    block_km: float = 50.0
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    buffer_km: float = 1.0
-    seed: int = 0
+class SplitRule(Strict):
+    """How points are split by blocks of land."""
 
-    def __post_init__(self) -> None:
-        given = f"blocks of {self.block_km:g} km, shares {self.shares}, seed {self.seed}"
-        require_block(self.block_km)
-        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
-            raise UserError(given, "the shares make no whole", "Give three above 0 that make 1")
-        if not 0 <= self.buffer_km < self.block_km / 2:
-            raise UserError(
-                f"a buffer of {self.buffer_km:g} km",
-                f"blocks of {self.block_km:g} km take one of 0 to less than half of that",
-                "Give a smaller buffer, or larger blocks",
+    model_config = ConfigDict(title="How to split")
+
+    block_km: Annotated[BlockSize, Option(metavar="KM")] = Field(
+        50.0, description="side of the blocks of land, each of which goes to one part as a whole"
+    )
+    shares: Annotated[
+        tuple[float, float, float], COMMAS, Option(metavar="TRAIN VALIDATION TEST")
+    ] = Field((0.8, 0.1, 0.1), description="shares of the points; their sum is 1")
+    buffer_km: Annotated[float, Option(metavar="KM")] = Field(
+        1.0,
+        ge=0,
+        description="leave out points of training (and of validation) nearer than this to a "
+        "held-out part",
+    )
+    seed: int = Field(0, ge=0, description="seed of the parts and of the order of rows")
+
+    @field_validator("shares")
+    @classmethod
+    def _one_whole(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError("give three shares above 0 whose sum is 1")
+        return shares
+
+    @model_validator(mode="after")
+    def _narrow_buffer(self) -> Self:
+        if not self.buffer_km < self.block_km / 2:
+            raise ValueError(
+                f"a buffer of {self.buffer_km:g} km leaves nothing of blocks of "
+                f"{self.block_km:g} km; give less than half of that"
             )
+        return self
 
 
 def blocks_of(lon: np.ndarray, lat: np.ndarray, block_km: float) -> np.ndarray:
@@ -55,7 +71,6 @@ def blocks_of(lon: np.ndarray, lat: np.ndarray, block_km: float) -> np.ndarray:
 
     `lon`, `lat` float64 (n,) in degrees (EPSG:4326). Raises UserError for a place that is none.
     """
-    require_block(block_km)
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
     # NaN compares as false, so it is found here, too.
     wrong = ~((np.abs(lon) <= 360) & (np.abs(lat) <= 90))
@@ -104,14 +119,6 @@ def split(lon: np.ndarray, lat: np.ndarray, rule: SplitRule) -> np.ndarray:
             parts[own[near]] = NO_SPLIT
         _require_all(parts, SPLITS, rule.block_km, len(np.unique(blocks)))
     return parts
-
-
-def require_block(block_km: float) -> None:
-    """Raise UserError for a size that no block has."""
-    if not 0.1 <= block_km <= 5000:
-        raise UserError(
-            f"blocks of {block_km:g} km", "no such blocks are cut", "Give 0.1 to 5000 km"
-        )
 
 
 def _shared(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-import typer
 
-from flows.cli.pretrain_worker import launched
+from flows.cli.pretrain_worker import process_app
+from flows.cli.settings_command import run_app
 from models.encoder.checkpoint import CHECKPOINT_WEIGHTS
 
 SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")
@@ -24,13 +24,7 @@ def pretraining(dataset: Path | str, out: Path, *more: str) -> list[str]:
 
 def alone(arguments: Sequence[str]) -> int:
     """The exit code of `python -m flows.cli.pretrain_worker`, the only one of its group, here."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(launched)
-    try:
-        app(list(arguments[1:]))
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    raise AssertionError("a command ends by its exit code")
+    return run_app(process_app, arguments[1:])
 
 
 def weights(checkpoint: Path) -> bytes:

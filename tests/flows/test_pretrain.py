@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from flows.cli.pretrain_options import OPTIONS
 from prefect.client.orchestration import get_client
 from safetensors.numpy import load_file
 
 from flows.cli.main import run
-from flows.cli.pretrain_options import OPTIONS
 from flows.settings.pretrain import EncoderSizes, PretrainSettings
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import AUTHORS, BANDS

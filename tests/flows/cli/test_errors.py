@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flows.cli.options import _OPTIONS
 
 from flows.cli.main import run
-from flows.cli.options import _OPTIONS
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from flows.cli.options import takes_settings
+
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.io.redaction import expanded
 from pipeline.io.user_paths import is_shipped_name
