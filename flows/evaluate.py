@@ -52,7 +52,7 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
     checkpoint = load_checkpoint(settings.checkpoint)
     vocabulary = _vocabulary(settings)
     buffer = min(_BUFFER, settings.block_km / 4)
-    rule = SplitRule(settings.block_km, buffer_km=buffer, seed=settings.seed)
+    rule = SplitRule(block_km=settings.block_km, buffer_km=buffer, seed=settings.seed)
     source = open_samples(settings.data, checkpoint.card.preprocessing.bands, rule)
     _require_columns(settings, source)
     rows = read(settings, source, checkpoint, vocabulary)

@@ -63,13 +63,13 @@ def _number(value: Any) -> Any:
 
 
 def _list(value: Any) -> Any:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, list | tuple):
-        return [
-            part for item in value for part in (_list(item) if isinstance(item, str) else [item])
-        ]
-    return value
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        return value
+    parts: list[Any] = []
+    for text in texts:
+        parts += [p.strip() for p in text.split(",")] if isinstance(text, str) else [text]
+    return [part for part in parts if part != ""]
 
 
 def _pairs(value: Any) -> Any:

@@ -165,7 +165,7 @@ def pack_app(settings: PackSettings) -> int:
     return 0
 
 
-@dataset_app.command(name="show")
+@dataset_app.command(name="show", sort_key=sys.maxsize)
 def show_set(
     dataset: Annotated[str, argument("SET", "A training set's folder, or s3://bucket/prefix.")],
     /,

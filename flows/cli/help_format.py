@@ -17,14 +17,14 @@ class HelpFormat:
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Print the options, arguments or commands of one heading."""
         if panel.entries:
-            _print(console, f"\n{panel.title}:")
+            console.print(f"\n{panel.title}:")
             for entry in panel.entries:
-                _print(console, _entry(entry, min(console.width, _WIDEST)))
+                console.print(_entry(entry, min(console.width, _WIDEST)))
 
     def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:
         """Print how the command is called."""
         if usage:
-            _print(console, f"Usage: {str(usage).strip().removeprefix('Usage: ')}")
+            console.print(f"Usage: {str(usage).strip().removeprefix('Usage: ')}")
 
     def render_description(
         self, console: "Console", options: "ConsoleOptions", description: Any
@@ -33,7 +33,7 @@ class HelpFormat:
         paragraphs = _text(description).strip().split("\n\n")
         for paragraph in filter(None, paragraphs):
             width = min(console.width, _WIDEST)
-            _print(console, "\n" + textwrap.fill(" ".join(paragraph.split()), width))
+            console.print("\n" + textwrap.fill(" ".join(paragraph.split()), width))
 
 
 def _entry(entry: "HelpEntry", width: int) -> str:
@@ -61,7 +61,3 @@ def _text(renderable: Any) -> str:
         if hasattr(renderable, name):
             return _text(getattr(renderable, name))
     return "" if renderable is None else str(renderable)
-
-
-def _print(console: "Console", text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -47,6 +47,11 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command with these arguments; returns its exit code."""
+    return run_app(app_of(arguments), arguments)
+
+
+def app_of(arguments: Sequence[str]) -> App:
+    """Make the command with all its commands, of which only that of the arguments is imported."""
     app = command_app(
         "timesen",
         "Land-cover and ecosystem maps from a year of Sentinel-2, by asking for classes in words.",
@@ -59,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         else:
             command = App(name=name, help=text, sort_key=number)
         app.command(command)
-    return run_app(app, arguments)
+    return app
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ pydantic alone reads them, as it reads the values of a TOML file.
 """
 
 import inspect
+import itertools
 import re
 import sys
 import traceback
@@ -13,12 +14,13 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from rich.console import Console
 
 from flows.cli.help_format import HelpFormat
 from models.errors import TimesenError, UserError
@@ -29,9 +31,9 @@ from pipeline.settings.load import load_settings, note_of, section_of
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
 
-Settings = TypeVar("Settings", bound=BaseModel)
 _ARGUMENTS = "Arguments"
 _DEBUG = "--debug"
+_ORDER = itertools.count()  # of commands in the help: as they are declared
 _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -47,19 +49,19 @@ def command_app(
         examples: Command lines at the end of the help.
         more: Other arguments of `App`.
     """
+    lines = ["Examples:", *(f"  {line}" for line in examples), ""] if examples else []
+    lines.append(
+        f"Every command takes --help, and {_DEBUG}, which shows the traceback of an error."
+    )
     return App(
         name=name.rpartition(" ")[2],
         help=None if description is None else inspect.cleandoc(description),
         help_format="plaintext",
-        help_epilogue="\n".join(
-            [*("Examples:" for _ in examples[:1]), *(f"  {line}" for line in examples)]
-            + [
-                f"\nEvery command takes --help, and {_DEBUG}, which shows the traceback of an error."
-            ]
-        ).strip(),
+        help_epilogue="\n".join(lines),
         help_formatter=HelpFormat(),
         help_flags=["--help", "-h"],
         version_flags=[],
+        sort_key=next(_ORDER),
         group_parameters=Group("Options"),
         suppress_keyboard_interrupt=False,
         **more,
@@ -73,7 +75,7 @@ def argument(name: str, text: str) -> Parameter:
 
 def settings_command(
     name: str,
-    model: type[Settings],
+    model: type[BaseModel],
     *others: type[BaseModel],
     file: str = "--settings",
     examples: Sequence[str] = (),
@@ -90,11 +92,13 @@ def settings_command(
         file: How a TOML file of settings is given: a flag, or the name of an argument.
         examples: Command lines at the end of the help.
     """
-    models = (model, *others)
+    models: tuple[type[BaseModel], ...] = (model, *others)
 
     def to_app(function: Callable[[Any], int]) -> App:
         by_model = [{s.flag: s for s in settings_of(each)} for each in models]
-        settings = {flag: s for of_one in by_model for flag, s in of_one.items()}
+        settings: dict[str, Setting] = {}
+        for of_one in by_model:
+            settings |= {flag: s for flag, s in of_one.items() if flag not in settings}
 
         def command(*positional: Any, **named: Any) -> int:
             texts = signature.bind(*positional, **named).arguments
@@ -102,14 +106,9 @@ def settings_command(
             values = {flag: texts.get(s.key) for flag, s in settings.items()}
             values = {flag: value for flag, value in values.items() if value not in (None, [])}
             _require_values(name, values)
-            chosen, known = next(
-                (
-                    pair
-                    for pair in zip(models, by_model, strict=True)
-                    if values.keys() <= pair[1].keys()
-                ),
-                (models[0], by_model[0]),
-            )
+            pairs = list(zip(models, by_model, strict=True))
+            fitting = (pair for pair in pairs if values.keys() <= pair[1].keys())
+            chosen, known = next(fitting, pairs[0])
             if wrong := [flag for flag in values if flag not in known]:
                 raise UserError(
                     f"timesen {name} {wrong[0]}",
@@ -122,7 +121,10 @@ def settings_command(
 
         groups = dict.fromkeys([_ARGUMENTS, *(s.group for s in settings.values())])
         order = {group: Group(group, sort_key=number) for number, group in enumerate(groups)}
-        parameters = [_parameter(s, order[s.group]) for s in settings.values()]
+        needed = [
+            f for f in settings if all(f in of and of[f].field.is_required() for of in by_model)
+        ]
+        parameters = [_parameter(s, order[s.group], f in needed) for f, s in settings.items()]
         parameters.append(_file_parameter(file, order[_ARGUMENTS]))
         parameters.sort(key=lambda parameter: parameter.kind)
         signature = inspect.Signature(parameters)
@@ -193,6 +195,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
             [argument for argument in arguments if argument != _DEBUG],
             exit_on_error=False,
             print_error=False,
+            console=Console(soft_wrap=True, highlight=False, markup=False),
             result_action="return_value",
         )
     except KeyboardInterrupt:
@@ -200,11 +203,12 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
             "Stopped. What is finished is kept; the same command continues from there.", INTERRUPTED
         )
     except BrokenPipeError:  # nobody reads the output any more
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
     except CycloptsError as error:
         command = " ".join(["timesen", *(error.command_chain or ())])
         problem = re.sub(r'^Command ".*?" parameter ', "", " ".join(str(error).split()))
+        problem = problem.replace("requires an argument", "is missing")
         problem += "" if problem[-1] in ".?" else "."
         return _failed(f"Error: {command}: {problem} `{command} --help` lists what it takes.", 2)
     except (TimesenError, OSError) as error:
@@ -257,17 +261,22 @@ def _title(model: type[BaseModel], name: str) -> str:
     return getattr(declares, "model_config", {}).get("title") or "Settings"
 
 
-def _parameter(setting: Setting, group: Group) -> inspect.Parameter:
+def _needs(settings: Mapping[str, Setting], flag: str) -> bool:
+    return flag in settings and settings[flag].field.is_required()
+
+
+def _parameter(setting: Setting, group: Group, is_needed: bool) -> inspect.Parameter:
     kind = _cli_type(setting.field.annotation)
     positional = setting.option.positional
     declared = Parameter(
         name=setting.flag,
-        help=_help(setting.field),
+        help=_help(setting.field) + (" [required]" if is_needed else ""),
         metavar=setting.option.metavar or _metavar(setting.field),
         group=group,
         show_default=False,
         negative=f"--no-{setting.flag[2:]}" if kind is bool else (),
         allow_leading_hyphen=kind is not bool and not positional,
+        allow_repeating=True,
     )
     return inspect.Parameter(
         setting.key,
@@ -294,9 +303,7 @@ def _help(field: FieldInfo) -> str:
     text = field.description or ""
     text = f"{text[:1].upper()}{text[1:]}."
     default = field.get_default(call_default_factory=True)
-    if field.is_required():
-        return f"{text} [required]"
-    if default in (None, (), {}, "") or isinstance(default, bool):
+    if field.is_required() or default in (None, (), {}, "") or isinstance(default, bool):
         return text
     parts = default if isinstance(default, tuple) else [default]
     shown = ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)

@@ -29,7 +29,7 @@ class DistilSettings(Strict):
         str | None, RelativePath(), Option(group=_SOURCE, metavar="FILE.npy")
     ] = Field(
         None,
-        description="uint16 (n, 12, band): reflectance × 10000, bands in the teacher's order",
+        description="uint16 array (n, 12, band): reflectance × 10000, bands as the teacher's",
     )  # fmt: skip
     pixels: Annotated[int, Option(group=_SOURCE)] = Field(
         50_000, ge=10, description="pixels that are drawn from the run"

@@ -84,7 +84,7 @@ class PretrainSettings(Strict):
     demonstration: bool = Field(False, description="mark it as not meant for real maps")
     replace: bool = Field(False, description="replace a checkpoint that is there")
     encoder: EncoderSizes = EncoderSizes()
-    normalise: Annotated[Literal["authors", "dataset"], Option(group="Series")] = Field(
+    normalise: Literal["authors", "dataset"] = Field(
         "authors",
         description="normalise reflectance by the authors' constants, or by the set's quantiles",
     )

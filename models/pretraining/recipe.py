@@ -18,7 +18,7 @@ _OPTIMISER = Option(group="Optimiser")
 
 
 def _read_variation(value: Any) -> Any:
-    """ "lost-months:share=0.6,probability=1" as a table of a recipe."""
+    """Return a text such as "lost-months:share=0.6,probability=1" as a table of a recipe."""
     if not isinstance(value, str):
         return value
     name, _, pairs = value.partition(":")
@@ -67,7 +67,7 @@ class Recipe(BaseModel):
     months: Annotated[tuple[Steps, ...], COMMAS, Option(group="Series", metavar="12,4,1")] = Field(
         (12,),
         min_length=1,
-        description="lengths of series, one of which is drawn per step; the checkpoint serves these",
+        description="lengths of series, of which one is drawn per step; the checkpoint serves them",
     )
     variations: Annotated[
         tuple[Annotated[Variation, BeforeValidator(_read_variation)], ...],

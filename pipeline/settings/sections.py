@@ -34,9 +34,9 @@ class CatalogSettings(Strict):
         Option("--catalog", metavar="NAME|URL|FILE"),
     ] = Field(
         "earth-search",
-        description="the catalogue: earth-search, planetary-computer or cdse; the URL of a STAC API; "
-        "the folder or URL of a static catalogue; a TOML file that describes one; or a table of "
-        "items (.parquet). ${NAME} in a URL is taken from the environment",
+        description="the catalogue: earth-search, planetary-computer or cdse; a STAC API's URL; a "
+        "static catalogue's folder or URL; a TOML file that describes one; or a table of items "
+        "(.parquet). ${NAME} in a URL is taken from the environment",
     )
     collection: Annotated[str | None, Option(metavar="ID")] = Field(
         None, description="the collection; default: that of the catalogue's description"

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.windows import from_bounds
-from rich.console import Console
 
 from flows.cli.map import run_map
 from models.encoder.checkpoint import load_checkpoint
@@ -44,7 +43,7 @@ def map_patch(shared: Path, folder: Path, checkpoint: str) -> np.ndarray:
             "out": str(folder / "map"),
         }
     )
-    if run_map(settings, Console()):
+    if run_map(settings):
         raise SystemExit(1)
     transform = patch_transform(patch)
     rows, columns = patch.sizes["y"], patch.sizes["x"]

@@ -21,7 +21,7 @@ from statistics import median
 import torch
 
 from flows.execution.dask_cluster import open_cluster
-from flows.settings.pretrain import PretrainSettings, make_pretrain_settings
+from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import training_batches
 from flows.training.process_group_launcher import run_job
 from flows.training.process_group_worker_task import Job
@@ -96,7 +96,7 @@ def _rate(training: Pretraining, batches: Iterator[Batch], steps: int, batch: in
 
 def on_processes(count: int, dataset: Path, folder: Path) -> float:
     """Points a second of a whole pretraining on Dask's workers, a thread each; starts left out."""
-    settings: PretrainSettings = make_pretrain_settings(
+    settings = PretrainSettings.model_validate(
         {
             "dataset": str(dataset),
             "out": str(folder / "made"),

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from rich.console import Console
 
 from flows.cli.map import run_map
 from models.encoder.checkpoint import load_checkpoint
@@ -54,7 +53,7 @@ def belgian_settings(shared: Path, archive: Path, out: Path, **changes: Any) -> 
 def test_an_absent_band_is_a_clear_error(shared_data: Path, archive: Path, tmp_path: Path) -> None:
     settings = belgian_settings(shared_data, archive, tmp_path / "run", reading={})
     with pytest.raises(CatalogError, match=r"band B8A: .*substitute = \{ B8A = \"B08\" \}"):
-        run_map(settings, Console(quiet=True))
+        run_map(settings)
     assert not (tmp_path / "run").exists()
 
 
@@ -62,7 +61,7 @@ def test_the_map_is_complete_and_pixel_for_pixel(
     shared_data: Path, archive: Path, tmp_path: Path
 ) -> None:
     settings = belgian_settings(shared_data, archive, tmp_path / "run")
-    assert run_map(settings, Console(quiet=True)) == 0
+    assert run_map(settings) == 0
     patch = read_patch(shared_data)
     with rasterio.open(tmp_path / "run" / "class.vrt") as raster:
         assert raster.crs.to_epsg() == EPSG

@@ -258,8 +258,11 @@ def test_what_may_go_wrong(
             (["texts", words, *out, "--text-column", "said"], "it has no column said"),
             (["texts", words, *out, "--tower", "x"], "no such text tower"),
             ([*pack, *out, "--block-km", "2000"], "leaves"),
-            ([*pack, *out, "--block-km", "25", "--shares", "1", "0", "0"], "make no whole"),
-            ([*pack, *out, "--block-km", "-1"], "no such blocks"),
+            (
+                [*pack, *out, "--block-km", "25", "--shares", "1", "0", "0"],
+                "three shares above 0",
+            ),
+            ([*pack, *out, "--block-km", "-1"], "split.block_km: Input should be greater"),
             (["pack", str(ground), "--ground", str(ground), *out], "no finished series table"),
             (["show", str(ground)], "there is no training set here"),
         ):

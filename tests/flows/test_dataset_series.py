@@ -237,7 +237,7 @@ def test_mistakes_are_told_before_anything_is_read(
         for given, more, problem in (
             (points, ["--id-column", "name"], "no column 'name'"),
             (points, ["--classes", "lc1=A"], "20 points have a lc1 that is not in its list"),
-            (points, ["--classes", "lc1"], "Write lc1=A11,A12"),
+            (points, ["--classes", "lc1"], "classes: lc1: write NAME=VALUE"),
             (points, ["--year", "1999"], "year: Input should be greater"),
             (points, ["--most-a-month", "-1"], "reading.most_a_month"),
             (points, ["--composite", "mean"], "reading.composite"),

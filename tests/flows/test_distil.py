@@ -90,7 +90,7 @@ def test_what_may_go_wrong(
     given = ["--series", str(series)]
     with connected(users_server):
         for arguments, problem in (
-            (["sample", "--out", str(out)], "Give either --run RUN, a run's folder, or --series"),
+            (["sample", "--out", str(out)], "give either run, a run's folder, or series"),
             (["sample", *given, "--run", str(tmp_path), "--out", str(out)], "of one source"),
             (["sample", *given, "--out", str(there)], "exists already"),
             (["nothing", *given, "--out", str(out)], "Shipped are: real-land, sample"),

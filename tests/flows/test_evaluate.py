@@ -156,16 +156,19 @@ def test_what_may_go_wrong(
     words = ["--classes", "forest, lake"]
     with connected(users_server):
         for arguments, problem in (
-            ([packed], "Give --checkpoint with a training set or a table of series, or --points"),
-            ([packed, *sample, "--label", "land"], "Give either --vocabulary or --classes"),
+            ([packed], "give checkpoint with a training set or a table of series, or points"),
+            ([packed, *sample, "--label", "land"], "give either vocabulary or classes"),
             ([packed, *sample, *words, "--label", "crop"], "It has land, nuts0, green"),
             ([packed, *sample, *words, "--label", "nuts0"], "its labels are FR, BE"),
-            ([packed, *sample, "--number", "land"], "Give --number, --positive and --negative"),
-            ([packed, *WORDS, "--steps", "6"], "12 months, 4 seasons or 1 year"),
-            ([packed, *WORDS, "--split", "dev"], "Give train, validation, test, all"),
+            ([packed, *sample, "--number", "land"], "give number, positive and negative"),
+            ([packed, *WORDS, "--steps", "6"], "steps.0: Input should be 12, 4 or 1"),
+            (
+                [packed, *WORDS, "--split", "dev"],
+                "split: Input should be 'test', 'validation'",
+            ),
             ([table, *sample], "its labels are land, nuts0, green"),
             ([str(tmp_path), *WORDS], "neither a training set"),
-            ([str(tmp_path), "--points", "x.gpkg"], "Give --label COLUMN"),
+            ([str(tmp_path), "--points", "x.gpkg"], "label: Field required"),
             ([str(tmp_path), "--points", "x.gpkg", "--label", "x"], "there is no run here"),
         ):
             assert run(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2

@@ -10,16 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from flows.cli.pretrain_options import OPTIONS
 from prefect.client.orchestration import get_client
 from safetensors.numpy import load_file
 
 from flows.cli.main import run
-from flows.settings.pretrain import EncoderSizes, PretrainSettings
+from flows.settings.pretrain import PretrainSettings
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
-from models.pretraining.recipe import Recipe
 from pipeline.training_set.shards import ground_lists
 from tests.flows.conftest import REPOSITORY, connected
 from tests.flows.pretrainings import alone, pretraining, weights
@@ -227,8 +225,8 @@ def test_what_may_go_wrong(
             "recipe.step: there is no such setting (did you mean steps?)",
         ),
         ([*given, "--recipe", str(tmp_path / "none.toml")], "there is no such file"),
-        ([*given, "--months", "12,five"], "these are no numbers"),
-        ([*given, "--variation", "lost-months:share"], "what stands behind the colon"),
+        ([*given, "--months", "12,five"], "recipe.months.1: Input should be 12, 4 or 1"),
+        ([*given, "--variation", "lost-months:share"], "write NAME:SETTING=NUMBER"),
         ([*given, "--run", str(tmp_path / "file")], "it is a file"),
         ([*given, "--out", "s3://bucket/made"], "a checkpoint is written to a folder"),
         ([*given, "--run", "s3://key:secret@bucket/run"], "may hold a secret"),
@@ -246,23 +244,6 @@ def test_what_may_go_wrong(
         ):
             require_refused(run(["pretrain", *given, "--batch", "32", *arguments]), capsys, problem)
     assert not out.exists()
-
-
-def test_every_setting_is_an_option_with_its_default() -> None:
-    options = {option.setting: option for panel in OPTIONS.values() for option in panel}
-    places = {"": PretrainSettings, "recipe.": Recipe, "encoder.": EncoderSizes}
-    fields = {
-        f"{prefix}{name}": field
-        for prefix, model in places.items()
-        for name, field in model.model_fields.items()
-    }
-    sections = {"dataset", "recipe", "encoder", "cluster"}
-    assert fields.keys() - sections == {o for o in options if not o.startswith("cluster.")}
-    for setting, option in options.items():
-        if option.default is not None:
-            assert option.default == fields[setting].default, setting
-        elif setting in fields and option.type is not bool:
-            assert fields[setting].default in (None, ()) or fields[setting].is_required(), setting
 
 
 def test_the_recipe_of_the_documentation_and_the_deployment_are_settings() -> None:

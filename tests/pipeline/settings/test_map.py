@@ -1,12 +1,10 @@
 """What a user may write, in a TOML file and in memory."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flows.cli.options import takes_settings
 
 from pipeline.errors import CatalogError, SettingsError
 from pipeline.io.redaction import expanded
@@ -55,21 +53,48 @@ def test_a_shipped_name_goes_before_a_folder_of_that_name(
 ) -> None:
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    seen: list[MapSettings] = []
-    command = takes_settings(lambda settings: seen.append(settings) or 0)
-    options = dict.fromkeys(inspect.signature(command).parameters) | BASE | {"year": "2021"}
-    if setting == "vocabulary":
-        options["classes"] = None
-    lines = [f"{key} = {json.dumps(value)}" for key, value in BASE.items()]
-    lines = [line for line in lines if setting != "vocabulary" or "classes" not in line]
+    own: dict[str, Any] = {"catalog": {"url": name}} if setting == "catalog" else {setting: name}
+    written = {
+        key: value for key, value in BASE.items() if setting != "vocabulary" or key != "classes"
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in written.items()]
     lines += [f'[catalog]\nurl = "{name}"' if setting == "catalog" else f'{setting} = "{name}"']
     file = tmp_path / "run.toml"
     file.write_text("\n".join(lines))
-    in_file = load_settings(MapSettings, {}, file)
-    command(**(options | {"catalog_url" if setting == "catalog" else setting: name}))
-    for settings in (in_file, *seen):
+    for settings in (
+        load_settings(MapSettings, {}, file),
+        load_settings(MapSettings, written | own),
+    ):
         value = settings.catalog.url if setting == "catalog" else getattr(settings, setting)
         assert value == name
+
+
+@pytest.mark.parametrize(
+    ("setting", "short", "long"),
+    [
+        ("reading.keep_scl", "4, 5,6", (4, 5, 6)),
+        ("reading.keep_scl", ["4,5", "6"], (4, 5, 6)),
+        ("reading.substitute", "B8A=B08", {"B8A": "B08"}),
+        ("reading.substitute", ["B8A=B08", "B05 = B06"], {"B8A": "B08", "B05": "B06"}),
+        ("cluster.kind", "tcp://host:8786", "address"),
+        ("steps", "4", 4),
+    ],
+)
+def test_short_forms_in_a_file(setting: str, short: Any, long: Any) -> None:
+    section, _, name = setting.rpartition(".")
+    settings = make_settings(BASE | ({section: {name: short}} if section else {name: short}))
+    found = getattr(settings, section) if section else settings
+    assert getattr(found, name) == long
+    if name == "kind":
+        assert settings.cluster.address == short
+
+
+def test_another_cluster_puts_the_files_aside(tmp_path: Path) -> None:
+    file = recipe(tmp_path)
+    file.write_text(file.read_text() + '\n[cluster]\nkind = "tcp://old:1"\nthreads = 3\n')
+    for kind, address in (("tcp://new:1", "tcp://new:1"), ("local", None)):
+        cluster = load_settings(MapSettings, {"cluster": {"kind": kind}}, file).cluster
+        assert (cluster.address, cluster.threads) == (address, 3)
 
 
 def test_options_put_aside_what_the_file_says(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from pyproj import Geod
 
 from models.errors import UserError
@@ -142,11 +143,11 @@ def test_what_cannot_be_parted_is_refused() -> None:
     with pytest.raises(UserError, match=r"point 1 at longitude 200\.0, latitude nan: 2 points lie"):
         blocks_of(np.array([0, 200.0, 500.0]), np.array([0, np.nan, 0]), 50)
     for given_rule, problem in (
-        ({"block_km": 0}, "no such blocks"),
-        ({"block_km": float("nan")}, "no such blocks"),
-        ({"shares": (0.9, 0.1, 0.1)}, "make no whole"),
-        ({"shares": (0.9, 0.1, 0.0)}, "make no whole"),
-        ({"buffer_km": 25}, "less than half"),
+        ({"block_km": 0}, "block_km\n.*greater than or equal to 0.1"),
+        ({"block_km": float("nan")}, "block_km\n.*Input should be"),
+        ({"shares": (0.9, 0.1, 0.1)}, "three shares above 0 whose sum is 1"),
+        ({"shares": (0.9, 0.1, 0.0)}, "three shares above 0 whose sum is 1"),
+        ({"buffer_km": 25}, "less than half of that"),
     ):
-        with pytest.raises(UserError, match=problem):
+        with pytest.raises(ValidationError, match=problem):
             SplitRule(**given_rule)

@@ -1,0 +1,192 @@
+"""Commands made of settings models: their help, their short forms, the documented command lines."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from cyclopts import App
+from pydantic import BaseModel, Field
+
+from flows.cli.main import app_of, run
+from flows.cli.settings_command import run_app, settings_command, settings_of
+from flows.settings.dataset import (
+    PackSettings,
+    PhotoSettings,
+    Sen4MapSettings,
+    SeriesSettings,
+    TextSettings,
+)
+from flows.settings.distil import DistilSettings
+from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
+from flows.settings.pretrain import PretrainSettings
+from models.option import Option
+from pipeline.settings.load import note_of, section_of
+from pipeline.settings.map import ClassifySettings, MapSettings
+from tests.flows.conftest import REPOSITORY
+
+COMMANDS: list[tuple[str, tuple[type[BaseModel], ...]]] = [
+    ("map", (MapSettings,)),
+    ("plan", (MapSettings,)),
+    ("classify", (ClassifySettings,)),
+    ("dataset series", (SeriesSettings,)),
+    ("dataset sen4map", (Sen4MapSettings,)),
+    ("dataset photos", (PhotoSettings,)),
+    ("dataset texts", (TextSettings,)),
+    ("dataset pack", (PackSettings,)),
+    ("pretrain", (PretrainSettings,)),
+    ("distil", (DistilSettings,)),
+    ("evaluate", (CheckpointEvaluation, MapEvaluation)),
+]
+BASE = ["--region", "31UFS", "--year", "2021", "--classes", "a, b", "--out", "map"]
+
+
+def words(text: str) -> str:
+    """A text in one line, as wrapped lines are compared."""
+    return " ".join(text.split())
+
+
+def fields(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a model and its sections that are not hidden, with their places."""
+    for name, field in model.model_fields.items():
+        option = note_of(field, Option) or Option()
+        if section := section_of(field):
+            for inner, found in fields(section, f"{place}{name}."):
+                if option.only is None or inner.rpartition(".")[2] in option.only:
+                    yield inner, found
+        elif not option.hidden:
+            yield f"{place}{name}", field
+
+
+@pytest.mark.parametrize(("command", "models"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_each_setting_is_an_option_with_its_description_and_default(
+    command: str, models: tuple[type[BaseModel], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    lines = capsys.readouterr().out
+    help_lines = lines.partition("\nExamples:")[0].splitlines()
+    assert max(map(len, help_lines)) <= 100
+    shown = words(lines)
+    for model in models:
+        settings = {".".join(setting.place): setting for setting in settings_of(model)}
+        assert settings.keys() == {place for place, _ in fields(model)}
+        for place, field in fields(model):
+            flag = settings[place].flag.replace("--", "", 1)
+            assert re.search(rf"(--|--\[no-\]|\b|^){re.escape(flag)}\b", shown), place
+            if model is models[0] or place not in dict(fields(models[0])):
+                assert field.description, place
+                assert words(field.description)[1:] in shown, place
+    assert "[default: 3GB]" in shown or "--memory-limit" not in shown
+
+
+def test_a_new_field_is_an_option_without_other_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class More(MapSettings):
+        """A run with one setting more."""
+
+        smoothing: Annotated[float, Option(metavar="PIXELS")] = Field(
+            0.5, ge=0, description="the width of a filter"
+        )
+
+    seen: list[More] = []
+
+    @settings_command("map", More, file="RUN.toml")
+    def app(settings: More) -> int:
+        """Map a region."""
+        seen.append(settings)
+        return 0
+
+    assert isinstance(app, App)
+    assert run_app(app, ["--help"]) == 0
+    assert re.search(
+        r"--smoothing PIXELS +The width of a filter\. \[default: 0\.5\]", capsys.readouterr().out
+    )
+    assert run_app(app, [*BASE, "--smoothing", "2"]) == 0
+    assert seen[0].smoothing == 2
+    assert run_app(app, [*BASE, "--smoothing", "-2"]) == 2
+    assert "smoothing: Input should be greater" in capsys.readouterr().err
+
+
+def loaded(*arguments: str) -> MapSettings:
+    """The settings of a mapping run's command line."""
+    seen: list[MapSettings] = []
+
+    @settings_command("map", MapSettings, file="RUN.toml")
+    def app(settings: MapSettings) -> int:
+        seen.append(settings)
+        return 0
+
+    assert run_app(app, arguments) == 0
+    return seen[0]
+
+
+def test_short_forms_on_the_command_line() -> None:
+    settings = loaded(
+        *BASE,
+        *("--region", "-1.5,44,-1,45", "--keep-scl", "4,5,6", "--cluster", "tcp://host:8786"),
+        *("--substitute", "B8A=B08", "--substitute", "B05=B06", "--no-strict", "--steps", "4"),
+    )
+    assert settings.region == "-1.5,44,-1,45"  # the last of two, and it begins with a hyphen
+    assert settings.reading.keep_scl == (4, 5, 6)
+    assert settings.reading.substitute == {"B8A": "B08", "B05": "B06"}
+    assert (settings.cluster.kind, settings.cluster.address) == ("address", "tcp://host:8786")
+    assert settings.reading.strict is False
+    assert settings.steps == 4
+
+
+def test_options_go_before_the_file_whose_paths_start_at_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    file = folder / "run.toml"
+    file.write_text(
+        'region = "31UFS"\nyear = 2021\nout = "a"\nclasses = "a, b"\n[reading]\nstrict = true\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    in_file = loaded("runs/run.toml")
+    assert (in_file.out, in_file.reading.strict) == (str(folder / "a"), True)
+    over = loaded("runs/run.toml", "--out", "b", "--no-strict", "--vocabulary", "lucas-crops")
+    assert (over.out, over.reading.strict) == (str(tmp_path / "b"), False)
+    assert (over.vocabulary, over.classes) == ("lucas-crops", None)
+
+
+def documented() -> Iterator[Any]:
+    """The command lines in the documentation's blocks of code."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    for page in pages:
+        text = page.read_text().replace("\\\n", " ")
+        for match in re.finditer(r"^ *(?:# .*?)?(?:\.venv/bin/)?timesen (.+)$", text, re.MULTILINE):
+            if "`" not in match[0]:
+                yield pytest.param(match[1], id=f"{page.name}: {match[1][:50]}")
+
+
+@pytest.mark.parametrize("line", list(documented()))
+def test_the_documented_command_lines_can_be_read(line: str) -> None:
+    arguments = shlex.split(line, comments=True)
+    app_of(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("command", [name for name, _ in COMMANDS])
+def test_the_examples_of_the_help_can_be_read(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([*command.split(), "--help"])
+    _, _, examples = capsys.readouterr().out.partition("\nExamples:\n")
+    lines = re.findall(r"^  timesen (.*)$", examples, re.MULTILINE)
+    assert lines
+    for line in lines:
+        arguments = shlex.split(line)
+        app_of(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_each_function_of_a_command_has_a_docstring() -> None:
+    for command, _ in COMMANDS:
+        app = app_of(command.split())[command.split()[0]]
+        for name in command.split()[1:]:
+            app = app[name]
+        assert inspect.cleandoc(app.help)[-1] == "."
