@@ -127,7 +127,7 @@ def texts_app(settings: TextSettings) -> int:
         if not folder.is_finished():
             report_progress(RunProgress(f"embedding {len(set(pairs.texts))} texts"))
             for number, rows in enumerate(embed_pairs(pairs, loaded)):
-                folder.write(f"{number:06d}", rows, {})
+                folder.write_part(f"{number:06d}", rows, {})
             folder.finish(
                 "texts", (loaded.name, loaded.revision, loaded.dim),
                 {"table": table.name, "texts": len(set(pairs.texts))},
