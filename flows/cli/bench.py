@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from flows.cli.settings_command import command_app
+from flows.cli.app import command_app
 
 bench_app = command_app("bench", "Measure this machine.", ("timesen bench encoder",))
 encoder_app = command_app(

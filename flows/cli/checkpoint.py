@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.settings_command import argument, command_app
+from flows.cli.app import argument, command_app
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint

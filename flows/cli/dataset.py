@@ -8,7 +8,8 @@ from typing import Annotated
 
 from rich.console import Console
 
-from flows.cli.settings_command import argument, command_app, settings_command
+from flows.cli.app import argument, command_app
+from flows.cli.settings_command import settings_command
 from flows.execution.console import say, show_flow, show_progress
 from flows.execution.progress import RunProgress, report_progress, report_tenths
 from flows.settings.dataset import (

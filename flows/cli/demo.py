@@ -7,8 +7,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.app import command_app
 from flows.cli.map import run_map
-from flows.cli.settings_command import command_app
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
 from pipeline.layout import PREVIEW, REPORT

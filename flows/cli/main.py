@@ -11,7 +11,7 @@ from importlib import import_module
 
 from cyclopts import App
 
-from flows.cli.settings_command import INTERRUPTED, command_app, run_app
+from flows.cli.app import INTERRUPTED, command_app, run_app
 
 _COMMANDS = {
     "map": "Map a region.",

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from flows.cli.settings_command import run_app, settings_command
+from flows.cli.app import run_app
+from flows.cli.settings_command import settings_command
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import training_batches, validation_batches
 from flows.training.process_group_member import (

@@ -11,7 +11,7 @@ from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.progress import track
 
-from flows.cli.settings_command import argument, command_app
+from flows.cli.app import argument, command_app
 from flows.execution.console import say
 from models.encoder.checkpoint import load_checkpoint
 from models.errors import UserError

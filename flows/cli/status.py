@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.settings_command import argument, command_app
+from flows.cli.app import argument, command_app
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan_geojson import read_cells

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.settings_command import argument, command_app
+from flows.cli.app import argument, command_app
 from flows.execution.console import say
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
 from models.vocabulary.vocabulary_class import VocabularyParent
@@ -76,7 +76,7 @@ def check_vocabulary(name: _NameOrFile, /) -> int:
 
 
 @vocabulary_app.command(name="embed")
-def write_embeddings(
+def embed_classes(
     name: _NameOrFile,
     /,
     *,

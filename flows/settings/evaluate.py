@@ -27,7 +27,7 @@ class CheckpointEvaluation(Strict):
     level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
     out: Annotated[Address, Option(group="Both", metavar="FOLDER")] = Field(
         "evaluation",
-        description="the report's folder; default: evaluation, or evaluation in the run's folder",
+        description="the report's folder; of a map by default evaluation in the run's folder",
     )
     checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
         description="a shipped checkpoint's name, or a folder"

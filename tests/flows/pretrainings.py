@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
+from flows.cli.app import run_app
 from flows.cli.pretrain_worker import process_app
-from flows.cli.settings_command import run_app
 from models.encoder.checkpoint import CHECKPOINT_WEIGHTS
 
 SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")

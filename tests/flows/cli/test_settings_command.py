@@ -11,8 +11,9 @@ import pytest
 from cyclopts import App
 from pydantic import BaseModel, Field
 
+from flows.cli.app import run_app
 from flows.cli.main import app_of, run
-from flows.cli.settings_command import run_app, settings_command, settings_of
+from flows.cli.settings_command import settings_command, settings_of
 from flows.settings.dataset import (
     PackSettings,
     PhotoSettings,

@@ -1,0 +1,107 @@
+"""The form of all commands: their help, and how an error becomes a paragraph and an exit code."""
+
+import inspect
+import itertools
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from flows.cli.help_format import HelpFormat
+from models.errors import TimesenError, UserError
+from pipeline.io.store import public_text
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
+
+_DEBUG = "--debug"
+_ORDER = itertools.count()  # of commands in the help: as they are declared
+
+
+def command_app(
+    name: str, description: str | None = None, examples: Sequence[str] = (), **more: Any
+) -> App:
+    """Make a command, or a group of commands, with this project's form of help.
+
+    Args:
+        name: What a user types behind `timesen`, "dataset series".
+        description: The help's first lines; by default the docstring of the function.
+        examples: Command lines at the end of the help.
+        more: Other arguments of `App`.
+    """
+    lines = ["Examples:", *(f"  {line}" for line in examples), ""] if examples else []
+    return App(
+        name=name.rpartition(" ")[2],
+        help=None if description is None else inspect.cleandoc(description),
+        help_format="plaintext",
+        help_formatter=HelpFormat(),
+        help_flags=["--help", "-h"],
+        help_epilogue="\n".join(
+            [*lines, f"Every command takes --help, and {_DEBUG} to show the traceback of an error."]
+        ),
+        version_flags=[],
+        sort_key=next(_ORDER),
+        group_parameters=Group("Options"),
+        suppress_keyboard_interrupt=False,
+        **more,
+    )
+
+
+def argument(name: str, text: str) -> Parameter:
+    """Make the note of a positional parameter: its name in the help, and what it is."""
+    return Parameter(name=name, metavar=name, help=text)
+
+
+def run_app(app: App, arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; an error is printed as one paragraph.
+
+    0: done; 1: a failure of the world, or cells that failed; 2: a mistake of the user; 130:
+    interrupted.
+    """
+    try:
+        code = app(
+            [argument for argument in arguments if argument != _DEBUG],
+            exit_on_error=False,
+            print_error=False,
+            console=Console(soft_wrap=True, highlight=False, markup=False),
+            result_action="return_value",
+        )
+    except KeyboardInterrupt:
+        code, text = INTERRUPTED, "Stopped. What is finished is kept; the same command continues."
+    except BrokenPipeError:  # nobody reads the output any more
+        sys.stdout = None
+        return 1
+    except CycloptsError as error:
+        code, text = 2, f"Error: {_misused(error)}"
+    except (TimesenError, OSError) as error:
+        if _DEBUG in arguments:
+            traceback.print_exc()
+        code = 2 if isinstance(error, UserError) else 1
+        text = f"Error: {error if isinstance(error, TimesenError) else _system_error(error)}"
+    else:
+        return code if isinstance(code, int) else 0
+    print(text, file=sys.stderr)
+    return code
+
+
+def _misused(error: CycloptsError) -> str:
+    """What is wrong with the options of a command, and where they are listed."""
+    command = " ".join(["timesen", *(error.command_chain or ())])
+    problem = re.sub(r'^Command ".*?" parameter ', "", " ".join(str(error).split()))
+    problem = problem.replace("requires an argument", "is missing")
+    stop = "" if problem[-1] in ".?" else "."
+    return f"{command}: {problem}{stop} `{command} --help` lists what it takes."
+
+
+def _system_error(error: OSError) -> str:
+    """The path, what the system refused, and what to look at."""
+    place = f"{error.filename}: " if error.filename else ""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return public_text(
+        f"{place}{reason}. Check that the path is right and can be reached and written, then "
+        "start again."
+    )
