@@ -160,10 +160,10 @@ def documented() -> Iterator[Any]:
     """The command lines in the documentation's blocks of code."""
     pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     for page in pages:
-        text = page.read_text().replace("\\\n", " ")
-        for match in re.finditer(r"^ *(?:# .*?)?(?:\.venv/bin/)?timesen (.+)$", text, re.MULTILINE):
-            if "`" not in match[0]:
-                yield pytest.param(match[1], id=f"{page.name}: {match[1][:50]}")
+        for block in re.findall(r"^```.*?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ")
+            for line in re.findall(r"^(?:\.venv/bin/)?timesen (.+)$", lines, re.MULTILINE):
+                yield pytest.param(line, id=f"{page.name}: {line[:50]}")
 
 
 @pytest.mark.parametrize("line", list(documented()))
