@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 def sample_archive(tmp_path_factory: pytest.TempPathFactory) -> SampleArchive:
     """A small sample archive: 1.3 km, two overpasses a month, all four tiles."""
     folder = tmp_path_factory.mktemp("archive")
-    return write_archive(folder, seed=SEED, size=SIZE, a_month=1)
+    return write_archive(folder, seed=SEED, size=SIZE, per_month=1)
 
 
 @pytest.fixture(scope="session")

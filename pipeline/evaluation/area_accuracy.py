@@ -6,8 +6,8 @@ sampled densely doesn't count for more than it covers. Every estimate is a ratio
 strata (Stehman 2014, doi 10.1080/01431161.2014.930207); where the strata are the map's classes,
 values and variances are equations 1 to 11 of Olofsson et al.
 
-It presumes that points were drawn at random, or on a grid, over the whole map or within its
-classes, and that a reference is right.
+It assumes that points were drawn at random, or on a grid, over the whole map or within its
+classes, and that references are right.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from math import sqrt
 import numpy as np
 
 Z = 1.96
-"""Standard errors to either side that make 95 %, as Olofsson et al. take them."""
+"""Standard errors to either side of a 95 % interval, as in Olofsson et al."""
 FEWEST = 2
 """Points that a stratum needs for a variance."""
 
@@ -41,11 +41,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """A class of the map: shares are 0 … 1, areas in hectares.
+    """A class of the map; shares are 0 … 1, areas in hectares.
 
-    `users`: of what is mapped as it, the share that is of it; `producers`: of what is of it, the
-    share that is mapped as it. None where no point tells. `share` and `area`: what is of it, by the
-    references; `mapped` what the map shows. `mapped_points` and `reference_points` count points.
+    Attributes:
+        mapped_points: Points that are mapped as the class; `reference_points` are of it.
+        users: User's accuracy, None without mapped points.
+        producers: Producer's accuracy, None without reference points.
+        share: The share of the area that is of the class by the references; `area` in hectares.
+        mapped: The area that is mapped as the class.
     """
 
     name: str
@@ -62,10 +65,12 @@ class ClassAccuracy:
 class AreaAccuracy:
     """A map's accuracy by area.
 
-    `counts` int64 and `proportions` float64, both (class, class): rows are the map's classes,
-    columns the references'; proportions are of the area and sum to 1. `hectares` is the area that
-    the estimates hold for: that of the strata with `FEWEST` points or more. `left_out` are the
-    others with their area in hectares, the largest first; their points count nowhere.
+    Attributes:
+        counts: Points, int64 (class, class): rows are the map's classes, columns the references'.
+        proportions: Shares of the area, float64, likewise; their sum is 1.
+        hectares: The area of the estimates: that of the strata with `FEWEST` points or more.
+        left_out: The areas of the other strata in hectares, the largest first. Their points are
+            not counted.
     """
 
     points: int
@@ -86,12 +91,19 @@ def area_accuracy(
     classes: Sequence[str],
     class_of_stratum: np.ndarray,
 ) -> AreaAccuracy:
-    """Estimate from points, int64 (n,): their stratum, the class mapped there, the reference.
+    """Estimate a map's accuracy from n points.
 
-    `stratum` are places in `strata`, the map's classes, of which `hectares` float64 (stratum,) are
-    the areas; `mapped` and `reference` are places in `classes`, which may be coarser:
-    `class_of_stratum` int64 (stratum,) says into which class each goes, or −1. Raises ValueError
-    where no stratum has points enough.
+    Args:
+        stratum: The points' strata, int64 (n,), places in `strata`.
+        mapped: The mapped classes, int64 (n,), places in `classes`.
+        reference: The reference classes, likewise.
+        hectares: The strata's areas, float64 (stratum,).
+        strata: The names of the strata, the map's classes.
+        classes: The names of the compared classes, which may be coarser.
+        class_of_stratum: The class of each stratum, int64 (stratum,), or −1.
+
+    Raises:
+        ValueError: No stratum has `FEWEST` points.
     """
     counts = np.bincount(stratum, minlength=len(strata))
     usable = (counts >= FEWEST) & (hectares > 0)
@@ -141,14 +153,14 @@ def area_accuracy(
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """Points' strata int64 (n,), and of each stratum its share of the area and its points."""
+    """Points' strata int64 (n,), and each stratum's share of the area and number of points."""
 
     stratum: np.ndarray
     weights: np.ndarray
     counts: np.ndarray
 
     def ratio(self, upper: np.ndarray, lower: np.ndarray) -> Estimate | None:
-        """The ratio of two totals, of values float64 (n,) a point; None where the lower is 0."""
+        """The ratio of the totals of two values float64 (n,); None where the lower total is 0."""
         y, x = self._mean(upper), self._mean(lower)
         below = float((self.weights * x).sum())
         if below == 0:

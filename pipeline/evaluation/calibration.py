@@ -1,6 +1,5 @@
-"""Calibration: how far confidence is from accuracy, and the logit scale that joins them."""
+"""Calibration: the distance of confidence from accuracy, and the logit scale that closes it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,17 +7,20 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 _LOWEST, _HIGHEST = 0.5, 1000.0
-_NOTHING = 1e-6  # nats
+_NO_LOSS = 1e-6  # nats
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """A reliability curve over bins of equal width, of confidence 0 … 1.
 
-    `edges` float64 (bin + 1,); `counts` int64 (bin,); `confidence` and `accuracy` float64 (bin,)
-    are means, NaN where a bin is empty. `ece` is the expected calibration error: the mean distance
-    of the two, weighted by counts; `mce` the largest (Guo et al. 2017, arXiv 1706.04599, eq. 3 and
-    5). `mean_confidence` is that of all rows.
+    Attributes:
+        edges: float64 (bin + 1,).
+        counts: Rows, int64 (bin,).
+        confidence: Mean confidence, float64 (bin,), NaN in an empty bin; `accuracy` likewise.
+        ece: The expected calibration error: the mean distance of the two, weighted by counts.
+        mce: The largest distance (Guo et al. 2017, arXiv 1706.04599, eq. 3 and 5).
+        mean_confidence: Of all rows.
     """
 
     edges: np.ndarray
@@ -33,8 +35,10 @@ class Calibration:
 def calibration(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> Calibration:
     """The calibration of confidences float (n,) in 0 … 1 against hits bool (n,).
 
-    A bin holds the confidences above its lower edge, up to its upper one. Raises ValueError without
-    rows.
+    A bin holds the confidences above its lower edge, up to its upper edge.
+
+    Raises:
+        ValueError: There are no rows.
     """
     if not len(confidence):
         raise ValueError("no rows to calibrate")
@@ -60,9 +64,11 @@ def calibration(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> Cal
 class FittedScale:
     """The logit scale (1 / temperature) under which the right classes are likeliest.
 
-    `loss` and `loss_before`: mean negative log-likelihood in nats, with it and with the scale that
-    was given. `rows` is how many it was fitted on. `at_bound`: the likelihood has no maximum within
-    0.5 … 1000, as where every class is right or none.
+    Attributes:
+        loss: Mean negative log-likelihood in nats with it; `loss_before` with the old scale.
+        rows: The rows that it was fitted to.
+        at_bound: The likelihood has no maximum within 0.5 … 1000, for instance because every class
+            is right, or none.
     """
 
     logit_scale: float
@@ -81,10 +87,21 @@ def fit_logit_scale(
 ) -> FittedScale:
     """Temperature scaling (Guo et al. 2017, section 4.2) of softmax(scale × cosine + bias).
 
-    `cosine` float32 (n, text), `bias` float (text,), `groups` int64 (text,): the class that each
-    text stands for; `reference` int64 (n,) the right ones. `logit_scale` is the scale until now.
+    Args:
+        cosine: float32 (n, text).
+        bias: float (text,).
+        groups: int64 (text,), the class of each text.
+        reference: int64 (n,), the right classes.
+        logit_scale: The old scale.
     """
-    loss = _likelihood(cosine.astype(np.float64), bias, groups, reference)
+    cosine = cosine.astype(np.float64)
+    right = groups[None, :] == reference[:, None]
+
+    def loss(scale: float) -> float:
+        logits = scale * cosine + bias
+        own = logsumexp(np.where(right, logits, -np.inf), axis=1)
+        return float((logsumexp(logits, axis=1) - own).mean())
+
     found = minimize_scalar(
         lambda log_scale: loss(float(np.exp(log_scale))),
         bounds=(np.log(_LOWEST), np.log(_HIGHEST)),
@@ -98,19 +115,5 @@ def fit_logit_scale(
         loss_before=loss(logit_scale),
         rows=len(reference),
         # Where all are right, the loss is 0 from some scale on.
-        at_bound=loss(scale) < _NOTHING or not _LOWEST * 1.01 < scale < _HIGHEST / 1.01,
+        at_bound=loss(scale) < _NO_LOSS or not _LOWEST * 1.01 < scale < _HIGHEST / 1.01,
     )
-
-
-def _likelihood(
-    cosine: np.ndarray, bias: np.ndarray, groups: np.ndarray, reference: np.ndarray
-) -> Callable[[float], float]:
-    """Mean negative log-likelihood of the right classes, as a function of the scale."""
-    right = groups[None, :] == reference[:, None]
-
-    def loss(scale: float) -> float:
-        logits = scale * cosine + bias
-        own = logsumexp(np.where(right, logits, -np.inf), axis=1)
-        return float((logsumexp(logits, axis=1) - own).mean())
-
-    return loss

@@ -1,17 +1,18 @@
 """The report on a checkpoint as files: evaluation.json, report.md, pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.checkpoint_evaluation import CheckpointMetrics
+from pipeline.evaluation.classification import Classification
 from pipeline.evaluation.figures import calibration_figure, confusion_figure, few_shot_figure
 from pipeline.evaluation.labels import MatchedLabels
-from pipeline.evaluation.probes import ProbeMetrics
-from pipeline.evaluation.retrieval import Recall, Retrieval
+from pipeline.evaluation.probes import Probe, ProbeMetrics
+from pipeline.evaluation.retrieval import Retrieval
 from pipeline.evaluation.tables import (
     NUMBERS,
-    class_table,
     format_share,
     label_lines,
     table,
@@ -20,7 +21,7 @@ from pipeline.evaluation.tables import (
 from pipeline.evaluation.zero_shot import Correlation, ZeroShotMetrics
 from pipeline.io.store import Store
 
-_REGIONS = 40
+_MOST_REGIONS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +94,20 @@ def main_numbers(measured: CheckpointMetrics) -> dict[str, str]:
 
 
 def _pictures(found: CheckpointResults, measured: CheckpointMetrics) -> dict[str, bytes]:
-    name, steps = found.about["checkpoint"], measured.steps
+    steps, zero, probes = measured.steps, measured.zero_shot, measured.probes
+    title = f"{found.about['checkpoint']}, T = {steps}"
     pictures = {}
-    if (zero := measured.zero_shot) is not None:
+    if zero is not None:
         pictures[f"confusion-{steps}.png"] = confusion_figure(
-            zero.classes.confusion, zero.names, f"{name}, T = {steps}: zero-shot",
-            "reference", "predicted",
-        )  # fmt: skip
-        pictures[f"calibration-{steps}.png"] = calibration_figure(
-            zero.calibration, zero.calibrated, f"{name}, T = {steps}: confidence"
+            zero.classes.confusion, zero.names, f"{title}: zero-shot", "reference", "predicted"
         )
-    if (probes := measured.probes) is not None and probes.few_shot:
+        pictures[f"calibration-{steps}.png"] = calibration_figure(
+            zero.calibration, zero.calibrated, f"{title}: confidence"
+        )
+    if probes is not None and probes.few_shot:
+        accuracy = None if zero is None else zero.classes.accuracy
         pictures[f"few-shot-{steps}.png"] = few_shot_figure(
-            probes.few_shot,
-            None if zero is None else zero.classes.accuracy,
-            probes.linear.accuracy,
-            f"{name}, T = {steps}: few shots",
+            probes.few_shot, accuracy, probes.linear.accuracy, f"{title}: few shots"
         )
     return pictures
 
@@ -162,34 +161,52 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
         f"{classes.rows:,} labelled rows. To predict the most frequent class for all of them would "
         f"be right for {format_share(classes.majority)}.",
         "",
-        *class_table(classes),
+        *_class_table(classes),
         "",
         f"![Confusion](confusion-{steps}.png)",
     ]
     if found.regions:
-        shown = list(found.regions.items())[:_REGIONS]
-        rows = [
-            [
-                name,
-                f"{region.rows:,}",
-                format_share(region.accuracy),
-                format_share(region.mean_class_accuracy),
-                format_share(region.f1_macro),
-            ]
-            for name, region in shown
-        ]
-        lines += ["", "### By region", ""]
-        lines += table(["region", "rows", "accuracy", "mean class accuracy", "F1, macro"], rows)
+        shown = list(found.regions.items())[:_MOST_REGIONS]
+        header = ["region", "rows", "accuracy", "mean class accuracy", "F1, macro"]
+        rows = [[name, f"{region.rows:,}", *_shares(region)] for name, region in shown]
+        lines += ["", "### By region", "", *table(header, rows)]
         if len(found.regions) > len(shown):
             lines.append(f"\n{len(found.regions) - len(shown)} more: see {NUMBERS}.")
-    before = found.calibration
-    lines += [
+    return [
+        *lines,
         "",
         "### Confidence",
         "",
+        *_confidence(found, found.calibration, logit_scale),
+        "",
+        f"![Calibration](calibration-{steps}.png)",
+    ]
+
+
+def _class_table(found: Classification) -> list[str]:
+    """A table of the classes that occur, those with most rows first."""
+    shown = [entry for entry in found.by_class if entry.support or entry.predicted]
+    rows = [
+        [
+            entry.name,
+            f"{entry.support:,}",
+            f"{entry.predicted:,}",
+            *map(format_share, (entry.recall, entry.precision, entry.f1)),
+        ]
+        for entry in sorted(shown, key=lambda entry: -entry.support)
+    ]
+    return table(["class", "rows", "predicted", "recall", "precision", "F1"], rows)
+
+
+def _shares(found: Classification | Probe) -> list[str]:
+    return [*map(format_share, (found.accuracy, found.mean_class_accuracy, found.f1_macro))]
+
+
+def _confidence(found: ZeroShotMetrics, before: Calibration, logit_scale: float) -> list[str]:
+    lines = [
         f"Mean confidence {format_share(before.mean_confidence)}, accuracy "
-        f"{format_share(classes.accuracy)}; expected calibration error {before.ece:.3f}, "
-        f"largest {before.mce:.3f}.",
+        f"{format_share(found.classes.accuracy)}; expected calibration error {before.ece:.3f}, "
+        f"largest {before.mce:.3f}."
     ]
     if found.fitted is not None and found.calibrated is not None:
         fitted = found.fitted
@@ -202,36 +219,28 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
         )
         if fitted.at_bound:
             lines.append("It is at the end of the range that is tried: do not write it on a card.")
-    return [*lines, "", f"![Calibration](calibration-{steps}.png)"]
+    return lines
 
 
 def _retrieval(found: Retrieval, by_label: Retrieval | None) -> list[str]:
-    ways = {
-        "series → ground": found.to_ground,
-        "ground → series": found.to_series,
-    }
+    ways = {"series → ground": found.to_ground, "ground → series": found.to_series}
     if by_label is not None:
         ways |= {
             "series → ground of the same class": by_label.to_ground,
             "ground → series of the same class": by_label.to_series,
         }
-    first = list(found.to_ground.recall)
-    return [
-        "",
-        "### Retrieval",
-        "",
-        *table(
-            ["", *(f"recall@{k}" for k in first), "median rank", "among"],
-            [[name, *_recalls(way, first)] for name, way in ways.items()],
-        ),
-        "",
-        "In brackets: what an arbitrary order would give.",
+    header = ["", *(f"recall@{k}" for k in found.to_ground.recall), "median rank", "among"]
+    rows = [
+        [
+            name,
+            *(f"{format_share(way.recall[k])} ({format_share(way.chance[k])})" for k in way.recall),
+            f"{way.median_rank:,.0f}",
+            f"{way.gallery:,}",
+        ]
+        for name, way in ways.items()
     ]
-
-
-def _recalls(way: Recall, first: Sequence[int]) -> list[str]:
-    shares = [f"{format_share(way.recall[k])} ({format_share(way.chance[k])})" for k in first]
-    return [*shares, f"{way.median_rank:,.0f}", f"{way.gallery:,}"]
+    note = "In brackets: what an arbitrary order would give."
+    return ["", "### Retrieval", "", *table(header, rows), "", note]
 
 
 def _regression(found: Correlation, about: Mapping[str, Any]) -> list[str]:
@@ -246,24 +255,16 @@ def _regression(found: Correlation, about: Mapping[str, Any]) -> list[str]:
 
 
 def _probes(found: ProbeMetrics, steps: int) -> list[str]:
+    header = ["", "", "rows", "accuracy", "mean class accuracy", "F1, macro"]
     rows = [
-        [
-            name,
-            probe.setting,
-            f"{probe.learned:,} → {probe.tested:,}",
-            format_share(probe.accuracy),
-            format_share(probe.mean_class_accuracy),
-            format_share(probe.f1_macro),
-        ]
+        [name, probe.setting, f"{probe.learned:,} → {probe.tested:,}", *_shares(probe)]
         for name, probe in (("kNN", found.knn), ("linear probe", found.linear))
     ]
-    lines = [
-        "",
-        "### Probes",
-        "",
-        *table(["", "", "rows", "accuracy", "mean class accuracy", "F1, macro"], rows),
-    ]
+    lines = ["", "### Probes", "", *table(header, rows)]
     if found.few_shot:
+        header = [
+            "rows per class", "accuracy, mean ± sd", "F1, macro", "draws", "classes with fewer",
+        ]  # fmt: skip
         shots = [
             [
                 str(point.shots),
@@ -273,13 +274,6 @@ def _probes(found: ProbeMetrics, steps: int) -> list[str]:
                 str(point.short),
             ]
             for point in found.few_shot
-        ]
-        header = [
-            "rows per class",
-            "accuracy, mean ± sd",
-            "F1, macro",
-            "draws",
-            "classes with fewer",
         ]
         lines += ["", *table(header, shots), "", f"![Few shots](few-shot-{steps}.png)"]
     return lines

@@ -14,9 +14,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 class ClassScore:
     """A class: `support` rows are of it, `predicted` rows were predicted as it.
 
-    `recall` is the share of its rows that were predicted as it (the class's accuracy, a map's
-    producer's accuracy), `precision` the share of rows predicted as it that are of it (user's
-    accuracy), `f1` their harmonic mean. None where there is nothing to take a share of.
+    `recall` is the share of its rows that were predicted as it (producer's accuracy), `precision`
+    the share of rows predicted as it that are of it (user's accuracy), `f1` their harmonic mean.
+    None for a share of no rows.
     """
 
     name: str
@@ -31,12 +31,15 @@ class ClassScore:
 class Classification:
     """The metrics of `rows` rows.
 
-    `accuracy`: share whose first class is right; `top5`: whose right class is among the first five
-    (None where there are no more than five classes); `mean_class_accuracy`: mean recall of the
-    classes that occur among the references; `f1_macro`: mean F1 of the classes that occur among
-    references or predictions, as scikit-learn's default; `f1_weighted`: mean F1 weighted by
-    support; `majority`: the share of the most frequent class, which one gets for nothing.
-    `confusion` int64 (class, class): rows are the reference, columns the prediction.
+    Attributes:
+        accuracy: Share of rows whose first class is right.
+        top5: Share of rows whose right class is among the first five; None if there are no more
+            than five classes.
+        mean_class_accuracy: Mean recall of the classes that occur among the references.
+        f1_macro: Mean F1 of the classes that occur among references or predictions.
+        f1_weighted: Mean F1 weighted by support.
+        majority: The share of the most frequent class: the accuracy of predicting it always.
+        confusion: int64 (class, class): rows are the reference, columns the prediction.
     """
 
     rows: int
@@ -51,27 +54,34 @@ class Classification:
 
 
 def classification(
-    reference: np.ndarray, ranked: np.ndarray, names: Sequence[str]
+    reference: np.ndarray, predicted: np.ndarray, names: Sequence[str]
 ) -> Classification:
     """Compare predicted classes with references.
 
-    `reference` int64 (n,), places in `names`; `ranked` int64 (n, k), the classes given, best first.
-    Raises ValueError without rows.
+    Args:
+        reference: int64 (n,), places in `names`.
+        predicted: int64 (n, k), likewise, best first.
+        names: The classes.
+
+    Raises:
+        ValueError: There are no rows.
     """
     if not len(reference):
         raise ValueError("no rows to compare")
-    first = ranked[:, 0]
+    first = predicted[:, 0]
+    hits = predicted == reference[:, None]
     classes = np.arange(len(names))
     matrix = confusion_matrix(reference, first, labels=classes)
     precision, recall, f1, support = precision_recall_fscore_support(
         reference, first, labels=classes, zero_division=0
     )
-    predicted = matrix.sum(axis=0)
-    occurs, shown = support > 0, (support > 0) | (predicted > 0)
+    counts = matrix.sum(axis=0)
+    occurs, shown = support > 0, (support > 0) | (counts > 0)
+    has_top5 = len(names) > 5 and predicted.shape[1] >= 5
     return Classification(
         rows=len(reference),
-        accuracy=float((first == reference).mean()),
-        top5=_among(reference, ranked, 5) if len(names) > 5 and ranked.shape[1] >= 5 else None,
+        accuracy=float(hits[:, 0].mean()),
+        top5=float(hits[:, :5].any(axis=1).mean()) if has_top5 else None,
         mean_class_accuracy=float(recall[occurs].mean()),
         f1_macro=float(f1[shown].mean()),
         f1_weighted=float(np.average(f1, weights=support)),
@@ -80,9 +90,9 @@ def classification(
             ClassScore(
                 name=name,
                 support=int(support[k]),
-                predicted=int(predicted[k]),
+                predicted=int(counts[k]),
                 recall=float(recall[k]) if occurs[k] else None,
-                precision=float(precision[k]) if predicted[k] else None,
+                precision=float(precision[k]) if counts[k] else None,
                 f1=float(f1[k]) if shown[k] else None,
             )
             for k, name in enumerate(names)
@@ -92,18 +102,17 @@ def classification(
 
 
 def by_region(
-    reference: np.ndarray, ranked: np.ndarray, names: Sequence[str], regions: Sequence[str | None]
+    reference: np.ndarray,
+    predicted: np.ndarray,
+    names: Sequence[str],
+    regions: Sequence[str | None],
 ) -> dict[str, Classification]:
-    """The same a region, the largest first; `regions` (n,), rows without one are left out."""
+    """The same for each region, the largest first; rows without a region are left out."""
     found = np.array([region or "" for region in regions])
     values, counts = np.unique(found[found != ""], return_counts=True)
     return {
         str(values[k]): classification(
-            reference[found == values[k]], ranked[found == values[k]], names
+            reference[found == values[k]], predicted[found == values[k]], names
         )
         for k in np.lexsort((values, -counts))
     }
-
-
-def _among(reference: np.ndarray, ranked: np.ndarray, k: int) -> float:
-    return float((ranked[:, :k] == reference[:, None]).any(axis=1).mean())

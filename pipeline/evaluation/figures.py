@@ -23,8 +23,8 @@ def confusion_figure(
 ) -> bytes:
     """A confusion matrix: counts or areas (class, class), shown as shares of each row.
 
-    Classes that occur in neither row nor column are left out. `rows` and `columns` say what the
-    axes are. A cell is coloured by its share; with up to 30 classes it is written, in percent.
+    Classes that occur in neither row nor column are left out. `rows` and `columns` are the labels
+    of the axes. Colours show shares; with up to 30 classes, the percentages are written, too.
     """
     shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1) > 0)
     values = matrix[np.ix_(shown, shown)].astype(np.float64)
@@ -67,7 +67,7 @@ def confusion_figure(
 
 
 def calibration_figure(before: Calibration, after: Calibration | None, title: str) -> bytes:
-    """Accuracy by confidence, and how many rows have it; `after` is with the fitted scale."""
+    """Accuracy and counts of rows by confidence; `after` is with the fitted logit scale."""
     figure = _figure(5.6, 6.0)
     curve = figure.add_axes((0.13, 0.36, 0.83, 0.53))
     below = figure.add_axes((0.13, 0.1, 0.83, 0.2))
@@ -90,7 +90,7 @@ def calibration_figure(before: Calibration, after: Calibration | None, title: st
 def few_shot_figure(
     curve: Sequence[FewShot], zero_shot: float | None, all_rows: float, title: str
 ) -> bytes:
-    """Accuracy by rows a class, mean and standard deviation; zero-shot and all rows as lines."""
+    """Accuracy by rows per class, mean and standard deviation; zero-shot and all rows as lines."""
     figure = _figure(5.6, 4.2)
     axes = figure.add_axes((0.13, 0.15, 0.83, 0.7))
     shots = [point.shots for point in curve]
@@ -107,7 +107,7 @@ def few_shot_figure(
     axes.set(xscale="log", ylim=(0, 1), xlim=(0.85 * shots[0], 1.18 * shots[-1]))
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.minorticks_off()
-    axes.set_xlabel("rows a class", color=_FAINT, fontsize=9)
+    axes.set_xlabel("rows per class", color=_FAINT, fontsize=9)
     axes.set_ylabel("accuracy", color=_FAINT, fontsize=9)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     _plain(axes)
@@ -153,7 +153,7 @@ def _plain(axes: Axes) -> None:
 
 def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
-    with warnings.catch_warnings():  # of signs that the font lacks: they are seen in the picture
+    with warnings.catch_warnings():  # the picture shows which glyphs the font lacks
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         figure.savefig(content, format="png", metadata={"Software": "timesen"})
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Labels of points → classes of a vocabulary: by name, code, number, or the parent's."""
+"""The matching of labels with classes of a vocabulary: by name, code, number or parent."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from models.vocabulary.vocabulary import Vocabulary
 from models.vocabulary.vocabulary_class import VocabularyParent
 
 UNMATCHED = -1
-"""The place of a label that is none of the classes."""
+"""The place of a label that names no class."""
 
 Level = Literal["class", "parent"]
 
@@ -22,12 +22,15 @@ _BEGINS_FINER = re.compile(r"[A-Za-z].*|\d{2,}")
 
 @dataclass(frozen=True, eq=False)
 class MatchedLabels:
-    """What labels mean in a vocabulary.
+    """The classes of labels in a vocabulary.
 
-    `index` int64 (n,): the place in `vocabulary.classes`, or in `vocabulary.parents` where `level`
-    says so, or `UNMATCHED`. `unknown` are the labels that mean none, with how often they occur, the
-    most frequent first; `blank` counts those that are not given. `finer` are labels that were taken
-    for the class whose code they refine ("B11" → "Cropland", of code B).
+    Attributes:
+        index: int64 (n,), places in `vocabulary.classes`, or in `vocabulary.parents` at `level`
+            "parent"; or `UNMATCHED`.
+        unknown: Counts of the labels that name no class, the most frequent first.
+        blank: The number of empty labels.
+        finer: Labels that were taken for the class whose code they refine ("B11" → "Cropland", of
+            code B).
     """
 
     index: np.ndarray
@@ -38,19 +41,19 @@ class MatchedLabels:
 
     @property
     def known(self) -> np.ndarray:
-        """Which labels are a class: bool (n,)."""
+        """Which labels name a class: bool (n,)."""
         return self.index != UNMATCHED
 
 
 def match_labels(
     labels: Iterable[str | None], vocabulary: Vocabulary, level: Level | None = None
 ) -> MatchedLabels:
-    """The classes that labels name, whatever their case and the spaces around them.
+    """Match labels with classes; case and the spaces around them do not matter.
 
     A label is a class's name, its code, its number where it has no code, or a finer code of a
-    nomenclature whose codes begin with their parent's (LUCAS, EUNIS, CORINE). Labels may be parents
-    as well: then all are compared as parents (`level` "parent"), which happens by itself where more
-    labels are a parent alone than are a class. At `level` "class" such labels are unknown.
+    nomenclature whose codes begin with their parent's (LUCAS, EUNIS, CORINE). Labels may also name
+    parents: then all are compared as parents. With `level` None, this is so if more labels name
+    only a parent than name a class. At `level` "class", labels of parents are unknown.
     """
     texts = [text_of(label) for label in labels]
     counts = Counter(texts)
@@ -100,7 +103,7 @@ def _is_exact(label: str, vocabulary: Vocabulary) -> bool:
 
 
 def _keys(entry: VocabularyParent) -> tuple[str, str]:
-    """What an entry is called by, without case."""
+    """An entry's name and its code or number, without case."""
     other = str(entry.value) if entry.code is None else entry.code
     return entry.name.strip().casefold(), other.casefold()
 

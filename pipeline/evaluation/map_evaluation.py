@@ -29,10 +29,12 @@ from pipeline.product.ledger import finished_items, read_run
 
 @dataclass(frozen=True)
 class PointsUsed:
-    """Where the points went: of `given`, `used` tell of the map.
+    """Counts of the points: of `given` points, `used` are compared with the map.
 
-    `no_place`: without coordinates; `outside` of every finished cell; `on_nodata`; `no_label`;
-    `unknown_label`; `left_out` lie in classes of the map with too few points.
+    Attributes:
+        no_place: Points without coordinates.
+        outside: Points in no finished cell.
+        left_out: Points in classes of the map that have too few points.
     """
 
     given: int
@@ -47,7 +49,7 @@ class PointsUsed:
 
 @dataclass(frozen=True, eq=False)
 class MapResults:
-    """A map's accuracy, with what is compared: `names` are the classes, at the labels' level."""
+    """A map's accuracy; `names` are the compared classes, at the level of the labels."""
 
     about: Mapping[str, Any]
     names: tuple[str, ...]
@@ -59,55 +61,55 @@ class MapResults:
 def evaluate_run(run: str, points: Path, label: str, level: Level | None = None) -> MapResults:
     """Compare the finished cells of a run with reference points.
 
-    Strata are the map's classes, their areas those of the map's own pixels on the ellipsoid (each
+    Strata are the map's classes; their areas are those of the map's pixels on the ellipsoid (each
     pixel belongs to one cell, so it counts once). Labels are classes of the run's vocabulary, or
-    their parents: then accuracy is that of parents, and the strata stay the map's classes. Raises
-    OutputError where there is no map, PointsError where no point tells of it.
+    their parents: then the accuracy is that of parents, and the strata stay the map's classes.
+
+    Args:
+        run: The run's folder.
+        points: The file of points.
+        label: The column of their classes.
+        level: Compare classes or parents; None for the level of the labels.
+
+    Raises:
+        OutputError: There is no map.
+        PointsError: No point lies on the map with a known label, or there are too few.
     """
     store = Store(run)
     manifest = read_run(store)
     items = finished_items(store, manifest.fingerprint)
-    given = public_url(store.root)
+    place = public_url(store.root)
     if not items:
-        raise OutputError(given, "no cell of this run is finished", "Map it first")
+        raise OutputError(place, "no cell of this run is finished", "Map it first")
     vocabulary = _vocabulary(store)
     reference = read_reference(points, label)
     matched = match_labels(reference.labels, vocabulary, _level(vocabulary, level, points))
     values = classes_at(store, items, reference.lon, reference.lat)
-    hectares = class_hectares(items)
+    unused = _unused(reference, values, matched)
     usable = matched.known & is_mapped(values)
     if not usable.any():
+        unknown = f", for one {next(iter(matched.unknown))!r}" if matched.unknown else ""
         raise PointsError(
             str(points),
-            f"none of its {len(reference)} points tells of the map in {given} "
-            f"({_reasons(reference, values, matched)})",
+            f"none of its {len(reference)} points can be compared with the map in {place} "
+            f"({unused['outside'] + unused['no_place']} lie outside of it, {unused['on_nodata']} "
+            f"on nodata, {unused['no_label'] + unused['unknown_label']} have no label that it "
+            f"knows{unknown})",
             "Give points that lie on the map, with labels of its vocabulary",
         )
-    legend = vocabulary.legend
-    strata = tuple(entry.name for entry in legend)
-    place = {entry.value: k for k, entry in enumerate(legend)}
     names, class_of_stratum = _compared(vocabulary, matched.level)
-    stratum = np.array([place[int(value)] for value in values[usable]])
     try:
-        accuracy = area_accuracy(
-            stratum=stratum,
-            mapped=class_of_stratum[stratum],
-            reference=matched.index[usable],
-            hectares=np.array([hectares.get(entry.value, 0.0) for entry in legend]),
-            strata=strata,
-            classes=names,
-            class_of_stratum=class_of_stratum,
-        )
+        accuracy = _accuracy(
+            vocabulary, class_hectares(items), values[usable], matched.index[usable], names,
+            class_of_stratum,
+        )  # fmt: skip
     except ValueError as error:
         raise PointsError(
             str(points), f"{error} (of {FEWEST} that a variance takes)", "Give more points"
         ) from None
-    no_place = ~(np.isfinite(reference.lon) & np.isfinite(reference.lat))
-    blank = np.array([not label for label in reference.labels])
-    mapped = is_mapped(values)
     return MapResults(
         about={
-            "run": given,
+            "run": place,
             "fingerprint": manifest.fingerprint,
             "period": manifest.years,
             "vocabulary": vocabulary.name,
@@ -122,16 +124,51 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
         points=PointsUsed(
             given=len(reference),
             used=accuracy.points,
-            no_place=int(no_place.sum()),
-            outside=int(((values == OUTSIDE) & ~no_place).sum()),
-            on_nodata=int((values == NODATA_CLASS).sum()),
-            no_label=int((mapped & blank).sum()),
-            unknown_label=int((mapped & ~blank & ~matched.known).sum()),
             left_out=int(usable.sum()) - accuracy.points,
+            **unused,
         ),
         labels=matched,
         accuracy=accuracy,
     )
+
+
+def _accuracy(
+    vocabulary: Vocabulary,
+    hectares: Mapping[int, float],
+    values: np.ndarray,
+    reference: np.ndarray,
+    names: tuple[str, ...],
+    class_of_stratum: np.ndarray,
+) -> AreaAccuracy:
+    legend = vocabulary.legend
+    place = {entry.value: k for k, entry in enumerate(legend)}
+    stratum = np.array([place[int(value)] for value in values])
+    return area_accuracy(
+        stratum=stratum,
+        mapped=class_of_stratum[stratum],
+        reference=reference,
+        hectares=np.array([hectares.get(entry.value, 0.0) for entry in legend]),
+        strata=tuple(entry.name for entry in legend),
+        classes=names,
+        class_of_stratum=class_of_stratum,
+    )
+
+
+def _unused(
+    reference: ReferencePoints, values: np.ndarray, matched: MatchedLabels
+) -> dict[str, int]:
+    """Counts of the points that cannot be compared, by the reason's name in `PointsUsed`."""
+    no_place = ~(np.isfinite(reference.lon) & np.isfinite(reference.lat))
+    blank = np.array([not label for label in reference.labels])
+    mapped = is_mapped(values)
+    reasons = {
+        "no_place": no_place,
+        "outside": (values == OUTSIDE) & ~no_place,
+        "on_nodata": values == NODATA_CLASS,
+        "no_label": mapped & blank,
+        "unknown_label": mapped & ~blank & ~matched.known,
+    }
+    return {name: int(which.sum()) for name, which in reasons.items()}
 
 
 def _vocabulary(store: Store) -> Vocabulary:
@@ -148,7 +185,7 @@ def _vocabulary(store: Store) -> Vocabulary:
 
 
 def _level(vocabulary: Vocabulary, level: Level | None, points: Path) -> Level | None:
-    """The level of the comparison: a map of parents knows no classes."""
+    """The level of the comparison: a map of parents has no classes."""
     if vocabulary.level == "parent":
         if level == "class":
             raise PointsError(
@@ -161,7 +198,7 @@ def _level(vocabulary: Vocabulary, level: Level | None, points: Path) -> Level |
 
 
 def _compared(vocabulary: Vocabulary, level: Level) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names of what is compared, and into which of them each entry of the legend goes."""
+    """The names of the compared classes, and the place among them of each entry of the legend."""
     legend = vocabulary.legend
     if level == "class" or vocabulary.level == "parent":
         return tuple(entry.name for entry in legend), np.arange(len(legend))
@@ -169,15 +206,3 @@ def _compared(vocabulary: Vocabulary, level: Level) -> tuple[tuple[str, ...], np
     extra = [entry.name for entry in legend[len(vocabulary.classes) :]]  # none of these
     lifted = [*vocabulary.parent_index, *range(len(parents), len(parents) + len(extra))]
     return (*parents, *extra), np.array(lifted, np.int64)
-
-
-def _reasons(reference: ReferencePoints, values: np.ndarray, matched: MatchedLabels) -> str:
-    on_map = is_mapped(values)
-    unknown = list(matched.unknown)
-    parts = [
-        f"{int((values == OUTSIDE).sum())} lie outside of it",
-        f"{int((values == NODATA_CLASS).sum())} on nodata",
-        f"{int((on_map & ~matched.known).sum())} have no label that it knows",
-    ]
-    named = f", for one {unknown[0]!r}" if unknown else ""
-    return ", ".join(parts) + named

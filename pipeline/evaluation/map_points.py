@@ -1,4 +1,4 @@
-"""Reference points, and what a finished map shows at them."""
+"""Reference points, and the classes of a finished map at them."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,8 @@ class ReferencePoints:
 def read_reference(path: Path, label: str) -> ReferencePoints:
     """The points of a vector file of any CRS, or of a table with lon and lat, and their labels.
 
-    Raises PointsError for a file that is none, holds no point, or has no such column.
+    Raises:
+        PointsError: The file is unreadable, holds no point, or has no column `label`.
     """
     frame = read_frame(path)
     if label not in frame.columns:
@@ -62,11 +63,22 @@ def read_reference(path: Path, label: str) -> ReferencePoints:
 def classes_at(
     store: Store, items: Sequence[Mapping[str, Any]], lon: np.ndarray, lat: np.ndarray
 ) -> np.ndarray:
-    """What the map shows at places: int64 (n,) of class values, 0 nodata, `OUTSIDE` in no cell.
+    """The map's classes at places.
 
-    `items` are the finished cells' STAC items; `lon`, `lat` float64 (n,), NaN for no place. A place
-    belongs to the pixel that it lies in, and every pixel to one cell: where cells of two zones
-    cover it, the one that owns it has a class. Raises OutputError for a raster that cannot be read.
+    A place belongs to the pixel in which it lies, and every pixel to one cell: where cells of two
+    zones cover it, only the cell that owns it has a class.
+
+    Args:
+        store: The run's folder.
+        items: The finished cells' STAC items.
+        lon: Longitudes, float64 (n,), NaN for no place.
+        lat: Latitudes, likewise.
+
+    Returns:
+        Class values int64 (n,), 0 for nodata, `OUTSIDE` for a place in no cell.
+
+    Raises:
+        OutputError: A raster cannot be read.
     """
     found = np.full(len(lon), OUTSIDE, np.int64)
     pixels = _pixels_by_zone(items, lon, lat)
@@ -94,7 +106,7 @@ def classes_at(
 def _pixels_by_zone(
     items: Sequence[Mapping[str, Any]], lon: np.ndarray, lat: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The places in each CRS of the cells, NaN where they lie far from its zone."""
+    """The places in each CRS of the cells, NaN for places far from its zone."""
     places = {}
     for code in sorted({str(item["properties"]["proj:code"]) for item in items}):
         middle = int(code.removeprefix("EPSG:")) % 100 * 6 - 183

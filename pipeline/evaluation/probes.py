@@ -1,6 +1,6 @@
-"""Probes: classes learned from embeddings with few parameters or none, by scikit-learn.
+"""Probes: simple classifiers (scikit-learn) that learn from embeddings of one split.
 
-A probe learns from one split and is tested on another, which lies in other blocks of land.
+They are tested on another split, which lies in other blocks of land.
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score, recall_score
 from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+
+from pipeline.evaluation.classification import Classification, classification
 
 NEIGHBOURS = 20
 STRENGTHS = (0.01, 0.001, 0.1, 0.0001, 1.0)
@@ -24,7 +25,7 @@ _FOLDS = 3
 _FEW_SHOT_STRENGTH = 0.1
 _MOST_STEPS = 300
 _TOLERANCE = 1e-3
-_LARGE = 10_000  # rows from which products are worth several cores
+_LARGE = 10_000  # rows from which several cores pay
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class LabelledEmbeddings:
 class Probe:
     """A probe's metrics, 0 … 1, on `tested` rows, after it learned from `learned` rows.
 
-    `setting` says in words what was chosen, and how.
+    `setting` says in words which parameter was chosen, and how.
     """
 
     learned: int
@@ -66,7 +67,7 @@ class FewShot:
     """Linear probes that learned from `shots` rows per class, drawn at random `draws` times.
 
     `accuracy` and `f1_macro` are means over the draws, `accuracy_sd` and `f1_sd` standard
-    deviations (n − 1). `short` counts classes that have fewer rows: all of these are taken.
+    deviations (n − 1). `short` counts classes with fewer rows: all their rows are taken.
     """
 
     shots: int
@@ -82,7 +83,7 @@ class FewShot:
 class ProbeMetrics:
     """The metrics of all probes; test rows of classes that were not learned count as wrong.
 
-    `few_shot` in the order of `SHOTS`, without those that fewer than two classes have rows for.
+    `few_shot` is in the order of `SHOTS`, without those for which fewer than two classes have rows.
     """
 
     knn: Probe
@@ -102,7 +103,7 @@ def measure_probes(
     Args:
         train: the rows to learn from.
         tuning: the rows to choose the regularisation on, see `linear_probe`.
-        test: the rows to be judged by.
+        test: the rows to test on.
         draws: how many few-shot probes there are of each number of shots.
         seed: of the draws.
 
@@ -143,7 +144,7 @@ def linear_probe(
         tuning: the rows to choose the regularisation on; never those of `test`. None, or no
             rows: it is chosen by cross-validation within `train`, whose folds are whole blocks of
             land, or is the first of `STRENGTHS` where all rows lie in one block.
-        test: the rows to be judged by.
+        test: the rows to test on.
     """
     if tuning is not None and len(tuning):
         pairs, how = [(train, tuning)], "chosen on other rows"
@@ -171,8 +172,8 @@ def few_shot(
             ]
         )
         predicted = _fitted(_FEW_SHOT_STRENGTH, train.rows(chosen)).predict(test.embeddings)
-        macro = f1_score(test.classes, predicted, average="macro", zero_division=0)
-        found.append((float((predicted == test.classes).mean()), float(macro)))
+        compared = _compared(predicted, test)
+        found.append((compared.accuracy, compared.f1_macro))
     accuracy, macro = np.array(found).T
     spread = 1 if draws > 1 else 0
     return FewShot(
@@ -196,15 +197,15 @@ def _folds(train: LabelledEmbeddings) -> Iterator[tuple[LabelledEmbeddings, Labe
             yield train.rows(learned), train.rows(held_out)
 
 
-def _share_right(strength: float, train: LabelledEmbeddings, judged: LabelledEmbeddings) -> float:
-    return float((_fitted(strength, train).predict(judged.embeddings) == judged.classes).mean())
+def _share_right(strength: float, train: LabelledEmbeddings, test: LabelledEmbeddings) -> float:
+    return float((_fitted(strength, train).predict(test.embeddings) == test.classes).mean())
 
 
 def _fitted(strength: float, train: LabelledEmbeddings) -> Pipeline:
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE)
     )
-    # Where products are small, cores wait for each other far longer than they compute.
+    # On small tables, cores wait for each other far longer than they compute.
     with threadpool_limits(1 if len(train) < _LARGE else None):
         return model.fit(train.embeddings, train.classes)
 
@@ -212,15 +213,17 @@ def _fitted(strength: float, train: LabelledEmbeddings) -> Pipeline:
 def _tested(
     predicted: np.ndarray, train: LabelledEmbeddings, test: LabelledEmbeddings, setting: str
 ) -> Probe:
-    # Over the classes that occur: balanced_accuracy_score does that too, but warns of the others.
-    recall = recall_score(
-        test.classes, predicted, labels=np.unique(test.classes), average="macro", zero_division=0
-    )
+    found = _compared(predicted, test)
     return Probe(
         learned=len(train),
         tested=len(test),
-        accuracy=float((predicted == test.classes).mean()),
-        f1_macro=float(f1_score(test.classes, predicted, average="macro", zero_division=0)),
-        mean_class_accuracy=float(recall),
+        accuracy=found.accuracy,
+        f1_macro=found.f1_macro,
+        mean_class_accuracy=found.mean_class_accuracy,
         setting=setting,
     )
+
+
+def _compared(predicted: np.ndarray, test: LabelledEmbeddings) -> Classification:
+    count = int(max(predicted.max(), test.classes.max())) + 1
+    return classification(test.classes, predicted[:, None], [str(k) for k in range(count)])

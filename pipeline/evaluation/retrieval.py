@@ -1,4 +1,4 @@
-"""Retrieval between series and what was seen on the ground: recall among the first k."""
+"""Retrieval between series and ground views: recall among the first k."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from models.pretraining.retrieval import RECALL_AT, retrieval_ranks
 class Recall:
     """Share of `queries` that find a right entry among the first k of a `gallery`.
 
-    `recall` by k; `chance` is what an arbitrary order would give; `median_rank` counts from 1.
+    `recall` by k; `chance` is the recall of an arbitrary order; `median_rank` counts from 1.
     """
 
     queries: int
@@ -27,7 +27,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Both ways: from series to the ground (`to_ground`), and back (`to_series`)."""
+    """Both directions: from series to ground views (`to_ground`), and back (`to_series`)."""
 
     to_ground: Recall
     to_series: Recall
@@ -36,13 +36,18 @@ class Retrieval:
 def retrieval(
     series: np.ndarray, ground: np.ndarray, keys: np.ndarray, first: Sequence[int] = RECALL_AT
 ) -> Retrieval:
-    """Recall of pairs float32 (n, dim), unit length, row by row a pair.
+    """The recall of pairs; each row of `series` and `ground` is a pair.
 
-    A query's right entries are its own partner and all that depict the same: `keys` int64 (n, k)
-    says what a row depicts, and rows that share one other than NO_KEY are each other's (equal
-    descriptions, or a class). Ground embeddings that are equal and depict the same (a description
-    of many points) are one entry of their gallery. An entry that is no more similar than a wrong
-    one comes after it, so that embeddings that are all the same find nothing.
+    A query's right entries are its own partner and all that depict the same (share a key). Ground
+    embeddings that are equal and depict the same (a description of many points) are one entry of
+    their gallery. An entry that is as similar as a wrong one comes after it, so that embeddings
+    that are all equal find nothing.
+
+    Args:
+        series: float32 (n, dim), unit length.
+        ground: float32 (n, dim), unit length.
+        keys: int64 (n, k), the subjects of a row's ground views; `NO_KEY` is equal to nothing.
+        first: The k of the recalls.
     """
     same = _incidence(keys)
     chosen, entry = _distinct(ground, keys)
@@ -51,7 +56,7 @@ def retrieval(
 
 
 def _incidence(keys: np.ndarray) -> csr_matrix:
-    """Which row depicts what: bool (n, distinct keys + n), the last n being each row itself."""
+    """The subjects of each row: bool (n, distinct keys + n), the last n being each row itself."""
     n = len(keys)
     row, column = np.nonzero(keys != NO_KEY)
     values, place = np.unique(keys[row, column], return_inverse=True)
@@ -64,18 +69,18 @@ def _incidence(keys: np.ndarray) -> csr_matrix:
 def _distinct(ground: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A row of each distinct entry, int64 (m,), and each row's entry, int64 (n,).
 
-    What depicts the same as nothing is an entry of its own.
+    A row without keys is an entry of its own.
     """
     _, place = np.unique(ground, axis=0, return_inverse=True)
     alone = (keys == NO_KEY).all(axis=1)
     own = np.where(alone, np.arange(len(keys)), NO_KEY)
-    told = np.column_stack((place.ravel(), keys, own))
-    _, chosen, entry = np.unique(told, axis=0, return_index=True, return_inverse=True)
+    subjects = np.column_stack((place.ravel(), keys, own))
+    _, chosen, entry = np.unique(subjects, axis=0, return_index=True, return_inverse=True)
     return chosen, entry.ravel()
 
 
 def _of_entries(same: csr_matrix, entry: np.ndarray) -> csr_matrix:
-    """What entries depict, given each row's entry int64 (n,): (distinct keys + n, entry)."""
+    """The subjects of entries, from each row's entry int64 (n,): (distinct keys + n, entry)."""
     n = len(entry)
     member = coo_matrix((np.ones(n, np.int32), (np.arange(n), entry)))
     return (same.T @ member).tocsr()
@@ -88,7 +93,7 @@ def _recall(
     depicted: csr_matrix,
     first: Sequence[int],
 ) -> Recall:
-    """`same` (query, …) and `depicted` (…, entry) say what both depict."""
+    """The recall, from the subjects of queries `same` (query, …) and entries `depicted`."""
     ranks, counts = retrieval_ranks(
         torch.from_numpy(queries),
         torch.from_numpy(gallery),

@@ -31,19 +31,19 @@ class Samples:
     Attributes:
         series: uint16 (n, 12, band), in the encoder's order of bands, gaps filled.
         labels: by column, object arrays (n,) of texts or None.
-        blocks: (n,), equal where rows lie in the same block of land.
+        blocks: (n,), equal for rows in the same block of land.
         ground: float32 (n, dim), unit length: the mean of a row's ground embeddings. None in a
             table of series.
-        keys: int64 (n, k), what the ground views depict; `NO_KEY` is the same as nothing.
-        left_out: how many rows have some band without any clear observation.
+        keys: int64 (n, k), the subjects of the ground views; `NO_KEY` is equal to nothing.
+        left_out: how many other rows have a band without any clear observation.
     """
 
     series: np.ndarray
     labels: Mapping[str, np.ndarray]
     blocks: np.ndarray
-    ground: np.ndarray | None
-    keys: np.ndarray | None
-    left_out: int
+    ground: np.ndarray | None = None
+    keys: np.ndarray | None = None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.series)
@@ -138,8 +138,7 @@ class _SetSamples:
         batches, ground, blocks, count = [], [], [], 0
         for name in SPLITS if part == ALL else (part,):
             shards = card.shards(name)
-            # The rows of a split were shuffled when the set was packed, so that any of its shards
-            # hold rows drawn at random.
+            # A split's rows were shuffled when the set was packed: any shard is a random sample.
             for number in shuffled(len(shards), seed):
                 if most is not None and count >= most:
                     break
@@ -152,14 +151,18 @@ class _SetSamples:
                 count += len(batch)
         if not count:
             raise DatasetError(self.about["address"], f"part {part!r} is empty", "Take another")
-        kept = slice(most)
         return _encodable(
-            np.concatenate([batch.series for batch in batches])[kept],
-            {name: [t for b in batches for t in b.labels[name]][kept] for name in self.labels},
-            np.concatenate(blocks)[kept],
+            Samples(
+                series=np.concatenate([batch.series for batch in batches]),
+                labels={
+                    name: np.concatenate([np.array(b.labels[name], object) for b in batches])
+                    for name in self.labels
+                },
+                blocks=np.concatenate(blocks),
+                ground=np.concatenate(ground),
+                keys=np.concatenate([batch.keys for batch in batches]),
+            ).take(np.arange(count)[:most]),
             self._order,
-            np.concatenate(ground)[kept],
-            np.concatenate([batch.keys for batch in batches])[kept],
         )
 
 
@@ -198,7 +201,8 @@ class _TableSamples:
                 labels[name] += [texts[row] for row in chosen.tolist()]
             start += len(rows)
         blocks = blocks_of(lon[wanted], lat[wanted], self._rule.block_km)
-        return _encodable(np.concatenate(series), labels, blocks, self._order, None, None)
+        columns = {name: np.array(of, object) for name, of in labels.items()}
+        return _encodable(Samples(np.concatenate(series), columns, blocks), self._order)
 
 
 def _band_order(held: Sequence[str], wanted: Sequence[str], address: str) -> np.ndarray:
@@ -213,30 +217,16 @@ def _band_order(held: Sequence[str], wanted: Sequence[str], address: str) -> np.
     return np.array([list(held).index(band) for band in wanted])
 
 
-def _encodable(
-    series: np.ndarray,
-    labels: Mapping[str, Sequence[str | None]],
-    blocks: np.ndarray,
-    order: np.ndarray,
-    ground: np.ndarray | None,
-    keys: np.ndarray | None,
-) -> Samples:
+def _encodable(samples: Samples, order: np.ndarray) -> Samples:
     """Put the bands in order, leave out rows with an empty band, and fill the gaps of others."""
-    series = series[:, :, order]
+    series = samples.series[:, :, order]
     observed: np.ndarray = np.all((series > 0).any(axis=1), axis=1)
-    rows = np.flatnonzero(observed)
-    filled = np.empty((len(rows), *series.shape[1:]), np.uint16)
-    for start in range(0, len(rows), _AT_ONCE):
-        part = torch.from_numpy(series[rows[start : start + _AT_ONCE]].astype(np.float32))
-        filled[start : start + _AT_ONCE] = np.round(fill_gaps(part).numpy())
-    return Samples(
-        series=filled,
-        labels={name: np.array(texts, object)[rows] for name, texts in labels.items()},
-        blocks=blocks[rows],
-        ground=None if ground is None else ground[rows],
-        keys=None if keys is None else keys[rows],
-        left_out=int((~observed).sum()),
-    )
+    found = replace(samples, series=series, left_out=int((~observed).sum())).take(observed)
+    for start in range(0, len(found), _AT_ONCE):
+        part = found.series[start : start + _AT_ONCE]
+        filled = fill_gaps(torch.from_numpy(part.astype(np.float32)))
+        part[:] = np.round(filled.numpy())
+    return found
 
 
 def _mean_view(ground: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The parts that both reports of an evaluation share: tables in Markdown, notes, plain JSON."""
+"""The parts that both evaluation reports share: Markdown tables, lines on labels, plain JSON."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.classification import Classification
 from pipeline.evaluation.labels import MatchedLabels
 from pipeline.io.store import Store
 
@@ -30,7 +29,7 @@ def write_evaluation_report(store: Store, lines: Sequence[str], numbers: Mapping
 
 
 def label_lines(labels: MatchedLabels) -> list[str]:
-    """Lines that say which labels were not matched, or not exactly."""
+    """Lines on labels that are unknown, or were matched by a finer code or by their parents."""
     lines = []
     if labels.unknown:
         listed = ", ".join(f"{k} ({n})" for k, n in list(labels.unknown.items())[:_LISTED])
@@ -63,32 +62,10 @@ def plain(value: Any) -> Any:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Format a table as lines, its first column aligned to the left, the others to the right."""
-    lines = [_line(header), _line([":--", *["--:"] * (len(header) - 1)])]
-    return [*lines, *(_line(row) for row in rows)]
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines]
 
 
 def format_share(share: float | None) -> str:
     """Format a share as "87.3 %", or as a dash where there is none."""
     return "–" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
-
-
-def class_table(found: Classification) -> list[str]:
-    """Format a table of the classes that occur, those with most rows first."""
-    shown = [entry for entry in found.by_class if entry.support or entry.predicted]
-    shown.sort(key=lambda entry: -entry.support)
-    rows = [
-        [
-            entry.name,
-            f"{entry.support:,}",
-            f"{entry.predicted:,}",
-            format_share(entry.recall),
-            format_share(entry.precision),
-            format_share(entry.f1),
-        ]
-        for entry in shown
-    ]
-    return table(["class", "rows", "predicted", "recall", "precision", "F1"], rows)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

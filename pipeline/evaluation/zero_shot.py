@@ -1,9 +1,9 @@
-"""What words alone tell of embeddings: the classes that a map would show, and numbers.
+"""Zero-shot metrics: of classes by their words, and of numbers by prompts. Nothing is learned.
 
-Classes: in a map's order, with unrounded confidence. Numbers: after the paper's scenicness (arXiv
-2508.11919), which follows contrastive prompting (Levering et al. 2024, doi
-10.1371/journal.pone.0307083): the score is the softmax share of a positive prompt against a
-negative one. Nothing is learned.
+Classes are those that a map would show, with unrounded confidence. Numbers are compared as the
+paper does with scenicness (arXiv 2508.11919), after contrastive prompting (Levering et al. 2024,
+doi 10.1371/journal.pone.0307083): the score is the softmax share of a positive prompt against a
+negative one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,32 +25,15 @@ _KEPT = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """Predicted classes of n pixels.
-
-    `ranking` int64 (n, k): places in the vocabulary's legend, best first, k at most 5; `confidence`
-    float32 (n,), 0 … 1, of the first.
-    """
-
-    ranking: np.ndarray
-    confidence: np.ndarray
-
-    def is_right(self, classes: np.ndarray) -> np.ndarray:
-        """Whether the first class is that of `classes` int64 (n,): bool (n,)."""
-        right: np.ndarray = self.ranking[:, 0] == classes
-        return right
-
-
-@dataclass(frozen=True, eq=False)
 class ZeroShotClasses:
-    """A vocabulary to compare embeddings with, as a map does; `names` are those of its legend."""
+    """A vocabulary to classify embeddings with, as a map does; `names` are those of its legend."""
 
     classifier: Classifier
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, text: TextEmbeddings) -> "ZeroShotClasses":
-        """The classes of a vocabulary, at the level that it says."""
+        """The classes of a vocabulary, at its level."""
         classifier = make_classifier(vocabulary, text, 1.0, torch.device("cpu"))
         return cls(classifier, tuple(entry.name for entry in vocabulary.legend))
 
@@ -64,19 +47,24 @@ class ZeroShotClasses:
         )
         return fit_logit_scale(embeddings @ text.T, bias, groups, reference, logit_scale)
 
-    def predict(self, embeddings: np.ndarray, logit_scale: float) -> Predictions:
-        """Predict the classes of embeddings float32 (n, dim)."""
+    def predict(self, embeddings: np.ndarray, logit_scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Predict the classes of embeddings float32 (n, dim).
+
+        Returns:
+            Places in the legend, int64 (n, k), best first, k at most 5; and the confidence of the
+            first, float32 (n,), 0 … 1.
+        """
         classifier = replace(self.classifier, logit_scale=logit_scale)
         place, shares = classifier.shares(torch.from_numpy(embeddings), _KEPT)
-        return Predictions(place.numpy(), shares[:, 0].numpy())
+        return place.numpy(), shares[:, 0].numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class ZeroShotMetrics:
-    """Predicted classes against labels, in all and by region, and their confidence.
+    """The metrics of predicted classes, of all rows and by region, and of their confidence.
 
     `fitted` is the logit scale that suits other rows best, `calibrated` the calibration with it;
-    None where there were no rows to fit on.
+    both are None without rows to fit on.
     """
 
     names: tuple[str, ...]
@@ -94,27 +82,28 @@ def measure_zero_shot(
     regions: Sequence[str | None] | None,
     logit_scale: float,
 ) -> ZeroShotMetrics:
-    """Measure how well words tell the classes of embeddings.
+    """Compare the classes that words give to embeddings with their labels.
 
     Args:
         words: the classes; those of `evaluated` and `tuning` are places in `words.names`.
-        evaluated: the rows to be judged by.
+        evaluated: the rows to compare.
         tuning: other rows, to fit the logit scale to.
         regions: the region of each evaluated row, None for no metrics by region.
         logit_scale: the checkpoint's own.
     """
-    found = words.predict(evaluated.embeddings, logit_scale)
+    embeddings, reference = evaluated.embeddings, evaluated.classes
     fitted = calibrated = None
     if tuning is not None and len(tuning):
         fitted = words.fit_scale(tuning.embeddings, tuning.classes, logit_scale)
-        again = words.predict(evaluated.embeddings, fitted.logit_scale)
-        calibrated = calibration(again.confidence, again.is_right(evaluated.classes))
-    compared = evaluated.classes, found.ranking, words.names
+        again, confidence = words.predict(embeddings, fitted.logit_scale)
+        calibrated = calibration(confidence, again[:, 0] == reference)
+    predicted, confidence = words.predict(embeddings, logit_scale)
+    compared = reference, predicted, words.names
     return ZeroShotMetrics(
         names=words.names,
         classes=classification(*compared),
         regions={} if regions is None else by_region(*compared, regions),
-        calibration=calibration(found.confidence, found.is_right(evaluated.classes)),
+        calibration=calibration(confidence, predicted[:, 0] == reference),
         fitted=fitted,
         calibrated=calibrated,
     )
@@ -122,7 +111,7 @@ def measure_zero_shot(
 
 @dataclass(frozen=True)
 class Correlation:
-    """How a score goes with a number, over `rows` rows.
+    """The correlation of a score and a number, over `rows` rows.
 
     `pearson` is Pearson's r, `low` and `high` its 95 % interval (Fisher's transformation),
     `spearman` the correlation of ranks. NaN where score or number does not vary.
@@ -140,15 +129,15 @@ def prompt_score(
 ) -> np.ndarray:
     """The softmax share of the positive prompt, float64 (n,), 0 … 1.
 
-    `embeddings` float32 (n, dim), the text embeddings `positive` and `negative` float32 (dim,): all
-    of unit length.
+    `embeddings` float32 (n, dim) and the text embeddings `positive` and `negative`, float32 (dim,),
+    are of unit length.
     """
     apart = embeddings.astype(np.float64) @ (positive.astype(np.float64) - negative)
     return np.asarray(expit(logit_scale * apart))
 
 
 def correlation(score: np.ndarray, number: np.ndarray) -> Correlation:
-    """How scores float (n,) go with numbers float (n,); rows without a finite number don't count.
+    """Correlate scores float (n,) and numbers float (n,); rows without a finite number don't count.
 
     Raises:
         ValueError: fewer than 4 rows are left.

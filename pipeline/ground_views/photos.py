@@ -1,4 +1,4 @@
-"""Photos taken on the ground: listing them by point, and embedding them."""
+"""Photos taken on the ground: how they are listed by point and embedded."""
 
 import io
 import re
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PHOTO_COLUMNS = ("photo", "id")
-"""What a table of photos must have; `view` and `class` it may have."""
+"""The columns of a table of photos; `view` and `class` are optional."""
 
 _LUCAS = re.compile(r"(?P<id>[A-Z]{2}_\d+)(?P<view>[NESW])\.jpe?g", re.IGNORECASE)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
@@ -31,9 +31,13 @@ _AT_ONCE = 32  # photos that are decoded and go through the tower together
 
 @dataclass(frozen=True, order=True)
 class Photo:
-    """A photo at a key of a store: which point's (or whose `photo_key` it is), which view of it.
+    """A photo at a key of a store.
 
-    `depicts` names what it shows; photos that show the same are no negatives of each other.
+    Attributes:
+        id: The point's id, or its `photo_key`.
+        view: The name of the view of this point.
+        key: The photo's key.
+        depicts: The subject; photos of the same subject are not negatives of each other.
     """
 
     id: str
@@ -43,10 +47,14 @@ class Photo:
 
 
 def lucas_photos(source: Store) -> tuple[list[Photo], int]:
-    """Photos named as LUCAS's, wherever in the folder: `<nuts0>_<point id><N|E|S|W>.jpg`, sorted.
+    """The photos in a folder that are named as in LUCAS: `<nuts0>_<point id><N|E|S|W>.jpg`.
 
-    Their id is `<nuts0>_<point id>`. Also gives how many other photos there are, such as those of
-    the point itself. Raises DatasetError where there is none, or a view is there twice.
+    Returns:
+        The photos, sorted, with ids `<nuts0>_<point id>`; and how many other photos there are, such
+        as those of the point itself.
+
+    Raises:
+        DatasetError: There is no such photo, or a view of a point has several.
     """
     given = public_url(source.root)
     photos, others = [], 0
@@ -58,7 +66,7 @@ def lucas_photos(source: Store) -> tuple[list[Photo], int]:
     if not photos:
         raise DatasetError(
             given,
-            f"no photo in it is named as LUCAS's are, and {others} otherwise",
+            f"no photo in it has a name as in LUCAS, and {others} have other names",
             "Name them <nuts0>_<point id><N|E|S|W>.jpg, as FR_38062414N.jpg, or give a table of "
             "photos (--table)",
         )
@@ -68,9 +76,11 @@ def lucas_photos(source: Store) -> tuple[list[Photo], int]:
 def table_photos(path: Path) -> list[Photo]:
     """The photos of a table with columns `photo` and `id`, sorted.
 
-    `photo` is the key in the folder of photos, `id` the point's or its `photo_key`. A column `view`
-    names the view (default: the photo's key), `class` what it depicts. Raises DatasetError for a
-    row without photo or id, and where a view is there twice.
+    `photo` is the key in the folder of photos, `id` the point's id or its `photo_key`. A column
+    `view` names the view (default: the photo's key), `class` the subject.
+
+    Raises:
+        DatasetError: A row has no photo or no id, or a view of a point has several photos.
     """
     more = [name for name in ("view", "class") if has_column(path, name)]
     columns = read_columns(path, [*PHOTO_COLUMNS, *more])
@@ -93,9 +103,10 @@ def table_photos(path: Path) -> list[Photo]:
 def embed_photos(
     source: Store, photos: Sequence[Photo], tower: ClipImageTower
 ) -> tuple[pa.Table, dict[str, str]]:
-    """The rows of a ground table for photos, and by key why others cannot be read.
+    """Embed photos, of which few are in memory at once.
 
-    Few are in memory at once.
+    Returns:
+        Rows of a ground table, and the reasons why other photos cannot be read, by key.
     """
     unreadable: dict[str, str] = {}
     kept: list[Photo] = []
@@ -119,22 +130,22 @@ def embed_photos(
 
 
 def decoded(content: bytes) -> "Image | str":
-    """The photo in a file, RGB and upright, or why it is none.
+    """The photo in a file, RGB and upright, or the reason why there is none.
 
-    Turned as its EXIF data say, as transformers loads images: cameras that stood on their side.
+    A photo is rotated as its EXIF data say.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata that is damaged; the photo may be whole
+            warnings.simplefilter("ignore")  # on damaged metadata: the photo may be whole
             with Image.open(io.BytesIO(content)) as image:
                 return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         return "not a photo" if content else "an empty file"
     except Image.DecompressionBombError:
         return "too large: it has more pixels than a photo"
-    except Exception as error:  # Pillow's plugins raise many kinds for what is damaged
+    except Exception as error:  # Pillow's plugins raise many kinds for damaged files
         return f"damaged: {str(error) or type(error).__name__}"
 
 
@@ -146,7 +157,7 @@ def _decoded(source: Store, photos: Sequence[Photo]) -> Iterator[tuple[Photo, "I
 
 
 def _distinct(photos: Sequence[Photo], given: str) -> list[Photo]:
-    """The photos sorted; raises DatasetError where a view of a point is there twice."""
+    """The photos, sorted. Raises DatasetError if a view of a point has several."""
     ordered = sorted(photos, key=lambda photo: (photo.id, photo.view, photo.key))
     twice = [
         (one, other)
@@ -157,7 +168,7 @@ def _distinct(photos: Sequence[Photo], given: str) -> list[Photo]:
         one, other = twice[0]
         raise DatasetError(
             given,
-            f"{len(twice)} views are there more than once, for one {one.view} of {one.id}: "
+            f"{len(twice)} views have several photos, for one {one.view} of {one.id}: "
             f"{one.key} and {other.key}",
             "Keep one photo of each view of a point",
         )

@@ -1,7 +1,9 @@
-"""Descriptions of points in words, which take the place of photos, and their embeddings."""
+"""Descriptions of points in words, which replace photos, and their embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,11 @@ _AT_ONCE = 65_536  # rows of a part
 
 @dataclass(frozen=True)
 class TextPairs:
-    """Point by point, in the table's order: `ids`, `texts`, and the keys of what these depict.
+    """Points and their texts, in the table's order.
 
-    `left_out` counts rows of the table that are not among them, by reason.
+    Attributes:
+        keys: The keys of the texts' subjects.
+        left_out: Counts of the table's other rows, by reason.
     """
 
     ids: tuple[str, ...]
@@ -31,10 +35,13 @@ class TextPairs:
 def read_pairs(
     path: Path, id_column: str = "id", text_column: str = "text", class_column: str | None = None
 ) -> TextPairs:
-    """The pairs of a CSV, Parquet or vector file; a point may have several rows, each a view.
+    """The pairs of a CSV, Parquet or vector file; a point may have several rows, one per view.
 
-    Equal texts depict the same; with `class_column`, equal classes do. Rows without a text, and
-    those that repeat both, are left out. Raises DatasetError for a row without an id.
+    Equal texts have the same subject; with `class_column`, equal classes do. Rows without a text,
+    and those that repeat both id and text, are left out.
+
+    Raises:
+        DatasetError: The file is unreadable, a row has no id, or no row has a text.
     """
     names = [id_column, text_column, *([class_column] if class_column else [])]
     columns = read_columns(path, names)
@@ -62,14 +69,12 @@ def read_pairs(
 
 
 def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:
-    """The rows of a ground table, in parts; each text is embedded once.
-
-    A point's views are numbered from 0.
-    """
-    distinct = list(dict.fromkeys(pairs.texts))
+    """The rows of a ground table, in parts; a point's views are numbered from 0."""
+    distinct = list(dict.fromkeys(pairs.texts))  # each text is embedded once
     place = {text: number for number, text in enumerate(distinct)}
     embeddings = tower.embed(distinct).astype(np.float16)
-    views = _numbered(pairs.ids)
+    counts: defaultdict[str, count[int]] = defaultdict(count)
+    views = [str(next(counts[name])) for name in pairs.ids]
     for start in range(0, len(pairs.ids), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         texts = pairs.texts[part]
@@ -80,12 +85,3 @@ def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:
             pairs.keys[part],
             texts,
         )
-
-
-def _numbered(ids: Sequence[str]) -> list[str]:
-    counts: dict[str, int] = {}
-    views = []
-    for name in ids:
-        views.append(str(counts.get(name, 0)))
-        counts[name] = counts.get(name, 0) + 1
-    return views

@@ -1,7 +1,7 @@
-"""The items of a tile and a year in which points lie: searched once, and frozen beside the table.
+"""The items of the points of a tile and a year: searched once, and stored beside the table.
 
-A continent's points are searched tile by tile and year by year, around their cells only, so that
-no more than a tile's year is held.
+A continent's points are searched tile by tile and year by year, only around their cells, so that no
+more than the items of a tile and a year are in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,27 @@ def season_items(
     bands: Sequence[str],
     substitute: Mapping[str, str],
 ) -> list[Item] | str:
-    """The items of the groups' tile in the twelve months of their year; or why there are none.
+    """The items of the groups' tile in the twelve months of their year.
 
-    All of a tile and year must be given when they are searched first: later calls take what was
-    frozen then. Raises CatalogError where items lack a band, CatalogUnavailable where the catalogue
-    does not answer, OutputUnwritable.
+    The first call stores the items that it found, and later calls read these: the first call needs
+    all groups of the tile and year.
+
+    Args:
+        store: The table's folder.
+        catalog: The catalogue.
+        description: The catalogue's description.
+        first_month: The month with which a year begins.
+        groups: Groups of one tile and year.
+        bands: The bands that items must have.
+        substitute: Bands to take instead of missing ones.
+
+    Returns:
+        The items, or the reason why there are none.
+
+    Raises:
+        CatalogError: Items lack a band.
+        CatalogUnavailable: The catalogue does not answer.
+        OutputUnwritable: The items cannot be stored.
     """
     tile, year, season = groups[0].tile, groups[0].year, groups[0].season
     key = f"{SEASON_ITEMS}{season}.parquet"

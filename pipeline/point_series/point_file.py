@@ -21,15 +21,17 @@ _FORMS = "Give a vector file of points, GeoParquet, or a CSV file with columns l
 
 
 class PointsError(UserError):
-    """Points that cannot be used: unreadable, without id, year or place, or contradictory."""
+    """Unusable points: an unreadable file, or points without id, year or place."""
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """All rows and columns of a file, and `lon` and `lat`, float64 degrees of WGS 84.
+    """All rows and columns of a file, with `lon` and `lat`, float64 degrees of WGS 84.
 
-    Vector files and GeoParquet are reprojected from the CRS that they state; tables (CSV, Parquet)
-    have columns of degrees. Both are NaN where a row has no place. Raises PointsError for what is
-    unreadable, without CRS, or no points.
+    Vector files and GeoParquet are reprojected from their own CRS; tables (CSV, Parquet) have
+    columns of degrees. `lon` and `lat` are NaN for a row without a place.
+
+    Raises:
+        PointsError: The file is unreadable, has no CRS, or holds other geometries than points.
     """
     if not path.is_file():
         raise PointsError(str(path), "there is no such file", _FORMS)
@@ -55,8 +57,8 @@ def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
     if kinds:
         raise PointsError(
             str(path),
-            f"it holds {', '.join(sorted(kinds))}, and a series is that of a point",
-            "Give points, for instance those that lie in the areas",
+            f"it holds {', '.join(sorted(kinds))}, not only points",
+            "Give points, for instance some inside each area",
         )
     if frame.crs is None:
         raise PointsError(
@@ -65,7 +67,7 @@ def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
     degrees = geometries.to_crs(4326)
     columns: dict[str, Any] = {"lon": shapely.get_x(degrees), "lat": shapely.get_y(degrees)}
     table = pd.DataFrame(frame.drop(columns=geometries.name))
-    # Columns of these names would say again, and perhaps otherwise, where the points lie.
+    # Columns of these names might contradict the geometries.
     return table.drop(columns=[*columns], errors="ignore").assign(**columns)
 
 
@@ -90,7 +92,7 @@ def _numbers(values: pd.Series, name: str, path: Path) -> np.ndarray:
     if wrong.any():
         raise PointsError(
             str(path),
-            f"{int(wrong.sum())} values of {name} are no numbers, for one {values[wrong].iloc[0]}",
+            f"{int(wrong.sum())} values of {name} are not numbers, for one {values[wrong].iloc[0]}",
             "Write decimal degrees",
         )
     return numbers.to_numpy(np.float64)

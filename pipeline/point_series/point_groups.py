@@ -1,4 +1,4 @@
-"""Points by the source blocks that they lie in, so that each block is read once for all of them."""
+"""Groups of points in the same source blocks, so that each block is read once for all of them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,17 +12,19 @@ from pipeline.grid.region import Region
 from pipeline.point_series.points import Points
 
 CELL_SIZE = 2048
-"""Pixels of 10 m a side of what is read as one: a source block of 20 m, four of 10 m."""
+"""The side of a group's cell in pixels of 10 m: one source block of 20 m, four of 10 m."""
 
 _FALSE_NORTHING = 10_000_000  # metres, UTM south of the equator
 
 
 @dataclass(frozen=True, eq=False)
 class PointGroup:
-    """The points of one year in one cell of a tile: what is read as one.
+    """The points of one year in one cell of a tile, which are read together.
 
-    `members` are numbers of points, `rows` and `columns` pixels of 10 m of the tile's grid, all
-    int64 (n,).
+    Attributes:
+        row: The cell's row in the tile, `column` its column.
+        members: The numbers of the points, int64 (n,).
+        rows: The points' rows in the tile's grid of 10 m, int64 (n,); `columns` likewise.
     """
 
     tile: Tile
@@ -38,7 +40,7 @@ class PointGroup:
 
     @property
     def season(self) -> str:
-        """The tile and year, "31UFS-2018": groups of one season share their items."""
+        """The tile and year, "31UFS-2018": groups of a season share their items."""
         return f"{self.tile.name}-{self.year}"
 
     @property
@@ -52,16 +54,20 @@ class PointGroup:
         return f"{self.season}-{self.place}"
 
     def cell(self) -> Cell:
-        """The cell as a map of the whole tile has it."""
+        """The cell in a map of the whole tile."""
         region = Region(self.tile.owned, self.tile.name)
         cell = cell_in(self.tile, region, self.row, self.column, CELL_SIZE)
-        # A zone's border, which cuts pixels, may leave a point's to the neighbour, and none here.
-        return cell or _uncut(self.tile, self.row, self.column)
+        # A zone's border cuts pixels: the points' pixels may all belong to the tile beyond it.
+        size = CELL_SIZE
+        return cell or Cell(
+            self.tile, self.row, self.column, self.row * size, self.column * size, size, size
+        )
 
     def within(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the points' pixels in the cell, int64 (n,) each.
 
-        The pixel of a point at a zone's border may be the zone beyond's: then it is that beside it.
+        A point's pixel at a zone's border may belong to the zone beyond: then it is the nearest
+        pixel of this cell.
         """
         return (
             np.clip(self.rows - cell.row_offset, 0, cell.height - 1),
@@ -70,9 +76,9 @@ class PointGroup:
 
 
 def group_points(points: Points) -> list[PointGroup]:
-    """The points in groups, by tile, year and cell, in this order; each point in exactly one.
+    """The points in groups, in the order of tile, year and cell; each point in exactly one.
 
-    A point belongs to the tile that owns its place, as `mgrs_tiles.tile_at` says.
+    A point belongs to the tile that owns its place (`pipeline.grid.mgrs.tile_at`).
     """
     tiles, rows, columns = _located(points.lon, points.lat)
     found: defaultdict[tuple[Tile, int, int, int], list[int]] = defaultdict(list)
@@ -107,7 +113,7 @@ def _located(lon: np.ndarray, lat: np.ndarray) -> tuple[list[Tile], np.ndarray, 
     for code in np.unique(epsg).tolist():
         of = epsg == code
         easting[of], northing[of] = to_utm(code).transform(lon[of], lat[of])
-    # Rounding must not put a place on the other side of the equator, where epsg is another.
+    # Rounding must not move a place across the equator, where another CRS begins.
     northing = np.where(epsg >= 32700, np.minimum(northing, _FALSE_NORTHING - 1e-6), northing)
     northing = np.maximum(northing, 0.0)
     squares = zip(
@@ -121,8 +127,3 @@ def _located(lon: np.ndarray, lat: np.ndarray) -> tuple[list[Tile], np.ndarray, 
     columns = (easting - origins[:, 0]) // PIXEL
     rows = (origins[:, 1] - northing) // PIXEL
     return tiles, rows.astype(np.int64), columns.astype(np.int64)
-
-
-def _uncut(tile: Tile, row: int, column: int) -> Cell:
-    size = CELL_SIZE
-    return Cell(tile, row, column, row * size, column * size, size, size)

@@ -1,10 +1,10 @@
-"""The places that series are wanted of: a vector file or a table → checked points."""
+"""Points with ids, years and labels, read from a vector file or a table and checked."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ from pipeline.point_series.point_file import PointsError, read_frame
 
 __all__ = ["LABEL", "PointColumns", "Points", "PointsError", "read_points"]
 
-YEARS = (2015, 2100)
-_SHOWN = 5
 LABEL = "label_"
-"""What the name of a column of labels begins with."""
+"""The beginning of the names of columns of labels."""
+YEARS = (2015, 2100)
+"""The first and last year that a point may have."""
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
 class PointColumns:
-    """Which columns of a file say what.
+    """The names of a file's columns.
 
-    `same_year` is the year of all points, in place of the column `year`. `labels` are the columns
-    of labels; None: all that are called label_<name>. A file need not have `photo_key`.
+    Attributes:
+        same_year: The year of all points, instead of the column `year`.
+        labels: The columns of labels; None for all columns label_<name>.
+        photo_key: A column that may be missing.
     """
 
     id: str = "id"
@@ -39,10 +42,14 @@ class PointColumns:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points with distinct ids: `lon`, `lat` float64 (n,) in degrees of WGS 84, `year` int32 (n,).
+    """Points with distinct ids.
 
-    `labels` (by name, without "label_") and `photo_keys` hold a text or None a point. `left_out`
-    says of points of the file that cannot be used, by id, why.
+    Attributes:
+        lon: float64 (n,), degrees of WGS 84; `lat` too.
+        year: int32 (n,).
+        labels: Texts or None, by the label's name without "label_".
+        photo_keys: Texts or None.
+        left_out: The reasons why other points of the file cannot be used, by id.
     """
 
     ids: tuple[str, ...]
@@ -57,7 +64,7 @@ class Points:
         return len(self.ids)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Points":
-        """Some of the points, in the order of `indices`; none of them left out."""
+        """Some of the points, in the order of `indices`; `left_out` is empty."""
         chosen = np.asarray(indices, np.intp)
         places = chosen.tolist()
         return Points(
@@ -71,7 +78,7 @@ class Points:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over all that is known of them, whatever file they came in."""
+        """SHA-256 (hex) over all attributes, whatever the format of the file."""
         digest = hashlib.sha256()
         for array in (self.lon, self.lat, self.year):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -87,19 +94,29 @@ def read_points(
 ) -> Points:
     """The points of a vector file, a GeoParquet file, or a CSV or Parquet table with lon and lat.
 
-    `allowed` lists the labels that a column may have, by its name. Points without coordinates, or
-    where Sentinel-2 has no tiles, are left out. Raises PointsError for a file that is none, columns
-    that are missing, duplicate or absent ids, years that are none, and labels out of their list.
+    Points without coordinates, or where Sentinel-2 has no tiles, are left out.
+
+    Args:
+        path: The file.
+        columns: The names of its columns.
+        allowed: The labels that a column may have, by the column's name.
+
+    Raises:
+        PointsError: The file is unreadable or lacks a column, an id is missing or repeated, a year
+            is not one of Sentinel-2, or a label is not allowed.
     """
     columns = columns or PointColumns()
     frame = read_frame(path)
     given = str(path)
-    for name in _required(columns):
+    years = () if columns.same_year is not None else (columns.year,)
+    for name in (columns.id, *years, *(columns.labels or ())):
         if name not in frame.columns:
             raise PointsError(
                 given,
                 f"it has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}",
-                _REMEDY if name in (columns.id, columns.year) else "Name one that is there",
+                "Name it by --id-column or --year-column, or give one year for all by --year"
+                if name in (columns.id, columns.year)
+                else "Name one that is there",
             )
     ids = _ids([cell_text(value) for value in frame[columns.id]], given)
     lon, lat = (frame[axis].to_numpy(np.float64) for axis in ("lon", "lat"))
@@ -123,21 +140,11 @@ def read_points(
     return _usable(points)
 
 
-_REMEDY = "Name it by --id-column or --year-column, or give one year for all by --year"
-
-
-def _required(columns: PointColumns) -> Iterator[str]:
-    yield columns.id
-    if columns.same_year is None:
-        yield columns.year
-    yield from columns.labels or ()
-
-
 def _ids(ids: Sequence[str | None], given: str) -> tuple[str, ...]:
     if None in ids:
         rows = [number for number, name in enumerate(ids, 1) if name is None]
         raise PointsError(
-            given, f"{len(rows)} points have no id, such as number {rows[0]}", "Give each its own"
+            given, f"{len(rows)} points have no id, such as number {rows[0]}", "Give each point one"
         )
     known = tuple(name for name in ids if name is not None)
     repeated = [name for name, count in Counter(known).items() if count > 1]
@@ -154,7 +161,7 @@ def _ids(ids: Sequence[str | None], given: str) -> tuple[str, ...]:
 
 def _years(values: Any, name: str, given: str) -> np.ndarray:
     texts = [cell_text(value) for value in values]
-    wrong = [t for t in texts if t is None or not t.isdigit() or not YEARS[0] <= int(t) <= YEARS[1]]
+    wrong = [t for t in texts if not (t and t.isdigit() and YEARS[0] <= int(t) <= YEARS[1])]
     if wrong:
         shown = _listed(sorted({text or "none" for text in wrong}))
         raise PointsError(
@@ -198,7 +205,7 @@ def _require_allowed(
             raise PointsError(
                 given,
                 f"{sum(strange.values())} points have a {name} that is not in its list: {shown}",
-                f"Correct them, or list them, too; listed are {_listed(known)}",
+                f"Correct them, or add them to the list, which has {_listed(known)}",
             )
 
 
@@ -211,10 +218,9 @@ def _usable(points: Points) -> Points:
         points.ids[i]: f"outside {-SOUTH:g}° S to {NORTH:g}° N, where Sentinel-2's tiles end"
         for i in np.flatnonzero(beyond)
     }
-    kept = points.take(np.flatnonzero(~(nowhere | beyond)))
-    return Points(kept.ids, kept.lon, kept.lat, kept.year, kept.labels, kept.photo_keys, reasons)
+    return replace(points.take(np.flatnonzero(~(nowhere | beyond))), left_out=reasons)
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    shown = ", ".join(names[:_MOST_LISTED])
+    return shown if len(names) <= _MOST_LISTED else f"{shown} and {len(names) - _MOST_LISTED} more"

@@ -1,10 +1,9 @@
-"""The monthly series of points in a cell, gaps left as they are: read as a map of the cell is.
+"""The monthly series of points in a cell, with the same values as a map of the cell.
 
-The parts are those of mapping (`pipeline.observations.read_band`,
-`pipeline.observations.monthly_median`): the cell's scene
-classification says which acquisitions are read, and only where a point is clear are bands read,
-each source block once for all points in it. What differs is that only the points' pixels are
-composited, and that a month without a clear observation stays 0.
+As in mapping, the cell's scene classification says which acquisitions are read
+(`pipeline.observations.read_band`, `pipeline.observations.monthly_median`). Bands are read only
+where a point is clear, each source block once for all points in it. Only the points' pixels are
+composited, and a month without a clear observation stays 0.
 """
 
 import time
@@ -27,17 +26,21 @@ from pipeline.observations.reading import Reading
 from pipeline.raster.read_stats import NO_STATS, ReadStats, total_stats
 
 _AT_ONCE = 3
-"""Bands of a cell that are read at once."""
+"""Bands of a cell that are read in parallel."""
 _DATES = 16
-"""Rasters of a band that are held at once: 2 MB each, where points lie all over a block."""
+"""Rasters of a band in memory at once: up to 2 MB each, if points lie all over a block."""
 
 
 @dataclass(frozen=True, eq=False)
 class PointSeries:
-    """The series of points, reflectance × 10000 without offset, 0 = no clear observation.
+    """The series of points.
 
-    `series` is uint16 (n, 12, band), January to December; `clear` uint16 (n, 12) counts the clear
-    acquisitions that were read; `acquisitions` counts those that show anything of the cell.
+    Attributes:
+        series: uint16 (n, 12, band), January to December: reflectance × 10000 without offset, 0 =
+            no clear observation.
+        clear: Counts of clear acquisitions that were read, uint16 (n, 12).
+        acquisitions: How many acquisitions show any part of the cell.
+        stats: The facts of reading.
     """
 
     series: np.ndarray
@@ -49,9 +52,17 @@ class PointSeries:
 def read_point_series(
     cell: Cell, rows: np.ndarray, columns: np.ndarray, items: Sequence[Item], reading: Reading
 ) -> PointSeries:
-    """The series at pixels of a cell: `rows` and `columns` are int (n,), pixels of 10 m of it.
+    """Read the series at pixels of a cell.
 
-    `items` are those of the cell's tile, by time. Raises ReadingError where mapping the cell would.
+    Args:
+        cell: The cell.
+        rows: The pixels' rows, int (n,), in pixels of 10 m.
+        columns: The pixels' columns, likewise.
+        items: The items of the cell's tile, by time.
+        reading: As for mapping the cell.
+
+    Raises:
+        ReadingError: A raster cannot be read; the same as in mapping.
     """
     start = time.perf_counter()
     items = substituted(reaching(items, cell), dict(reading.substitute))
@@ -64,23 +75,23 @@ def read_point_series(
     stats = [clear.stats]
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        for part in pool.map(lambda begin: begin(), composite(rows, columns)):
+        for part in pool.map(lambda read_part: read_part(), composite(rows, columns)):
             series[part.points[:, None], part.months, part.bands] = part.values
             stats.append(part.stats)
-    finally:  # where one failed, the others are not waited for
+    finally:  # after a failure, do not wait for the others
         pool.shutdown(wait=False, cancel_futures=True)
     return PointSeries(
         series=series,
         clear=_counts(clear, rows, columns),
         acquisitions=clear.acquisitions,
-        # Bands are read side by side: their stages' times would add up to more than passed.
+        # Bands are read in parallel: the sum of their times would exceed the time that passed.
         stats=replace(total_stats(stats), seconds={"read": time.perf_counter() - start}),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some of the series: `values` of `points`, at `months` and `bands` (broadcast together)."""
+    """Some of the series: `values` of `points` in `months` and `bands` (broadcast together)."""
 
     points: np.ndarray
     months: np.ndarray | int
@@ -89,7 +100,7 @@ class _Part:
     stats: ReadStats
 
 
-_Begin = Callable[[], _Part]
+_ReadPart = Callable[[], _Part]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +114,7 @@ class _At:
     columns: np.ndarray
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """What a raster of the window, (k, y, x), holds at the points: (k, 1, n)."""
+        """The values of a raster of the window, (k, y, x), at the points: (k, 1, n)."""
         ratio = self.window.height // values.shape[1]
         found: np.ndarray = values[:, self.rows // ratio, self.columns // ratio]
         return found[:, None, :]
@@ -116,11 +127,11 @@ class _Job:
     clear: ClearMask
     reading: Reading
 
-    def medians(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
-        """The year of a band in a block, for each of both.
+    def medians(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_ReadPart]:
+        """The year of a band in a block, for each block and band.
 
-        Bands come one after the other in a block, so that no two that are read at once want the
-        header of the same raster.
+        The bands of a block follow one another, so that bands that are read in parallel do not
+        need the header of the same raster.
         """
         resolutions = [band_resolution(self.items, band) for band in self.reading.bands]
         for size, coarse in ((2 * SOURCE_BLOCK, True), (SOURCE_BLOCK, False)):
@@ -130,8 +141,8 @@ class _Job:
                     if (resolutions[index] > PIXEL) == coarse:
                         yield partial(self._median, at, seen, band, index)
 
-    def months(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_Begin]:
-        """A month of all bands in a block, for each of both."""
+    def months(self, rows: np.ndarray, columns: np.ndarray) -> Iterator[_ReadPart]:
+        """A month of all bands in a block, for each block and month."""
         for at in _blocks(self.cell, rows, columns, 2 * SOURCE_BLOCK):
             for month in range(MONTHS):
                 yield partial(self._geometric_median, at, month)
@@ -142,7 +153,7 @@ class _Job:
         observed, month = read.values, self.clear.month[seen.chosen]
         series = monthly_medians(observed, seen.at, month, self.clear.acquisition[seen.chosen])
         counts = seen.at & (observed > 0)
-        for number in range(MONTHS):  # the composite of mapping fills what is missing; this is not
+        for number in range(MONTHS):  # a map's composite fills gaps, which stay 0 here
             series[number][~counts[month == number].any(axis=0)] = 0
         return _Part(at.points, np.arange(MONTHS), index, series[:, 0].T, read.stats)
 
@@ -182,8 +193,8 @@ class _Job:
             )
             values = read.values
         except ReadingError:
-            # Of these few rasters none can be read. Mapping asks for all that are clear anywhere in
-            # the block: whether the fault lies elsewhere is told by them.
+            # None of these few rasters can be read. As in mapping, all that are clear anywhere in
+            # the block decide whether these rasters or their server are at fault.
             items, mask, chosen = chosen_in(self.items, self.clear, at.block)
             read = read_band(items, band, self.cell, at.block, mask, resolution, settings)
             ratio = at.block.height // read.values.shape[1]
@@ -197,9 +208,10 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The items that are clear at some point: their numbers, and where they are clear `at` them.
+    """The items that are clear at one or more points.
 
-    `mask` holds the window's masks of more items, of which `kept` are these: bands share it.
+    `chosen` are their numbers; `at` says at which points they are clear. `mask` holds the window's
+    masks of these and other items, which bands share; `kept` are the places of these in it.
     """
 
     items: Sequence[Item]
@@ -209,7 +221,7 @@ class _Seen:
     kept: np.ndarray
 
     def masks(self, some: slice) -> np.ndarray:
-        """Where some of the items are clear in the window: bool (k, y, x)."""
+        """The window's masks of some of the items: bool (k, y, x), True = clear."""
         masks: np.ndarray = self.mask[self.kept[some]]
         return masks
 
@@ -239,7 +251,7 @@ def _blocks(cell: Cell, rows: np.ndarray, columns: np.ndarray, size: int) -> Ite
 
 
 def _counts(clear: ClearMask, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Clear acquisitions of points by month, as `ClearMask.monthly_counts` has them of pixels."""
+    """Clear acquisitions of points by month, as `ClearMask.monthly_counts` of pixels."""
     ratio = clear.resolution // PIXEL
     bits = clear.bits[:, rows // ratio, columns // ratio]
     planes = np.unpackbits(bits, axis=0, count=len(clear.month), bitorder="little").astype(bool)

@@ -1,7 +1,7 @@
-"""`python -m pipeline.real_land TABLES OUT`: OUT/series, a series table, and OUT/words.parquet.
+"""`python -m pipeline.real_land TABLES OUT`: write OUT/series (a table) and OUT/words.parquet.
 
 `timesen dataset texts OUT/words.parquet --class-column class` and `timesen dataset pack OUT/series`
-make a training set of them.
+make a training set of these.
 """
 
 import argparse
@@ -27,9 +27,9 @@ _ATTRIBUTION = (
 
 
 def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> int:
-    """Write the series table and the descriptions of a folder's tables; gives the rows' number.
+    """Write the series table and the descriptions of a folder's tables; gives the number of rows.
 
-    `years` rows of each point, each with `views` descriptions (`rows.drawn_rows`).
+    There are `years` rows of each point, each with `views` descriptions (`rows.drawn_rows`).
     """
     points = read_labelled_points(folder)
     rows = drawn_rows(points, np.random.default_rng(_SEED), years, views)
@@ -63,7 +63,7 @@ def _series(rows: TrainingRows) -> SeriesRows:
         lat=points.lat,
         year=points.year.astype(np.int32),
         series=rows.series,
-        # How many acquisitions there were is not known: 1 where there is a month.
+        # The number of acquisitions is not known: 1 for a month with values.
         clear=np.asarray((rows.series > 0).any(axis=2), np.uint16),
         labels={"class": points.classes.tolist(), "table": points.tables.tolist()},
         photo_keys=[None] * len(rows.ids),
@@ -75,19 +75,19 @@ def _words(rows: TrainingRows) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": np.repeat(rows.ids, views),
-            "text": [text for said in rows.texts for text in said],
-            "class": [key for depicted in rows.keys for key in depicted],
+            "text": [text for texts in rows.texts for text in texts],
+            "class": [key for keys in rows.keys for key in keys],
         }
     )
 
 
 def main() -> None:
-    """Convert, and say how many rows there are."""
+    """Convert the tables and print the number of rows."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.real_land", description=__doc__)
     parser.add_argument("tables", type=Path, help="the folder of the long tables")
     parser.add_argument("out", type=Path, help="where series/ and words.parquet are written")
-    given = parser.parse_args()
-    print(f"{convert(given.tables, given.out)} rows: {given.out}")
+    options = parser.parse_args()
+    print(f"{convert(options.tables, options.out)} rows: {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
-"""Twelve-month series, January first, out of longer calendars of months or ten-day steps."""
+"""Series of twelve months from longer series of months or ten-day steps."""
 
 import numpy as np
 
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.real_land.tables import LabelledPoints
 
-_THINNED, _LOST = 0.7, 0.4  # how often a month is thinned out, and how many of its steps then go
+_THINNED, _LOST = 0.7, 0.4  # share of months that lose steps, and of steps that these lose
 
 
 def last_years(points: LabelledPoints) -> np.ndarray:
-    """The last twelve months of each point: uint16 (n, 12, band), 0 = no observation.
-
-    A month is the median of its steps.
-    """
+    """The medians of each point's last twelve months: uint16 (n, 12, band), 0 = no observation."""
     start = points.months - MONTHS
     return _composited(points, start, np.isfinite(_window(points, start)[..., 0]))
 
 
 def drawn_years(points: LabelledPoints, rng: np.random.Generator) -> np.ndarray:
-    """Any twelve months of each point, of some of their steps: uint16 (n, 12, band).
+    """Twelve consecutive months of each point, drawn at random: uint16 (n, 12, band).
 
-    The window begins in any month that leaves twelve; where a month has several steps, some of
-    them may be lost to clouds, but never all.
+    A month with several steps may lose some of them, as to clouds, but never all.
     """
     start = (rng.uniform(size=len(points)) * (points.months - MONTHS + 1)).astype(np.int64)
     seen = np.isfinite(_window(points, start)[..., 0])
@@ -40,14 +36,14 @@ def _window(points: LabelledPoints, start: np.ndarray) -> np.ndarray:
 
 
 def _composited(points: LabelledPoints, start: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The median of the kept steps of each month, rolled so that January comes first."""
+    """The median of the kept steps of each month; January comes first."""
     steps = np.ma.masked_array(
         _window(points, start),
         np.broadcast_to(~kept[..., None], (*kept.shape, points.steps.shape[-1])),
     )
     medians = np.ma.median(steps, axis=2).filled(0.0)
     seen = np.logical_or.reduce(kept, axis=2)
-    # 0 means that there is no observation, so what was observed is 1 at least.
+    # 0 means no observation, so that an observed value is at least 1.
     values = np.where(seen[..., None], np.maximum(np.rint(medians), 1), 0)
     calendar = (points.first + start)[:, None] + np.arange(MONTHS)
     january_first = np.argsort(calendar % MONTHS, axis=1)

@@ -1,8 +1,4 @@
-"""Descriptions of the classes of the real tables, from `descriptions.toml`.
-
-Some wordings of each class are held out: no training sees them, so that they show how far words
-carry. A group of several classes holds the wordings that are true of each of them.
-"""
+"""Descriptions of the classes of the real tables, from `descriptions.toml`."""
 
 import tomllib
 from collections.abc import Collection, Sequence
@@ -10,12 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_FILE = Path(__file__).with_name("descriptions.toml")
-
 
 @dataclass(frozen=True)
 class Group:
-    """Classes, and wordings that are true of each: `seen` by training, and `held_out` from it."""
+    """The classes `of` a group, and wordings that are true of each of them.
+
+    Training sees the wordings of `seen` and never those of `held_out`, which show how well a
+    checkpoint understands new words.
+    """
 
     of: tuple[str, ...]
     seen: tuple[str, ...]
@@ -23,19 +21,24 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The key of what its wordings depict."""
+        """The key of the views that its wordings describe."""
         return " ".join(self.of)
+
+
+def read_groups(path: Path) -> tuple[Group, ...]:
+    """The groups in a TOML file's tables `descriptions`, in order."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))["descriptions"]
+    return tuple(Group(*(tuple(entry[key]) for key in ("of", "seen", "held_out"))) for entry in raw)
 
 
 @cache
 def groups() -> tuple[Group, ...]:
-    """All groups, those of one class first."""
-    raw = tomllib.loads(_FILE.read_text(encoding="utf-8"))["descriptions"]
-    return tuple(Group(*(tuple(entry[key]) for key in ("of", "seen", "held_out"))) for entry in raw)
+    """All groups of the real tables, those of one class first."""
+    return read_groups(Path(__file__).with_name("descriptions.toml"))
 
 
 def groups_with(name: str) -> tuple[Group, ...]:
-    """The groups that a class is in: its own, and those that it shares."""
+    """The groups of a class: its own, and those that it shares with others."""
     return tuple(group for group in groups() if name in group.of)
 
 
@@ -48,10 +51,11 @@ def group_of(classes: Collection[str]) -> Group:
 
 
 def held_out(classes: Sequence[Collection[str]]) -> list[tuple[str, ...]]:
-    """The held-out wordings of each class of a list, a class being one or several of the tables'.
+    """The held-out wordings of each of `classes`, equally many for all.
 
-    As many of each: those of the class that has fewest.
+    A class is one or several classes of the tables. Of each, the first wordings are taken, as many
+    as the class with the fewest has.
     """
     words = [group_of(members).held_out for members in classes]
     fewest = min(map(len, words))
-    return [some[:fewest] for some in words]
+    return [wordings[:fewest] for wordings in words]

@@ -1,4 +1,4 @@
-"""Training rows: random years of each point, each with some descriptions of its class."""
+"""Training rows: random years of each point, each with several descriptions of its class."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,27 @@ from pipeline.real_land.descriptions import groups_with
 from pipeline.real_land.tables import LabelledPoints
 
 YEARS, VIEWS = 16, 8
-"""Years drawn of each point, and sentences of each year."""
+"""Rows of each point, and sentences of each row."""
 
-SAID = ("{}", "land covered by {}.", "a satellite view of {}.", "{a} seen from above.", *TEMPLATES)
-"""The sentences that wordings go into: the paper's templates and others."""
+SENTENCES = (
+    "{}",
+    "land covered by {}.",
+    "a satellite view of {}.",
+    "{a} seen from above.",
+    *TEMPLATES,
+)
+"""Templates of sentences: the paper's and others."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """Years of points and descriptions of them, each a row.
+    """Rows, each a year of a point with descriptions.
 
-    `points` are a row's point, `ids` its name, `series` uint16 (n, 12, band) with 0 = missing.
-    `texts` and `keys`: what is said of each row, and what that depicts, as many of each.
+    Attributes:
+        points: The point of each row.
+        series: uint16 (n, 12, band), 0 = missing.
+        texts: The descriptions of each row.
+        keys: The subject of each of its descriptions.
     """
 
     points: LabelledPoints
@@ -34,10 +43,10 @@ class TrainingRows:
 def drawn_rows(
     points: LabelledPoints, rng: np.random.Generator, years: int = YEARS, views: int = VIEWS
 ) -> TrainingRows:
-    """`years` rows of each point, each with `views` sentences.
+    """Draw `years` rows of each point, each with `views` sentences.
 
-    Half of a row's sentences are of wordings of its class alone, half of those that it shares with
-    others, where there are both kinds.
+    Half of a row's sentences have wordings of its class alone, half have wordings that it shares
+    with other classes, if there are both kinds.
     """
     many = points.of(np.tile(np.arange(len(points)), years))
     ids = [f"{name}#{row // len(points)}" for row, name in enumerate(many.ids)]
@@ -47,14 +56,14 @@ def drawn_rows(
         alone = [group for group in own if len(group.of) == 1]
         shared = [group for group in own if len(group.of) > 1]
         kinds = [kind for kind in (alone, shared) if kind]
-        said, depicted = [], []
+        of_row, subjects = [], []
         for view in range(views):
             kind = kinds[view % len(kinds)]
             group = kind[rng.integers(len(kind))]
             wording = group.seen[rng.integers(len(group.seen))]
-            (sentence,) = sentences([wording], [SAID[rng.integers(len(SAID))]])
-            said.append(sentence)
-            depicted.append(group.name)
-        texts.append(said)
-        keys.append(depicted)
+            (sentence,) = sentences([wording], [SENTENCES[rng.integers(len(SENTENCES))]])
+            of_row.append(sentence)
+            subjects.append(group.name)
+        texts.append(of_row)
+        keys.append(subjects)
     return TrainingRows(many, ids, drawn_years(many, rng), texts, keys)

@@ -1,4 +1,4 @@
-"""WorldCereal's long tables of labelled pixels: one row a step, of ten days or a month."""
+"""WorldCereal's long tables of labelled pixels: one row per step of ten days or a month."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,23 +13,27 @@ from pipeline.observations.monthly_median import MONTHS
 
 TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
 IGNORED = "ignore"
-_STAND_IN = {"B8A": "B08"}  # the tables hold no B8A; mapping them substitutes it so as well
+_STAND_IN = {"B8A": "B08"}  # the tables have no B8A; maps substitute it in the same way
 _NO_OBSERVATION = 65535
 _OF_CROPS, _NO_CROP = "temporary_crops", ("ignore", "no_crop")
 _STEPS_A_MONTH = 3
-_REMEDY = "Give WorldCereal's long tables: a row a step, with sample_id, timestamp, bands, labels"
+_REMEDY = (
+    "Give WorldCereal's long tables: one row per step, with sample_id, timestamp, bands, labels"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPoints:
     """Labelled points and their steps.
 
-    `steps` float32 (n, month, 3, band): reflectance × 10000 without offset, bands as
-    `models.encoder.preprocessing.BANDS`, NaN where there is no observation; a month has up to
-    three steps.
-    `first` int64 (n,) is the first month's number, 12 · year + month − 1; `months` int64 (n,) how
-    many there are, 12 or more. `classes` are the finest that the labels give: the crop of a
-    temporary crop where it is known, else the land cover. `year` is that of the label.
+    Attributes:
+        tables: The name of each point's table.
+        classes: The finest class: the crop of a temporary crop if it is known, else the land cover.
+        year: The year of the label.
+        first: The first month's number, 12 · year + month − 1.
+        months: The number of months, 12 or more.
+        steps: float32 (n, month, 3, band): reflectance × 10000 without offset, NaN = no
+            observation. Bands as `models.encoder.preprocessing.BANDS`; a month has up to 3 steps.
     """
 
     ids: np.ndarray
@@ -53,8 +57,10 @@ class LabelledPoints:
 def read_labelled_points(folder: Path, tables: Sequence[str] = TABLES) -> LabelledPoints:
     """The points of some tables, `<folder>/<name>.parquet`, in order.
 
-    Left out are points whose labels are of no class, and those without an observation in their
-    last twelve months. Raises DatasetError for what is no such table.
+    Points without a class, or without an observation in their last twelve months, are left out.
+
+    Raises:
+        DatasetError: A file is missing or not such a table.
     """
     parts = [_read(folder / f"{name}.parquet", name) for name in tables]
     longest = max(part.steps.shape[1] for part in parts)
@@ -84,7 +90,7 @@ def _read(path: Path, name: str) -> LabelledPoints:
             ["lon", "lat", "valid_time", "landcover10", "croptype24"]
         ].first()
     except (OSError, KeyError, AttributeError, ValueError) as error:
-        raise DatasetError(str(path), f"no such table ({error})", _REMEDY) from error
+        raise DatasetError(str(path), f"it is not such a table ({error})", _REMEDY) from error
     values[(values == _NO_OBSERVATION) | (values == 0)] = np.nan
     place = labels.index.get_indexer(pd.Index(rows["sample_id"]))
     first, count = int(month.min()), int(month.max() - month.min()) + 1
@@ -95,7 +101,7 @@ def _read(path: Path, name: str) -> LabelledPoints:
         raise DatasetError(str(path), f"{count} months of up to {within.max() + 1} steps", _REMEDY)
     steps = np.full((len(labels), count, _STEPS_A_MONTH, len(BANDS)), np.nan, np.float32)
     steps[place, month - first, within] = values
-    steps[np.isnan(steps).any(axis=3)] = np.nan  # bands of one overpass are seen together
+    steps[np.isnan(steps).any(axis=3)] = np.nan  # a step has all bands or none
     cover, crop = (labels[key].to_numpy(str) for key in ("landcover10", "croptype24"))
     is_known = (cover == _OF_CROPS) & ~np.isin(crop, _NO_CROP)
     found = LabelledPoints(

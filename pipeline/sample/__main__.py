@@ -7,17 +7,14 @@ from pipeline.sample.archive import ARCHIVE_SEED, SIZE, write_archive
 
 
 def main() -> None:
-    """Write the archive that the command line asks for, and say where it is."""
+    """Write the archive and print its addresses."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--year", type=int, default=2021)
     parser.add_argument("--seed", type=int, default=ARCHIVE_SEED)
     parser.add_argument("--size", type=float, default=SIZE, help="side of the area in metres")
-    parser.add_argument("--a-month", type=int, default=3, help="overpasses of an orbit a month")
-    given = parser.parse_args()
-    archive = write_archive(
-        given.folder, year=given.year, seed=given.seed, size=given.size, a_month=given.a_month
-    )
+    parser.add_argument("--per-month", type=int, default=3, help="overpasses of each orbit")
+    archive = write_archive(**vars(parser.parse_args()))
     print(f"{len(archive.items)} items of {', '.join(archive.tiles)}: {archive.catalog}")
     print(f"region {archive.region}, year {archive.year}; truth: {archive.truth}")
 

@@ -1,4 +1,4 @@
-"""The agreement of a map of the sample archive with the archive's known truth."""
+"""The agreement of a map with the known truth of the sample archive."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from pipeline.evaluation.classification import Classification, classification
 def agreement_with_truth(run: Path, archive: Path, vocabulary: Vocabulary) -> Classification:
     """Compare every class raster in a run's folder with the truth rasters of a sample archive.
 
-    Both lie on the tiles' own grids, so pixels are compared without resampling. Pixels of known
-    truth that the map leaves without a class don't count.
+    Both lie on the tiles' own grids, so that pixels are compared without resampling. Pixels
+    without a class on the map don't count.
     """
     values = np.array([entry.value for entry in vocabulary.classes])
     position = np.full(max(values) + 1, -1)

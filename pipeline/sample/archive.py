@@ -1,4 +1,4 @@
-"""Writing the sample archive: a static STAC catalogue of COGs, and the truth beside it."""
+"""The writer of the sample archive: a static STAC catalogue of COGs, and the truth beside it."""
 
 import json
 import os
@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry.base import BaseGeometry
 
-from pipeline.grid.mgrs import Tile, tile_at
+from pipeline.grid.mgrs import tile_at
 from pipeline.sample.classes import sample_classes
 from pipeline.sample.crop import Crop
 from pipeline.sample.landscape import LandscapePixels, from_plane, make_landscape
@@ -30,7 +29,7 @@ from pipeline.sample.stac import (
     make_collection,
     make_item,
 )
-from pipeline.sample.weather import FOG_MONTH, Overpass, make_sky, overpasses
+from pipeline.sample.weather import Overpass, make_sky, overpasses
 
 ARCHIVE_SEED = 20210
 SIZE = 4000.0
@@ -43,8 +42,7 @@ _OLD, _NEW = "03.01", "05.00"
 class SampleArchive:
     """A sample archive on disk.
 
-    `bbox` (west, south, east, north; degrees) is the area that its rasters cover wholly; `gap`
-    is the month (1 … 12) in which a part of it is never clear.
+    `bbox` (west, south, east, north; degrees) is the area that its rasters cover wholly.
     """
 
     folder: Path
@@ -52,7 +50,6 @@ class SampleArchive:
     bbox: tuple[float, float, float, float]
     tiles: tuple[str, ...]
     items: tuple[str, ...]
-    gap: int = FOG_MONTH
 
     @property
     def catalog(self) -> Path:
@@ -61,12 +58,12 @@ class SampleArchive:
 
     @property
     def truth(self) -> Path:
-        """The folder of truth rasters, one a tile (uint8, class values 1 … 12)."""
+        """The folder of truth rasters, one per tile (uint8, class values 1 … 12)."""
         return self.folder / "truth"
 
     @property
     def region(self) -> str:
-        """The area as a run's settings take it: "west,south,east,north"."""
+        """The area as a setting of a run, "west,south,east,north"."""
         return ",".join(f"{edge:.5f}" for edge in self.bbox)
 
 
@@ -76,20 +73,29 @@ def write_archive(
     year: int = 2021,
     seed: int = ARCHIVE_SEED,
     size: float = SIZE,
-    a_month: int = 3,
+    per_month: int = 3,
     threads: int | None = None,
 ) -> SampleArchive:
-    """Write the archive of a square of `size` metres and a calendar year into `folder`.
+    """Write the archive of a square area and a calendar year.
 
-    `a_month`: overpasses of each of the two orbits a month, up to 6. The same arguments give the
-    same archive, byte by byte, whatever `threads`. What `folder` held of an earlier archive is
-    replaced; `catalog.json` goes first and comes last. Raises ValueError for a size that is not
-    above 0 or above 30 km.
+    An earlier archive in the folder is replaced; `catalog.json` is removed first and written last.
+    The same arguments give the same archive, byte by byte, whatever `threads`.
+
+    Args:
+        folder: The archive's folder.
+        year: The calendar year.
+        seed: Of landscape, season and weather.
+        size: The side of the area in metres, up to 30 km.
+        per_month: Overpasses of each of the two orbits in a month, up to 6.
+        threads: Threads that write; by default one per core.
+
+    Raises:
+        ValueError: The size is 0 or less, or above 30 km.
     """
     if not 0 < size <= _LARGEST:
         raise ValueError(f"an archive of {size} m: its side is above 0 and up to {_LARGEST:.0f} m")
     folder = Path(folder)
-    (folder / "catalog.json").unlink(missing_ok=True)  # its being there says that all else is
+    (folder / "catalog.json").unlink(missing_ok=True)  # it is there once all else is
     for old in (SAMPLE_COLLECTION, "truth"):
         shutil.rmtree(folder / old, ignore_errors=True)
     (folder / "truth").mkdir(parents=True)
@@ -97,32 +103,38 @@ def write_archive(
     landscape = make_landscape(seed)
     season = draw_season(np.random.default_rng([seed, 5]))
     parcels = draw_parcels(landscape.land, np.random.default_rng([seed, 4]), season)
-    crops = [Crop.of(tile, bbox) for tile in _tiles(bbox)]
+    west, south, east, north = bbox
+    tiles = sorted({tile_at(lon, lat) for lon in (west, east) for lat in (south, north)})
+    crops = [Crop.of(tile, bbox) for tile in tiles]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         seen = list(pool.map(lambda crop: crop.pixels_of(landscape), crops))
         for crop, pixels in zip(crops, seen, strict=True):
             name = folder / "truth" / f"{crop.tile.name}.tif"
             write_raster(name, pixels.truth, crop.transform(10), crop.tile.epsg)
-        passes = overpasses(year, a_month, seed)
+        passes = overpasses(year, per_month, seed)
         oddities = _Oddities.choose(passes, seed)
 
         def write(overpass: Overpass) -> list[tuple[str, str]]:
             return list(_write_overpass(folder, overpass, oddities, crops, seen, parcels, size))
 
         items = sorted(item for written in pool.map(write, passes) for item in written)
-    _write_json(folder / "truth" / "classes.json", _legend())
+    legend = [
+        {"value": entry.value, "name": entry.name, "code": entry.code, "colour": entry.colour}
+        for entry in sample_classes()
+    ]
+    _write_json(folder / "truth" / "classes.json", legend)
     _write_json(folder / SAMPLE_COLLECTION / "collection.json", make_collection(year, bbox, items))
-    _write_json(folder / "region.geojson", _feature(shapely.box(*bbox)))
+    _write_json(folder / "region.geojson", _region(bbox))
     unfinished = folder / "catalog.json.part"
     _write_json(unfinished, make_catalog())
     unfinished.replace(folder / "catalog.json")
-    names = tuple(sorted(crop.tile.name for crop in crops))
+    names = tuple(sorted(tile.name for tile in tiles))
     return SampleArchive(folder, year, bbox, names, tuple(name for name, _path in items))
 
 
 @dataclass(frozen=True)
 class _Oddities:
-    """Overpasses that an archive has some of: reprocessed, split, snowy; by their moment."""
+    """The moments of special overpasses: reprocessed, split and snowy ones."""
 
     baselines: dict[Any, str]
     duplicated: frozenset[Any]
@@ -155,7 +167,7 @@ def _write_overpass(
     parcels: Parcels,
     size: float,
 ) -> Iterator[tuple[str, str]]:
-    """Write an overpass's granules; gives (id, path of the item)."""
+    """Write the granules of an overpass; gives (id, path of the item)."""
     moment = overpass.moment
     sky = make_sky(overpass, size * 0.56)
     conditions = draw_conditions(overpass, moment == oddities.snowy)
@@ -184,7 +196,7 @@ def _write_overpass(
 def _write_granule(
     folder: Path, granule: Granule, crop: Crop, scene: Scene, first: int, last: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Write an item and its rasters; rows `first` to `last` (10 m) are what it holds."""
+    """Write an item and its rasters, of rows `first` to `last` of 10 m."""
     if not scene.scl.any():
         return
     place = folder / SAMPLE_COLLECTION / granule.folder
@@ -204,7 +216,7 @@ def _write_granule(
 
 
 def _hazier(scene: Scene) -> Scene:
-    """The same acquisition as an older processor left it: brighter by an eighth, and by 0.02."""
+    """The same acquisition by an older processor: brighter by an eighth and by 0.02."""
 
     def brighter(array: np.ndarray) -> np.ndarray:
         return np.where(array > 0, array + array // 64 * 8 + 200, 0).astype(np.uint16)
@@ -213,7 +225,7 @@ def _hazier(scene: Scene) -> Scene:
 
 
 def _rows(scene: Scene, first: int, last: int) -> Scene:
-    """The scene with nothing outside rows `first` to `last` of 10 m (even numbers)."""
+    """The scene with nodata outside rows `first` to `last` of 10 m (even numbers)."""
 
     def cut(array: np.ndarray, start: int, stop: int) -> np.ndarray:
         rows = np.arange(array.shape[-2])[:, None]
@@ -224,36 +236,20 @@ def _rows(scene: Scene, first: int, last: int) -> Scene:
 
 
 def _area(size: float) -> tuple[float, float, float, float]:
-    """A square about the centre as west, south, east, north (degrees, 5 decimals)."""
+    """A square around the centre: west, south, east, north (degrees, 5 decimals)."""
     outward = from_plane()
     (west, east), _ = outward.transform([-size / 2, size / 2], [0, 0])
     _, (south, north) = outward.transform([0, 0], [-size / 2, size / 2])
     return (round(west, 5), round(south, 5), round(east, 5), round(north, 5))
 
 
-def _tiles(bbox: tuple[float, float, float, float]) -> list[Tile]:
-    west, south, east, north = bbox
-    return sorted({tile_at(lon, lat) for lon in (west, east) for lat in (south, north)})
-
-
-def _legend() -> list[dict[str, Any]]:
-    return [
-        {"value": entry.value, "name": entry.name, "code": entry.code, "colour": entry.colour}
-        for entry in sample_classes()
-    ]
-
-
-def _feature(geometry: BaseGeometry) -> dict[str, Any]:
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "properties": {"name": "sample area"},
-                "geometry": shapely.geometry.mapping(geometry),
-            }
-        ],
+def _region(bbox: tuple[float, float, float, float]) -> dict[str, Any]:
+    feature = {
+        "type": "Feature",
+        "properties": {"name": "sample area"},
+        "geometry": shapely.geometry.mapping(shapely.box(*bbox)),
     }
+    return {"type": "FeatureCollection", "features": [feature]}
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -27,7 +27,7 @@ class Crop:
 
     @classmethod
     def of(cls, tile: Tile, bbox: tuple[float, float, float, float]) -> "Crop":
-        """The crop that holds all of the area `bbox` (degrees) that the tile's grid reaches."""
+        """The smallest crop of a tile's grid that holds the area `bbox` (degrees)."""
         outline = shapely.get_coordinates(shapely.segmentize(shapely.box(*bbox), 0.005))
         x, y = to_utm(tile.epsg).transform(outline[:, 0], outline[:, 1])
         ulx, uly = tile.grid_origin
@@ -47,12 +47,12 @@ class Crop:
         return (resolution, 0.0, self.left, 0.0, -resolution, self.top)
 
     def pixels_of(self, landscape: Landscape) -> LandscapePixels:
-        """The landscape as this crop's 10 m pixels see it."""
+        """The landscape in this crop's pixels of 10 m."""
         xs = np.arange(self.left + 5, self.right, 10)
         return landscape.pixels(self.tile.epsg, xs, np.arange(self.top - 5, self.bottom, -10))
 
     def footprint(self, overpass: Overpass, top: int, bottom: int) -> BaseGeometry:
-        """What of the rows between two northings the swath holds, in EPSG:4326."""
+        """The part of the rows between two northings in the swath, in EPSG:4326."""
         rectangle = shapely.segmentize(shapely.box(self.left, bottom, self.right, top), 1000)
         x, y = to_plane(self.tile.epsg).transform(*shapely.get_coordinates(rectangle).T)
         seen = shapely.intersection(

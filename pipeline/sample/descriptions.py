@@ -1,37 +1,32 @@
 """Descriptions of the sample's classes that its checkpoint learns, and their text embeddings.
 
-Every class has specific wordings and shares general ones with its kin ("cropland", "woodland").
-Some of each are held out: no training sees them, so that they show how far words carry.
+Every class has specific wordings and shares general ones with others ("cropland", "woodland").
+Some of each are held out: no training sees them, so that they show how well the checkpoint
+understands new words.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from models.vocabulary.prompts import TEMPLATES, sentences
-from pipeline.sample.classes import (
-    BARE,
-    BROADLEAVED,
-    BUILT_UP,
-    CLASS_COUNT,
-    CONIFEROUS,
-    CROPS,
-    GRASSLAND,
-    MAIZE,
-    POTATO,
-    RAPESEED,
-    SHRUBLAND,
-    WATER,
-    WETLAND,
-    WHEAT,
-)
+from pipeline.real_land.descriptions import read_groups
+from pipeline.sample.classes import CLASS_COUNT, CLASSES
+
+ABSENT = (
+    "snow and ice", "permanent snow", "glacier", "mangroves", "mangrove forest",
+    "moss and lichen", "lichen tundra",
+)  # fmt: skip
+"""Wordings of land that the sample does not have: negatives for every pixel."""
+_SPECIFIC_SHARE = 0.6  # of descriptions that are true of one class alone
 
 
 @dataclass(frozen=True)
 class Description:
-    """A wording, the classes that it is true of, and whether training leaves it out."""
+    """A wording, the classes that it is true of, and whether it is held out of training."""
 
     wording: str
     classes: tuple[int, ...]
@@ -43,84 +38,14 @@ class Description:
         return len(self.classes) > 1
 
 
-_SPECIFIC_SHARE = 0.6  # how often a pixel's description is one of its class alone
-
-# Wordings after the "|" are held out.
-_SPECIFIC: dict[int, str] = {
-    WHEAT: "winter wheat field, wheat field, winter wheat, wheat, field of winter wheat, "
-    "winter cereals, cereal field, grain field, common wheat, wheat crop, autumn-sown cereal"
-    " | field of wheat, winter cereal field, wheat farmland",
-    MAIZE: "maize field, maize, corn field, corn, field of maize, silage maize, grain maize, "
-    "sweet corn, maize crop, field of corn, green maize"
-    " | cornfield, maize farmland, maize grown for fodder",
-    RAPESEED: "rapeseed field, rapeseed, oilseed rape, field of rapeseed, canola, canola field, "
-    "rape and turnip rape, winter rapeseed, yellow rapeseed in flower, oilseed rape field"
-    " | field of oilseed rape, rapeseed crop, flowering canola",
-    POTATO: "potato field, potatoes, potato, field of potatoes, potato crop, ware potatoes, "
-    "starch potatoes, potato ridges, seed potatoes"
-    " | potato farmland, field planted with potatoes, potato plantation",
-    GRASSLAND: "permanent grassland, grassland, meadow, pasture, grass, hay meadow, grazed grass, "
-    "natural grassland, mown meadow, herbaceous vegetation, natural herbaceous vegetation, "
-    "grazing land, lawn"
-    " | pasture land, grassy meadow, permanent pasture",
-    BROADLEAVED: "broad-leaved woodland, broadleaved forest, deciduous forest, deciduous woodland, "
-    "oak and beech forest, broad-leaved forest, beech forest, oak forest, deciduous trees, "
-    "hardwood forest, broadleaved trees"
-    " | broadleaf woodland, forest of beech and oak, deciduous broad-leaved trees",
-    CONIFEROUS: "coniferous woodland, coniferous forest, conifers, spruce forest, pine forest, "
-    "needle-leaved forest, evergreen needle-leaved trees, fir and spruce, coniferous trees, "
-    "softwood plantation, evergreen coniferous forest"
-    " | spruce plantation, evergreen conifer woodland, needleleaf forest",
-    SHRUBLAND: "shrubland, shrubs, heathland, scrub, bushes, heath, scrubland, hedges and shrubs, "
-    "moors and heathland, bushland, shrubs with scattered trees, transitional woodland and shrub"
-    " | heather and shrubs, shrub land, thicket of bushes",
-    WETLAND: "wetland, marsh, wetlands, reed bed, fen, swamp, peat bog, bog, inland marsh, "
-    "herbaceous wetland, marshland, salt marsh, flooded reeds"
-    " | marshy ground, reed swamp, wet fen",
-    WATER: "lake or river, lake, river, water, open water, inland water body, water body, pond, "
-    "permanent water body, surface water, fresh water, stream, reservoir, inland water"
-    " | lakes and rivers, freshwater lake, body of water",
-    BARE: "bare soil, bare land, bareland, bare ground, bare rock, quarry, sand, gravel pit, "
-    "bare earth, sparse vegetation, sparsely vegetated area, open bare ground, mineral extraction"
-    " | barren land, soil without vegetation, open-cast quarry",
-    BUILT_UP: "built-up area, buildings, town, village, artificial land, houses and roads, "
-    "urban area, buildings and roads, town or village, settlement, city, roofed built-up area, "
-    "artificial surface, residential area, industrial site"
-    " | built-up land, residential buildings, urban settlement",
-}
-_GENERAL: tuple[tuple[tuple[int, ...], str], ...] = (
-    (
-        CROPS,
-        "cropland, arable land, crop field, arable field, cultivated land, agricultural field, "
-        "farmland, annual crops, arable crops, crops | crop land, tilled field, land under crops",
-    ),
-    (
-        (BROADLEAVED, CONIFEROUS),
-        "woodland, forest, trees, tree cover, wooded area, woods, forest land, mixed forest"
-        " | woodlands and forests, land covered by trees",
-    ),
-    ((MAIZE, POTATO), "summer crop, spring-sown crop | spring crops"),
-    ((WHEAT, RAPESEED), "winter crop, autumn-sown crop | winter crops"),
-)
-ABSENT = (
-    "snow and ice", "permanent snow", "glacier", "mangroves", "mangrove forest",
-    "moss and lichen", "lichen tundra",
-)  # fmt: skip
-"""Wordings of what the sample does not hold: negatives for every pixel."""
-
-
 def descriptions() -> tuple[Description, ...]:
-    """All wordings, the specific ones first, in a fixed order."""
-    found = []
-    for classes, words in (*(((k,), text) for k, text in sorted(_SPECIFIC.items())), *_GENERAL):
-        seen, _, held_out = words.partition("|")
-        for part, is_held_out in ((seen, False), (held_out, True)):
-            found += [
-                Description(wording.strip(), classes, is_held_out)
-                for wording in part.split(",")
-                if wording.strip()
-            ]
-    return tuple(found)
+    """All wordings of `descriptions.toml`, the specific ones first."""
+    return tuple(
+        Description(wording, tuple(map(CLASSES.index, group.of)), is_held_out)
+        for group in read_groups(Path(__file__).with_name("descriptions.toml"))
+        for wordings, is_held_out in ((group.seen, False), (group.held_out, True))
+        for wording in wordings
+    )
 
 
 class DescriptionTexts:
@@ -128,9 +53,9 @@ class DescriptionTexts:
 
     Attributes:
         embeddings: float32 (description, sentence, dim).
-        absent: float32 (sentence, dim), of what the sample does not hold.
-        is_true: bool (class, description): a description that is true of a pixel is no negative
-            of it.
+        absent: float32 (sentence, dim), of `ABSENT`.
+        is_true: bool (class, description): a description that is true of a pixel is not one of
+            its negatives.
     """
 
     def __init__(

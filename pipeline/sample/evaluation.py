@@ -1,4 +1,4 @@
-"""The metrics of the sample checkpoint: how many made pixels are nearest to the right words."""
+"""The metrics of the sample checkpoint: shares of made pixels that get the right class."""
 
 import numpy as np
 from scipy.special import softmax
@@ -39,10 +39,15 @@ def evaluate_embeddings(
 ) -> dict[str, float]:
     """Shares (0 … 1) of pixels whose nearest class is the right one, by vocabulary.
 
-    `embeddings` float32 (n, dim), `land` the class indices (n,). Of classes in free words, only
-    pixels of those classes count. With wordings that training left out, each round takes one of
-    every class. The calibration error is that of the twelve classes' confidences (Guo et al.
-    2017), ten bins.
+    Of classes in free words, only pixels of those classes count. Held-out wordings are tried in
+    rounds, with one wording per class. The calibration error is that of the twelve classes'
+    confidences (Guo et al. 2017) in ten bins.
+
+    Args:
+        embeddings: float32 (n, dim).
+        land: Classes, int (n,).
+        tower: The text tower.
+        logit_scale: The factor of the cosine.
     """
     twelve = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
     predicted, confidence = _predicted(embeddings, twelve, logit_scale)
@@ -71,7 +76,7 @@ def evaluate_embeddings(
 
 
 def calibrated_scale(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> float:
-    """Fit the logit scale to the twelve classes: the one that makes the right ones likeliest."""
+    """The logit scale under which the right ones of the twelve classes are likeliest."""
     text = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
     classes = np.arange(len(text))
     fitted = fit_logit_scale(embeddings @ text.T, np.zeros(len(text)), classes, land, 1.0)
@@ -98,7 +103,7 @@ def _held_out(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> flo
 
 
 def _grouped(members: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """The vocabulary's class of each of the twelve, −1 for none."""
+    """The place in a vocabulary of each of the twelve classes, −1 for none."""
     group = np.full(CLASS_COUNT, _ABSENT)
     for index, classes in enumerate(members):
         group[list(classes)] = index

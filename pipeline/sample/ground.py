@@ -1,4 +1,4 @@
-"""Drawing the landscape: what lies where on a fine grid in the plane."""
+"""The drawing of the landscape: parcels on a fine grid in the plane."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ _MEADOW_SHARES = (0.05, 0.05, 0.03, 0.02, 0.85)
 
 
 def draw_parcel_map(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Parcels numbered from 0, int32 (row, column), first row north; and the class of each."""
+    """Draw the parcels: their numbers from 0, int32 (row, column), first row north; and classes."""
     ground = _Ground(rng)
     ground.fields()
     ground.woods()
@@ -48,14 +48,14 @@ def draw_parcel_map(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Ground:
-    """The fine grid while it is drawn: each layer covers what lies below it."""
+    """The fine grid while it is drawn: each layer covers those below it."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         half = EXTENT / 2
         across = np.arange(_N, dtype=np.float32) * FINE + FINE / 2 - half
         self._x, self._y = np.meshgrid(across, -across)
-        self._key = np.zeros((_N, _N), np.int64)  # parcel, numbered freely
+        self._key = np.zeros((_N, _N), np.int64)  # numbers of parcels
         self._land: list[int] = []
         self._wooded = np.zeros((_N, _N), bool)
 
@@ -63,7 +63,7 @@ class _Ground:
         """Blocks of fields, each with its own direction, hedged or with a track along them."""
         rng = self._rng
         seeds = rng.uniform(-EXTENT / 2, EXTENT / 2, (_BLOCKS, 2))
-        for _ in range(2):  # two steps towards a centroidal partition: blocks of like size
+        for _ in range(2):  # two steps towards a centroidal partition: blocks of similar size
             block, _gap = nearest(self._x[::8, ::8], self._y[::8, ::8], seeds)
             for k in range(_BLOCKS):
                 inside = block == k
@@ -168,7 +168,7 @@ class _Ground:
             self._stands(open_ground, plots, lambda _at: BARE)
 
     def numbered(self) -> tuple[np.ndarray, np.ndarray]:
-        """Parcels that are left, numbered from 0: int32 (row, column), and the class of each."""
+        """Visible parcels, numbered from 0: int32 (row, column), and their classes."""
         used, parcel = np.unique(self._key, return_inverse=True)
         return parcel.reshape(_N, _N).astype(np.int32), np.array(self._land)[used]
 

@@ -1,9 +1,9 @@
-"""A made landscape: which parcel lies at a place on the ground, and how much of it in a pixel.
+"""A made landscape: the parcel at each place, and the shares of parcels in each pixel.
 
 Fields of 1 to 10 ha in blocks, each block laid out in its own direction; hedges and roads along
 the blocks' borders; woods, heath, a lake, a river with wetland and meadows along it, villages and
-a quarry. It is one function of the ground, drawn on a fine grid in an equal-area plane; beyond
-its own 5.6 km it goes on mirrored, so that an archive can be of any size.
+a quarry. It is drawn once on a fine grid in an equal-area plane, so that all tiles show the same;
+beyond its 5.6 km it is mirrored, so that an archive can be of any size.
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,28 @@ CENTRE = (6.0, 49.61364)
 """Longitude and latitude where zone 31 meets zone 32 and two 100 km rows of tiles meet."""
 
 PLANE = f"+proj=laea +lon_0={CENTRE[0]} +lat_0={CENTRE[1]} +datum=WGS84 +units=m"
-"""The equal-area plane that the landscape is drawn in; its origin is `CENTRE`."""
+"""The equal-area plane of the landscape; its origin is `CENTRE`."""
 
 MOST_PARCELS = 4
-"""The most parcels that a pixel is a mixture of."""
+"""The most parcels in a pixel's mixture."""
 
 _COARSE = 10.0  # metres of the texture's grid
-_REACH = 7.5  # metres from a pixel's centre that its light comes from, along either axis
+_REACH = 7.5  # metres around a pixel's centre that send light into it, along either axis
 
 
 @dataclass(frozen=True)
 class Landscape:
     """Parcels on a fine grid, first row in the north.
 
-    `parcel` int32 (row, column) numbers them; `land` int (parcel,) is their class.
+    Attributes:
+        parcel: int32 (row, column), the number of a parcel.
+        land: int (parcel,), the classes.
+        texture: float32 (row, column) at 10 m: factors of brightness within parcels.
     """
 
     parcel: np.ndarray
     land: np.ndarray
-    texture: np.ndarray  # float32 (row, column) at 10 m: factor of brightness within parcels
+    texture: np.ndarray
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The parcel at places of the plane, in metres: int32 of their shape."""
@@ -46,7 +49,7 @@ class Landscape:
         return self.parcel[_mirrored(-y, FINE, n), _mirrored(x, FINE, n)]
 
     def pixels(self, epsg: int, xs: np.ndarray, ys: np.ndarray) -> "LandscapePixels":
-        """What pixels with centres at columns `xs` and rows `ys` (metres, EPSG:`epsg`) hold."""
+        """The pixels with centres at columns `xs` and rows `ys` (metres, EPSG:`epsg`)."""
         x, y = plane_of(epsg, xs, ys)
         parts, weights = _mixtures(self.parcel, x, y, FINE, _REACH)
         n = len(self.texture)
@@ -56,10 +59,14 @@ class Landscape:
 
 @dataclass(frozen=True)
 class LandscapePixels:
-    """The landscape as pixels of one grid see it.
+    """The landscape in the pixels of one grid.
 
-    `parts` int32 and `weights` float32 (row, column, 4): parcels by falling share, sum 1;
-    `texture` float32 (row, column); `x`, `y` the centres in the plane, metres.
+    Attributes:
+        parts: int32 (row, column, 4), parcels, the largest share first.
+        weights: float32 (row, column, 4), their shares, of sum 1.
+        texture: float32 (row, column).
+        x: The centres in the plane, metres; `y` too.
+        land: As in `Landscape`.
     """
 
     parts: np.ndarray
@@ -76,7 +83,7 @@ class LandscapePixels:
 
 
 def plane_of(epsg: int, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the plane under a grid's columns `xs` and rows `ys`: two (row, column), metres."""
+    """The x and y in the plane of a grid's columns `xs` and rows `ys`: (row, column), metres."""
     grid = np.meshgrid(xs, ys)
     x, y = to_plane(epsg).transform(*grid)
     return x, y
@@ -96,7 +103,7 @@ def from_plane() -> Transformer:
 
 @lru_cache(maxsize=2)
 def make_landscape(seed: int) -> Landscape:
-    """Draw a landscape; the same seed gives the same one."""
+    """Draw a landscape; the same seed gives the same landscape."""
     rng = np.random.default_rng([seed, 1])
     parcel, land = draw_parcel_map(rng)
     n = int(EXTENT / _COARSE)
@@ -127,7 +134,7 @@ def _mixtures(
     """The parcels in each pixel by falling share, and the shares.
 
     A pixel gathers light from a little more than its square (the instrument's point spread):
-    6 × 6 samples, those nearer the centre weighing more, as a triangle does.
+    6 × 6 samples, whose weights fall linearly with the distance from the centre.
     """
     rows, columns = x.shape
     parts = np.zeros((rows, columns, MOST_PARCELS), np.int32)

@@ -1,11 +1,11 @@
-"""Ways to part a plane: cells about seeds, strips, distances to a path."""
+"""Divisions of a plane: cells around seeds, strips, distances to a path."""
 
 import numpy as np
 from numba import njit
 
 
 def cuts(rng: np.random.Generator, shortest: float, longest: float) -> np.ndarray:
-    """Where a line from −1500 m to 1500 m is cut into pieces of random length (metres)."""
+    """Cut a line from −1500 m to 1500 m into pieces of random length (metres): the cuts' places."""
     lengths = rng.uniform(shortest, longest, int(3000 / shortest) + 1)
     return -1500 + np.cumsum(lengths)
 
@@ -40,7 +40,7 @@ def nearest(x: np.ndarray, y: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray
 
 @njit(nogil=True, cache=True)
 def jittered(x: np.ndarray, y: np.ndarray, size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, for one seed somewhere in each square of `size` metres; cells numbered."""
+    """As `nearest`, with one random seed in each square of `size` metres."""
     rows, columns = x.shape
     lowest = np.floor(min(x[0, 0], x[-1, -1]) / size) - 2
     count = int(np.floor(abs(x[0, 0] - x[-1, -1]) / size)) + 6

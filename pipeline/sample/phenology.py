@@ -1,47 +1,33 @@
-"""Parcels of land and what they reflect on a day of the year.
+"""Parcels of land and their reflectance on a day of the year.
 
-Cover rises and falls as logistic curves of time (Zhang et al. 2003, Beck et al. 2006). Dates are
-those of western Central Europe: winter wheat heads in May, turns yellow in late June and is cut
-in late July; rapeseed flowers from mid-April to mid-May and is cut in July; maize emerges in May,
-closes its rows in late June and is cut from mid-September; potatoes close theirs in June and are
-killed in late August or September (Eurostat and JRC MARS crop calendars; Meroni et al. 2021 and
-d'Andrimont et al. 2020 for Sentinel-2). Broad-leaved trees unfold in late April and turn in late
-October (Menzel et al. 2006). Every parcel has its own dates, cover and soil.
+Cover rises and falls as logistic curves of time (Zhang et al. 2003, Beck et al. 2006). Every parcel
+has its own dates, cover and soil, drawn about those of its class (`classes.toml`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.sample.classes import (
-    BARE,
-    BROADLEAVED,
-    BUILT_UP,
-    CLASS_COUNT,
-    CONIFEROUS,
-    ENDMEMBERS,
+    DRY,
     FLOWERING,
     GRASSLAND,
-    MAIZE,
-    POTATO,
+    GREEN,
+    GROUND,
     RAPESEED,
-    SHRUBLAND,
     WATER,
-    WETLAND,
-    WHEAT,
+    class_table,
 )
 
-_NEVER = 900.0  # a day of the year that does not come
-_ALWAYS = 1.0
+_NEVER = 900.0  # in `classes.toml`, a day of the year that does not come
 _MOWINGS = 3
 
 
 @dataclass(frozen=True)
 class Parcels:
-    """Pieces of land that are each one class, with what varies between them; n rows each.
+    """Pieces of land of one class each, and the traits that vary between them; n rows each.
 
-    Days are days of the year, widths days, the rest shares of the ground or factors.
+    Days are days of the year, widths are days, all others are shares of the ground or factors.
     """
 
     land: np.ndarray  # class index, int (n,)
@@ -49,10 +35,10 @@ class Parcels:
     widths: np.ndarray  # (n, 4): of winter end, green-up, senescence and flowering
     covers: np.ndarray  # (n, 4): green in winter, at the peak, regrown; seasonless dry matter
     litter: np.ndarray  # (n, 3): share of what is not green that is dry: growing, ripe, cut
-    flower: np.ndarray  # (n,): how far the flowers hide the leaves at their peak
+    flower: np.ndarray  # (n,): share of the leaves that flowers hide at their peak
     mowing: np.ndarray  # (n, 3, 2): day and depth
-    canopy: np.ndarray  # (n, band): factor of the green endmember
-    ground: np.ndarray  # (n, band): factor of the ground endmember
+    canopy: np.ndarray  # (n, band): factor of the green canopy's reflectance
+    ground: np.ndarray  # (n, band): factor of the ground's reflectance
 
     def __len__(self) -> int:
         return len(self.land)
@@ -60,7 +46,7 @@ class Parcels:
 
 @dataclass(frozen=True)
 class Season:
-    """How one year differs from the mean: days earlier (−) or later, and dryness."""
+    """A year's difference from the mean: days earlier (−) or later, and dryness 0 … 1."""
 
     spring: float
     autumn: float
@@ -73,87 +59,28 @@ def draw_season(rng: np.random.Generator) -> Season:
     return Season(spring, float(np.clip(0.4 * spring + rng.normal(0, 4), -12, 12)), rng.uniform())
 
 
-# Per class: mean and spread of each quantity of `Parcels`, in its columns' order.
-# fmt: off
-_N, _A = _NEVER, _ALWAYS
-_DAYS: dict[int, tuple[tuple[float, float], ...]] = {
-    #             winter end green-up    senescence  regrowth   cut         ploughed   flower
-    WHEAT:       ((172, 4), (97, 6),    (172, 5),   (272, 18), (205, 6),   (245, 15), (_N, 0)),
-    MAIZE:       ((88, 12), (169, 6),   (266, 7),   (330, 12), (276, 8),   (296, 10), (_N, 0)),
-    RAPESEED:    ((170, 4), (82, 6),    (170, 5),   (238, 10), (194, 5),   (_N, 0),   (121, 5)),
-    POTATO:      ((84, 10), (159, 5),   (245, 8),   (318, 10), (262, 8),   (263, 8),  (_N, 0)),
-    GRASSLAND:   ((_N, 0),  (93, 8),    (305, 12),  (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    BROADLEAVED: ((_N, 0),  (118, 4),   (299, 6),   (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    CONIFEROUS:  ((_N, 0),  (125, 6),   (290, 8),   (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    SHRUBLAND:   ((_N, 0),  (114, 7),   (287, 10),  (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    WETLAND:     ((_N, 0),  (136, 7),   (264, 9),   (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    WATER:       ((_N, 0),  (190, 15),  (255, 12),  (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    BARE:        ((_N, 0),  (130, 15),  (250, 20),  (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-    BUILT_UP:    ((_N, 0),  (112, 8),   (295, 10),  (_N, 0),   (_N, 0),    (_N, 0),   (_N, 0)),
-}
-_WIDTHS: dict[int, tuple[float, float, float, float]] = {
-    WHEAT: (4, 9, 4.5, 1), MAIZE: (3, 6.5, 6, 1), RAPESEED: (4, 8, 4.5, 9), POTATO: (3, 5, 4, 1),
-    GRASSLAND: (9, 11, 14, 1), BROADLEAVED: (9, 4.5, 7, 1), CONIFEROUS: (9, 14, 16, 1),
-    SHRUBLAND: (9, 11, 14, 1), WETLAND: (9, 8, 9, 1), WATER: (9, 12, 12, 1),
-    BARE: (9, 14, 14, 1), BUILT_UP: (9, 10, 12, 1),
-}
-_COVERS: dict[int, tuple[tuple[float, float], ...]] = {
-    #             winter        peak          regrown      dry bottom
-    WHEAT:       ((0.30, 0.09), (0.94, 0.03), (0.22, 0.18), (0.0, 0)),
-    MAIZE:       ((0.20, 0.16), (0.92, 0.04), (0.12, 0.08), (0.0, 0)),
-    RAPESEED:    ((0.56, 0.10), (0.96, 0.02), (0.42, 0.14), (0.0, 0)),
-    POTATO:      ((0.14, 0.12), (0.95, 0.03), (0.22, 0.10), (0.0, 0)),
-    GRASSLAND:   ((0.56, 0.08), (0.88, 0.05), (0.0, 0),     (0.0, 0)),
-    BROADLEAVED: ((0.07, 0.03), (0.95, 0.03), (0.0, 0),     (0.0, 0)),
-    CONIFEROUS:  ((0.80, 0.05), (0.95, 0.02), (0.0, 0),     (0.0, 0)),
-    SHRUBLAND:   ((0.30, 0.07), (0.74, 0.07), (0.0, 0),     (0.0, 0)),
-    WETLAND:     ((0.07, 0.04), (0.68, 0.08), (0.0, 0),     (0.0, 0)),
-    WATER:       ((0.00, 0.00), (0.05, 0.03), (0.0, 0),     (0.0, 0)),
-    BARE:        ((0.02, 0.02), (0.08, 0.05), (0.0, 0),     (0.0, 0)),
-    BUILT_UP:    ((0.10, 0.05), (0.22, 0.08), (0.0, 0),     (0.0, 0)),
-}
-_LITTER_SHARES: dict[int, tuple[float, float, float]] = {
-    #            growing ripe  cut
-    WHEAT:       (0.05, 0.92, 0.55), MAIZE:      (0.08, 0.85, 0.40),
-    RAPESEED:    (0.05, 0.85, 0.50), POTATO:     (0.05, 0.45, 0.10),
-    GRASSLAND:   (0.45, 0.50, 0.50), BROADLEAVED: (0.80, 0.85, 0.85),
-    CONIFEROUS:  (0.80, 0.80, 0.80), SHRUBLAND:  (0.75, 0.80, 0.80),
-    WETLAND:     (0.55, 0.62, 0.62), WATER:      (0.50, 0.50, 0.50),
-    BARE:        (0.04, 0.06, 0.06), BUILT_UP:   (0.10, 0.12, 0.12),
-}
-# Spread of brightness and of spectral tilt between parcels: of the canopy, of the ground.
-_SPREADS: dict[int, tuple[float, float]] = {
-    WHEAT: (0.07, 0.18), MAIZE: (0.07, 0.18), RAPESEED: (0.06, 0.18), POTATO: (0.06, 0.18),
-    GRASSLAND: (0.09, 0.15), BROADLEAVED: (0.09, 0.12), CONIFEROUS: (0.11, 0.12),
-    SHRUBLAND: (0.11, 0.14), WETLAND: (0.10, 0.20), WATER: (0.15, 0.28),
-    BARE: (0.10, 0.20), BUILT_UP: (0.12, 0.24),
-}
-# fmt: on
 _AUTUMNAL = (2, 3, 4, 5)  # columns of `days` that the autumn's shift moves
 _VERNAL = (0, 1, 6)
 
 
 def draw_parcels(land: np.ndarray, rng: np.random.Generator, season: Season) -> Parcels:
-    """Parcels of the given classes (int (n,), 0 … 11) in one season, drawn one by one."""
+    """Draw one parcel for each class in `land`, int (n,) of 0 … 11, in one season."""
     land = np.asarray(land, np.intp)
     n = len(land)
 
-    def drawn(table: dict[int, tuple[tuple[float, float], ...]]) -> np.ndarray:
-        mean, spread = np.moveaxis(np.array([table[k] for k in range(CLASS_COUNT)])[land], 2, 0)
+    def drawn(table: str) -> np.ndarray:
+        mean, spread = np.moveaxis(class_table(table)[land], 2, 0)
         return mean + spread * np.clip(rng.standard_normal(mean.shape), -2.2, 2.2)
 
-    def shares(table: Mapping[int, tuple[float, ...]]) -> np.ndarray:
-        return np.array([table[k] for k in range(CLASS_COUNT)])[land]
-
-    days = drawn(_DAYS)
+    days = drawn("days")
     days[:, _VERNAL] += season.spring
     days[:, _AUTUMNAL] += season.autumn
-    covers = np.clip(drawn(_COVERS), 0.0, 0.99)
-    widths = shares(_WIDTHS) * rng.uniform(0.8, 1.25, (n, 4))
-    litter = np.clip(shares(_LITTER_SHARES) + rng.normal(0, 0.05, (n, 3)), 0, 0.98)
+    covers = np.clip(drawn("covers"), 0.0, 0.99)
+    widths = class_table("widths")[land] * rng.uniform(0.8, 1.25, (n, 4))
+    litter = np.clip(class_table("litter")[land] + rng.normal(0, 0.05, (n, 3)), 0, 0.98)
     litter[:, 0] += np.where(land == GRASSLAND, 0.2 * season.drought, 0)
     covers[:, 3] = np.where(land == GRASSLAND, rng.uniform(0, 0.12, n) * season.drought, 0)
-    canopy_spread, ground_spread = shares(_SPREADS).T
+    canopy_spread, ground_spread = class_table("spreads")[land].T
     return Parcels(
         land=land,
         days=days,
@@ -174,21 +101,21 @@ def reflectance(parcels: Parcels, day: float | np.ndarray, wetness: float = 0.0)
     short-wave infrared (Lobell & Asner 2002).
     """
     green, dry, flower = cover(parcels, day)
-    leaves = ENDMEMBERS.green[parcels.land]
+    leaves = GREEN[parcels.land]
     leaves = leaves + flower[:, None] * (FLOWERING - leaves)
-    ground = ENDMEMBERS.ground[parcels.land] * parcels.ground
+    ground = GROUND[parcels.land] * parcels.ground
     soaked = np.where(parcels.land == WATER, 0.0, wetness)[:, None]
     ground = ground * (1 - soaked * np.linspace(0.28, 0.42, leaves.shape[1]))
     mixed = (
         green[:, None] * leaves * parcels.canopy
-        + dry[:, None] * ENDMEMBERS.dry[parcels.land] * (0.5 + 0.5 * parcels.canopy)
+        + dry[:, None] * DRY[parcels.land] * (0.5 + 0.5 * parcels.canopy)
         + (1 - green - dry)[:, None] * ground
     )
     return mixed.astype(np.float32)
 
 
 def cover(parcels: Parcels, day: float | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of green cover, share of dry matter, and how far flowers hide the green; each (n,)."""
+    """Shares of green cover, of dry matter, and of the green that flowers hide; each (n,)."""
     winter_end, green_up, senescence, regrowth, cut, ploughed, flowering = parcels.days.T
     w_winter, w_up, w_down, w_flower = parcels.widths.T
     winter, peak, regrown, bottom = parcels.covers.T

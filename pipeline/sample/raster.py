@@ -1,4 +1,4 @@
-"""One band, one COG: tiled, deflated, as public archives of Sentinel-2 keep them."""
+"""COGs of one band, tiled and deflated as in public archives of Sentinel-2."""
 
 from pathlib import Path
 
@@ -16,10 +16,19 @@ def write_raster(
     transform: tuple[float, float, float, float, float, float],
     epsg: int,
 ) -> int:
-    """Write a uint8 or uint16 array (row, column) as a COG with nodata 0; gives its bytes.
+    """Write a uint8 or uint16 array (row, column) as a COG with nodata 0.
 
-    Blocks are of 1024 pixels as in public archives, smaller where the whole raster is; such a
-    raster needs no overviews. `transform`: affine coefficients a … f.
+    Blocks are of 1024 × 1024 pixels as in public archives. A raster that fits into one block has a
+    smaller one where possible, and no overviews.
+
+    Args:
+        path: The file.
+        array: The pixels.
+        transform: Affine coefficients a … f.
+        epsg: The CRS.
+
+    Returns:
+        The number of bytes.
     """
     block = next((size for size in _BLOCKS if size >= max(array.shape)), _BLOCKS[-1])
     with Env(GDAL_NUM_THREADS="1"), MemoryFile() as memory:

@@ -1,4 +1,4 @@
-"""Scenes: the digital numbers and scene classes of Sentinel-2 at one overpass."""
+"""Scenes: the digital numbers and scene classification of Sentinel-2 at one overpass."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,17 @@ STEP = 8
 archive small."""
 
 _NOISE, _SPREAD = 4.0, 0.001
-_THIN, _MEDIUM, _HIGH, _SHADOWED = 0.07, 0.28, 0.5, 0.62  # where the scene classification turns
-_B03, _B04, _B08, _B11 = 1, 2, 6, 8
+_THIN, _MEDIUM, _HIGH, _SHADOWED = 0.07, 0.28, 0.5, 0.62  # thresholds of the scene classification
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition on one grid: what the assets of an item hold.
+    """One acquisition on one grid: reflectance × 10000 without offset, 0 = nodata.
 
-    `ten` uint16 (4, row, column): B02, B03, B04, B08; `twenty` uint16 (6, row / 2, column / 2):
-    B05, B06, B07, B8A, B11, B12; reflectance × 10000, without offset, 0 = nodata; `scl` uint8
-    (row / 2, column / 2).
+    Attributes:
+        ten: uint16 (4, row, column): B02, B03, B04, B08.
+        twenty: uint16 (6, row / 2, column / 2): B05, B06, B07, B8A, B11, B12.
+        scl: uint8 (row / 2, column / 2), the scene classification.
     """
 
     ten: np.ndarray
@@ -42,7 +42,7 @@ def measurement_spread(value: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an overpass has in common over the area: soil wetness, haze, light, lying snow."""
+    """The conditions of the whole area at an overpass: soil wetness, haze, light, lying snow."""
 
     wetness: float
     haze: float
@@ -51,7 +51,7 @@ class Conditions:
 
 
 def draw_conditions(overpass: Overpass, is_snowy: bool) -> Conditions:
-    """The conditions of an overpass: wet soils from November to March."""
+    """Draw the conditions of an overpass; soils are wet from November to March."""
     rng = np.random.default_rng([*overpass.seed, 7])
     wet = 0.35 + 0.3 * np.cos(2 * np.pi * (overpass.day - 15) / 365)
     return Conditions(
@@ -146,10 +146,8 @@ def _measured(
         for i in range(rows):
             for j in range(columns):
                 if seen[i, j]:
-                    lit = light[i, j] + (1 - light[i, j]) * shadow[band]
-                    value = (surface[band, i, j] * gain + haze[band]) * lit
-                    bright = cloud[band] * (0.8 + 0.5 * veil[i, j])
-                    value += veil[i, j] * (bright - value)
+                    bare = surface[band, i, j] * gain + haze[band]
+                    value = _veiled(bare, veil[i, j], light[i, j], cloud[band], shadow[band])
                     ten[k, i, j] = _counted(value, seed, (k * rows + i) * columns + j)
     for k in range(len(TWENTY_METRE)):
         band = TWENTY_METRE[k]
@@ -160,10 +158,8 @@ def _measured(
                 for a in range(2):
                     for b in range(2):
                         y, x = 2 * i + a, 2 * j + b
-                        lit = light[y, x] + (1 - light[y, x]) * shadow[band]
-                        value = (surface[band, y, x] * gain + haze[band]) * lit
-                        bright = cloud[band] * (0.8 + 0.5 * veil[y, x])
-                        total += value + veil[y, x] * (bright - value)
+                        bare = surface[band, y, x] * gain + haze[band]
+                        total += _veiled(bare, veil[y, x], light[y, x], cloud[band], shadow[band])
                         whole &= seen[y, x]
                 if whole:
                     place = ((10 + k) * rows + i) * columns + j
@@ -172,7 +168,14 @@ def _measured(
 
 
 @njit(nogil=True, cache=True)
-def _counted(value: np.float32, seed: int, place: int) -> int:
+def _veiled(bare: float, veil: float, light: float, cloud: float, shadow: float) -> float:
+    """Reflectance of a place under a cloud's veil and in a cloud's shadow."""
+    value = bare * (light + (1 - light) * shadow)
+    return value + veil * (cloud * (0.8 + 0.5 * veil) - value)
+
+
+@njit(nogil=True, cache=True)
+def _counted(value: float | np.float32, seed: int, place: int) -> int:
     """A noisy measurement in steps of the instrument, never nodata."""
     noisy = value + (_NOISE + _SPREAD * value) * _normal(seed, place)
     return int(min(max(round(noisy / STEP) * STEP, STEP), 16000))
@@ -200,7 +203,7 @@ def _classified(
     light: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """The scene classification, as Sen2Cor numbers it: it misses the thinnest of what there is."""
+    """The scene classification in Sen2Cor's numbers; it misses the thinnest clouds."""
     rows, columns = veil.shape
     scl = np.zeros((rows, columns), np.uint8)
     for i in range(rows):

@@ -1,4 +1,4 @@
-"""STAC of the sample archive, as Earth Search v1 writes it."""
+"""The STAC files of the sample archive, in the form of Earth Search v1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,11 +49,13 @@ _SCENE_SHARES = {
 
 @dataclass(frozen=True)
 class Granule:
-    """What names one item: an overpass, a tile, and how and when it was processed.
+    """The identity of one item: an overpass, a tile, and its processing.
 
-    `sequence` counts the products of one tile, satellite and day, as Earth Search does;
-    `baseline` such as "05.00"; `strip` is the datastrip's place in the datatake, which differs
-    between the two halves of a split granule; `offset` is what a digital number is too high by.
+    Attributes:
+        sequence: Counts the products of one tile, satellite and day, as in Earth Search.
+        baseline: The processing baseline, such as "05.00".
+        strip: The datastrip's place in the datatake; it differs between the halves of a split
+            granule.
     """
 
     overpass: Overpass
@@ -65,7 +67,7 @@ class Granule:
 
     @property
     def offset(self) -> int:
-        """1000 from baseline 04.00 on, else 0."""
+        """The offset of digital numbers: 1000 from baseline 04.00 on, else 0."""
         return 1000 if self.baseline >= "04.00" else 0
 
     @property
@@ -76,14 +78,14 @@ class Granule:
 
     @property
     def folder(self) -> str:
-        """Where Earth Search keeps the item's files: zone/band/square/year/month/id."""
+        """The folder of the item's files in Earth Search: zone/band/square/year/month/id."""
         moment = self.overpass.moment
         return f"{'/'.join(_parts(self.tile))}/{moment.year}/{moment.month}/{self.id}"
 
 
 @dataclass(frozen=True)
 class AssetFile:
-    """What an item says of one of its files."""
+    """The facts of one of an item's files."""
 
     file: str
     transform: tuple[float, float, float, float, float, float]

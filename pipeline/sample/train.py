@@ -1,7 +1,7 @@
 """`python -m pipeline.sample.train [OUT]`: train the sample checkpoint and write it with its card.
 
-Contrastive training as in TimeSenCLIP (arXiv 2508.11919), with text in the photos' place: the
-embedding of a made pixel's series against that of a description of what grows there.
+Contrastive training as in TimeSenCLIP (arXiv 2508.11919), with texts instead of photos: the
+embedding of a made pixel's series against that of a description of its class.
 """
 
 import argparse
@@ -55,16 +55,26 @@ def train_sample_encoder(
     batch: int = _BATCH,
     rate: float = _RATE,
 ) -> tuple[TimeSenClipEncoder, Card]:
-    """Train the encoder on the CPU and measure it on seeds that it never saw.
+    """Train the encoder on the CPU and measure it on other seeds.
 
-    Larger sizes (`config`) want smaller batches, for their time, and a lower `rate`.
+    Args:
+        steps: Batches to learn from.
+        pixels: Made series to learn from.
+        seed: Of weights and batches.
+        config: The encoder's architecture; larger ones need smaller batches and a lower `rate`.
+        batch: Pixels in a batch.
+        rate: The highest learning rate.
+
+    Returns:
+        The encoder and its card.
     """
     torch.manual_seed(seed)
     started = time.monotonic()
     tower = SentenceTower()
     seen = [entry for entry in descriptions() if not entry.is_held_out]
     texts = DescriptionTexts(seen, tower.embed)
-    lands, series = _draw(pixels)
+    drawn = [sample_series(seed, pixels // len(_TRAINING_SEEDS)) for seed in _TRAINING_SEEDS]
+    lands, series = map(np.concatenate, zip(*drawn, strict=True))
     encoder = TimeSenClipEncoder(config).train()
     loss_of, bank = InfoNCE(_TEMPERATURE), MemoryBank(_QUEUE, config.embedding_dim)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=0.01)
@@ -85,22 +95,15 @@ def train_sample_encoder(
         schedule.step()
         bank.enqueue(positives, torch.from_numpy(chosen))
         if step % 200 == 0:
-            print(
-                f"step {step:5d}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+            seconds = time.monotonic() - started
+            print(f"step {step:5d}  loss {loss.item():.3f}  {seconds:.0f} s", flush=True)
     encoder.eval()
     minutes = (time.monotonic() - started) / 60
     truth, unseen = sample_series(_HELD_OUT_SEED, _HELD_OUT_PIXELS)
     embeddings = _embed(encoder, unseen)
     scale = calibrated_scale(embeddings[::2], truth[::2], tower)
     metrics = evaluate_embeddings(embeddings[1::2], truth[1::2], tower, scale)
-    training = {
-        "steps": steps,
-        "batch": batch,
-        "seed": seed,
-        "minutes": round(minutes, 1),
-    }
+    training = {"steps": steps, "batch": batch, "seed": seed, "minutes": round(minutes, 1)}
     return encoder, _card(config, tower, scale, metrics, pixels, rate, training)
 
 
@@ -108,22 +111,17 @@ def train_sample_encoder(
 def _embed(encoder: TimeSenClipEncoder, series: np.ndarray) -> np.ndarray:
     """Embeddings of series uint16 (n, month, band): float32 (n, dim)."""
     parts = [
-        encoder(PREPROCESSING.normalise(series[start : start + 4096]))
-        for start in range(0, len(series), 4096)
+        encoder(PREPROCESSING.normalise(part))
+        for part in np.split(series, range(4096, len(series), 4096))
     ]
     return torch.cat(parts).numpy()
 
 
-def _draw(pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    parts = [sample_series(seed, pixels // len(_TRAINING_SEEDS)) for seed in _TRAINING_SEEDS]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
 def _augmented(series: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Series with other calibration, and in every second some months lost and filled.
+    """Change the calibration of series, and in every second one lose and fill some months.
 
-    `series` is normalised, float32 (n, month, band). A lost month takes the median of those
-    that are left, as a month without clear observations does.
+    `series` is normalised, float32 (n, month, band). A lost month is filled by the median of the
+    others, like a month without clear observations.
     """
     n, months, bands = series.shape
     gain = 1 + 0.05 * rng.standard_normal((n, 1, 1)) + 0.02 * rng.standard_normal((n, 1, bands))
@@ -174,23 +172,18 @@ def _card(
 
 
 def main() -> None:
-    """Train, write the checkpoint, and print what it can do."""
+    """Train, write the checkpoint, and print its metrics."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample.train", description=__doc__)
-    parser.add_argument(
-        "out",
-        type=Path,
-        nargs="?",
-        default=Path("sample-checkpoint"),
-        help="the checkpoint's folder (default: sample-checkpoint)",
-    )
+    out = Path("sample-checkpoint")
+    parser.add_argument("out", type=Path, nargs="?", default=out, help=f"default: {out}")
     parser.add_argument("--steps", type=int, default=_STEPS)
     parser.add_argument("--pixels", type=int, default=_PIXELS)
-    given = parser.parse_args()
-    encoder, card = train_sample_encoder(given.steps, given.pixels)
-    save_checkpoint(given.out, encoder, card, replace=True)
+    options = parser.parse_args()
+    encoder, card = train_sample_encoder(options.steps, options.pixels)
+    save_checkpoint(options.out, encoder, card, replace=True)
     for name, value in card.metrics.items():
         print(f"{name:55s} {value}")
-    print(f"logit scale {card.logit_scale}; {card.training['minutes']} minutes; {given.out}")
+    print(f"logit scale {card.logit_scale}; {card.training['minutes']} minutes; {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Overpasses of Sentinel-2: their dates, their swaths, and the clouds in their sky.
+"""Overpasses of Sentinel-2: their dates, their swaths, and the clouds of each.
 
 Two relative orbits, as in Sentinel-2's real plan: each is passed every ten days by each of two
 satellites, five days apart (Drusch et al. 2012); it descends at about 13° from south at this
@@ -14,25 +14,25 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 FOG_MONTH = 12
-"""The month in which fog over the lake and the river leaves a part of the area unseen."""
+"""The month in which fog over the lake and the river hides a part of the area all the time."""
 
 FOG = (-1000.0, -300.0, 900.0)
 """Centre (x, y) and radius in metres of the plane of that fog."""
 
 _CLOUDINESS = (0.60, 0.56, 0.50, 0.46, 0.44, 0.42, 0.38, 0.38, 0.42, 0.50, 0.60, 0.62)
 _Pass = tuple[str, datetime, int]  # platform, moment, absolute orbit
-
-
 _TILT = np.tan(np.radians(13.0))
 
 
 @dataclass(frozen=True)
 class Orbit:
-    """A relative orbit: which side of its swath's edge is seen.
+    """A relative orbit, whose swath's edge crosses the area.
 
-    The edge meets the x axis of the plane at `edge` metres and leans as the orbit does; `side` is
-    −1 where the land west of it is seen and 1 where the land east of it is. `phase`: the day, of
-    a cycle of ten, on which Sentinel-2A passes; `clock`: seconds of the day (UTC).
+    Attributes:
+        edge: Where the edge meets the x axis of the plane, in metres; it leans as the orbit does.
+        side: −1 if the swath lies west of its edge, 1 if east.
+        phase: The day, in a cycle of ten, on which Sentinel-2A passes.
+        clock: Seconds of the day (UTC).
     """
 
     number: int
@@ -47,14 +47,14 @@ ORBITS = (Orbit(8, 1900.0, -1, 3, 38790.3), Orbit(108, -800.0, 1, 6, 37870.6))
 
 @dataclass(frozen=True)
 class Overpass:
-    """One passage of one satellite; `edge` as `Orbit.edge`, a little other each time."""
+    """One overpass of one satellite; `edge` differs a little from `Orbit.edge` each time."""
 
     orbit: Orbit
     platform: str  # A or B
     moment: datetime
     absolute_orbit: int
     edge: float
-    cloud_cover: float  # the share of the sky that clouds are to take
+    cloud_cover: float  # share of the sky
     seed: tuple[int, ...]
 
     @property
@@ -63,37 +63,32 @@ class Overpass:
         return self.moment.timetuple().tm_yday
 
     def is_seen(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Which places of the plane (metres) the swath holds: bool of their shape."""
+        """Whether places of the plane (metres) lie in the swath: bool of their shape."""
         return self.orbit.side * (x - self.edge - _TILT * y) >= 0
 
     def swath(self, reach: float) -> list[tuple[float, float]]:
-        """Corners (metres of the plane) of what the swath holds within `reach` of the origin."""
+        """Corners (metres of the plane) of the swath's part within `reach` of the origin."""
         far = self.edge + self.orbit.side * 4 * reach
         low, high = self.edge - _TILT * reach, self.edge + _TILT * reach
         return [(low, -reach), (far, -reach), (far, reach), (high, reach)]
 
 
-def overpasses(year: int, a_month: int, seed: int) -> list[Overpass]:
-    """The overpasses of a year by time, at most `a_month` of each orbit a month (6 is all)."""
+def overpasses(year: int, per_month: int, seed: int) -> list[Overpass]:
+    """The overpasses of a year by time, at most `per_month` of each orbit (6 is all)."""
     chosen = []
     for number, orbit in enumerate(ORBITS):
         for month in range(1, 13):
             rng = np.random.default_rng([seed, 2, number, month])
-            passes = _thinned(list(_passes(orbit, year, month)), a_month)
+            passes = _thinned(list(_passes(orbit, year, month)), per_month)
             ranks = (rng.permutation(len(passes)) + rng.uniform(size=len(passes))) / len(passes)
             mean = _CLOUDINESS[month - 1]
             draws = np.quantile(rng.beta(0.7 * mean, 0.7 * (1 - mean), 4000), ranks)
             for (platform, moment, absolute), cover in zip(passes, draws, strict=True):
+                edge = orbit.edge + rng.normal(0, 220)
+                cloud_cover = 0.0 if cover < 0.04 else 1.0 if cover > 0.96 else float(cover)
+                of_day = (seed, 3, orbit.number, moment.timetuple().tm_yday)
                 chosen.append(
-                    Overpass(
-                        orbit,
-                        platform,
-                        moment,
-                        absolute,
-                        orbit.edge + rng.normal(0, 220),
-                        float(np.where(cover < 0.04, 0.0, np.where(cover > 0.96, 1.0, cover))),
-                        (seed, 3, orbit.number, moment.timetuple().tm_yday),
-                    )
+                    Overpass(orbit, platform, moment, absolute, edge, cloud_cover, of_day)
                 )
     return sorted(chosen, key=lambda overpass: overpass.moment)
 
@@ -102,8 +97,10 @@ def overpasses(year: int, a_month: int, seed: int) -> list[Overpass]:
 class Sky:
     """Clouds over the area at one overpass, on a grid of `step` metres in the plane.
 
-    `opacity` float32 (row, column), first row north: 0 clear … 1 opaque; `cirrus` the same for
-    thin high cloud; `light` the share of direct sunlight that reaches the ground.
+    Attributes:
+        opacity: float32 (row, column), first row north: 0 clear … 1 opaque.
+        cirrus: The same for thin high cloud.
+        light: The share of direct sunlight that reaches the ground.
     """
 
     step: float
@@ -113,7 +110,7 @@ class Sky:
 
 
 def make_sky(overpass: Overpass, reach: float) -> Sky:
-    """The sky within `reach` metres of the plane's origin; sun and season place the shadows."""
+    """Draw the sky within `reach` metres of the plane's origin, with the shadows of its clouds."""
     rng = np.random.default_rng(overpass.seed)
     step, margin = 40.0, 4000.0
     n = int(np.ceil(2 * (reach + margin) / step / 16)) * 16
@@ -141,18 +138,13 @@ def make_sky(overpass: Overpass, reach: float) -> Sky:
         away = np.hypot(across[None, :] - FOG[0], -across[:, None] - FOG[1])
         opacity = np.maximum(opacity, np.clip((FOG[2] + 250 - away) / 250, 0, 1))
     cut = int(margin / step)
-    inner = slice(cut, n - cut)
-    return Sky(
-        step,
-        *(
-            np.ascontiguousarray(field[inner, inner], np.float32)
-            for field in (opacity, cirrus, light)
-        ),
-    )
+    inner = (slice(cut, n - cut), slice(cut, n - cut))
+    fields = (np.ascontiguousarray(f[inner], np.float32) for f in (opacity, cirrus, light))
+    return Sky(step, *fields)
 
 
 SUN_AZIMUTH = 160.0
-"""Degrees from north at the hour of the overpass (10:30 local solar time), year's mean."""
+"""Degrees from north at the hour of the overpasses (10:30 local solar time), the year's mean."""
 
 
 def sun_elevation(day: float) -> float:

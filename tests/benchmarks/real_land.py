@@ -17,7 +17,7 @@ from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
 from pipeline.real_land.descriptions import groups
-from pipeline.real_land.rows import SAID, VIEWS, TrainingRows, drawn_rows
+from pipeline.real_land.rows import SENTENCES, VIEWS, TrainingRows, drawn_rows
 from pipeline.real_land.tables import LabelledPoints
 
 
@@ -41,7 +41,7 @@ def _batches(
     rows: TrainingRows, size: int, card: Card, rng: np.random.Generator
 ) -> Iterator[Batch]:
     # All that may be said, the same each time: embedded once, then found in the cache.
-    texts = sentences([wording for group in groups() for wording in group.seen], SAID)
+    texts = sentences([wording for group in groups() for wording in group.seen], SENTENCES)
     place = {text: number for number, text in enumerate(texts)}
     embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
     ground = embeddings[[[place[text] for text in said] for said in rows.texts]]

@@ -250,7 +250,10 @@ def test_what_may_go_wrong(
     pack = ["pack", str(series), "--ground", str(ground)]
     with connected(users_server):
         for arguments, problem in (
-            (["photos", str(empty), "--tower", tower, *out], "no photo in it is named as LUCAS's"),
+            (
+                ["photos", str(empty), "--tower", tower, *out],
+                "has a name as in LUCAS",
+            ),
             (["photos", str(photos), "--tower", "clip:./no", *out], "there is no such folder"),
             (["photos", str(photos), "--tower", "sentence:x", *out], "no such image tower"),
             (["photos", str(photos), "--tower", tower, "--out", str(photos)], "is not empty"),

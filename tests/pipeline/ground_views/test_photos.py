@@ -149,7 +149,7 @@ def test_tables_of_photos_that_say_too_little_are_refused(
 
 def test_folders_without_photos_and_with_twins_are_refused(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.jpg").write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"named as LUCAS's are, and 1 otherwise.*--table"):
+    with pytest.raises(DatasetError, match=r"has a name as in LUCAS, and 1 have other.*--table"):
         lucas_photos(Store(str(tmp_path)))
     for folder in ("2018", "2022"):
         (tmp_path / folder).mkdir()

@@ -148,7 +148,7 @@ def test_places_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PointsError, match=r"outside ±180, ±90 degrees, such as 3\.924e"):
         read_points(metres)
     words = csv(tmp_path / "words.csv", "id,year,lon,lat\na,2018,4°21'E,50\n")
-    with pytest.raises(PointsError, match="1 values of lon are no numbers, for one 4°21'E"):
+    with pytest.raises(PointsError, match="1 values of lon are not numbers, for one 4°21'E"):
         read_points(words)
     frame(crs=None).to_parquet(tmp_path / "nocrs.parquet")
     with pytest.raises(PointsError, match="states no CRS"):
@@ -157,7 +157,7 @@ def test_places_that_are_none_are_refused(tmp_path: Path) -> None:
     geopandas.GeoDataFrame({"id": ["a"], "year": [2018]}, geometry=[area], crs=4326).to_file(
         tmp_path / "areas.gpkg"
     )
-    with pytest.raises(PointsError, match="it holds Polygon, and a series is that of a point"):
+    with pytest.raises(PointsError, match="it holds Polygon, not only points"):
         read_points(tmp_path / "areas.gpkg")
 
 

@@ -106,5 +106,5 @@ def test_what_is_no_such_table_is_said(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="11 months"):
         read_labelled_points(tmp_path)
     path.unlink()
-    with pytest.raises(DatasetError, match="no such table"):
+    with pytest.raises(DatasetError, match="it is not such a table"):
         read_labelled_points(tmp_path)

@@ -10,7 +10,7 @@ from flows.cli.main import run
 from pipeline.point_series.table import SeriesTable
 from pipeline.real_land.__main__ import convert, main
 from pipeline.real_land.descriptions import groups
-from pipeline.real_land.rows import SAID
+from pipeline.real_land.rows import SENTENCES
 from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.spatial_split import SPLITS
 from tests.pipeline.real_land.made_tables import write_tables
@@ -24,7 +24,9 @@ def test_rows_are_years_and_what_is_said_of_them(tmp_path: Path) -> None:
     words = pd.read_parquet(tmp_path / "out" / "words.parquet")
     assert words["id"].tolist() == np.repeat(rows.ids, 4).tolist()
     said = {
-        group.name: {template.replace("{}", wording) for wording in group.seen for template in SAID}
+        group.name: {
+            template.replace("{}", wording) for wording in group.seen for template in SENTENCES
+        }
         for group in groups()
     }
     classes = dict(zip(rows.ids, rows.labels["class"], strict=True))

@@ -2,7 +2,7 @@ import pytest
 
 from models.vocabulary.prompts import TEMPLATES, sentences
 from pipeline.real_land.descriptions import group_of, groups, groups_with, held_out
-from pipeline.real_land.rows import SAID
+from pipeline.real_land.rows import SENTENCES
 
 
 def test_no_training_sees_a_held_out_wording() -> None:
@@ -10,7 +10,7 @@ def test_no_training_sees_a_held_out_wording() -> None:
     seen = {wording for group in groups() for wording in group.seen}
     held = {wording for group in groups() for wording in group.held_out}
     assert not seen & held
-    assert not set(sentences(sorted(seen), SAID)) & set(sentences(sorted(held), TEMPLATES))
+    assert not set(sentences(sorted(seen), SENTENCES)) & set(sentences(sorted(held), TEMPLATES))
 
 
 def test_every_group_says_something_of_its_own() -> None:
