@@ -1,4 +1,4 @@
-"""The mapping flow over a real square kilometre, and how far it agrees with WorldCereal.
+"""The mapping flow over a real square kilometre, and its agreement with WorldCereal.
 
 `python -m tests.benchmarks.belgium [--checkpoint NAME] [--out FILE]` writes a Markdown table.
 """

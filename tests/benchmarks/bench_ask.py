@@ -1,4 +1,4 @@
-"""What asking again costs beside mapping: `timesen classify` on a run that kept its embeddings.
+"""The cost of `timesen classify` on a run that kept its embeddings, beside that of mapping.
 
 `python -m tests.benchmarks.bench_ask`; about ten minutes on two cores. Writes
 tests/benchmarks/results/ask.md. Both commands map the sample archive, each time from nothing; the
@@ -68,7 +68,7 @@ def agreement(first: Path, second: Path) -> float:
 
 
 def measured(folder: Path, archive: Path, name: str) -> Iterator[str]:
-    """The table's two lines for an encoder, and how far the classes agree."""
+    """The table's two lines for an encoder, and the share of equal classes."""
     checkpoint = SAMPLE if name == SAMPLE else str(folder / "paper")
     whole, asked = [], []
     for turn in range(_TURNS[name]):

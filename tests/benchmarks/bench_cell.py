@@ -1,4 +1,4 @@
-"""What a cell takes: seconds by stage and a worker's memory, and reading beside the plain ways.
+"""A cell's seconds by stage, its worker's memory, and its reading beside the plain ways.
 
 `make bench`, or `python -m tests.benchmarks.bench_cell`; about twenty minutes on two cores. Writes
 tests/benchmarks/results/cell.md.
@@ -68,7 +68,7 @@ def cell_row(job: Job, encoder: str) -> Row:
 
 
 def cell_table(rows: Sequence[Row]) -> Iterator[str]:
-    """Markdown: a line a cell."""
+    """A Markdown table, one line per cell."""
     yield "| cell | encoder | encoded | " + " | ".join(STAGES) + " | most but the encoder | peak |"
     yield "|---|---|---:|" + "---:|" * (len(STAGES) + 2)
     for row in rows:

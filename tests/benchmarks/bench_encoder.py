@@ -1,4 +1,4 @@
-"""Encoding beside the plain module: throughput, operations, and what is lost.
+"""Encoding beside the plain module: throughput, operations and accuracy.
 
 `python -m tests.benchmarks.bench_encoder`, about three minutes on two cores; writes
 tests/benchmarks/results/encoder.md.
@@ -93,7 +93,7 @@ def throughput_table(found: Mapping[tuple[str, int], list[float]]) -> Iterator[s
 
 
 def agreement_table(checkpoint: Checkpoint, encoder: TimeSenClipEncoder) -> Iterator[str]:
-    """What the fast encoder and int8 embeddings change, on real series."""
+    """The agreement of the fast encoder, and of int8 embeddings, with plain ones on real series."""
     vocabulary = load_vocabulary(VOCABULARY)
     text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
     fast, paper_fast = (

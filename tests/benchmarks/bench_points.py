@@ -1,4 +1,4 @@
-"""Series of points: requests, bytes and seconds a point, together and one point at a time.
+"""Series of points: requests, bytes and seconds per point, together and one point at a time.
 
 `python -m tests.benchmarks.bench_points`, about two minutes on two cores. Writes
 tests/benchmarks/results/points.md.
@@ -46,7 +46,7 @@ READING = Reading(
 
 @dataclass(frozen=True)
 class Measured:
-    """What was asked of the server for some points, and what it took."""
+    """The requests for some points, and their cost."""
 
     points: int
     requests: int
@@ -66,7 +66,7 @@ class Measured:
 
 
 def measure(server: Nginx, points: int, work: Callable[[], object]) -> Measured:
-    """Do the work, and count what the server was asked for meanwhile."""
+    """Do the work, and count the requests to the server meanwhile."""
     server.forget()
     reset_peak()
     start = time.perf_counter()

@@ -80,7 +80,7 @@ def beside_fixed(data: TrainingSet, sizes: Sizes) -> tuple[list[float], list[flo
 
 
 def _steps(training: Pretraining, batches: Iterator[Batch]) -> int:
-    """How many steps take about as long as a turn."""
+    """The number of steps that take about as long as a turn."""
     training.step(next(batches))
     began = time.perf_counter()
     training.step(next(batches))

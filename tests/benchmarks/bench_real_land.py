@@ -1,9 +1,9 @@
-"""What training by the recipe of the checkpoint `real-land` is worth on land it has not seen.
+"""The accuracy of training by the recipe of the checkpoint `real-land` on unseen land.
 
 `python -m tests.benchmarks.bench_real_land`; some 25 minutes of one core. Writes
 tests/benchmarks/results/real-land.md. Every encoder is trained anew, by
 `pipeline/real_land/recipe.toml`, without the points that it is judged by; the forest beside it on
-the same points. The words that classes are asked for by are those that no training sees.
+the same points. Classes are found by words that no training sees.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def cross_validated(
 
 
 def _beside(forest: Sequence[float], ours: Sequence[float]) -> str:
-    """Accuracy and F1 of both ways, and by how much ours is above."""
+    """Accuracy and F1 of both ways, and their difference."""
     pairs = zip(forest, ours, strict=True)
     return (
         "".join(f"| {one:.3f} | **{other:.3f}** ({other - one:+.3f}) " for one, other in pairs)
@@ -200,7 +200,7 @@ def confusions(y: np.ndarray, found: np.ndarray, names: list[str]) -> Iterator[s
 
 
 def transferred(points: LabelledPoints, trial: Trial, embeddings: np.ndarray) -> Iterator[str]:
-    """The table of what training on France 2022 gives elsewhere."""
+    """The table of training on France 2022 and testing elsewhere."""
     yield f"| judged by | classes | points {_HEADER}"
     yield "|---|---|---:|---:|---:|---:|---:|"
     for table, place in (

@@ -1,4 +1,4 @@
-"""What a student is worth: its throughput beside its teacher's, and how often both say the same.
+"""A student beside its teacher: throughput, and the share of equal classes.
 
 `python -m tests.benchmarks.bench_student`; about twenty minutes on two cores. Writes
 tests/benchmarks/results/student.md. The teacher has the paper's sizes and is trained here, on made
@@ -176,10 +176,10 @@ def class_table(found: Mapping[str, StudentAgreement]) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def answers(
+def agreements(
     teacher: Checkpoint, student: Checkpoint, places: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, StudentAgreement]]:
-    """How far both agree, by set of series and vocabulary."""
+    """The agreement of both, by set of series and vocabulary."""
     vocabularies = {name: load_vocabulary(name) for name in (SHARPENED, OTHER)}
     texts = {name: embed_for_checkpoint(v, teacher.card) for name, v in vocabularies.items()}
     scale = teacher.card.logit_scale
@@ -258,7 +258,7 @@ def main() -> None:
         _say("The student …")
         series = sample_series(_STUDENT_SEED, _STUDENT_PIXELS)[1]
         student, minutes = made_student(teacher, series, text, folder / "student")
-    found = answers(teacher, student, places)
+    found = agreements(teacher, student, places)
     _say("Throughput …")
     ways = [
         Way("the teacher's plain module", plain(teacher), _size(teacher)),

@@ -1,4 +1,4 @@
-"""A cell mapped by a real worker process: how long its stages take and what memory it needs."""
+"""A cell mapped by a real worker process: the time of its stages, and its memory."""
 
 import json
 import time
@@ -128,7 +128,7 @@ def write_paper_checkpoint(folder: Path) -> None:
 
 
 def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tuple[Path, Path]:
-    """What `tests.benchmarks.plain` reads: the items and the cell, as JSON files."""
+    """The input of `tests.benchmarks.plain`: the items and the cell, as JSON files."""
     cell = job.cell
     items, where = folder / "items.json", folder / "cell.json"
     settings = _settings(made, folder, job.run.checkpoint, cell.height, made.region)

@@ -1,4 +1,4 @@
-"""Which scene classes to keep, how far to dilate cloud, how many acquisitions to read: measured.
+"""Errors by the scene classes that are kept, the dilation of cloud, and the acquisitions read.
 
 `python -m tests.benchmarks.masking` writes `results/masking.md`. No truth exists for
 these real acquisitions, so each clear one is held out in turn, and the monthly composite of all
@@ -151,7 +151,7 @@ def class_table(windows: Sequence[Window]) -> str:
 
 
 def mask_tables(windows: Sequence[Window]) -> tuple[str, str]:
-    """The median errors of all masks, and all scores of those that the data tell apart."""
+    """The median errors of all masks, and all scores of those that differ on these data."""
     held, full = [], []
     medians: dict[str, list[str]] = {name: [] for name in KEEP}
     for window, t in held_out(windows):

@@ -23,7 +23,7 @@ BAND_ASSETS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir"
                "swir16", "swir22")  # fmt: skip
 ALL_ASSETS = (*BAND_ASSETS, "scl")
 OFFSET = 1000
-"""What the archive's stored numbers are too high by (DN), as its baseline has it."""
+"""The offset of the archive's stored numbers (DN), by its baseline."""
 
 SIDE = 3
 """Blocks of the wide archive each way."""

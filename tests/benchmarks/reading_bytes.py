@@ -1,4 +1,4 @@
-"""Part E: what a server is asked for: bytes beside those that are needed, and what masks save."""
+"""Part E: requested bytes beside the necessary ones, and the saving of masks."""
 
 import json
 import tempfile

@@ -22,7 +22,7 @@ WAYS = (
 )  # fmt: skip
 FROM_AFAR = (OURS, "stackstac", "odc-stac")
 TARGETS = (("stackstac", 2.5), ("odc-stac", 1.4))
-"""How many times longer than we they are to take, at least."""
+"""The ratio of their time to ours that is wanted at least."""
 MOST_OF_FLOOR, MOST_FROM_AFAR = 1.15, 1.5
 
 Runs = Mapping[str, list[dict[str, Any]]]
@@ -60,7 +60,7 @@ def in_turns(jobs: Mapping[str, tuple[str, Job]], repeats: int) -> Runs:
 
 
 def ratio(runs: Runs, label: str, to: str) -> float:
-    """How many times longer one takes than another: the median of the turns' ratios."""
+    """The ratio of one way's time to another's: the median of the turns' ratios."""
     turns = zip(runs[label], runs[to], strict=True)
     return median(one["seconds"] / other["seconds"] for one, other in turns)
 
@@ -99,7 +99,7 @@ def verdict(runs: Runs, ours: str) -> Iterator[str]:
 
 
 def held(holds: bool) -> str:
-    """How a figure stands to its target."""
+    """A figure, and whether it meets its target."""
     return "within the target of" if holds else "**missing the target of**"
 
 

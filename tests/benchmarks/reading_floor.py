@@ -135,7 +135,7 @@ def gdal_in_memory(job: Job) -> Callable[[], Delivered]:
 
 
 def taken(values: np.ndarray, job: Job) -> np.ndarray:
-    """What remains of a chunk: all of it, or its maximum."""
+    """The result of a chunk: all of it, or its maximum."""
     return values if job.whole else values.max(keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""What a way to read is given, and its run in a process of its own."""
+"""The input of a way to read, and its run in a process of its own."""
 
 import json
 import subprocess
@@ -71,5 +71,5 @@ def in_own_process(module: str, *arguments: object) -> dict[str, Any]:
 
 
 def say(what: str) -> None:
-    """Tell how far it is, on standard error."""
+    """Print progress to standard error."""
     print(what, file=sys.stderr, flush=True)

@@ -40,7 +40,7 @@ _EVERY = 0.1  # seconds between looks at the worker
 
 @dataclass
 class Watched:
-    """What a worker was seen to do: bytes of memory and on disk at most, seconds paused.
+    """A worker's use: bytes of memory and on disk at most, seconds paused.
 
     Its processes are those that were started for it, one after the other; the first is no death.
     """

@@ -1,4 +1,4 @@
-"""Where a read's time goes: seconds of CPU by what they are spent on, summed over all threads.
+"""The CPU time of a read by its parts, summed over all threads.
 
 `python -m tests.benchmarks.reading_profile JOB` reads as the way `timesen` of `reading_ways` does,
 its parts wrapped in clocks, and prints the seconds as JSON.

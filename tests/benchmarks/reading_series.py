@@ -26,7 +26,7 @@ from tests.benchmarks.reading_job import THREADS, read_job
 
 @dataclass(frozen=True)
 class Spent:
-    """What a cell's series took.
+    """The cost of a cell's series.
 
     `seconds` of all and `mask_seconds` of the scene classification, by the clock; `reading` and
     `compositing`, summed over threads; `mask_peak` and `peak`, the most memory while the mask and
@@ -80,7 +80,7 @@ def make_series(items: Sequence[Item], cell: Cell, masking: Masking) -> Spent:
 
 
 def masking_of(fields: dict[str, Any]) -> Masking:
-    """The masking that JSON says."""
+    """The masking of a JSON object."""
     return Masking(**fields | {"keep": tuple(fields["keep"])})
 
 

@@ -127,7 +127,7 @@ WAYS: Mapping[str, Way] = {
     "fetching and decoding": fetching,
     "GDAL in memory": gdal_in_memory,
 }
-"""What is done with a job before the clock runs, which gives what is timed."""
+"""The preparation of a job before the clock runs; it gives the function that is timed."""
 
 
 def _remaining(lazy: da.Array, job: Job) -> da.Array:
@@ -147,7 +147,7 @@ def _by_asset(values: np.ndarray) -> Delivered:
 
 
 def digest(way: str, name: str, chunks: list[np.ndarray], job: Job) -> int:
-    """What is equal where the pixels of an asset are, as they are stored, repeated to 10 m.
+    """A digest of an asset's pixels, as they are stored, repeated to 10 m.
 
     Of a job that is not whole, the maximum.
     """

@@ -40,7 +40,7 @@ def trained(points: LabelledPoints, recipe: Recipe, start: Checkpoint) -> Series
 def _batches(
     rows: TrainingRows, size: int, card: Card, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    # All that may be said, the same each time: embedded once, then found in the cache.
+    # All possible sentences, the same each time: embedded once, then found in the cache.
     texts = sentences([wording for group in groups() for wording in group.seen], SENTENCES)
     place = {text: number for number, text in enumerate(texts)}
     embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
