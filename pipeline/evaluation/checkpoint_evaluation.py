@@ -61,6 +61,13 @@ class ProbeRows:
     tuning: LabelledSamples | None
     test: LabelledSamples
 
+    def embedded(
+        self, embed: Embed
+    ) -> tuple[LabelledEmbeddings, LabelledEmbeddings | None, LabelledEmbeddings]:
+        """The embeddings of the three."""
+        tuning = None if self.tuning is None else self.tuning.embedded(embed)
+        return self.train.embedded(embed), tuning, self.test.embedded(embed)
+
 
 @dataclass(frozen=True, eq=False)
 class LabelComparison:
@@ -227,56 +234,63 @@ def measure_checkpoint(
     lost = len(finite) - len(samples)
     if lost:
         notes.append(f"{lost:,} rows are left out: their embedding is not a finite number.")
-    tuning = probes = zero_shot = found = by_label = score = None
+    tuning, probes = None, None
     if rows.probe_rows is not None:
-        if rows.probe_rows.tuning is not None:
-            tuning = rows.probe_rows.tuning.embedded(embed)
-        train, test = rows.probe_rows.train.embedded(embed), rows.probe_rows.test.embedded(embed)
+        train, tuning, test = rows.probe_rows.embedded(embed)
         try:
             probes = measure_probes(train, tuning, test, draws, seed)
         except ValueError as error:
             notes.append(f"No probes: {error}.")
-    ground = samples.ground
+    ground, keys = samples.ground, samples.keys
     if ground is not None and ground.shape[1] != embeddings.shape[1]:
         notes.append(
             f"No retrieval: the embeddings of ground views have {ground.shape[1]} dimensions, the "
             f"checkpoint's {embeddings.shape[1]}."
         )
         ground = None
-    if ground is not None and samples.keys is not None:
-        found = measure_retrieval(embeddings, ground, samples.keys, seed)
+    zero_shot = by_label = None
     if rows.comparison is not None:
         index = rows.comparison.matched.index[finite]
         known = index != UNMATCHED
-        classes, kept = index[known], samples.take(known)
-        if known.any():
-            zero_shot = measure_zero_shot(
-                rows.comparison.words,
-                LabelledEmbeddings(embeddings[known], classes, kept.blocks),
-                tuning,
-                None if regions is None else list(kept.labels[regions]),
-                logit_scale,
-            )
+        labelled = LabelledEmbeddings(embeddings, index, samples.blocks).rows(known)
+        if len(labelled):
+            names = None if regions is None else list(samples.labels[regions][known])
+            words = rows.comparison.words
+            zero_shot = measure_zero_shot(words, labelled, tuning, names, logit_scale)
+            if ground is not None:
+                of_class = labelled.classes[:, None]
+                by_label = measure_retrieval(labelled.embeddings, ground[known], of_class, seed)
         else:
             notes.append("No comparison with labels: no labelled row is left.")
-        if ground is not None and known.any():
-            by_label = measure_retrieval(embeddings[known], ground[known], classes[:, None], seed)
-    if (pair := rows.regression) is not None:
-        share = prompt_score(embeddings, pair.positive, pair.negative, logit_scale)
-        try:
-            score = correlation(share, pair.numbers[finite])
-        except ValueError as error:
-            notes.append(f"No regression by prompts: {error}.")
     return CheckpointMetrics(
         steps=steps,
         without_embedding=lost,
         zero_shot=zero_shot,
-        retrieval=found,
+        retrieval=None
+        if ground is None or keys is None
+        else measure_retrieval(embeddings, ground, keys, seed),
         retrieval_by_label=by_label,
-        regression=score,
+        regression=_regression(rows.regression, embeddings, finite, logit_scale, notes),
         probes=probes,
         notes=tuple(notes),
     )
+
+
+def _regression(
+    pair: PromptRegression | None,
+    embeddings: np.ndarray,
+    finite: np.ndarray,
+    logit_scale: float,
+    notes: list[str],
+) -> Correlation | None:
+    if pair is None:
+        return None
+    share = prompt_score(embeddings, pair.positive, pair.negative, logit_scale)
+    try:
+        return correlation(share, pair.numbers[finite])
+    except ValueError as error:
+        notes.append(f"No regression by prompts: {error}.")
+        return None
 
 
 def embed_finite(embed: Embed, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

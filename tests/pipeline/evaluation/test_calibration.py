@@ -32,7 +32,7 @@ def test_empty_bins_and_certainty() -> None:
         calibration(np.empty(0), np.empty(0, bool))
 
 
-def test_the_scale_that_drew_the_classes_is_found() -> None:
+def test_fitting_recovers_the_scale_that_drew_the_classes() -> None:
     rng = np.random.default_rng(2)
     cosine = rng.normal(0, 0.15, (20_000, 6)).astype(np.float32)
     bias = np.array([0, 0.5, 0, 0, -0.5, 0], np.float32)

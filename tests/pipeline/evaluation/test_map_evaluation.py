@@ -73,7 +73,7 @@ def test_right_points_of_any_crs(made: MadeRun, tmp_path: Path, crs: int) -> Non
         assert of_class.area.value == pytest.approx(hectares[entry.value])
 
 
-def test_an_error_that_is_known_is_found(made: MadeRun, tmp_path: Path) -> None:
+def test_a_known_error_moves_areas_by_its_size(made: MadeRun, tmp_path: Path) -> None:
     """Half of what is mapped as the first class is the second: area moves, by its interval."""
     lon, lat = places(1500)
     value = truth(lon, lat).astype(int)
@@ -90,7 +90,7 @@ def test_an_error_that_is_known_is_found(made: MadeRun, tmp_path: Path) -> None:
     assert second.producers.value == pytest.approx(hectares[2] / second.area.value)
 
 
-def test_points_that_tell_nothing_are_counted(made: MadeRun, tmp_path: Path) -> None:
+def test_unusable_points_are_counted(made: MadeRun, tmp_path: Path) -> None:
     lon, lat = places(60)
     labels = NAMES[truth(lon, lat).astype(int) - 1].astype(object)
     labels[:3], labels[3:5] = "volcano", None

@@ -46,7 +46,7 @@ def test_knn_is_that_of_the_cosine() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_classes_that_are_found_but_do_not_occur_are_errors_and_no_class() -> None:
+def test_predicted_classes_without_rows_count_as_errors_only() -> None:
     some = TEST.classes < 2
     test = TEST.rows(some)
     found = knn(made(400, 3.0, 0), test)

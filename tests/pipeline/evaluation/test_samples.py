@@ -48,7 +48,7 @@ def test_a_table_in_the_encoders_order_with_gaps_filled(made: MadeSamples, table
     np.testing.assert_allclose(found.series, np.where(np.isnan(wanted), median, wanted), atol=0.51)
 
 
-def test_parts_share_no_row_and_make_the_whole(table: str) -> None:
+def test_splits_share_no_row_and_cover_the_table(table: str) -> None:
     source = open_samples(table, BANDS, RULE)
     parts = [source.read(part) for part in ("train", "validation", "test")]
     seen = [{row.tobytes() for row in part.series} for part in parts]

@@ -44,7 +44,7 @@ def test_lucas_photos_are_found_wherever_they_lie(source: Store) -> None:
     assert others == 2
 
 
-def test_embeds_what_can_be_read_and_says_what_cannot(source: Store, tower: ClipImageTower) -> None:
+def test_unreadable_photos_are_named(source: Store, tower: ClipImageTower) -> None:
     whole = jpeg(photo(1))
     contents = {
         "FR_1N.jpg": whole,
@@ -116,7 +116,7 @@ def test_many_are_embedded_as_one_alone(tmp_path: Path, tower: ClipImageTower) -
     assert rows.filter(pa.compute.equal(rows["id"], "64"))["embedding"] == alone["embedding"]
 
 
-def test_a_table_says_of_which_point_a_photo_is(tmp_path: Path) -> None:
+def test_a_table_assigns_photos_to_points(tmp_path: Path) -> None:
     path = tmp_path / "photos.csv"
     path.write_text("photo,id,class\nb/2.jpg,007,maize\nb/1.jpg,007,\nb/2.jpg,8,maize\n")
     assert table_photos(path) == [
@@ -138,7 +138,7 @@ def test_a_table_says_of_which_point_a_photo_is(tmp_path: Path) -> None:
         ("photo,id,view\na.jpg,1,N\nb.jpg,1,N\n", r"N of 1: a\.jpg and b\.jpg"),
     ],
 )
-def test_tables_of_photos_that_say_too_little_are_refused(
+def test_incomplete_tables_of_photos_are_refused(
     tmp_path: Path, content: str, problem: str
 ) -> None:
     path = tmp_path / "photos.csv"

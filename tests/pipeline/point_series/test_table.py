@@ -139,7 +139,7 @@ def test_a_folder_of_other_input_is_refused(tmp_path: Path) -> None:
         folder_at(str(tmp_path / "s" / "thesis.txt")).open()
 
 
-def test_a_part_that_was_written_twice_over_is_whole(tmp_path: Path) -> None:
+def test_units_left_after_an_interruption_are_not_read_twice(tmp_path: Path) -> None:
     folder = folder_at(str(tmp_path))
     folder.open()
     folder.write_unit("p", "1", rows(["a"]), Notes())

@@ -25,7 +25,7 @@ def checkpoint() -> Checkpoint:
     return load_checkpoint("real-land")
 
 
-def test_its_card_says_what_it_is_of(checkpoint: Checkpoint) -> None:
+def test_its_card_names_its_data(checkpoint: Checkpoint) -> None:
     card, raw = checkpoint.card, tomllib.loads(RECIPE.read_text())
     assert card.demonstration
     assert card.description == raw["description"]
@@ -43,9 +43,7 @@ def test_its_card_says_what_it_is_of(checkpoint: Checkpoint) -> None:
     assert sum(path.stat().st_size for path in checkpoint.path.iterdir()) < 2_000_000
 
 
-def test_it_knows_its_land_by_words_that_it_has_not_seen(
-    checkpoint: Checkpoint, shared_data: Path
-) -> None:
+def test_it_classifies_land_by_held_out_words(checkpoint: Checkpoint, shared_data: Path) -> None:
     """Of the points that it was trained on: what it is worth elsewhere, the benchmark measures."""
     points = read_labelled_points(shared_data / "real")
     names = ("grasslands", "permanent_crops", "maize", "wheat")
@@ -53,7 +51,7 @@ def test_it_knows_its_land_by_words_that_it_has_not_seen(
     series = fill_gaps(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))
     with torch.inference_mode():
         found = checkpoint.encoder(checkpoint.card.preprocessing.normalise(series)).numpy()
-    said = held_out([(name,) for name in names])
-    texts = np.stack([embed_words(wordings, checkpoint.card) for wordings in said])
+    wordings_of = held_out([(name,) for name in names])
+    texts = np.stack([embed_words(wordings, checkpoint.card) for wordings in wordings_of])
     right = np.array(names)[(found @ texts.T).argmax(axis=1)] == points.classes[some]
     assert right.mean() > 0.8

@@ -23,7 +23,7 @@ def test_rows_are_years_and_what_is_said_of_them(tmp_path: Path) -> None:
     (rows,) = table.batches(100)
     words = pd.read_parquet(tmp_path / "out" / "words.parquet")
     assert words["id"].tolist() == np.repeat(rows.ids, 4).tolist()
-    said = {
+    allowed = {
         group.name: {
             template.replace("{}", wording) for wording in group.seen for template in SENTENCES
         }
@@ -33,7 +33,7 @@ def test_rows_are_years_and_what_is_said_of_them(tmp_path: Path) -> None:
     for entry in words.itertuples():
         assert classes[entry.id] in entry._3.split()
         if "{a}" not in entry.text and entry.text.split()[0] not in ("a", "an"):
-            assert any(wording in entry.text for wording in said[entry._3])
+            assert any(wording in entry.text for wording in allowed[entry._3])
 
 
 def test_the_same_tables_give_the_same_rows(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def test_no_training_sees_a_held_out_wording() -> None:
     assert not set(sentences(sorted(seen), SENTENCES)) & set(sentences(sorted(held), TEMPLATES))
 
 
-def test_every_group_says_something_of_its_own() -> None:
+def test_no_wording_is_in_two_groups() -> None:
     wordings = [wording for group in groups() for wording in (*group.seen, *group.held_out)]
     assert len(wordings) == len(set(wordings))
     for group in groups():
@@ -32,7 +32,7 @@ def test_a_class_shares_wordings_with_others() -> None:
         group_of(("water", "trees"))
 
 
-def test_a_list_is_asked_for_by_as_many_wordings_each() -> None:
-    asked = held_out([("grasslands",), ("shrubland",), ("maize",)])
-    assert [len(words) for words in asked] == [2, 2, 2]
-    assert asked[0] == group_of(("grasslands",)).held_out[:2]
+def test_classes_have_equally_many_held_out_wordings() -> None:
+    wordings = held_out([("grasslands",), ("shrubland",), ("maize",)])
+    assert [len(words) for words in wordings] == [2, 2, 2]
+    assert wordings[0] == group_of(("grasslands",)).held_out[:2]

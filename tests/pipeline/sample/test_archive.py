@@ -94,7 +94,7 @@ def test_absurd_sizes_are_refused(tmp_path: Path) -> None:
             write_archive(tmp_path, size=size)
 
 
-def test_catalogue_is_valid_and_whole(sample_archive: SampleArchive) -> None:
+def test_catalogue_is_valid_and_complete(sample_archive: SampleArchive) -> None:
     catalog = pystac.Catalog.from_file(str(sample_archive.catalog))
     collection = catalog.get_child("sentinel-2-l2a")
     assert collection is not None
@@ -218,7 +218,7 @@ def test_nodata_is_nodata_in_every_band(items: list[tuple[Path, dict[str, Any]]]
         assert (_read(path, item, "blue")[whole] > 0).all()
 
 
-def test_the_scene_classification_knows_the_clouds(
+def test_the_scene_classification_finds_the_clouds(
     items: list[tuple[Path, dict[str, Any]]],
 ) -> None:
     clear, cloudy = [], []

@@ -49,7 +49,7 @@ def test_its_card_is_plain(checkpoint: Checkpoint, tower: SentenceTower) -> None
     assert size < 2_000_000
 
 
-def test_it_knows_the_classes_by_name(
+def test_it_classifies_by_names(
     checkpoint: Checkpoint, tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     land, embeddings = unseen
@@ -84,7 +84,7 @@ def test_no_pixel_is_snow_or_mangrove(
         assert (found == names.index(name)).mean() < 0.01
 
 
-def test_the_scale_that_calibrates_is_found(tower: SentenceTower) -> None:
+def test_fitting_recovers_the_scale(tower: SentenceTower) -> None:
     text = embed_vocabulary(load_vocabulary("sample-landscape"), tower).classes
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3000, text.shape[1])) * 0.3 + text[rng.integers(0, 12, 3000)]
@@ -95,7 +95,7 @@ def test_the_scale_that_calibrates_is_found(tower: SentenceTower) -> None:
     assert calibrated_scale(vectors, drawn, tower) == pytest.approx(scale, rel=0.15)
 
 
-def test_descriptions_are_whole_and_held_out_ones_apart() -> None:
+def test_held_out_descriptions_are_not_trained() -> None:
     entries = descriptions()
     seen = {entry.wording for entry in entries if not entry.is_held_out}
     held_out = {entry.wording for entry in entries if entry.is_held_out}

@@ -37,7 +37,7 @@ def test_fields_are_of_one_to_ten_hectares(landscape: Landscape) -> None:
     assert whole.max() < 12
 
 
-def test_it_goes_on_mirrored_beyond_its_extent(landscape: Landscape) -> None:
+def test_it_is_mirrored_beyond_its_extent(landscape: Landscape) -> None:
     rng = np.random.default_rng(0)
     inside = rng.uniform(-EXTENT / 2, EXTENT / 2, 500)
     y = rng.uniform(-EXTENT / 2, EXTENT / 2, 500)
