@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flows.execution.dask_cluster import open_cluster, worker_count
 from flows.execution.prefect_api import create_markdown_artifact, flow, get_run_logger
 from flows.execution.progress import RunProgress, UnitCount, report_progress
-from flows.execution.work_queue import UnitQueue, call
+from flows.execution.work_queue import call, open_queue
 from flows.settings.dataset import PhotoSettings
 from models.encoder.inference import one_core_a_thread
 from models.errors import TimesenError, WorldError
 from models.towers.image_tower import ClipImageTower
-from pipeline.clusters.settings import cells_in_flight
 from pipeline.ground_views.photos import Photo, embed_photos, lucas_photos, table_photos
 from pipeline.ground_views.table import GroundCard, GroundTable
 from pipeline.ground_views.table_writer import GroundFolder
@@ -115,15 +113,8 @@ def _embed_parts(
         count.finished(name)
         report_progress(count.progress("embedding"))
 
-    with open_cluster(settings.cluster) as client:
-        queue = UnitQueue(client, cells_in_flight(settings.cluster, worker_count(client)))
-        try:
-            errors = queue.map(calls, keep, lambda name, _: count.failed(name))
-        except BaseException as error:
-            queue.stop(error)
-            raise
-        if queue.reason is not None:
-            raise queue.reason
+    with open_queue(settings.cluster) as queue:
+        errors = queue.map(calls, keep, lambda name, _: count.failed(name))
     if errors:
         first = errors[0]
         if isinstance(first, TimesenError):

@@ -10,7 +10,7 @@ from typing import Any
 from flows.dataset_series import series_summary
 from flows.execution.prefect_api import create_markdown_artifact, flow
 from flows.execution.progress import RunProgress, report_progress
-from flows.execution.table_parts import Made, make_parts
+from flows.execution.table_parts import UnitRows, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import Sen4MapSettings
 from models.encoder.preprocessing import BANDS
@@ -90,11 +90,11 @@ class _File:
         path = self.path.absolute()
         return {name: call(read_groups, path, self._lots[name], self.keep) for name in left}
 
-    def made(self, unit: str, result: Any) -> Made:
+    def rows(self, unit: str, result: Any) -> UnitRows:
         rows, left_out = result
         return rows, Notes(left_out)
 
-    def without(self, unit: str, reason: str) -> Made:
+    def no_rows(self, unit: str, reason: str) -> UnitRows:
         return None, Notes(dict.fromkeys(self._lots[unit], reason))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.execution.prefect_api import create_markdown_artifact, flow
 from flows.execution.progress import RunProgress, report_progress
-from flows.execution.table_parts import Made, make_parts
+from flows.execution.table_parts import UnitRows, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import SeriesSettings
 from pipeline.catalog.description import CatalogDescription, describe_catalog
@@ -145,7 +145,7 @@ class _Season:
         self._attributions = tuple(sorted({item.attribution for item in items}))
         return {p: call(read_group, self._groups[p], tuple(items), self._reading) for p in left}
 
-    def made(self, unit: str, result: PointSeries) -> Made:
+    def rows(self, unit: str, result: PointSeries) -> UnitRows:
         members = self._groups[unit].members
         seen = result.series.any(axis=(1, 2))
         reason = UNSEEN if result.acquisitions else "no acquisitions: none shows the place"
@@ -169,6 +169,6 @@ class _Season:
         )
         return rows, notes
 
-    def without(self, unit: str, reason: str) -> Made:
+    def no_rows(self, unit: str, reason: str) -> UnitRows:
         ids = [self._points.ids[i] for i in self._groups[unit].members.tolist()]
         return None, Notes(dict.fromkeys(ids, reason))

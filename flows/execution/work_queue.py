@@ -3,17 +3,20 @@
 A unit that fails stops no other. The bound may change while the queue runs.
 """
 
+import contextlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
 
+from flows.execution.dask_cluster import open_cluster, worker_count
 from pipeline.clusters.kind import ClusterUnavailable
+from pipeline.clusters.settings import ClusterSettings, cells_in_flight
 from pipeline.errors import OutputUnwritable
 
 Submit = Callable[[Client, int], Future]
@@ -31,16 +34,34 @@ def call(function: Callable[..., Any], *arguments: Any) -> Submit:
     return submit
 
 
+@contextlib.contextmanager
+def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
+    """Open a cluster with a queue; where the block fails, the queue stops.
+
+    Raises what stopped the queue, and what `open_cluster` raises.
+    """
+    with open_cluster(cluster) as client:
+        queue = UnitQueue(client, lambda: cells_in_flight(cluster, worker_count(client)))
+        try:
+            yield queue
+        except BaseException as error:
+            queue.stop(error)
+            raise
+        if queue.reason is not None:
+            raise queue.reason
+
+
 class UnitQueue:
     """Units of work on their way through a cluster; several threads may map at once.
 
-    At most `in_flight` units are submitted at any time over all threads, so that memory does not
+    At most `in_flight()` units are submitted at any time over all threads, so that memory does not
     grow with the number of units.
     """
 
-    def __init__(self, client: Client, in_flight: int) -> None:
-        self._client = client
-        self._slots = Slots(in_flight)
+    def __init__(self, client: Client, in_flight: Callable[[], int]) -> None:
+        self.client = client
+        self._in_flight = in_flight
+        self._slots = Slots(in_flight())
         self._order = itertools.count()
         self._stopping = threading.Event()
         self.reason: BaseException | None = None
@@ -50,9 +71,9 @@ class UnitQueue:
         """Whether the queue was stopped."""
         return self._stopping.is_set()
 
-    def resize(self, in_flight: int) -> None:
-        """Have another number of units in flight from now on."""
-        self._slots.resize(in_flight)
+    def resize(self) -> None:
+        """Follow the cluster's size: from now on as many units are in flight as it takes now."""
+        self._slots.resize(self._in_flight())
 
     def stop(self, reason: BaseException) -> None:
         """Submit nothing more and cancel what is in flight; the first reason is kept."""
@@ -84,7 +105,7 @@ class UnitQueue:
                     if not waiting:
                         self._slots.leave(place)
                     # Those that came first are finished first: in memory is what few units need.
-                    future = submit(self._client, -next(self._order))
+                    future = submit(self.client, -next(self._order))
                     in_flight[future] = name
                     future.add_done_callback(ended.put)
                     continue
@@ -106,7 +127,7 @@ class UnitQueue:
         finally:
             self._slots.leave(place)
             if in_flight:
-                self._client.cancel(list(in_flight), force=True)
+                self.client.cancel(list(in_flight), force=True)
                 self._slots.give_back(len(in_flight))
         return errors
 

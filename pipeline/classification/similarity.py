@@ -1,4 +1,4 @@
-"""Maps of similarity: the cosine of a run's embeddings to some words, or to another pixel."""
+"""Similarity maps: the cosine of a run's embeddings to a text, or to the embedding of a pixel."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from pipeline.errors import OutputError, RegionError
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
-from pipeline.product.cog_writer import write_cog
+from pipeline.product.cog_writer import cog_bytes
 from pipeline.product.layers import SIMILARITY, SIMILARITY_SCALE
 from pipeline.product.ledger import finished_items, read_run
 from pipeline.product.manifest import RunManifest
 from pipeline.product.mosaic import write_mosaic
 from pipeline.product.qgis_styles import similarity_style
 
-_ROWS = 32  # of a block that are compared at once
+_ROWS = 32  # rows of a block that are compared at once
 _BINS = SIMILARITY_SCALE + 1
 _NODATA = int(SIMILARITY.nodata or 0)
 
@@ -38,14 +38,14 @@ class EmbeddedRun:
 
 
 def open_embedded_run(folder: str) -> EmbeddedRun:
-    """The run of a folder; raises OutputError where it is none, or has no embeddings yet."""
+    """Open the run in a folder; raises OutputError if there is none or it has no embeddings yet."""
     store = Store(folder)
     manifest = read_run(store)
     items = tuple(finished_items(store, manifest.fingerprint))
     with_embeddings = tuple(item for item in items if any(embedding_blocks(item)))
     if not with_embeddings:
         what = "no cell is finished yet" if not items else "the run kept no embeddings"
-        raise OutputError(public_url(store.root), what, "Map with keep_embeddings, then ask")
+        raise OutputError(public_url(store.root), what, "Map with keep_embeddings, then query")
     return EmbeddedRun(store, manifest, with_embeddings)
 
 
@@ -74,24 +74,25 @@ def embedding_at(run: EmbeddedRun, lon: float, lat: float) -> np.ndarray:
 
 
 def write_similarity(
-    run: EmbeddedRun, item: Mapping[str, Any], wanted: np.ndarray, out: Store
+    run: EmbeddedRun, item: Mapping[str, Any], target: np.ndarray, out: Store
 ) -> np.ndarray:
-    """Write the similarity of a cell's pixels to an embedding, float32 (dim,), as a COG.
+    """Write the similarity of a cell's pixels to `target`, float32 (dim,), as a COG.
 
-    uint16 (y, x), the cosine × `SIMILARITY_SCALE`, below 0 as 0, 65535 = nodata. Gives how many
-    pixels have each number: int64 (SIMILARITY_SCALE + 1,).
+    The COG is uint16: the cosine × `SIMILARITY_SCALE`, below 0 as 0, 65535 = nodata. Pixels whose
+    embedding is not a number are nodata.
+
+    Returns:
+        The number of pixels of each value: int64 (SIMILARITY_SCALE + 1,).
     """
     device = device_at_hand()
-    asked = torch.from_numpy(wanted).to(device)
+    on_device = torch.from_numpy(target).to(device)
     properties = item["properties"]
     values = np.full(properties["proj:shape"], _NODATA, np.uint16)
     one_core_a_thread()
     for block, name in embedding_blocks(item):
         stored = read_embeddings(run.store, _key(item, name))
-        values[block.slices()] = similarities(stored, asked)
-    write_cog(
-        out,
-        _key(item, SIMILARITY.file),
+        values[block.slices()] = similarities(stored, on_device)
+    content = cog_bytes(
         values,
         Affine(*properties["proj:transform"][:6]),
         int(properties["proj:code"].removeprefix("EPSG:")),
@@ -100,17 +101,18 @@ def write_similarity(
         overview=SIMILARITY.overview,
         tags={"TIFFTAG_COPYRIGHT": run.manifest.attribution.replace("–", "-")},
     )
+    out.write(_key(item, SIMILARITY.file), content)
     return np.bincount(values[values != _NODATA], minlength=_BINS)
 
 
 @torch.inference_mode()
-def similarities(stored: np.ndarray, asked: torch.Tensor) -> np.ndarray:
-    """Cosines of int8 (dim, y, x) to an embedding as `write_similarity` writes them: (y, x)."""
+def similarities(stored: np.ndarray, target: torch.Tensor) -> np.ndarray:
+    """The values that `write_similarity` writes, (y, x), of stored embeddings, int8 (dim, y, x)."""
     dim, rows, columns = stored.shape
     values = np.full((rows, columns), _NODATA, np.uint16)
     for row in range(0, rows, _ROWS):
         part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
-        cosine = restored(torch.from_numpy(part).to(asked.device)) @ asked
+        cosine = restored(torch.from_numpy(part).to(target.device)) @ target
         scaled = (cosine * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE).cpu().numpy()
         found = np.where(part.any(axis=1), scaled, _NODATA).astype(np.uint16)
         values[row : row + _ROWS] = found.reshape(-1, columns)
@@ -120,9 +122,16 @@ def similarities(stored: np.ndarray, asked: torch.Tensor) -> np.ndarray:
 def publish_similarity(
     run: EmbeddedRun, counts: np.ndarray, question: Mapping[str, Any], out: Store
 ) -> tuple[float, float]:
-    """Write mosaic, style and `question.json`; gives the cosines between which colours run.
+    """Write mosaic, style and `question.json` of a similarity map.
 
-    These are those below which 2 % and 98 % of the pixels lie, counted by `write_similarity`.
+    Args:
+        run: The run whose embeddings were compared.
+        counts: The sum of what `write_similarity` returned for the cells.
+        question: What `question.json` says of the target.
+        out: The folder of the similarity map.
+
+    Returns:
+        The cosines at the ends of the colour ramp: the 2nd and 98th percentile of the pixels.
     """
     share = np.cumsum(counts) / max(int(counts.sum()), 1)
     low, high = (int(np.searchsorted(share, edge)) for edge in (0.02, 0.98))

@@ -213,7 +213,7 @@ def _frozen(store: Store, asked: Mapping[str, Any]) -> bytes | None:
         return None
     differing = differences({k: v for k, v in held.parts.items() if k in asked}, asked)
     if differing:
-        require_replaceable(store, held, differing)
+        require_replaceable(store, differing)
         return None
     content = store.read(ITEMS_FILE) if store.exists(ITEMS_FILE) else b""
     if _digest(content) == held.parts.get("items"):

@@ -1,7 +1,7 @@
-"""A cell's result before it is written, its numbers afterwards, and the area of its classes."""
+"""A cell's result before it is written, its report afterwards, and the area of classes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -25,13 +25,16 @@ PREFIX = "timesen:"
 class CellReport:
     """A finished cell in numbers.
 
-    `pixels` counts pixels of 10 m by class value, `nodata` those without a class, which never
-    had a clear observation or do not belong to the cell; `mean_confidence` is in percent, None
-    where no pixel has a class; `acquisitions` counts those that show
-    anything of the cell, split granules of one overpass as one, `observations` those of them that
-    were clear enough to be read; `coverage` is the percent of the cell's ground that was seen
-    clear in each month; `stats` are the facts of reading it and the time by stage;
-    `invalid_embeddings` counts pixels that are nodata because their embedding is not a number.
+    Attributes:
+        cell: The cell's id.
+        pixels: Pixels of 10 m by class value.
+        nodata: Pixels without a class: never observed clear, or not of the cell.
+        mean_confidence: In percent; None if no pixel has a class.
+        acquisitions: Overpasses that show any part of the cell.
+        observations: Those of them that were clear enough to be read.
+        coverage: Percent of the cell that was observed clear, by month.
+        stats: The facts of reading, and the time by stage.
+        invalid_embeddings: Pixels that are nodata because their embedding is not a number.
     """
 
     cell: str
@@ -46,23 +49,19 @@ class CellReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
-        values = asdict(self) | {
+        values = {name: value for name, value in vars(self).items() if name != "stats"} | {
             "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
             "coverage": list(self.coverage),
         }
-        del values["stats"]
         return values | self.stats.to_dict()
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "CellReport":
         """The report of `to_dict`'s values."""
+        plain = ("cell", "nodata", "mean_confidence", "acquisitions", "observations")
         return cls(
-            cell=raw["cell"],
+            **{name: raw[name] for name in plain},
             pixels={int(value): count for value, count in raw["pixels"].items()},
-            nodata=raw["nodata"],
-            mean_confidence=raw["mean_confidence"],
-            acquisitions=raw["acquisitions"],
-            observations=raw["observations"],
             coverage=tuple(raw["coverage"]),
             stats=ReadStats.from_dict(raw),
             invalid_embeddings=raw.get("invalid_embeddings", 0),
@@ -82,7 +81,7 @@ class CellReport:
 
 @dataclass(frozen=True)
 class CellResult:
-    """All that is computed of a cell, ready to be written.
+    """Everything that is computed of a cell, before it is written.
 
     Attributes:
         rasters: (band, y, x) or (y, x) by the name of the layer (`pipeline.product.layers`), for
@@ -103,13 +102,13 @@ class CellResult:
 
     @property
     def coverage(self) -> tuple[float, ...]:
-        """Percent of the cell's ground that was seen clear, by month."""
+        """Percent of the cell that was observed clear, by month."""
         counts = self.rasters[CLEAR_OBSERVATIONS.name]
         seen = [np.count_nonzero(month) / max(month.size, 1) for month in counts]
         return tuple(round(100 * share, 2) for share in seen)
 
-    def report(self, cell: str) -> "CellReport":
-        """The numbers of the cell of an id; faults without secrets."""
+    def report(self, cell: str) -> CellReport:
+        """The report of the cell, given its id; faults without secrets."""
         classes, confidence = self.rasters[CLASS.name], self.rasters[CONFIDENCE.name]
         pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
         faults = tuple(
@@ -143,8 +142,8 @@ def tally(
     return pixels, int(classes.size - sum(pixels.values())), mean
 
 
-HECTARES_A_PIXEL = 0.01
-"""A pixel of 10 m × 10 m, as the projection shows it."""
+HECTARES_PER_PIXEL = 0.01
+"""Of a pixel of 10 m × 10 m in the projection."""
 
 
 def class_hectares(items: Iterable[Mapping[str, Any]]) -> dict[int, float]:
@@ -159,14 +158,14 @@ def class_hectares(items: Iterable[Mapping[str, Any]]) -> dict[int, float]:
         properties = item["properties"]
         left, bottom, right, top = properties["proj:bbox"]
         centre = ((left + right) / 2, (bottom + top) / 2)
-        pixel = HECTARES_A_PIXEL / area_scale(properties["proj:code"], *centre)
+        pixel = HECTARES_PER_PIXEL / area_scale(properties["proj:code"], *centre)
         for value, count in CellReport.from_item(item).pixels.items():
             hectares[value] = hectares.get(value, 0.0) + count * pixel
     return dict(sorted(hectares.items()))
 
 
 def area_scale(crs: str, x: float, y: float) -> float:
-    """Projected over true area at a place (x, y) of a projected CRS such as "EPSG:32631"."""
+    """Projected area over true area at the place (x, y) of a projected CRS such as "EPSG:32631"."""
     to_degrees, projection = _projection(crs)
     lon, lat = to_degrees.transform(x, y)
     return float(projection.get_factors(lon, lat).areal_scale)

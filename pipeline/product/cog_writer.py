@@ -1,4 +1,7 @@
-"""Arrays → Cloud-Optimized GeoTIFFs, made in memory and put into a store whole."""
+"""Arrays → Cloud-Optimized GeoTIFFs, made in memory by GDAL's COG driver, and names of classes.
+
+GDAL writes the COG. The sidecar with names is written by hand, since rasterio cannot set them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,54 +13,13 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy as gdal_copy
 
-from pipeline.io.store import Store
-
 BLOCK = 512
 """Rows and columns of a COG's internal tiles; overviews go down to one of them."""
 
 MOST_NAMES = 1024
-"""Values that are named in a raster at most: some 40 kB of text, in every cell."""
+"""The most values that are named in a raster: some 40 kB of text, in every cell."""
 
 Overview = Literal["mode", "nearest", "average"]
-
-
-def write_cog(
-    store: Store,
-    key: str,
-    array: np.ndarray,
-    transform: Affine,
-    epsg: int,
-    nodata: int | None,
-    *,
-    description: str | Sequence[str],
-    colours: Mapping[int, str] | None = None,
-    categories: Mapping[int, str] | None = None,
-    overview: Overview = "nearest",
-    tags: Mapping[str, str] | None = None,
-) -> bytes:
-    """Write a COG and give its bytes.
-
-    `array` is uint8 or uint16 (y, x), or (band, y, x) with a description a band, on the grid
-    `transform` of EPSG:`epsg`. `colours` (value →
-    "#rrggbb") become a colour table, which TIFF has for uint8 only; `categories` (value → name)
-    go into a sidecar `KEY.aux.xml`, GDAL's place for names, which QGIS reads too; where a value is
-    `MOST_NAMES` or more there is none (`category_names`). Overviews leave nodata out. The same
-    input gives the same bytes. Raises OutputUnwritable.
-    """
-    content = cog_bytes(
-        array,
-        transform,
-        epsg,
-        nodata,
-        description=description,
-        colours=colours,
-        overview=overview,
-        tags=tags,
-    )
-    if categories and category_names(categories):
-        store.write(f"{key}.aux.xml", categories_xml(categories).encode())
-    store.write(key, content)
-    return content
 
 
 def cog_bytes(
@@ -71,7 +33,18 @@ def cog_bytes(
     overview: Overview = "nearest",
     tags: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The bytes of the COG that `write_cog` writes."""
+    """Encode an array as a COG; the same input gives the same bytes.
+
+    Args:
+        array: uint8 or uint16 (y, x) or (band, y, x).
+        transform: The pixel grid, in EPSG:`epsg`.
+        epsg: The CRS's code.
+        nodata: The value of pixels without one; overviews leave it out.
+        description: A text for each band.
+        colours: Value → "#rrggbb", the colour table; TIFF has one for uint8 only.
+        overview: GDAL's resampling for overviews.
+        tags: The dataset's metadata.
+    """
     descriptions = [description] if isinstance(description, str) else list(description)
     bands = array[None] if array.ndim == 2 else array
     if bands.dtype not in (np.uint8, np.uint16) or bands.ndim != 3:
@@ -111,18 +84,23 @@ def cog_bytes(
 
 
 def categories_xml(categories: Mapping[int, str]) -> str:
-    """GDAL's sidecar (PAM) that names the values 0 … max of a single band."""
-    return f'<PAMDataset>\n  <PAMRasterBand band="1">\n{category_names(categories)}  \
-</PAMRasterBand>\n</PAMDataset>\n'
+    """GDAL's sidecar (PAM, `RASTER.tif.aux.xml`) that names the values 0 … max of a single band.
+
+    QGIS reads it too. It is empty where `category_names` is.
+    """
+    if not (names := category_names(categories)):
+        return ""
+    band = f'  <PAMRasterBand band="1">\n{names}  </PAMRasterBand>\n'
+    return f"<PAMDataset>\n{band}</PAMDataset>\n"
 
 
 def category_names(categories: Mapping[int, str]) -> str:
-    """GDAL's `<CategoryNames>` element: one name a value from 0 to the largest, in order.
+    """GDAL's `<CategoryNames>` element: one name per value from 0 to the largest, in order.
 
     It cannot skip values, so where one is `MOST_NAMES` or more it is empty: then the names stand
-    in the layer style (`pipeline.product.qgis_styles`) and in the STAC items' classification only.
+    only in the layer style (`pipeline.product.qgis_styles`) and in the STAC items.
     """
-    if max(categories) >= MOST_NAMES:
+    if max(categories, default=MOST_NAMES) >= MOST_NAMES:
         return ""
     names = (escape(categories.get(value, "")) for value in range(max(categories) + 1))
     lines = "".join(f"      <Category>{name}</Category>\n" for name in names)
@@ -137,8 +115,5 @@ def rgb(colour: str) -> tuple[int, int, int]:
 def _colour_table(
     colours: Mapping[int, str], nodata: int | None
 ) -> dict[int, tuple[int, int, int, int]]:
-    table = dict.fromkeys(range(256), (0, 0, 0, 0))
-    table |= {value: (*rgb(colour), 255) for value, colour in colours.items()}
-    if nodata is not None:
-        table[nodata] = (0, 0, 0, 0)
-    return table
+    opaque = {value: (*rgb(colour), 255) for value, colour in colours.items() if value != nodata}
+    return dict.fromkeys(range(256), (0, 0, 0, 0)) | opaque

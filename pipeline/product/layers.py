@@ -1,4 +1,4 @@
-"""The rasters of a product. Each is declared here once; all that is written of it follows from it.
+"""The rasters of a product, each declared once; everything that is written follows from these.
 
 COGs, STAC assets, mosaics, QGIS styles and the report read these declarations. To add a raster,
 declare an `OutputLayer` in `CELL_LAYERS` and give its values: per pixel in
@@ -27,10 +27,10 @@ class OutputLayer:
     """A raster of the product.
 
     Attributes:
-        name: The key of its STAC asset, and of its array; its files are named after it.
+        name: The key of its STAC asset and of its array, and the stem of its files.
         title: A short name for people.
         dtype: uint8, uint16, int8, or "classes": what the vocabulary's values need.
-        nodata: The value of pixels without one; None where every pixel has one.
+        nodata: The value of pixels without one; None if every pixel has one.
         description: What its numbers are, in a sentence without a full stop.
         bands: The names of a run's bands, in order; none are listed where there are hundreds.
         written: Whether a run writes it.
@@ -39,9 +39,9 @@ class OutputLayer:
         unit: The unit of its numbers.
         style: How a GIS shows it: the colours and names of classes, or a ramp over `limits`.
         limits: Lowest and highest number of the ramp.
-        mosaic: Whether a VRT of the whole run is written; it must have one band, of 10 m.
+        mosaic: Whether a VRT over the whole run is written; then it has one band, of 10 m.
         per_pixel: Whether it is computed block by block, at 10 m.
-        per_block: Whether it is a file for each block instead of a COG of the cell.
+        per_block: Whether each block has a file, instead of the cell a COG.
     """
 
     name: str
@@ -63,21 +63,21 @@ class OutputLayer:
     @property
     def file(self) -> str:
         """The name of its COG in a cell's folder: `clear_observations.tif`."""
-        return f"{self._stem}.tif"
+        return f"{self.name.replace('-', '_')}.tif"
 
     @property
     def mosaic_file(self) -> str:
         """The name of its mosaic in the run's folder: `class.vrt`."""
-        return f"{self._stem}.vrt"
+        return self.file.replace(".tif", ".vrt")
 
     @property
     def style_file(self) -> str:
         """The name of its QGIS style; QGIS loads the one beside a raster of the same name."""
-        return f"{self._stem}.qml"
+        return self.file.replace(".tif", ".qml")
 
     @property
     def media_type(self) -> str:
-        """The type of its STAC asset."""
+        """The media type of its STAC asset."""
         return "image/tiff; application=geotiff" if self.per_block else COG_TYPE
 
     def dtype_for(self, vocabulary: Vocabulary) -> np.dtype:
@@ -89,10 +89,6 @@ class OutputLayer:
         bands = self.bands(run)
         title = f"{self.title} ({self.unit})" if self.unit else self.title
         return [title] if len(bands) == 1 else [f"{title}, {band}" for band in bands]
-
-    @property
-    def _stem(self) -> str:
-        return self.name.replace("-", "_")
 
 
 def _top_k(run: RunManifest) -> int:
@@ -176,7 +172,7 @@ SIMILARITY = OutputLayer(
     title="Cosine similarity × 10000",
     dtype="uint16",
     nodata=65535,
-    description="The cosine of each pixel's embedding to what was asked for; below 0 it is 0",
+    description="The cosine of each pixel's embedding to the query's; below 0 it is 0",
     bands=lambda run: ("similarity",),
     overview="average",
     style="ramp",

@@ -1,4 +1,4 @@
-"""The ledger of a run, which is its folder: opening it, committing cells, cells done or failed."""
+"""The ledger of a run, kept in its folder: the open run, its finished cells and its failures."""
 
 import json
 import time
@@ -26,7 +26,7 @@ from pipeline.layout import (
     failure_key,
 )
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
-from pipeline.product.cog_writer import write_cog
+from pipeline.product.cog_writer import categories_xml, cog_bytes
 from pipeline.product.layers import OutputLayer, cell_layers
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.qgis_styles import layer_style
@@ -46,7 +46,7 @@ class FailedCell:
 
 
 def held_run(store: Store) -> RunManifest | None:
-    """The run that a folder holds; None where a run may begin in it.
+    """The run in a folder, or None if the folder is free for a run.
 
     Raises OutputError where the folder holds something else, or is a file.
     """
@@ -66,10 +66,10 @@ def held_run(store: Store) -> RunManifest | None:
     return None
 
 
-def require_replaceable(store: Store, held: RunManifest, what_differs: Sequence[str]) -> None:
-    """Raise OutputError, saying what differs, where cells of the run that is there are begun."""
+def require_replaceable(store: Store, differing: Sequence[str]) -> None:
+    """Raise OutputError with the differing settings if a folder's run has begun a cell."""
     if next(store.keys(CELLS), None) is not None:
-        what = "; ".join(what_differs) or "what its fingerprint is made of"
+        what = "; ".join(differing) or "what its fingerprint is made of"
         raise OutputError(
             public_url(store.root),
             f"it holds another run, whose results would differ ({what})",
@@ -80,15 +80,22 @@ def require_replaceable(store: Store, held: RunManifest, what_differs: Sequence[
 def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
     """Begin a run in an empty folder, or continue the run that is there.
 
-    `parts` is everything that the results depend on (JSON values), `settings` what the user
-    wrote. A run of other parts that has only been planned is replaced. Raises OutputError where
-    cells of one are begun (saying which parts differ), where the folder holds something else than
-    a run, or is a file; OutputUnwritable where it takes no file.
+    Another run is replaced as long as it is only planned.
+
+    Args:
+        store: The run's folder.
+        parts: Everything that the results depend on, as JSON values.
+        settings: What the user wrote.
+
+    Raises:
+        OutputError: Cells of another run are begun (it says which parts differ), or the folder
+            holds something else than a run, or is a file.
+        OutputUnwritable: The folder takes no file.
     """
     run = held_run(store)
     if run is None or run.fingerprint != fingerprint(parts):
         if run is not None:
-            require_replaceable(store, run, differences(run.parts, parts))
+            require_replaceable(store, differences(run.parts, parts))
         for key in store.keys(FAILURES):
             store.remove(key)
         run = new_manifest(parts, settings)
@@ -133,7 +140,12 @@ def commit_cell(
         OutputUnwritable: The storage refuses a file.
     """
     began = time.perf_counter()
-    _require_same_run(store, run)
+    if read_run(store).fingerprint != run.fingerprint:
+        raise OutputError(
+            public_url(store.root),
+            "another run began in this folder meanwhile",
+            "Give every run a folder of its own",
+        )
     files = {
         layer.name: _write_raster(store, run, cell, vocabulary, layer, result.rasters[layer.name])
         for layer in cell_layers(run)
@@ -146,15 +158,6 @@ def commit_cell(
     return report
 
 
-def _require_same_run(store: Store, run: RunManifest) -> None:
-    if read_run(store).fingerprint != run.fingerprint:
-        raise OutputError(
-            public_url(store.root),
-            "another run began in this folder meanwhile",
-            "Give every run a folder of its own",
-        )
-
-
 def _write_raster(
     store: Store,
     run: RunManifest,
@@ -165,42 +168,44 @@ def _write_raster(
 ) -> RasterFile:
     """Write a layer of a cell; its pixels may be some times larger than the cell's."""
     scale = cell.height / array.shape[-2]
-    of_classes = layer.style == "classes"
-    content = write_cog(
-        store,
-        cell_key(cell.tile.name, cell.id, layer.file),
+    legend = vocabulary.legend if layer.style == "classes" else ()
+    key = cell_key(cell.tile.name, cell.id, layer.file)
+    content = cog_bytes(
         array.astype(layer.dtype_for(vocabulary), copy=False),
         cell.transform @ Affine.scale(scale),
         cell.epsg,
         layer.nodata,
         description=layer.band_titles(run),
-        colours={entry.value: entry.colour for entry in vocabulary.legend} if of_classes else None,
-        categories={entry.value: entry.name for entry in vocabulary.legend} if of_classes else None,
+        colours={entry.value: entry.colour for entry in legend},
         overview=layer.overview,
         tags=raster_tags(run, cell),
     )
-    if of_classes:  # QGIS takes names and colours from here when someone opens the cell alone.
+    if names := categories_xml({entry.value: entry.name for entry in legend}):
+        store.write(f"{key}.aux.xml", names.encode())
+    store.write(key, content)
+    if legend:  # QGIS takes names and colours from here when someone opens the cell alone.
         style = layer_style(layer, vocabulary)
         store.write(cell_key(cell.tile.name, cell.id, layer.style_file), style.encode())
     return RasterFile(content, scale)
 
 
 def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
-    """The STAC items of the cells that are done, in the order of their ids."""
+    """The STAC items of the finished cells, in the order of their ids."""
     return sorted(_committed(store, run_fingerprint), key=lambda item: str(item["id"]))
 
 
 def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
-    """The report of each cell that is done.
+    """The reports of the finished cells, by cell id.
 
-    Its item is there and carries the fingerprint, and the rasters have the sizes that it states.
+    A cell is finished if its item carries the fingerprint and its rasters have the sizes that the
+    item states.
     """
     items = finished_items(store, run_fingerprint)
     return {str(item["id"]): CellReport.from_item(item) for item in items}
 
 
 def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
-    """Remember that a cell failed and why; it is tried again when the run is started again."""
+    """Record that a cell failed and why; a later start of the run tries it again."""
     failure = FailedCell(
         cell=cell.id,
         tile=cell.tile.name,
@@ -212,7 +217,7 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
 
 
 def failed_cells(store: Store) -> dict[str, FailedCell]:
-    """The cells that failed and were not finished since, by id."""
+    """The cells that failed and have not been finished since, by id."""
     failures = [
         FailedCell(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
     ]

@@ -1,4 +1,4 @@
-"""What a run is: its settings, and the fingerprint by which its results are recognised."""
+"""The manifest of a run: its settings, and the fingerprint that its results carry."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,13 @@ from pipeline.io.store import public_text
 class RunManifest:
     """A run's `run.json`.
 
-    `parts` is everything that its results depend on, the frozen items among them, `fingerprint`
-    their hash; `settings` are those that the user wrote (`pipeline.settings.map.MapSettings` as
-    JSON values, URLs without secrets); `versions` name the software that opened the run.
+    Attributes:
+        fingerprint: The hash of `parts`.
+        parts: Everything that the results depend on, the snapshot of items included.
+        settings: The user's `pipeline.settings.map.MapSettings` as JSON values, URLs without
+            secrets.
+        versions: The software that opened the run.
+        created: When it was opened, in UTC.
     """
 
     fingerprint: str
@@ -27,7 +31,7 @@ class RunManifest:
 
     @property
     def period(self) -> tuple[datetime, datetime]:
-        """First and last second of the twelve months, UTC."""
+        """The first and the last second of the twelve months, UTC."""
         year, month = int(self.settings["year"]), int(self.settings.get("first_month", 1))
         start = datetime(year, month, 1, tzinfo=UTC)
         return start, datetime(year + 1, month, 1, tzinfo=UTC) - timedelta(seconds=1)
@@ -40,12 +44,12 @@ class RunManifest:
 
     @property
     def of_sentinel(self) -> bool:
-        """Whether Sentinel data went into it: items that state no attribution of their own."""
+        """Whether Sentinel data were used: items without an attribution of their own."""
         return "" in self.parts.get("attributions", [""])
 
     @property
     def attribution(self) -> str:
-        """The notice that the Sentinel data's terms ask for, and those that items state."""
+        """The notice that the terms of Sentinel data require, and the attributions of items."""
         stated = [text for text in self.parts.get("attributions", []) if text]
         if self.of_sentinel:
             stated = [f"Contains modified Copernicus Sentinel data {self.years}", *stated]
@@ -53,7 +57,7 @@ class RunManifest:
 
     @property
     def substitutes(self) -> Mapping[str, str]:
-        """Band that some item lacks → the band that stands for it, as the user said."""
+        """Bands that some item lacks → the bands that the user set in their place."""
         substitutes: Mapping[str, str] = self.parts.get("substituted", {})
         return substitutes
 
@@ -63,7 +67,7 @@ class RunManifest:
 
     @classmethod
     def from_json(cls, content: bytes) -> "RunManifest":
-        """The manifest of `run.json`'s bytes; raises ValueError where they are none."""
+        """The manifest in the bytes of `run.json`; raises ValueError if there is none in them."""
         try:
             return cls(**json.loads(content))
         except TypeError:

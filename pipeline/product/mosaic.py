@@ -1,4 +1,4 @@
-"""The run as one layer: VRTs over the cells' rasters, written from their items alone."""
+"""Mosaics of a run: VRTs over the cells' rasters, written from the cells' STAC items alone."""
 
 import math
 from collections import defaultdict
@@ -25,7 +25,7 @@ from pipeline.product.zone_seams import Seam, seams_between
 
 @dataclass(frozen=True)
 class _Zone:
-    """The cells of one CRS: their rasters' frames, in it, and the frame around them all."""
+    """The cells of one CRS: keys and frames of their rasters, and the frame around all of them."""
 
     epsg: int
     crs: CRS
@@ -51,10 +51,10 @@ def write_mosaic(
 ) -> None:
     """Write the VRT of a layer over the rasters in the folders of some cells.
 
-    In one UTM zone the mosaic is in that zone, pixel for pixel. In several, each zone's mosaic
-    (`mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m; only where
-    two zones meet is a pixel's width closed (`pipeline.product.zone_seams`). No raster is
-    opened. Paths are relative: a folder can be moved, and on s3:// GDAL finds all in `/vsis3/`.
+    In one UTM zone the mosaic has that zone's pixels. With several zones, each zone's mosaic
+    (in `mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m, and gaps
+    between zones are closed (`pipeline.product.zone_seams`). No raster is opened. Paths are
+    relative: the folder can be moved, and on s3:// GDAL finds all sources in `/vsis3/`.
 
     Args:
         store: The folder that holds the cells' folders.
@@ -100,10 +100,10 @@ def _band(layer: OutputLayer, run: RunManifest, vocabulary: Vocabulary | None) -
 def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
     """The CRS of the mosaic of some cells.
 
-    One UTM zone: that zone. Several: an equal-area one, so that areas measured in the mosaic are
-    right: Lambert's azimuthal one centred on the region (to whole degrees), north up; for more
-    than 12° of longitude of Europe (25° W – 45° E, 32° – 72° N) its standard, EPSG:3035; for more
-    than 120° of longitude or 100° of latitude EASE-Grid 2.0, EPSG:6933.
+    One UTM zone keeps its CRS. Several have an equal-area one, so that areas measured in the
+    mosaic are right: Lambert's azimuthal projection centred on the region (to whole degrees); in
+    Europe (25° W – 45° E, 32° – 72° N), beyond 12° of longitude, its standard, EPSG:3035; beyond
+    120° of longitude or 100° of latitude EASE-Grid 2.0, EPSG:6933.
     """
     codes = {str(item["properties"]["proj:code"]) for item in items}
     if len(codes) == 1:
@@ -150,7 +150,7 @@ def _epsg(code: str) -> int:
 
 
 def _around(frames: Sequence[Frame]) -> Frame:
-    """The frame around some, of the same pixel grid."""
+    """The smallest frame around frames of one pixel grid."""
     edges = [frame.bounds for frame in frames]
     return _frame(
         min(e[0] for e in edges),
@@ -161,7 +161,7 @@ def _around(frames: Sequence[Frame]) -> Frame:
 
 
 def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> VrtSource:
-    """Write a zone's mosaic `inner` as it lies in another CRS."""
+    """Write the VRT that warps a zone's mosaic `inner` into another CRS."""
     transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
     frame = _snapped(transformer.transform_bounds(*zone.frame.bounds, densify_pts=64))
     key, name = _beside(inner, "warped")
@@ -172,7 +172,7 @@ def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -
 def _write_seam(
     store: Store, inner: str, zone: _Zone, crs: CRS, band: Band, seam: Seam
 ) -> list[VrtSource]:
-    """Write the pixels that a zone's mosaic `inner` has to spare beyond its border."""
+    """Write the VRT that shows a zone's last pixels, of its mosaic `inner`, beyond the border."""
     windows = [_snapped(bounds) for bounds in seam.windows]
     frame = _around(windows)
     key, name = _beside(inner, seam.side)

@@ -6,6 +6,7 @@ import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import ScaledTranslation
+from matplotlib_scalebar.scalebar import ScaleBar
 from pyproj import CRS, Geod, Transformer
 
 from models.vocabulary.vocabulary import Vocabulary
@@ -27,7 +30,10 @@ LONGER_SIDE = 1400
 LEGEND_ROWS = 24
 
 _DPI = 150
-_INK, _FAINT = "#1b1f24", "#6b7280"
+_INK, _FAINT, _ALERT = "#1b1f24", "#6b7280", "#b42318"
+# Inches: the map's longer side and the least of its shorter one, margins, and the legend.
+_LONGER, _LEAST, _LEFT, _TOP, _BOTTOM = 8.0, 2.5, 0.3, 0.85, 0.75
+_LEGEND_WIDTH, _LEGEND_ROW = 2.9, 0.27
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,32 @@ class _Picture:
     corner: tuple[float, float]
     pixel: tuple[float, float]
     crs: CRS
+
+
+class _Page:
+    """A figure whose places are inches from its upper left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self._figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+        FigureCanvasAgg(self._figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        bottom = self.height - top - height
+        return self._figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+    def text(self, top: float, text: str, **style: Any) -> None:
+        place = _LEFT / self.width, 1 - top / self.height
+        self._figure.text(*place, text, va="center", parse_math=False, **style)
+
+    def png(self) -> bytes:
+        content = io.BytesIO()
+        with warnings.catch_warnings():  # of signs that the font lacks: the picture shows them
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+            self._figure.savefig(content, format="png", metadata={"Software": "timesen"})
+        return content.getvalue()
 
 
 def write_preview(
@@ -78,69 +110,27 @@ def _draw(
     demonstration: bool,
 ) -> bytes:
     rows, columns = picture.classes.shape
-    longer = 8.0 / max(rows, columns)  # inches of the map's longer side
-    width, height = max(columns * longer, 2.5), max(rows * longer, 2.5)
-    shown = _legend(vocabulary, hectares)
-    legend_width, top, bottom = 2.9, 0.85, 0.75
-    full_height = max(height, 0.27 * len(shown) + 0.6) + top + bottom
-    full_width = width + legend_width + 0.6
-    figure = Figure(figsize=(full_width, full_height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes(
-        (
-            0.3 / full_width,
-            1 - (top + height) / full_height,
-            width / full_width,
-            height / full_height,
-        )
-    )
+    inches = _LONGER / max(rows, columns)  # of a pixel
+    width, height = max(columns * inches, _LEAST), max(rows * inches, _LEAST)
+    legend = _legend(vocabulary, hectares)
+    body = max(height, _LEGEND_ROW * len(legend) + 0.6)
+    page = _Page(_LEFT + width + 0.2 + _LEGEND_WIDTH + 0.1, _TOP + body + _BOTTOM)
+    title = textwrap.shorten(vocabulary.title, max(30, int(page.width * 8)), placeholder=" …")
+    page.text(0.36, f"{title}, {run.years}", fontsize=13, fontweight="bold", color=_INK)
+    what = "Zero-shot classes of Sentinel-2 pixel time series, 10 m"
+    page.text(0.64, what, fontsize=8.5, color=_FAINT)
+    axes = page.axes(_LEFT, _TOP, width, height)
     axes.imshow(_coloured(picture.classes, vocabulary), interpolation="nearest", aspect="equal")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color="#c4c9d0", linewidth=0.8)
-    title = textwrap.shorten(vocabulary.title, max(30, int(full_width * 8)), placeholder=" …")
-    figure.text(
-        0.3 / full_width,
-        1 - 0.36 / full_height,
-        f"{title}, {run.years}",
-        fontsize=13,
-        fontweight="bold",
-        color=_INK,
-        va="center",
-    )
-    figure.text(
-        0.3 / full_width,
-        1 - 0.64 / full_height,
-        "Zero-shot classes of Sentinel-2 pixel time series, 10 m",
-        fontsize=8.5,
-        color=_FAINT,
-        va="center",
-    )
+    has_scale = _draw_scale(axes, picture)
     note = run.attribution + (". Demonstration checkpoint: not for use." if demonstration else ".")
-    below = top + height + (0.46 if _draw_scale(axes, picture, height) else 0.2)
-    figure.text(
-        0.3 / full_width,
-        1 - min(below + 0.12, full_height - 0.12) / full_height,
-        note,
-        fontsize=7,
-        color="#b42318" if demonstration else _FAINT,
-        va="center",
-        parse_math=False,
-    )
-    legend = figure.add_axes(
-        (
-            (width + 0.5) / full_width,
-            bottom / full_height,
-            legend_width / full_width,
-            1 - (top + bottom) / full_height,
-        )
-    )
-    _draw_legend(legend, shown, full_height - top - bottom)
-    content = io.BytesIO()
-    with warnings.catch_warnings():  # of signs that the font lacks: they are seen in the picture
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        figure.savefig(content, format="png", metadata={"Software": "timesen"})
-    return content.getvalue()
+    below = _TOP + height + (0.58 if has_scale else 0.32)
+    color = _ALERT if demonstration else _FAINT
+    page.text(min(below, page.height - 0.12), note, fontsize=7, color=color)
+    _draw_legend(page.axes(_LEFT + width + 0.2, _TOP, _LEGEND_WIDTH, body), legend, body)
+    return page.png()
 
 
 def _coloured(classes: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
@@ -170,12 +160,12 @@ def _legend(
 
 
 def _draw_legend(axes: Axes, rows: list[tuple[str | None, str, float]], height: float) -> None:
-    """One line of 0.27 inches a class, from the top of axes that are `height` inches high."""
+    """Draw a line per class, from the top of axes that are `height` inches high."""
     axes.axis("off")
-    axes.set(xlim=(0, 2.9), ylim=(height, 0))
+    axes.set(xlim=(0, _LEGEND_WIDTH), ylim=(height, 0))
     axes.text(2.75, 0.08, "share", fontsize=7.5, color=_FAINT, ha="right", va="center")
     for index, (colour, name, share) in enumerate(rows):
-        y = 0.36 + 0.27 * index
+        y = 0.36 + _LEGEND_ROW * index
         if colour is not None:
             box = Rectangle((0, y - 0.085), 0.26, 0.17, facecolor=colour, edgecolor="#00000033")
             axes.add_patch(box)
@@ -185,38 +175,51 @@ def _draw_legend(axes: Axes, rows: list[tuple[str | None, str, float]], height: 
         axes.text(2.75, y, text, fontsize=8.5, color=_INK, ha="right", va="center")
 
 
-def _draw_scale(axes: Axes, picture: _Picture, height: float) -> bool:
-    """A scale bar below the map and an arrow to true north; False where neither makes sense."""
+def _draw_scale(axes: Axes, picture: _Picture) -> bool:
+    """Draw a scale bar and an arrow to true north below the map; False where neither makes sense.
+
+    Both hold at the map's centre: a projection's scale and its north differ from place to place.
+    """
     rows, columns = picture.classes.shape
-    to_degrees = Transformer.from_crs(picture.crs, 4326, always_xy=True)
     x = picture.corner[0] + picture.pixel[0] * columns / 2
     y = picture.corner[1] - picture.pixel[1] * rows / 2
+    to_degrees = Transformer.from_crs(picture.crs, 4326, always_xy=True)
     lon, lat = to_degrees.transform([x, x + picture.pixel[0]], [y, y])
     if not np.isfinite([*lon, *lat]).all():
         return False
     metres = Geod(ellps="WGS84").inv(lon[0], lat[0], lon[1], lat[1])[2]  # a pixel, on the ground
-    length = _round_length(columns * metres / 3)
-    inch = rows / height  # map pixels
-    base, left = rows + 0.17 * inch, 0.0
-    axes.plot([left, left + length / metres], [base, base], color=_INK, linewidth=2, clip_on=False)
-    axes.text(
-        left + length / metres + 0.08 * inch,
-        base,
-        f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m",
-        fontsize=8,
-        color=_INK,
-        va="center",
+    axes.add_artist(
+        ScaleBar(
+            metres,
+            length_fraction=1 / 3,
+            width_fraction=0.025 * axes.bbox.width / axes.bbox.height / _LONGER,
+            location="upper left",
+            bbox_to_anchor=(0, 0),
+            bbox_transform=axes.transAxes,
+            scale_loc="right",
+            frameon=False,
+            color=_INK,
+            pad=0,
+            border_pad=0.6,
+            font_properties={"size": 8},
+        )
     )
-    east, north = Transformer.from_crs(4326, picture.crs, always_xy=True).transform(
-        lon[0], min(lat[0] + 0.001, 90)
-    )
-    angle = math.atan2(east - x, north - y)
-    column, row = columns - 0.12 * inch, rows + 0.22 * inch
-    east_part, north_part = 0.14 * inch * math.sin(angle), 0.14 * inch * math.cos(angle)
+    to_map = Transformer.from_crs(4326, picture.crs, always_xy=True)
+    east, north = to_map.transform(lon[0], min(lat[0] + 0.001, 90))
+    _draw_north(axes, math.atan2(east - x, north - y))
+    return True
+
+
+def _draw_north(axes: Axes, angle: float) -> None:
+    """Draw an arrow below the map's right corner; `angle` is clockwise from up, in radians."""
+    right, up = 10 * math.sin(angle), 10 * math.cos(angle)  # points
+    away = ScaledTranslation((right - 9) / 72, (up - 16) / 72, axes.figure.dpi_scale_trans)
     axes.annotate(
         "N",
-        xy=(column + east_part, row - north_part),
-        xytext=(column - east_part, row + north_part),
+        xy=(1, 0),
+        xycoords=axes.transAxes + away,
+        xytext=(-2 * right, -2 * up),
+        textcoords="offset points",
         arrowprops={"arrowstyle": "-|>", "color": _INK, "shrinkA": 3, "shrinkB": 0},
         fontsize=8,
         color=_INK,
@@ -224,11 +227,3 @@ def _draw_scale(axes: Axes, picture: _Picture, height: float) -> bool:
         va="center",
         annotation_clip=False,
     )
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    return True
-
-
-def _round_length(most: float) -> float:
-    """The largest 1, 2 or 5 × a power of ten that is no more."""
-    power = 10.0 ** math.floor(math.log10(most))
-    return max(step * power for step in (1, 2, 5) if step * power <= most)

@@ -1,4 +1,4 @@
-"""QGIS's styles of the mosaics; QGIS loads `class.qml` by itself with `class.vrt`."""
+"""QGIS layer styles; QGIS loads `class.qml` by itself with `class.vrt`."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
@@ -57,7 +57,7 @@ def similarity_style(low: float, high: float) -> str:
 
 
 def _ramp_style(steps: Sequence[tuple[float, str]]) -> str:
-    """A ramp over values, which have labels."""
+    """A style with `CONFIDENCE_RAMP` over (value, label) steps."""
     items = "".join(
         f'            <item value="{value:g}" color="{colour}" alpha="255" label="{label}"/>\n'
         for (value, label), (_, colour) in zip(steps, CONFIDENCE_RAMP, strict=True)

@@ -18,12 +18,12 @@ from pipeline.product.manifest import RunManifest
 from pipeline.raster.read_stats import total_stats
 
 LISTED = 200
-"""Failures and faults listed at most; beyond, their number is given."""
+"""The most failures and faults that are listed; of more, only the number is stated."""
 
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class with its area on the ellipsoid and its share of all that has a class, in percent."""
+    """A class, its area on the ellipsoid, and its share of the mapped area in percent."""
 
     name: str
     code: str | None
@@ -35,7 +35,7 @@ class ClassArea:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers; `planned` counts all its cells."""
+    """A run in numbers; `planned` is the number of all its cells."""
 
     run: RunManifest
     vocabulary: Vocabulary
@@ -47,12 +47,12 @@ class Summary:
 
     @property
     def left(self) -> int:
-        """Cells that neither are done nor failed."""
+        """The number of cells that are neither done nor failed."""
         return max(0, self.planned - len(self.reports) - len(self.failures))
 
     @property
     def hectares(self) -> float:
-        """Area of all that has a class."""
+        """The mapped area."""
         return sum(area.hectares for area in self.areas)
 
     @property
@@ -74,7 +74,7 @@ class Summary:
 
     @property
     def faults(self) -> list[Mapping[str, str]]:
-        """The rasters that were left out, with the cell that missed them."""
+        """The rasters that were left out, each with its cell."""
         return [
             {"cell": report.cell, **asdict(fault)}
             for report in self.reports
@@ -90,9 +90,9 @@ def summarise(
     card: Card,
     planned: int,
 ) -> Summary:
-    """A run in numbers, from the items of its finished cells and what its folder says of failures.
+    """Sum up a run, from the items of its finished cells and the failures in its folder.
 
-    `planned` is how many cells the run has.
+    `planned` is the number of all its cells.
     """
     hectares = class_hectares(items)
     total = sum(hectares.values()) or 1.0
@@ -119,7 +119,7 @@ def summarise(
 
 
 def write_report(store: Store, summary: Summary) -> None:
-    """Write `report.html`: one file without a script, with the preview in it where there is one."""
+    """Write `report.html`: one file without scripts, with the preview in it if there is one."""
     preview = store.read(PREVIEW) if store.exists(PREVIEW) else None
     store.write(REPORT, report_html(summary, preview, store).encode())
 
@@ -151,7 +151,7 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
 
 
 def summary_markdown(summary: Summary) -> str:
-    """The run in a few lines of Markdown: cells, area by class, what failed and why."""
+    """The run in a few lines of Markdown: cells, area by class, failures and their reasons."""
     run, lines = summary.run, []
     lines.append(f"# {_plain(summary.vocabulary.title)}, {run.years}\n")
     if summary.card.demonstration:

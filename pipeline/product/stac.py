@@ -38,7 +38,7 @@ _TERMS = {
 
 @dataclass(frozen=True)
 class RasterFile:
-    """The bytes of a cell's raster, and how many times larger than the cell's its pixels are."""
+    """The bytes of a cell's raster, and the size of its pixels in pixels of the cell."""
 
     content: bytes
     scale: float
@@ -117,7 +117,7 @@ def cell_item(
 def collection(
     run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
 ) -> dict[str, Any]:
-    """The STAC collection (1.1.0) of the run's finished cells, given their items."""
+    """The STAC collection (1.1.0) over the items of the run's finished cells."""
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     codes = sorted({str(item["properties"]["proj:code"]) for item in items})
     written = [layer.name for layer in cell_layers(run)]
@@ -171,12 +171,12 @@ def collection(
 
 
 def collection_id(run: RunManifest) -> str:
-    """A name for the run's collection: year and the fingerprint's beginning."""
+    """The id of the run's collection: year and the first digits of the fingerprint."""
     return f"timesen-{run.settings['year']}-{run.fingerprint[:12]}"
 
 
 def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
-    """How the map was made, in words."""
+    """A sentence on how the map was made."""
     start, end = run.period
     stands = "".join(
         f" Where {band} is absent from the source, {other} stands for it."
@@ -235,7 +235,7 @@ def layer_asset(
 
 
 def _grid_fields(cell: Cell, scale: float) -> dict[str, Any]:
-    """The grid of a raster, where its pixels are larger than the cell's."""
+    """The grid of a raster whose pixels are larger than the cell's."""
     if scale == 1:
         return {}
     step, (rows, columns) = scale * PIXEL, cell.shape
@@ -248,7 +248,7 @@ def _grid_fields(cell: Cell, scale: float) -> dict[str, Any]:
 
 
 def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> list[dict[str, Any]]:
-    """The classes as STAC's classification extension has them; with a cell's counts, if given."""
+    """The classes for STAC's classification extension, with counts if there is a cell's report."""
     total = sum(report.pixels.values()) if report else 0
     classes: list[dict[str, Any]] = [
         {"value": 0, "name": "nodata", "title": "No data", "nodata": True}

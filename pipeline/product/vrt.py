@@ -1,9 +1,9 @@
 """GDAL's virtual rasters (https://gdal.org/drivers/raster/vrt.html) as text.
 
 They are written by hand because `gdalbuildvrt` and rasterio's WarpedVRT open every source: a
-continent's mosaic would need thousands of requests. Here the cells' STAC items say all that is
-needed. GDAL's tools also write no cutline moved by a pixel, which zones that meet need
-(`pipeline.product.zone_seams`), and no names of classes.
+continent's mosaic would need thousands of requests. The cells' STAC items have all that is needed
+(`tests.benchmarks.bench_mosaic` compares the two). GDAL's tools also write no cutline moved by a
+pixel, which neighbouring zones need (`pipeline.product.zone_seams`), and no names of classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.product.cog_writer import BLOCK, category_names, rgb
 
 _TYPES = {"uint8": "Byte", "uint16": "UInt16"}
-# Pixels of the source by which a warp may misplace one: zones that meet must agree on places, and
-# being so much stricter than the usual 0.01 costs only half as much time again.
+# The error of a warp, in pixels of the source: neighbouring zones must agree on places. Being so
+# much stricter than the usual 0.01 makes a warp 1.5 times as long.
 _MISPLACED = 0.0001
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A north-up pixel grid of some size in a CRS that goes beside it."""
+    """A north-up pixel grid with a size; its CRS is passed beside it."""
 
     transform: Affine
     rows: int
@@ -66,7 +66,7 @@ class VrtSource:
 def mosaic_vrt(
     crs: CRS, frame: Frame, band: Band, sources: Sequence[VrtSource], tags: Mapping[str, str]
 ) -> bytes:
-    """A VRT of a frame in a CRS over sources that lie on its grid, nodata of each left out."""
+    """A VRT over sources that lie on the grid of a frame; their nodata pixels are left out."""
     metadata = "".join(
         f"    <MDI key={quoteattr(key)}>{escape(value)}</MDI>\n" for key, value in tags.items()
     )

@@ -1,9 +1,12 @@
-"""Where the UTM zones of a run meet, and the ribbon one pixel wide that closes the joint.
+"""Seams between the UTM zones of a run, and the ribbon one pixel wide that closes their gaps.
 
-Along the border of two zones each owns the pixels whose centres lie on its side. Their grids are
-turned against each other, so some places there are in a pixel of the other's side in *both* grids,
-and a nearest warp of each zone leaves them without a class: about one pixel in six rows. There, and
-nowhere else, the last pixel that a zone owns in a row stands in for the first beyond it.
+Each zone owns the pixels whose centres lie on its side of the border. The grids of two zones are
+rotated against each other. At some places on the border, the pixel of the eastern grid has its
+centre west of the border, and the pixel of the western grid has its centre east of it: no zone owns
+the place. A nearest-neighbour warp of each zone leaves a gap there, about one pixel in six rows.
+In a gap, and nowhere else, a zone's last pixel in a row is shown once more, one column further.
+
+No library does this: GDAL's mosaics would either keep the gaps or resample whole zones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +28,16 @@ _PIECE = 0.5  # degrees of a border to a window: narrow, and about a thousand fo
 
 @dataclass(frozen=True)
 class Seam:
-    """A side of a zone on which others of the run lie.
+    """A side of a zone that borders on other zones of the run.
 
-    `step` (columns, rows) leads from the zone's last pixel in a row, or in a column, to the first
-    beyond. `ribbon` holds the centres of the last ones, in metres of EPSG:`epsg`; `windows`
-    (min x, min y, max x, max y) are rectangles of the mosaic's CRS that hold the pixels beyond.
+    Attributes:
+        epsg: The zone's CRS.
+        side: "east", "west", "north" or "south".
+        step: Columns and rows from the zone's last pixel in a row, or in a column, to the next one
+            beyond the border.
+        ribbon: The area with the centres of these last pixels, in metres of EPSG:`epsg`.
+        windows: Rectangles (min x, min y, max x, max y) of the mosaic's CRS that hold the pixels
+            beyond the border.
     """
 
     epsg: int
@@ -43,10 +51,11 @@ _STEPS = {"east": (1, 0), "west": (-1, 0), "north": (0, -1), "south": (0, 1)}
 
 
 def seams_between(boxes: Mapping[int, Sequence[Sequence[float]]], crs: CRS) -> list[Seam]:
-    """The seams of a mosaic in `crs` of cells whose bboxes (degrees, RFC 7946) are given by EPSG.
+    """The seams of a mosaic, along the stretches of borders that have cells on both sides.
 
-    Only stretches along which both zones have cells count. Their number grows with the length of
-    the borders, not with the cells.
+    Args:
+        boxes: The cells' bboxes (degrees, RFC 7946) by the EPSG code of their zone.
+        crs: The mosaic's CRS.
     """
     found = []
     for epsg in sorted(boxes):
@@ -85,7 +94,7 @@ def _ribbon(path: np.ndarray, across: np.ndarray, start: float, end: float) -> s
 
 
 def _borders(epsg: int, other: int, side: str) -> Iterator[BaseGeometry]:
-    """Lines in degrees along which another CRS lies on a side of one."""
+    """The borders of a zone with another on one side, as lines in degrees."""
     if epsg == other:
         return
     for mine in _strips(epsg):
@@ -103,7 +112,7 @@ def _borders(epsg: int, other: int, side: str) -> Iterator[BaseGeometry]:
 
 
 def _strips(epsg: int) -> list[Strip]:
-    """The strips of a zone's half, north or south of the equator."""
+    """The strips of a zone, north or south of the equator as its EPSG code says."""
     low, high = (-90.0, 0.0) if epsg // 100 == 327 else (0.0, 90.0)
     halves = [
         Strip(s.west, max(s.south, low), s.east, min(s.north, high)) for s in strips_of(epsg % 100)

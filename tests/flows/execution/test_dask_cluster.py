@@ -18,7 +18,8 @@ from flows.execution.dask_cluster import (
     require_shared_files,
     worker_count,
 )
-from flows.map_region import CellQueue, count_cells
+from flows.execution.work_queue import UnitQueue
+from flows.map_region import CellsFailed, count_cells, map_cells
 from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
@@ -117,8 +118,8 @@ def test_a_scheduler_that_goes_away(
     prepared = prepare_run(planned_settings)
     with open_cluster(ClusterSettings(kind="address", address=address)) as client:
         count = count_cells(prepared.cells)
-        queue = CellQueue(client, prepared, count, 2)
-        thread = threading.Thread(target=queue.map_cells, args=(prepared.cells,))
+        queue = UnitQueue(client, lambda: 2)
+        thread = threading.Thread(target=map_cells, args=(prepared.cells, prepared, queue, count))
         thread.start()
         while not count.progress("").done:
             time.sleep(0.01)
@@ -133,10 +134,14 @@ def test_a_scheduler_that_goes_away(
 
 def map_some(client: Client, prepared: PreparedRun, number: int) -> list[BaseException]:
     """Map the first cells of a run; gives the errors."""
-    queue = CellQueue(client, prepared, count_cells(prepared.cells), in_flight=2)
-    errors = queue.map_cells(prepared.cells[:number])
-    assert queue.reason is None
-    return errors
+    queue = UnitQueue(client, lambda: 2)
+    try:
+        map_cells(prepared.cells[:number], prepared, queue, count_cells(prepared.cells))
+    except CellsFailed as error:
+        return list(error.errors)
+    finally:
+        assert queue.reason is None
+    return []
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,8 +16,7 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rio_cogeo.cogeo import cog_validate
 
-from pipeline.io.store import Store
-from pipeline.product.cog_writer import BLOCK, categories_xml, cog_bytes, write_cog
+from pipeline.product.cog_writer import BLOCK, categories_xml, cog_bytes
 
 GRID = Affine(10, 0, 300000, 0, -10, 5500020)
 COLOURS = {1: "#ff0000", 2: "#00ff7f", 7: "#102030"}
@@ -25,10 +27,18 @@ def _classes(rows: int, columns: int) -> np.ndarray:
     return np.kron(patches, np.ones((8, 8))).astype(np.uint8)[:rows, :columns]
 
 
-def _written(tmp_path: Path, array: np.ndarray, **options: object) -> Path:
-    store = Store(str(tmp_path))
-    write_cog(store, "a/class.tif", array, GRID, 32631, 0, description="class", **options)  # type: ignore[arg-type]
-    return tmp_path / "a" / "class.tif"
+def _written(
+    tmp_path: Path,
+    array: np.ndarray,
+    categories: Mapping[int, str] = MappingProxyType({}),
+    **options: Any,
+) -> Path:
+    tmp_path.mkdir(exist_ok=True)
+    path = tmp_path / "class.tif"
+    path.write_bytes(cog_bytes(array, GRID, 32631, 0, description="class", **options))
+    if names := categories_xml(categories):
+        path.with_name("class.tif.aux.xml").write_text(names)
+    return path
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (511, 700), (1030, 2048), (2, 2)])

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from models.vocabulary.vocabulary import make_vocabulary
@@ -10,7 +11,7 @@ from pipeline.layout import PREVIEW
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.cog_writer import rgb
 from pipeline.product.mosaic import write_mosaics
-from pipeline.product.preview import LEGEND_ROWS, _legend, _round_length, write_preview
+from pipeline.product.preview import LEGEND_ROWS, _legend, write_preview
 from tests.pipeline.made_run import ONE_ZONE, TWO_ZONES, make_run
 
 
@@ -58,8 +59,22 @@ def test_a_long_vocabulary_is_cut_in_the_legend() -> None:
     assert sum(row[2] for row in rows) == pytest.approx(100)
 
 
-@pytest.mark.parametrize(
-    ("most", "length"), [(999, 500), (1000, 1000), (2500, 2000), (730_000, 500_000), (7, 5)]
-)
-def test_scale_bars_are_round(most: float, length: float) -> None:
-    assert _round_length(most) == length
+def test_the_scale_bar_is_as_long_as_it_says(tmp_path: Path) -> None:
+    made = make_run(str(tmp_path / "run"), ONE_ZONE)
+    write_mosaics(made.store, made.run, made.items, made.vocabulary)
+    write_preview(made.store, made.run, made.vocabulary, class_hectares(made.items))
+    picture = _picture(made.store.read(PREVIEW))
+    bar = _longest_run((picture == rgb("#1b1f24")).all(axis=-1))
+    whole = _longest_run((picture < 255).any(axis=-1))
+    with rasterio.open(tmp_path / "run" / "class.vrt") as mosaic:
+        metres = 10 * mosaic.width * bar / whole
+    assert metres == pytest.approx(2000, rel=0.02), "the largest round length in a third of 8.7 km"
+
+
+def _longest_run(found: np.ndarray) -> int:
+    """The most pixels of a bool picture (y, x) that are true side by side in a row."""
+    longest = 0
+    for row in found[found.any(axis=1)]:
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], row.astype(np.int8), [0]))))
+        longest = max(longest, int((edges[1::2] - edges[::2]).max()))
+    return longest
