@@ -1,4 +1,4 @@
-"""The flow that embeds ground photos: a Dask task a part, whose rows this process alone writes."""
+"""The flow that embeds ground photos: a Dask task per part; this process alone writes the rows."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from pipeline.ground_views.table import GroundCard, GroundTable
 from pipeline.ground_views.table_writer import GroundFolder
 from pipeline.io.store import Store, public_text, public_url
 
-_OTHERS = "photos of no direction"
+_OTHERS = "photos without a direction"
 
 
 class PhotosFailed(WorldError):
@@ -130,7 +130,7 @@ def _embed_parts(
 def embed_part(
     source: Store, photos: Sequence[Photo], tower: str, revision: str
 ) -> tuple[pa.Table, dict[str, str]]:
-    """What a worker does: the rows of a part, and what of it cannot be read."""
+    """Embed a part on a worker: its rows, and the reasons by the photos that cannot be read."""
     one_core_a_thread()
     return embed_photos(source, photos, _tower(tower, revision))
 
@@ -139,7 +139,7 @@ _loading = threading.Lock()
 
 
 def _tower(spec: str, revision: str) -> ClipImageTower:
-    """The tower, loaded once in a process, whichever of its threads asks first."""
+    """The tower, loaded once per process, by the first of its threads that needs it."""
     with _loading:
         return _loaded(spec, revision)
 
@@ -150,5 +150,5 @@ def _loaded(spec: str, revision: str) -> ClipImageTower:
 
 
 def _hash(photos: Sequence[Photo]) -> str:
-    said = json.dumps([[p.id, p.view, p.key, p.depicts] for p in photos])
-    return hashlib.sha256(said.encode()).hexdigest()
+    described = json.dumps([[p.id, p.view, p.key, p.depicts] for p in photos])
+    return hashlib.sha256(described.encode()).hexdigest()

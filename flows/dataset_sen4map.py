@@ -1,4 +1,4 @@
-"""The flow that makes a series table of Sen4Map's files: a part a file, units of its groups."""
+"""The flow that makes a series table of Sen4Map's files: a part per file, units of its groups."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ from pipeline.point_series.table import SeriesCard, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
 
 _GROUPS = 500
-"""Groups that are read as one; of patches, only the centre pixel is read."""
+"""Groups per unit; of a group's patch, only the centre pixel is read."""
 
 
 @flow(name="dataset-sen4map", flow_run_name="Sen4Map → {settings.out}", persist_result=False)

@@ -1,7 +1,7 @@
-"""The flow that reads the series of points from a catalogue: a part a tile and year, a unit a cell.
+"""The flow that reads the series of points: a part per tile and year, a unit per cell.
 
-A tile's year is searched once and its items are frozen in the folder, so that a run that is started
-again reads what it began with.
+A tile's year is searched once, and a snapshot of its items is kept in the folder: a run that is
+started again reads the same items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -42,7 +42,7 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
     report_progress(RunProgress("planning"))
     points = read_points(Path(settings.points), settings.columns, settings.classes)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    open_catalog(catalog)  # mistakes show now
+    open_catalog(catalog)  # so that mistakes show now
     reading = settings.point_reading(catalog.access.access())
     store = Store(settings.out)
     folder = SeriesFolder(store, _input(settings, points), reading.bands, tuple(points.labels))
@@ -97,7 +97,7 @@ def _period(settings: SeriesSettings, points: Points) -> str:
 
 
 def read_group(group: PointGroup, items: Sequence[Item], reading: Reading) -> PointSeries:
-    """What a worker does: read the points of a cell."""
+    """Read the points of a cell, on a worker."""
     cell = group.cell()
     return read_point_series(cell, *group.within(cell), items, reading)
 

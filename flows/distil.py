@@ -1,4 +1,4 @@
-"""The flow that makes a student: draw series, have them labelled, train, measure and save."""
+"""The flow that distils a checkpoint: sample series, label them, train a student, measure, save."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -74,7 +74,7 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
 def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
     """The bank, labelled by the teacher."""
     bank = label_series(
-        teacher, series, settings.bank, settings.seed, report_tenths("asking the teacher")
+        teacher, series, settings.bank, settings.seed, report_tenths("labelling by the teacher")
     )
     if bank.left_out:
         get_run_logger().warning(
@@ -115,10 +115,10 @@ def measure_agreement(
     learned = Checkpoint(
         student, card.model_copy(update={"architecture": student.architecture}), "", teacher.path
     )
-    wanted, given = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
-    found = student_agreement(wanted, given, vocabulary, text, card.logit_scale)
-    get_run_logger().info("%.1f %% of %s series agree", 100 * found.same, found.pixels)
-    return found
+    expected, actual = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
+    agreement = student_agreement(expected, actual, vocabulary, text, card.logit_scale)
+    get_run_logger().info("%.1f %% of %s series agree", 100 * agreement.same, agreement.pixels)
+    return agreement
 
 
 @task(name="save", cache_policy=NO_CACHE, persist_result=False)

@@ -57,13 +57,13 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
     _require_columns(settings, source)
     rows = read(settings, source, checkpoint, vocabulary)
     measured = tuple(measure_steps(settings, rows, checkpoint, steps) for steps in settings.steps)
-    found = CheckpointResults(
+    results = CheckpointResults(
         about=_about(settings, source, checkpoint, vocabulary, rows),
         labels=None if rows.comparison is None else rows.comparison.matched,
         measured=measured,
     )
-    write_evaluation(settings.out, found)
-    return found
+    write_evaluation(settings.out, results)
+    return results
 
 
 @flow(
@@ -71,13 +71,13 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
 )
 def evaluate_map(settings: MapEvaluation) -> MapResults:
     """Measure a finished map at reference points and write the report. Raises as the other flow."""
-    found = compare(settings)
-    write_map(map_folder(settings), found)
-    return found
+    results = compare(settings)
+    write_map(map_folder(settings), results)
+    return results
 
 
 def map_folder(settings: MapEvaluation) -> str:
-    """Where the report of a map goes."""
+    """The folder of a map's report."""
     return settings.out or f"{settings.run.rstrip('/')}/evaluation"
 
 
@@ -88,7 +88,7 @@ def read(
     checkpoint: Checkpoint,
     vocabulary: Vocabulary | None,
 ) -> EvaluationRows:
-    """The rows that are evaluated, and those that teach probes."""
+    """Read the rows to evaluate, and those to train probes on."""
     report_progress(RunProgress("reading series"))
     part = settings.split or source.default_split
     samples = source.read(part)
@@ -119,43 +119,45 @@ def read(
 def measure_steps(
     settings: CheckpointEvaluation, rows: EvaluationRows, checkpoint: Checkpoint, steps: int
 ) -> CheckpointMetrics:
-    """The metrics of series in so many steps."""
+    """Measure the checkpoint on series of a number of steps."""
     report_progress(RunProgress(f"measuring, T = {steps}"))
 
     def embed(series: np.ndarray) -> np.ndarray:
         return embed_all(checkpoint, series, steps=steps).numpy()
 
     scale, region = checkpoint.card.logit_scale, settings.region
-    found = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)
-    if found.zero_shot is not None:
+    metrics = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)
+    if metrics.zero_shot is not None:
         get_run_logger().info(
             "T = %d: %.1f %% of %d rows right", steps,
-            100 * found.zero_shot.classes.accuracy, found.zero_shot.classes.rows,
+            100 * metrics.zero_shot.classes.accuracy, metrics.zero_shot.classes.rows,
         )  # fmt: skip
-    return found
+    return metrics
 
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare(settings: MapEvaluation) -> MapResults:
-    """The map at the points."""
+    """Compare the map with the points."""
     report_progress(RunProgress("reading the map at the points"))
     return evaluate_run(settings.run, Path(settings.points), settings.label, settings.level)
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write_evaluation(out: str, found: CheckpointResults) -> None:
+def write_evaluation(out: str, results: CheckpointResults) -> None:
     """Write the report, and show it in Prefect."""
     report_progress(RunProgress("writing the report"))
-    write_checkpoint_report(Store(out), found)
-    title = f"{found.about['checkpoint']} on {found.about['part']}, {found.about['rows']} rows"
-    create_markdown_artifact("\n".join([f"# {title}", "", *main_table(found)]), key="evaluation")
+    write_checkpoint_report(Store(out), results)
+    title = (
+        f"{results.about['checkpoint']} on {results.about['part']}, {results.about['rows']} rows"
+    )
+    create_markdown_artifact("\n".join([f"# {title}", "", *main_table(results)]), key="evaluation")
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)
-def write_map(out: str, found: MapResults) -> None:
+def write_map(out: str, results: MapResults) -> None:
     """Write the report, and show it in Prefect."""
     report_progress(RunProgress("writing the report"))
-    report = write_map_report(Store(out), found)
+    report = write_map_report(Store(out), results)
     create_markdown_artifact(report.partition("![")[0], key="map-accuracy")
 
 
@@ -166,7 +168,7 @@ def _vocabulary(settings: CheckpointEvaluation) -> Vocabulary | None:
 
 
 def _require_columns(settings: CheckpointEvaluation, source: SampleSource) -> None:
-    """Raise UserError for columns that are not there, or where there is nothing to measure."""
+    """Raise UserError for columns that are missing, or where there is nothing to measure."""
     known = ", ".join(source.labels) or "none"
     for name in (settings.label, settings.region, settings.number):
         if name is not None and name not in source.labels:

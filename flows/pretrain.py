@@ -42,7 +42,7 @@ def pretrain(settings: PretrainSettings) -> Pretrained:
     train_on_cluster(work)
     report_progress(RunProgress("writing the checkpoint"))
     made = write_checkpoint(work)
-    _Shown(work).show()
+    _TrainingProgress(work).show()
     return made
 
 
@@ -60,7 +60,7 @@ def check_pretraining(settings: PretrainSettings) -> Work:
 def train_on_cluster(work: Work) -> None:
     """Train on the cluster, from the last state that was saved to the end."""
     settings, logger = work.settings, get_run_logger()
-    shown = _Shown(work)
+    progress = _TrainingProgress(work)
     report_progress(RunProgress("starting the processes"))
 
     def on_death(error: MemberDied, left: int) -> None:
@@ -75,8 +75,8 @@ def train_on_cluster(work: Work) -> None:
     )
     with training_cluster(settings) as client:
         run_surviving(
-            client, job, shown.hear,
-            restarts=settings.restarts, advanced=shown.advanced, on_death=on_death,
+            client, job, progress.hear,
+            restarts=settings.restarts, advanced=progress.advanced, on_death=on_death,
         )  # fmt: skip
 
 
@@ -86,8 +86,8 @@ def write_checkpoint(work: Work) -> Pretrained:
     return finish(work)
 
 
-class _Shown:
-    """How far a training is, as its processes tell: on the console and as Prefect's artifacts."""
+class _TrainingProgress:
+    """The progress of a training, on the console and as Prefect's artifacts."""
 
     def __init__(self, work: Work) -> None:
         self._work, self._steps = work, work.settings.recipe.steps
@@ -103,16 +103,16 @@ class _Shown:
         return found
 
     def hear(self, message: Message) -> None:
-        """Take what the processes tell."""
+        """Take a message of the processes."""
         if (entry := message.get("trained")) is not None:
-            self._tell(entry)
+            self._report(entry)
         elif (step := message.get("saved")) is not None:
             self._has_advanced = True
             get_run_logger().info("state of step %s saved", step)
             if time.monotonic() - self._published >= _ARTIFACT_SECONDS:
                 self.show()
 
-    def _tell(self, entry: dict[str, Any]) -> None:
+    def _report(self, entry: dict[str, Any]) -> None:
         done, now = entry["step"], time.monotonic()
         since, first = self._trained = self._trained or (now, done)
         report_progress(

@@ -65,16 +65,16 @@ def _bar(console: Console) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lines(console: Console) -> Iterator[None]:
-    shown = RunProgress("")
+    printed = RunProgress("")
     when = -float(_LINE_SECONDS)
 
     def show(progress: RunProgress) -> None:
-        nonlocal shown, when
+        nonlocal printed, when
         now, new = time.monotonic(), replace(progress, seconds_left=None)
         ended = progress.total and progress.done + progress.failed == progress.total
-        if new != shown and (new.stage != shown.stage or ended or now - when >= _LINE_SECONDS):
+        if new != printed and (new.stage != printed.stage or ended or now - when >= _LINE_SECONDS):
             console.print(str(progress), highlight=False, soft_wrap=True)
-            shown, when = new, now
+            printed, when = new, now
 
     with progress_listener(show):
         yield

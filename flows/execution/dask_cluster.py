@@ -110,11 +110,11 @@ def _require_same_software(client: Client) -> None:
 def _everywhere(
     client: Client, function: Callable[[], Any], scheduler: bool = False
 ) -> dict[str, Any]:
-    """What a function without arguments gives on each worker, and on the scheduler if asked."""
-    given = {f"the worker {name}": found for name, found in client.run(function).items()}
+    """The results of a function without arguments on each worker (and on the scheduler)."""
+    results = {f"the worker {name}": result for name, result in client.run(function).items()}
     if scheduler:
-        given = {"the scheduler": client.run_on_scheduler(function)} | given
-    return given
+        results = {"the scheduler": client.run_on_scheduler(function)} | results
+    return results
 
 
 def _comparable(versions: Mapping[str, str]) -> dict[str, str]:

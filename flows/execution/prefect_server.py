@@ -98,10 +98,10 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
     )
 
     # Listening before the server runs: its URL is known at once, early requests wait in line.
-    said = home / "server.log"
+    log_file = home / "server.log"
     with (
         socket.create_server(("127.0.0.1", 0), backlog=128) as listener,
-        said.open("wb") as log,
+        log_file.open("wb") as log,
     ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         users = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
@@ -122,13 +122,13 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
                 PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody could read them there
             }
         ):
-            yield lambda: _require_start(server, said)
+            yield lambda: _require_start(server, log_file)
             drain()
     finally:
         _stop(server)
 
 
-def _require_start(server: subprocess.Popen[bytes], said: Path) -> None:
+def _require_start(server: subprocess.Popen[bytes], log_file: Path) -> None:
     assert server.stdout is not None
     ready, _, _ = select.select([server.stdout], [], [], _STARTUP_SECONDS)
     if not ready:
@@ -137,7 +137,7 @@ def _require_start(server: subprocess.Popen[bytes], said: Path) -> None:
         return
     else:
         reason = f"it ended with exit code {server.wait()}"
-    if last_words := said.read_text(errors="replace").strip()[-_REASON_CHARACTERS:]:
+    if last_words := log_file.read_text(errors="replace").strip()[-_REASON_CHARACTERS:]:
         reason += f", and said: {public_text(last_words)}"
     raise PrefectUnavailable(
         f"Prefect's temporary server did not start: {reason.rstrip('.')}. Start again; if it stays "

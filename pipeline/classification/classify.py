@@ -33,7 +33,7 @@ class PixelClasses:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A vocabulary on a device: its text embeddings, and the value that each leads to on the map.
+    """A vocabulary on a device: its text embeddings, and the value of each on the map.
 
     Attributes:
         text: float32 (n, dim), the classes' text embeddings, then the background prompts'.
@@ -53,12 +53,12 @@ class Classifier:
     threshold: float | None
 
     def classify(self, embeddings: torch.Tensor, top_k: int = 1) -> PixelClasses:
-        """Find the classes that a map shows of each pixel.
+        """Find the classes of each pixel that the map shows.
 
-        The first is the class of the highest logit (logit_scale × cosine + bias). Its percentage
-        is the share of all texts of that class in the softmax; the others follow by it. A pixel
-        below the threshold is "none of these" with 0 %, then its nearest classes. No class occurs
-        twice. A pixel whose embedding is not a number is nodata.
+        The first is the class of the highest logit (logit_scale × cosine + bias); its percentage
+        is the share of all its texts in the softmax. The others follow by their percentages. A
+        pixel below the threshold is "none of these" with 0 %, then its nearest classes. No class
+        occurs twice. A pixel whose embedding is not a number is nodata.
 
         Args:
             embeddings: float (pixel, dim), unit length.
@@ -68,7 +68,7 @@ class Classifier:
         return PixelClasses(place, as_percent(shares))
 
     def shares(self, embeddings: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same with unrounded shares: int64 and float32 (pixel, k), 0 … 1, NaN for nodata."""
+        """The places and unrounded shares: int64 and float32 (pixel, k), 0 … 1, NaN for nodata."""
         one_text_each = len(self.groups) < len(self.values) - 1
         groups = None if one_text_each else self.groups
         valid = is_valid(embeddings)
@@ -130,7 +130,7 @@ def _margin(confidence: np.ndarray) -> np.ndarray:
     """How far the first is ahead of the second: uint8 (1, pixel) of (k, pixel), in percent."""
     first, second = confidence[:1], confidence[1:2]
     second = np.where(second == NODATA_CONFIDENCE, 0, second)
-    # The first may have the smaller share: it is the nearest class, or that class's parent.
+    # The first may have the smaller share, since it is chosen by its highest logit.
     ahead = np.maximum(first.astype(np.int16) - second, 0)
     return np.where(first == NODATA_CONFIDENCE, first, ahead).astype(np.uint8)
 
@@ -148,7 +148,7 @@ def is_valid(embeddings: torch.Tensor) -> torch.Tensor:
 def make_classifier(
     vocabulary: Vocabulary, text: TextEmbeddings, logit_scale: float, device: torch.device
 ) -> Classifier:
-    """Put a vocabulary on a device, at the level that it says."""
+    """Put a vocabulary on a device, at the level that the vocabulary states."""
     classes, background = len(vocabulary.classes), len(text.background)
     shown = vocabulary.parents if vocabulary.level == "parent" else vocabulary.classes
     own = vocabulary.parent_index if vocabulary.level == "parent" else np.arange(classes)
@@ -165,17 +165,19 @@ def make_classifier(
     )
 
 
-_CLASSES = 128  # compared at once, so that memory does not grow with the vocabulary
+_CLASSES = 128  # classes compared at once, so that memory does not grow with the vocabulary
 
 
 @dataclass(frozen=True)
 class ClassScores:
     """The best classes of some pixels, tensors on the embeddings' device.
 
-    `index` int64 (pixel, k): 0-based classes, best first; `cosine` float32 (pixel, k);
-    `confidence` float32 (pixel, k), 0 … 1: the softmax over all classes of
-    logit_scale × cosine + bias, as CLIP's (Radford et al. 2021); `of_groups` float32 (pixel,
-    group): the sums of it over groups of classes, if there are any.
+    Attributes:
+        index: int64 (pixel, k), 0-based classes, best first.
+        cosine: float32 (pixel, k).
+        confidence: float32 (pixel, k), 0 … 1, the softmax over all classes of
+            logit_scale × cosine + bias, as CLIP's (Radford et al. 2021).
+        of_groups: float32 (pixel, group), the confidences summed over groups, if there are any.
     """
 
     index: torch.Tensor
@@ -193,12 +195,17 @@ def nearest_classes(
     most: int = 1,
     groups: torch.Tensor | None = None,
 ) -> ClassScores:
-    """The nearest classes of each embedding and how sure they are.
+    """Find the nearest classes of each embedding, with their confidence.
 
-    `embeddings` float (pixel, dim) and `text` float (class, dim), both of unit length; `bias`
-    float (class,) is added to the logits; `most` is how many classes are given (at most all).
-    `groups`, int64 (class,), are what their confidences are summed over. Classes are gone through
-    some at a time, with a running maximum and running sums.
+    The classes are compared in batches, with a running maximum and running sums.
+
+    Args:
+        embeddings: float (pixel, dim), unit length.
+        text: float (class, dim), unit length.
+        logit_scale: The factor of the cosine.
+        bias: float (class,), added to the logits.
+        most: The number of classes to find.
+        groups: int64 (class,), the group of each class; confidences are summed over groups.
     """
     pixels, k = len(embeddings), min(most, len(text))
     shown = len(text) if groups is None else int(groups.max()) + 1

@@ -1,10 +1,9 @@
-"""Files of kept embeddings: a later run classifies them by other words, and reads nothing else.
+"""Files of kept embeddings, which a later run classifies with other classes.
 
-Each block has a GeoTIFF: one band per dimension, int8, the values of a pixel side by side (pixel
-interleaved, tiled, ZSTD). The stored numbers are the embedding times 127 over its largest
-magnitude, rounded, so a pixel's direction is kept to about 0.008 of a dimension's spread and its
-cosine to a text changes by some 1e-4. Embeddings have unit length, so the scale is not stored: the
-embedding is the stored vector divided by its length. All zero is nodata.
+Each block has a GeoTIFF of int8, one band per dimension, pixel interleaved, tiled, ZSTD. The stored
+numbers are the embedding times 127 over its largest magnitude, rounded. The error is at most 0.004
+of the largest magnitude, and the cosine to a text changes by some 1e-4. Embeddings have unit
+length, so no scale is stored: divide the stored vector by its length. All zero is nodata.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,20 +30,38 @@ from pipeline.product.stac import file_fields, layer_asset, raster_tags
 
 _TILE = 128  # pixels: a tile of 512 dimensions is 8 MB
 _LARGEST = 127
+_ROWS = 32  # rows of a block that are restored at once
 
 
 def quantised(embeddings: torch.Tensor) -> torch.Tensor:
-    """Embeddings (pixel, dim) as they are stored: int8 (pixel, dim), invalid ones as nodata, 0."""
+    """Quantise embeddings (pixel, dim) to int8 (pixel, dim); invalid ones become nodata, 0."""
     largest = embeddings.abs().amax(dim=1, keepdim=True)
     scaled = (embeddings * (_LARGEST / largest)).round()
     return torch.where(is_valid(embeddings)[:, None], scaled, 0).to(torch.int8)
 
 
 def restored(stored: torch.Tensor) -> torch.Tensor:
-    """Stored numbers, int8 (pixel, dim), as embeddings: float32, unit length; nodata stays 0."""
+    """Restore embeddings from int8 (pixel, dim): float32, unit length; nodata stays 0."""
     values = stored.to(torch.float32)
     length = torch.linalg.vector_norm(values, dim=1, keepdim=True)
     return values / length.clamp_min(1)
+
+
+def embedding_rows(
+    stored: np.ndarray, device: torch.device
+) -> Iterator[tuple[slice, np.ndarray, torch.Tensor]]:
+    """Restore the stored embeddings of a block, int8 (dim, y, x), some rows at a time.
+
+    Returns:
+        Rows of the block; bool (y, x), their pixels with an embedding; and these embeddings,
+        float32 (pixel, dim), on the device.
+    """
+    dim, height, columns = stored.shape
+    for start in range(0, height, _ROWS):
+        rows = slice(start, min(start + _ROWS, height))
+        part = np.ascontiguousarray(stored[:, rows].reshape(dim, -1).T)
+        valid = part.any(axis=1)
+        yield rows, valid.reshape(-1, columns), restored(torch.from_numpy(part[valid]).to(device))
 
 
 def embeddings_tif(stored: np.ndarray, transform: Affine, epsg: int, tags: dict[str, str]) -> bytes:
@@ -101,7 +118,7 @@ def write_embeddings(
     block: Block,
     stored: np.ndarray,
 ) -> dict[str, Any]:
-    """Write a block's embeddings, int8 (y, x, dim), beside the cell's rasters; gives the asset."""
+    """Write a block's embeddings, int8 (y, x, dim), in the cell's folder; give their STAC asset."""
     name = embeddings_name(block.row, block.column)
     transform = cell.transform @ Affine.translation(block.column, block.row)
     content = embeddings_tif(stored, transform, cell.epsg, raster_tags(run, cell))
@@ -117,7 +134,7 @@ def write_embeddings(
 
 
 def embedding_blocks(item: Mapping[str, Any]) -> Iterator[tuple[Block, str]]:
-    """The blocks of a cell of which its STAC item has embeddings, and the names of their files."""
+    """The blocks with embeddings in a cell's STAC item, and the names of their files."""
     for asset in item["assets"].values():
         if f"{PREFIX}block" in asset:
             row, column = asset[f"{PREFIX}block"]

@@ -11,7 +11,12 @@ from affine import Affine
 from pyproj import Transformer
 
 from models.encoder.inference import device_at_hand, one_core_a_thread
-from pipeline.classification.embedding_files import embedding_blocks, read_embeddings, restored
+from pipeline.classification.embedding_files import (
+    embedding_blocks,
+    embedding_rows,
+    read_embeddings,
+    restored,
+)
 from pipeline.errors import OutputError, RegionError
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
@@ -23,7 +28,6 @@ from pipeline.product.manifest import RunManifest
 from pipeline.product.mosaic import write_mosaic
 from pipeline.product.qgis_styles import similarity_style
 
-_ROWS = 32  # rows of a block that are compared at once
 _BINS = SIMILARITY_SCALE + 1
 _NODATA = int(SIMILARITY.nodata or 0)
 
@@ -108,14 +112,10 @@ def write_similarity(
 @torch.inference_mode()
 def similarities(stored: np.ndarray, target: torch.Tensor) -> np.ndarray:
     """The values that `write_similarity` writes, (y, x), of stored embeddings, int8 (dim, y, x)."""
-    dim, rows, columns = stored.shape
-    values = np.full((rows, columns), _NODATA, np.uint16)
-    for row in range(0, rows, _ROWS):
-        part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
-        cosine = restored(torch.from_numpy(part).to(target.device)) @ target
-        scaled = (cosine * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE).cpu().numpy()
-        found = np.where(part.any(axis=1), scaled, _NODATA).astype(np.uint16)
-        values[row : row + _ROWS] = found.reshape(-1, columns)
+    values = np.full(stored.shape[1:], _NODATA, np.uint16)
+    for rows, valid, embeddings in embedding_rows(stored, target.device):
+        scaled = (embeddings @ target * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE)
+        values[rows][valid] = scaled.cpu().numpy()
     return values
 
 

@@ -1,4 +1,4 @@
-"""One cell, whole: the Dask tasks that lead from its items to its committed files.
+"""The Dask graph of a cell, from its items to its committed files.
 
 A month without observations is filled by the median of all the year's dates, so a task reads
 one band's whole year in one source block rather than one month of every band. That is about
@@ -33,11 +33,13 @@ _STRIP = 256  # rows
 
 
 def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
-    """The lazy work of a cell; computing it commits the cell and gives its CellReport.
+    """Build the lazy work of a cell; computing it commits the cell and gives its CellReport.
 
-    `items` are those of the cell's tile, by time; those that do not reach into it are left out.
-    With `gpu`, encoding is kept for workers that offer the resource "GPU". Where the run takes
-    another's embeddings, there is nothing to read and encode.
+    Args:
+        cell: The cell.
+        items: The items of its tile, by time; those that do not reach into the cell are left out.
+        run: The run. If it classifies the embeddings of another, nothing is read or encoded.
+        gpu: Whether only workers that offer the resource "GPU" encode.
     """
     if run.settings.embeddings is not None:
         return delayed(reclassify_cell)(cell, delayed(run, traverse=False))
@@ -77,7 +79,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         parts = [fine.get(band, coarse.get(band)) for band in bands]
         places = [block if band in fine else outer for band in bands]
         with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
-            # Each part an argument of its own: a list of them would all be annotated, too.
+            # Each part is an argument of its own: the parts of a list would be annotated, too.
             maps += [
                 delayed(map_block)(piece, places, owned, cell, shared_run, *parts)
                 for piece in ([block] if gpu else _strips(block))
@@ -86,7 +88,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
 
 
 def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
-    """Put the blocks together and write the cell's files; its item comes last."""
+    """Assemble the blocks and write the cell's files, its item last."""
     read: dict[str, ReadStats] = {}
     for part in maps:
         read |= part.read
@@ -104,7 +106,7 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
 
 
 def _strips(block: Block) -> list[Block]:
-    """Parts of a block that threads encode side by side: a small cell is one block."""
+    """Strips of a block, which threads encode in parallel: a small cell is one block."""
     return [
         replace(block, row=row, height=min(_STRIP, block.row + block.height - row))
         for row in range(block.row, block.row + block.height, _STRIP)

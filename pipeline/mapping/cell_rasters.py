@@ -1,4 +1,4 @@
-"""The arrays of a cell's rasters, put together from its blocks and from its clear observations."""
+"""The arrays of a cell's rasters, assembled from its blocks and its clear observations."""
 
 from collections.abc import Iterable, Mapping
 
@@ -37,7 +37,7 @@ def cell_rasters(
     blocks: Iterable[tuple[Block, Mapping[str, np.ndarray]]],
     clear_counts: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Put the rasters of a cell together.
+    """Assemble the rasters of a cell.
 
     Args:
         run: The run that maps the cell.

@@ -1,11 +1,11 @@
-"""What a run will take: bytes, memory and hours, from sizes that are known and rates that are not.
+"""Estimates of a run's cost: bytes, memory and hours.
 
-The rates are rough and said to be so; the encoder's is measured where the plan is made.
+Sizes are known from the items. Rates of reading are rough; the encoder's rate is measured.
 """
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from pipeline.observations.read_band import SCL_DATES
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
-# Bytes of a compressed pixel where the catalogue states no file size. A 10 m band of a full
+# Bytes of a compressed pixel if the catalogue states no file size. A 10 m band of a full
 # granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.
 _BAND_BYTES = 1.6
 _SCL_BYTES = 0.1
@@ -30,8 +30,8 @@ _SCL_BYTES = 0.1
 _OUTPUT_BYTES = 1.33
 _CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
 
-# Bytes of a pixel while a cell is written: what the run owns of it, its class and confidence, and
-# the files made of them.
+# Bytes of a pixel while a cell is written: whether the tile owns it, its class and confidence, and
+# their files.
 _MAP_BYTES = 8
 _BASE_MEMORY = 700e6  # bytes of a worker process that has torch, GDAL and Dask loaded
 _PROBE = 256  # pixels of a batch encoded to measure the rate
@@ -40,60 +40,59 @@ _PROBE_SECONDS = 0.7
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast the parts of a run go, slowest and fastest: reading differs most.
+    """The rates of a run's parts, (slowest, fastest) where they differ much.
 
-    `values` are decoded, masked and composited a second and core: 10 to 20 million (24 dates × 11
-    rasters of 1024² took 3 s on 2 cores). `network` is bytes a second for a whole run over http(s)
-    or s3: 10 to 100 MB/s. `asked` is kept embeddings that this machine compares with a vocabulary a
-    second (`tests.benchmarks.bench_ask`).
+    Attributes:
+        values: Pixel values decoded, masked and composited per second and core (24 dates × 11
+            rasters of 1024² took 3 s on 2 cores).
+        network: Bytes per second of a whole run over http(s) or s3.
+        classified: Kept embeddings that this machine compares with a vocabulary per second
+            (`tests.benchmarks.bench_ask`).
     """
 
     values: tuple[float, float] = (10e6, 20e6)
     network: tuple[float, float] = (10e6, 100e6)
-    asked: float = 1e5 * CPU_COUNT
+    classified: float = 1e5 * CPU_COUNT
 
 
 TYPICAL = Rates()
 
 
-def reading_bytes(assets: Iterable[Asset], area: float, *, scl: bool = False) -> float:
-    """Bytes of rasters that lie in `area` (m²) of ground that they cover whole."""
-    total = 0.0
-    for asset in assets:
-        rows, columns = asset.shape
-        pixels = area / asset.resolution**2
-        rate = _SCL_BYTES if scl else _BAND_BYTES
-        total += pixels * (asset.size / (rows * columns) if asset.size else rate)
-    return total
-
-
 def item_bytes(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
-    """Bytes of an item's SCL in `area` (m²) of ground, and of its bands in a share of it."""
-    wanted = [item.assets[band] for band in bands if band in item.assets]
-    scl = [item.assets[SCL]] if SCL in item.assets else []
-    return share * reading_bytes(wanted, area) + reading_bytes(scl, area, scl=True)
-
-
-def item_values(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
-    """Values of an item's SCL in `area` (m²) of ground, and of its bands in a share of it.
-
-    Each at its own resolution.
-    """
-    wanted = [item.assets[band] for band in bands if band in item.assets]
-    scl = [item.assets[SCL]] if SCL in item.assets else []
-    return sum(share * area / asset.resolution**2 for asset in wanted) + sum(
-        area / asset.resolution**2 for asset in scl
+    """Bytes of an item's SCL in an area (m²), and of its bands in a share of the area."""
+    return sum(
+        part * area / asset.resolution**2 * _pixel_bytes(name, asset)
+        for name, asset, part in _read_assets(item, bands, share)
     )
 
 
-def dates_read(dates: int, settings: MapSettings) -> int:
-    """How many of a cell's dates have their bands read, at most."""
-    most = settings.reading.most_a_month
-    return min(dates, 12 * most) if most else dates
+def item_values(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
+    """Pixels of an item's SCL in an area (m²), and of its bands in a share of the area.
+
+    Each asset counts at its own resolution.
+    """
+    assets = _read_assets(item, bands, share)
+    return sum(part * area / asset.resolution**2 for _, asset, part in assets)
+
+
+def _read_assets(
+    item: Item, bands: Sequence[str], share: float
+) -> Iterator[tuple[str, Asset, float]]:
+    """The assets of an item that are read, with the share of the area that is read of each."""
+    for name in (*bands, SCL):
+        if name in item.assets:
+            yield name, item.assets[name], 1.0 if name == SCL else share
+
+
+def _pixel_bytes(name: str, asset: Asset) -> float:
+    """Compressed bytes per pixel, of the file's size or of a typical file."""
+    rows, columns = asset.shape
+    typical = _SCL_BYTES if name == SCL else _BAND_BYTES
+    return asset.size / (rows * columns) if asset.size else typical
 
 
 def output_bytes(pixels: int, cells: int) -> float:
-    """Bytes of a product of so many pixels and cells."""
+    """Bytes of a product, by its number of pixels and cells."""
     return pixels * _OUTPUT_BYTES + cells * _CELL_BYTES
 
 
@@ -107,22 +106,24 @@ def worker_memory(
 ) -> float:
     """Bytes that a worker needs at its peak for cells like `cell`, with `dates` dates each.
 
-    `requests` are those that a process has under way at once, as the catalogue says.
+    A worker's memory holds:
 
-    - A thread reads the scene classification of the cell (20 m) of some dates at once; or it
-      reads one band of a source block at all dates that are read, some fetched ahead, with the
-      block's part of the mask, and makes a series of it; or it encodes a batch, and holds its
-      activations. For geometric medians it reads all bands of a month in a block of twice the
-      side, and all bands' months are held at 10 m.
-    - A cell being made holds the series of all its bands, and the map. The next cell is begun by
-      threads for which this one has no block left to encode.
-    - Every cell that was submitted to the worker holds its mask (20 m, a bit a date).
+    - per thread: the scene classification of the cell (20 m) at some dates; or one band of a source
+      block at all dates that are read, with dates fetched ahead, the block's mask and its series;
+      or a batch with its activations. For geometric medians: all bands of a month in a block of
+      twice the side, and the months of all bands at 10 m.
+    - per cell in work: the series of all bands, and the map. Threads begin the next cell when a
+      cell has no block left to encode.
+    - per submitted cell: its mask (20 m, one bit per date).
+
+    `requests` is the catalogue's number of requests that a process has under way at once.
     """
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
     block = min(pixels, SOURCE_BLOCK**2)
     classification = dates * pixels / 4  # a bit a date, below
-    read = dates_read(dates, settings)
+    most = settings.reading.most_a_month
+    read = min(dates, 12 * most) if most else dates
     ahead = _BAND_BYTES * block * min(read, requests)
     reading = max(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
@@ -145,7 +146,7 @@ def worker_memory(
 
 
 def memory_warning(needed: float, settings: MapSettings) -> str | None:
-    """What to change where workers have less memory than they need, in bytes; else None."""
+    """Advice if workers have less memory than `needed` bytes; else None."""
     workers = workers_of(settings.cluster)
     if workers.memory is None or needed <= workers.memory:
         return None
@@ -163,11 +164,11 @@ def memory_warning(needed: float, settings: MapSettings) -> str | None:
 
 
 def measured_encode_rate(checkpoint: Checkpoint) -> float:
-    """Pixels a second that this machine encodes, on its GPU where it has one (about a second).
+    """Measure the pixels per second that this machine encodes, on its GPU if it has one (1 s).
 
     On the CPU each core encodes its own pixels, as workers do. The fastest of several batches
-    counts: the first ones of a process are slow, and so is one that shares its core. A checkpoint
-    is measured once in a process.
+    counts: a process's first batches are slow, and so is one that shares its core. A checkpoint is
+    measured once per process.
     """
     if checkpoint.fingerprint not in _measured:
         _measured[checkpoint.fingerprint] = _encode_rate(checkpoint)
@@ -203,9 +204,10 @@ def run_seconds(
     settings: MapSettings,
     rates: Rates,
 ) -> tuple[float, float]:
-    """Seconds from fastest to slowest; `encode_rate` is this machine's with all its cores.
+    """The fastest and the slowest time of a run, in seconds.
 
-    Fastest: encoding and reading overlap wholly, each at its best; slowest: one after the other.
+    Fastest, encoding and reading overlap wholly, each at its best rate; slowest, one comes after
+    the other. `encode_rate` is that of this machine with all its cores.
     """
     workers = workers_of(settings.cluster)
     threads = workers.count * workers.threads
@@ -222,5 +224,5 @@ def run_seconds(
 
 
 def _encoders(cores: int) -> int:
-    """How many batches are encoded at once on a machine like this: one on a GPU, or one a core."""
+    """Batches that a machine like this encodes at once: one on a GPU, else one per core."""
     return 1 if device_at_hand().type == "cuda" else cores

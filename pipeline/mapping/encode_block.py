@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from pipeline.product.layers import CLASS, NODATA_CLASS
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
 
-# A process's blocks take turns on its GPU; on the CPU each thread encodes its own.
+# The blocks of a process take turns on its GPU; on the CPU each thread encodes its own block.
 _GPU_TURN = threading.Lock()
 
 
@@ -43,10 +44,10 @@ class BlockMap:
     Attributes:
         block: The part of the cell.
         rasters: (band, y, x) by the name of the layer.
-        stats: Those of encoding, classifying and writing.
-        read: Those of its series, by band and place: blocks share bands of 20 m.
+        stats: The time of encoding, classifying and writing.
+        read: The facts of reading, by band and place: blocks share bands of 20 m.
         invalid_embeddings: Pixels whose embedding is not a number; they are nodata.
-        embeddings: The STAC asset of the file of its embeddings, if they are kept.
+        embeddings: The STAC asset of its file of embeddings, if they are kept.
     """
 
     block: Block
@@ -67,8 +68,13 @@ def map_block(
 ) -> BlockMap:
     """Encode and classify a block's pixels; write their embeddings, if they are kept.
 
-    `parts` are the series of the checkpoint's bands, in its order, each of the part of the cell
-    that `places` says, which holds the block; `owned` is bool (y, x) of the whole cell.
+    Args:
+        block: The part of the cell.
+        places: The part of the cell that each of `parts` covers; it contains the block.
+        owned: bool (y, x), the pixels that the run maps of the whole cell.
+        cell: The cell.
+        run: The run.
+        *parts: The series of the checkpoint's bands, in its order.
     """
     began = time.perf_counter()
     encoder = _encoder(run.checkpoint, run.checkpoint_fingerprint, run.settings.batch_size)
@@ -92,8 +98,8 @@ def map_block(
             embeddings[batch.rows, batch.columns] = batch.stored.cpu().numpy()
         encoding += DeviceClock.seconds(batch.start, batch.encoded)
         classifying += DeviceClock.seconds(batch.encoded, batch.end)
-    # A GPU works while this thread prepares the next batch: the time that passed here is shared
-    # out by what the device was busy with, so that the stages add up to it.
+    # A GPU works while this thread prepares the next batch: the time that passed here is divided
+    # in proportion to the device's time, so that the stages add up to it.
     passed = time.perf_counter() - began
     share = encoding / (encoding + classifying) if encoding else 1.0
     seconds = {"encode": passed * share, "classify": passed * (1 - share)}
@@ -111,7 +117,7 @@ def map_block(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch under way: its pixels, classes, kept embeddings, and marks of the device's work."""
+    """A batch on the device: its pixels, classes, kept embeddings, and marks of its clock."""
 
     rows: np.ndarray
     columns: np.ndarray
@@ -128,7 +134,7 @@ def _begun(
     classifier: Classifier,
     settings: MapSettings,
 ) -> Iterator[_Batch]:
-    """The batches, each as soon as its work is begun."""
+    """Give each batch as soon as the device has begun it."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
     one_core_a_thread()
     clock = DeviceClock(encoder.device)
@@ -144,19 +150,18 @@ def _begun(
 
 
 def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:
-    """Each batch once the next is begun: a GPU computes while its last results are fetched."""
-    former: _Batch | None = None
+    """Give each batch once the next is begun: a GPU computes while its last results are fetched."""
+    begun: deque[_Batch] = deque()
     for batch in batches:
-        if former is not None:
-            yield former
-        former = batch
-    if former is not None:
-        yield former
+        begun.append(batch)
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
 
 
 @lru_cache(maxsize=2)
 def _encoder(path: str, fingerprint: str, batch_size: int | None) -> PixelEncoder:
-    """The checkpoint's encoder in this process; it must still be what the run began with."""
+    """The encoder of the run's checkpoint, which must not have changed since the run began."""
     checkpoint = load_checkpoint(path)
     if checkpoint.fingerprint != fingerprint:
         raise CheckpointError(
@@ -168,7 +173,7 @@ def _encoder(path: str, fingerprint: str, batch_size: int | None) -> PixelEncode
 
 
 def _cut(part: BandSeries, place: Block, block: Block) -> np.ndarray:
-    """The part of a series that belongs to `block`; the series covers `place`."""
+    """Cut the series of `block` out of a series that covers `place`."""
     n = part.resolution // 10
     row, column = (block.row - place.row) // n, (block.column - place.column) // n
     return part.series[:, row : row + block.height // n, column : column + block.width // n]

@@ -1,4 +1,4 @@
-"""What a run will read, compute and write, known and looked at before it runs."""
+"""The plan of a run: what it will read, compute and write, to be looked at before it starts."""
 
 import json
 from collections import defaultdict
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import Geod
-from shapely.geometry.base import BaseGeometry
 
 from models.encoder.checkpoint import Checkpoint
 from pipeline import layout
@@ -36,7 +35,6 @@ from pipeline.mapping.plan_geojson import (
     CellPlan,
     TilePlan,
     cell_feature,
-    feature_collection,
     tile_feature,
 )
 from pipeline.raster.access import OPEN
@@ -45,15 +43,21 @@ from pipeline.settings.map import MapSettings
 PLAN_KEY = f"{layout.PLAN_FOLDER}plan.json"
 
 _ELLIPSOID = Geod(ellps="WGS84")
-_SLACK = 0.005  # degrees; footprints are drawn with few corners, so their edges lie that loosely
+_SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's tiles and cells and what it takes: bytes, seconds (fastest, slowest), memory.
+    """The tiles and cells of a run, and its cost.
 
-    `encode_rate` is pixels a second, None where embeddings are there already. `refused` says of
-    each item that cannot be used why; these are left out.
+    Attributes:
+        tiles: The tiles with their cells.
+        output_bytes: The size of the product.
+        seconds: The fastest and the slowest time of the run.
+        encode_rate: Pixels per second; None if another run's embeddings are classified.
+        worker_memory: Bytes that a worker needs at its peak.
+        memory_warning: Advice if workers have less.
+        refused: Errors of the items that cannot be used; these are left out.
     """
 
     tiles: tuple[TilePlan, ...]
@@ -93,7 +97,7 @@ class Plan:
             share = uncovered / (self.pixels * PIXEL**2)
             names = _listed([t.tile.name for t in self.tiles if t.uncovered >= 1e4])
             found.append(
-                f"no item lies on {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
+                f"no item covers {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
                 f"{names}): these pixels will be nodata"
             )
         gaps = [t.tile.name for t in self.tiles if t.items and 0 in t.acquisitions]
@@ -109,9 +113,9 @@ class Plan:
         items = sum(tile.items for tile in self.tiles)
         by_month = np.array([tile.acquisitions for tile in self.tiles]).mean(axis=0)
         months = " ".join(f"{count:.0f}" for count in by_month)
-        how = "embeddings are there already"
+        how = "the embeddings exist already"
         if self.encode_rate is not None:
-            how = f"the encoder does {self.encode_rate:,.0f} pixels a second here"
+            how = f"this machine encodes {self.encode_rate:,.0f} pixels per second"
         lines = [
             f"tiles          {len(self.tiles)}: {_listed([t.tile.name for t in self.tiles])}",
             f"cells          {len(self.cells)}",
@@ -130,9 +134,10 @@ class Plan:
 
         Raises OutputUnwritable where the storage refuses.
         """
-        cells = [cell for tile in self.tiles for cell in tile.cells]
-        _write(store, TILES_KEY, feature_collection([tile_feature(tile) for tile in self.tiles]))
-        _write(store, CELLS_KEY, feature_collection([cell_feature(cell) for cell in cells]))
+        tiles = [tile_feature(tile) for tile in self.tiles]
+        cells = [cell_feature(cell) for tile in self.tiles for cell in tile.cells]
+        _write(store, TILES_KEY, {"type": "FeatureCollection", "features": tiles})
+        _write(store, CELLS_KEY, {"type": "FeatureCollection", "features": cells})
         numbers = {
             "tiles": len(self.tiles),
             "cells": len(self.cells),
@@ -159,20 +164,29 @@ def make_plan(
     rates: Rates = TYPICAL,
     requests: int = OPEN.requests,
 ) -> Plan:
-    """The plan of a run over frozen items (duplicates resolved).
+    """Plan a run over a snapshot of items (duplicates resolved).
 
-    `refused` are the items of the search that are left out. `encode_rate` tells the pixels a
-    second that are encoded; by default it is measured here. `requests` are the catalogue's at once
-    in a process. Raises RegionError for a region that
-    holds no pixel's centre.
+    Args:
+        settings: The run's settings.
+        region: The region to map.
+        items: The items of the run.
+        checkpoint: The encoder; its speed is measured here by default.
+        refused: Errors of the items that the search left out.
+        encode_rate: Gives the pixels per second that the checkpoint encodes.
+        rates: The other rates.
+        requests: The catalogue's number of requests that a process has under way at once.
+
+    Raises:
+        RegionError: The region holds no pixel's centre.
     """
     bands = checkpoint.card.preprocessing.bands
+    # The bands and their substitutes; an item's assets show which of them it has.
+    read = tuple(dict.fromkeys([*bands, *settings.reading.substitute.values()]))
     of_tile: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
         of_tile[item.tile].append(item)
     tiles = tuple(
-        _planned(tile, region, of_tile[tile.name], _read_bands(bands, settings), settings)
-        for tile in tiles_of(region)
+        _planned(tile, region, of_tile[tile.name], read, settings) for tile in tiles_of(region)
     )
     if not tiles:
         raise RegionError(
@@ -181,7 +195,7 @@ def make_plan(
     pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
     rate = None if settings.embeddings else encode_rate(checkpoint)
     if settings.embeddings:
-        tiles = tuple(_asked(tile, checkpoint, settings.embeddings) for tile in tiles)
+        tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
     values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
     largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
     dates = max(cell.items for tile in tiles for cell in tile.cells)
@@ -191,7 +205,7 @@ def make_plan(
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
-        seconds=run_seconds(pixels, values, remote, rate or rates.asked, settings, rates),
+        seconds=run_seconds(pixels, values, remote, rate or rates.classified, settings, rates),
         encode_rate=rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
@@ -199,19 +213,16 @@ def make_plan(
     )
 
 
-def _read_bands(bands: Sequence[str], settings: MapSettings) -> tuple[str, ...]:
-    """The bands and those that may stand for them; an item's assets tell which it has."""
-    return tuple(dict.fromkeys([*bands, *settings.reading.substitute.values()]))
-
-
 def _planned(
     tile: Tile, region: Region, items: Sequence[Item], bands: Sequence[str], settings: MapSettings
 ) -> TilePlan:
     near = region_near(tile, region)
     cells = cells_of(tile, near, settings.cell_size)
-    grounds = np.array([_ground(item, tile) for item in items], dtype=object)
+    footprints = np.array(
+        [tile.owned if item.footprint is None else item.footprint for item in items], dtype=object
+    )
     outlines = np.array([shapely.geometry.shape(footprint(c.bounds, c.epsg)[0]) for c in cells])
-    reaches = shapely.intersects(outlines[:, None], grounds[None, :]).astype(bool)
+    reaches = shapely.intersects(outlines[:, None], footprints[None, :]).astype(bool)
     areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
     area_of_item = areas @ reaches
     overpasses = {(item.datetime.month, item.acquisition) for item in items}
@@ -231,30 +242,26 @@ def _planned(
         bytes_to_read=sum(read),
         remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
         values=sum(item_values(item, bands, area, share) for item, area, share in work),
-        uncovered=_uncovered(tile, region, grounds),
+        uncovered=_uncovered(tile, region, footprints),
     )
 
 
-def _asked(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
-    """A tile of which another run kept the embeddings: these are all that is read."""
+def _of_embeddings(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
+    """The plan of a tile if only the embeddings are read that another run kept."""
     stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
     remote = stored if "://" in source else 0.0
     return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
-
-
-def _ground(item: Item, tile: Tile) -> BaseGeometry:
-    return tile.owned if item.footprint is None else item.footprint
 
 
 def _is_remote(item: Item) -> bool:
     return any("://" in asset.href for asset in list(item.assets.values())[:1])
 
 
-def _uncovered(tile: Tile, region: Region, grounds: np.ndarray) -> float:
-    """Area (m²) of what a tile owns of the region, outside all footprints."""
+def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:
+    """The part of the region that a tile owns and no footprint covers, in m²."""
     wanted = shapely.intersection(tile.owned, region.geometry)
-    if len(grounds):
-        covered = shapely.union_all(grounds).buffer(_SLACK)
+    if len(footprints):
+        covered = shapely.union_all(footprints).buffer(_SLACK)
         wanted = shapely.difference(wanted, covered)
     return abs(float(_ELLIPSOID.geometry_area_perimeter(wanted)[0])) if wanted.area else 0.0
 

@@ -1,4 +1,4 @@
-"""A tile and a cell as they are planned, and as features that open in a GIS."""
+"""The plans of a tile and of a cell, and their GeoJSON features for a GIS."""
 
 import json
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from pipeline.io.store import Store, public_url
 
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
+_PLACE = ("row", "column", "row_offset", "column_offset", "height", "width")
 
 
 @dataclass(frozen=True)
 class CellPlan:
-    """A cell, the pixels of it that will be mapped, and the items that reach into it."""
+    """A cell, the number of its pixels that will be mapped, and of the items that cover it."""
 
     cell: Cell
     pixels: int
@@ -30,10 +31,17 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """A tile, its cells, its items, its overpasses month by month, and what it costs to read.
+    """The plan of a tile.
 
-    `values` are pixel values at their own resolution; `remote_bytes` those of `bytes_to_read`
-    that come over a network; `uncovered` is ground of the region (m²) on which no item lies.
+    Attributes:
+        tile: The tile.
+        cells: Its cells within the region.
+        items: The number of its items.
+        acquisitions: Overpasses per month, January first.
+        bytes_to_read: Bytes of source rasters.
+        remote_bytes: Those of them that come over a network.
+        values: Pixel values to read, each asset at its own resolution.
+        uncovered: The area of the region (m²) that no item covers.
     """
 
     tile: Tile
@@ -47,7 +55,7 @@ class TilePlan:
 
 
 def tile_feature(plan: TilePlan) -> dict[str, Any]:
-    """What a tile owns, as a GeoJSON feature (EPSG:4326) with its numbers."""
+    """The area that a tile owns, as a GeoJSON feature (EPSG:4326) with the plan's numbers."""
     properties = {
         "name": plan.tile.name,
         "epsg": plan.tile.epsg,
@@ -74,12 +82,7 @@ def cell_feature(plan: CellPlan) -> dict[str, Any]:
         "epsg": tile.epsg,
         "easting": tile.easting,
         "northing": tile.northing,
-        "row": cell.row,
-        "column": cell.column,
-        "row_offset": cell.row_offset,
-        "column_offset": cell.column_offset,
-        "height": cell.height,
-        "width": cell.width,
+        **{name: getattr(cell, name) for name in _PLACE},
         "pixels": plan.pixels,
         "items": plan.items,
     }
@@ -87,26 +90,20 @@ def cell_feature(plan: CellPlan) -> dict[str, Any]:
 
 
 def cell_of(fields: dict[str, Any]) -> Cell:
-    """The cell of a feature's properties; raises KeyError for another's feature."""
+    """The cell of a feature's properties; raises KeyError if one is missing."""
     tile = Tile(fields["tile"], fields["epsg"], fields["easting"], fields["northing"])
-    place = ("row", "column", "row_offset", "column_offset", "height", "width")
-    return Cell(tile, *(int(fields[name]) for name in place))
+    return Cell(tile, *(int(fields[name]) for name in _PLACE))
 
 
 def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
-    """GeoJSON with rings wound as RFC 7946 asks."""
+    """GeoJSON with the winding order of RFC 7946."""
     parts = [orient(part) for part in shapely.get_parts(geometry)]
     wound: dict[str, Any] = mapping(parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts))
     return wound
 
 
-def feature_collection(features: list[dict[str, Any]]) -> dict[str, Any]:
-    """Features as one GeoJSON document."""
-    return {"type": "FeatureCollection", "features": features}
-
-
 def read_cells(store: Store) -> list[Cell]:
-    """The cells of a plan that was written; raises OutputError where there is none."""
+    """The cells of the plan in a run's folder; raises OutputError if there is none."""
     try:
         features = json.loads(store.read(CELLS_KEY))["features"]
         return [cell_of(feature["properties"]) for feature in features]

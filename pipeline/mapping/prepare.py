@@ -1,4 +1,4 @@
-"""A run made ready: settings → region, checkpoint, words, frozen items, cells, open folder."""
+"""The preparation of a run: settings → region, checkpoint, text embeddings, items, plan, folder."""
 
 import hashlib
 from collections import defaultdict
@@ -42,10 +42,19 @@ from pipeline.settings.map import MapSettings
 
 @dataclass(frozen=True)
 class Run:
-    """What a worker needs to know of a run; small and picklable.
+    """Everything about a run that its workers need; small and picklable.
 
-    `text` are the vocabulary's text embeddings.
-    `checkpoint` is what `load_checkpoint` takes, `checkpoint_fingerprint` what it must then have.
+    Attributes:
+        settings: The user's settings.
+        store: The run's folder.
+        region: The region to map.
+        manifest: The manifest in the folder.
+        checkpoint: The name or path that `load_checkpoint` takes.
+        checkpoint_fingerprint: The fingerprint that it must have when a worker loads it.
+        card: Its card.
+        vocabulary: The classes.
+        text: The text embeddings of the vocabulary.
+        access: How the catalogue's rasters are opened.
     """
 
     settings: MapSettings
@@ -61,14 +70,14 @@ class Run:
 
     @property
     def reading(self) -> Reading:
-        """How the run's observations are read."""
+        """The bands, masking and reader of the run's observations."""
         inputs = self.card.preprocessing
         return reading_of(self.settings.reading, inputs.bands, inputs.scl_keep, self.access)
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run whose folder is open and whose work is known: each cell and the items it reads."""
+    """A run with an open folder, and its work: the cells and the items that each reads."""
 
     run: Run
     plan: Plan
@@ -87,7 +96,7 @@ class PreparedRun:
         return {tile: tuple(items) for tile, items in found.items()}
 
     def unfinished(self) -> tuple[Cell, ...]:
-        """The cells that are still to be done."""
+        """The cells that are not finished."""
         done = finished_cells(self.run.store, self.run.manifest.fingerprint)
         return tuple(cell for cell in self.cells if cell.id not in done)
 
@@ -95,9 +104,9 @@ class PreparedRun:
 def prepare_run(settings: MapSettings) -> PreparedRun:
     """Check everything that can be checked before hours of computing, and open the run's folder.
 
-    A folder that holds this run already is continued, from its own snapshot of the items; one
-    that holds another run is refused once a cell of it is begun. Raises a UserError for
-    whatever the user must mend, WorldError where catalogue or storage fail.
+    If the folder holds this run already, the run continues with its own snapshot of items. If it
+    holds another run of which a cell is begun, it is refused. Raises a UserError for whatever the
+    user must mend, WorldError where catalogue or storage fail.
     """
     store = Store(settings.out)
     region = read_region(settings.region)
@@ -107,37 +116,31 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         card.require_trained_steps(settings.steps)
     vocabulary = _vocabulary(settings)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    asked = _asked(settings, region, checkpoint, vocabulary, catalog)
-    kept = items_from_embeddings(settings.embeddings, asked) if settings.embeddings else None
-    frozen = _frozen(store, asked)
-    text = _text_embeddings(store, frozen is not None, card, vocabulary)
+    parts = _known_parts(settings, region, checkpoint, vocabulary, catalog)
+    source = items_from_embeddings(settings.embeddings, parts) if settings.embeddings else None
+    held = _held_snapshot(store, parts)
+    if held is not None and store.exists(TEXT_FILE):
+        text = TextEmbeddings(**load_tensors(store.read(TEXT_FILE)))
+    else:
+        text = embed_for_checkpoint(vocabulary, card)
     refused: tuple[CatalogError, ...] = ()
-    if content := frozen or kept:
+    if content := held or source:
         items = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     else:
         found = search(region, settings, catalog)
-        content, items, refused = (
-            make_snapshot(found.published, catalog),
-            found.items,
-            found.refused,
-        )
+        items, refused = found.items, found.refused
+        content = make_snapshot(found.published, catalog)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
-    plan = make_plan(
-        settings,
-        region,
-        items,
-        checkpoint,
-        refused=refused,
-        requests=catalog.access.access().requests,
-    )
-    if frozen is None:
+    access = catalog.access.access()
+    plan = make_plan(settings, region, items, checkpoint, refused=refused, requests=access.requests)
+    if held is None:
         store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
         store.write(
             TEXT_FILE, save_tensors({"classes": text.classes, "background": text.background})
         )
         store.write(ITEMS_FILE, content)
         plan.write(store)
-    parts = asked | {
+    parts |= {
         "items": _digest(content),
         "substituted": _substituted(items, settings.reading.substitute),
         "attributions": sorted({item.attribution for item in items}),
@@ -153,7 +156,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         card=card,
         vocabulary=vocabulary,
         text=text,
-        access=catalog.access.access(),
+        access=access,
     )
     return PreparedRun(run, plan, plan.cells, tuple(items))
 
@@ -161,7 +164,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
 def _vocabulary(settings: MapSettings) -> Vocabulary:
     if settings.classes is not None:
         return vocabulary_from_words(settings.classes)
-    assert settings.vocabulary is not None  # MapSettings holds that one of the two is given
+    assert settings.vocabulary is not None  # MapSettings requires one of the two
     vocabulary = load_vocabulary(settings.vocabulary)
     if settings.level in (None, vocabulary.level):
         return vocabulary
@@ -172,14 +175,14 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
     )
 
 
-def _asked(
+def _known_parts(
     settings: MapSettings,
     region: Region,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
     catalog: CatalogDescription,
 ) -> dict[str, Any]:
-    """The parts of the fingerprint that are known before the items are."""
+    """The parts of the fingerprint that are known before the search for items."""
     bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
     return {
         "timesen": version("timesen"),
@@ -202,16 +205,16 @@ def _asked(
     }
 
 
-def _frozen(store: Store, asked: Mapping[str, Any]) -> bytes | None:
-    """The frozen items of the run that the folder holds; None where it has to be planned.
+def _held_snapshot(store: Store, parts: Mapping[str, Any]) -> bytes | None:
+    """The snapshot of items in the folder of a run with these parts; None if it must be planned.
 
-    Raises OutputError where cells of another run are begun there, or where the items are not
-    those that finished cells were made of.
+    Raises OutputError where cells of another run are begun there, or where finished cells were
+    made of other items.
     """
     held = held_run(store)
     if held is None:
         return None
-    differing = differences({k: v for k, v in held.parts.items() if k in asked}, asked)
+    differing = differences({k: v for k, v in held.parts.items() if k in parts}, parts)
     if differing:
         require_replaceable(store, differing)
         return None
@@ -221,15 +224,15 @@ def _frozen(store: Store, asked: Mapping[str, Any]) -> bytes | None:
     if finished_cells(store, held.fingerprint):
         raise OutputError(
             public_url(store.path(ITEMS_FILE)),
-            f"the frozen items are {'changed' if content else 'gone'}, and finished cells were "
-            "made of those that were here",
+            f"the snapshot of items is {'changed' if content else 'gone'}, and finished cells were "
+            "made of the former one",
             "Put the run's own file back, or map into another folder",
         )
     return None
 
 
 def _substituted(items: Sequence[Item], substitute: Mapping[str, str]) -> dict[str, str]:
-    """Those of the user's substitutes that an item needs."""
+    """The user's substitutes for bands that some item lacks."""
     return {
         band: other
         for band, other in substitute.items()
@@ -239,12 +242,3 @@ def _substituted(items: Sequence[Item], substitute: Mapping[str, str]) -> dict[s
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _text_embeddings(
-    store: Store, resumed: bool, card: Card, vocabulary: Vocabulary
-) -> TextEmbeddings:
-    """The vocabulary's text embeddings; a run embeds its words once."""
-    if resumed and store.exists(TEXT_FILE):
-        return TextEmbeddings(**load_tensors(store.read(TEXT_FILE)))
-    return embed_for_checkpoint(vocabulary, card)

@@ -1,4 +1,4 @@
-"""A run's finished cells → what a person opens: collection, mosaic, styles, preview, report."""
+"""The publication of a run: collection, mosaic, styles, preview and report."""
 
 from pipeline.mapping.prepare import PreparedRun
 from pipeline.product.cell_report import class_hectares
@@ -10,10 +10,12 @@ from pipeline.product.report import Summary, summarise, write_report
 
 
 def publish(prepared: PreparedRun) -> Summary:
-    """Write what covers the whole run, from the cells that are finished so far.
+    """Write the files of the whole run, from the items of the cells that are finished so far.
 
-    Everything is made anew from the cells' items, so it can be repeated at any time, also while
-    cells are missing. Gives the run in numbers. Raises OutputUnwritable.
+    It can be repeated at any time, also while cells are missing. Raises OutputUnwritable.
+
+    Returns:
+        The run in numbers.
     """
     run = prepared.run
     items = finished_items(run.store, run.manifest.fingerprint)

@@ -1,4 +1,4 @@
-"""A cell whose embeddings another run kept: it is classified anew, without reading or encoding."""
+"""The classification of a cell from the embeddings that another run kept, without reading it."""
 
 import json
 import time
@@ -12,7 +12,11 @@ from rasterio.io import MemoryFile
 
 from models.encoder.inference import device_at_hand, one_core_a_thread
 from pipeline.classification.classify import Classifier, make_classifier
-from pipeline.classification.embedding_files import embedding_blocks, read_embeddings, restored
+from pipeline.classification.embedding_files import (
+    embedding_blocks,
+    embedding_rows,
+    read_embeddings,
+)
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
@@ -23,14 +27,12 @@ from pipeline.product.cell_report import CellReport, CellResult
 from pipeline.product.layers import CLEAR_OBSERVATIONS
 from pipeline.product.ledger import commit_cell
 
-_ROWS = 32  # of a block that are compared at once
-
 
 def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     """Classify the embeddings that the run `settings.embeddings` kept of a cell; commit the cell.
 
-    What is known of the cell's observations is taken over. Raises OutputError where that run has
-    not finished the cell, or kept no embeddings of it.
+    The facts of the cell's observations are those of that run. Raises OutputError where that run
+    has not finished the cell, or kept no embeddings of it.
     """
     began = time.perf_counter()
     source = Store(str(run.settings.embeddings))
@@ -64,16 +66,12 @@ def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dic
     Returns:
         (band, y, x) by the name of the layer.
     """
-    dim, rows, columns = stored.shape
-    rasters = blank_rasters(run, (rows, columns))
+    rasters = blank_rasters(run, (stored.shape[1], stored.shape[2]))
     top_k = run.settings.top_k
-    for row in range(0, rows, _ROWS):
-        part = np.ascontiguousarray(stored[:, row : row + _ROWS].reshape(dim, -1).T)
-        seen = part.any(axis=1)
-        embeddings = restored(torch.from_numpy(part[seen]).to(classifier.text.device))
+    for rows, valid, embeddings in embedding_rows(stored, classifier.text.device):
         values = classifier.rasters(classifier.classify(embeddings, top_k), top_k)
         for name, bands in values.items():
-            rasters[name][:, row : row + _ROWS][:, seen.reshape(-1, columns)] = bands
+            rasters[name][:, rows][:, valid] = bands
     return rasters
 
 

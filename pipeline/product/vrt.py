@@ -1,9 +1,10 @@
 """GDAL's virtual rasters (https://gdal.org/drivers/raster/vrt.html) as text.
 
 They are written by hand because `gdalbuildvrt` and rasterio's WarpedVRT open every source: a
-continent's mosaic would need thousands of requests. The cells' STAC items have all that is needed
-(`tests.benchmarks.bench_mosaic` compares the two). GDAL's tools also write no cutline moved by a
-pixel, which neighbouring zones need (`pipeline.product.zone_seams`), and no names of classes.
+continent's mosaic would need thousands of requests. The cells' STAC items have all that is needed,
+so no raster is opened (`test_no_raster_is_opened_to_write_a_mosaic` holds it). GDAL's tools also
+write no names of classes, and no cutline moved by a pixel, which neighbouring zones need
+(`pipeline.product.zone_seams`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,7 +83,7 @@ def test_photos_are_embedded_by_workers_as_here(ground: Path, photos: Path, towe
     assert card.revision == ClipImageTower(tower).revision
     assert card.attribution == "me"
     assert card.rows == rows.num_rows == card.made["given"] - 2
-    assert card.left_out == {"photos of no direction": 1, "damaged": 1, "not a photo": 1}
+    assert card.left_out == {"photos without a direction": 1, "damaged": 1, "not a photo": 1}
     with (ground / "unreadable.csv").open() as file:
         unreadable = {row["photo"]: row["reason"] for row in csv.DictReader(file)}
     assert unreadable[f"FR/{KEYS[3]}N.jpg"] == "not a photo"

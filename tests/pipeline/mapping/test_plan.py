@@ -132,7 +132,7 @@ def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
     assert {tile.items for tile in plan.tiles} == {0, 36}
     area = sum(c.pixels for t in plan.tiles if t.tile.zone == 32 for c in t.cells) * 100
     assert sum(tile.uncovered for tile in plan.tiles) == pytest.approx(area, rel=0.02)
-    assert "no item lies on" in plan.summary()
+    assert "no item covers" in plan.summary()
     assert any("32U" in warning for warning in plan.warnings)
 
 
@@ -148,7 +148,7 @@ def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkp
     assert {cell.items for cell in plan.tiles[0].cells} == {0, 11}
     summary = plan.summary()
     assert "months without any acquisition" in summary
-    assert "warning: no item lies on" in summary
+    assert "warning: no item covers" in summary
 
 
 def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Path) -> None:

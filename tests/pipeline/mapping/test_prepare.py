@@ -173,10 +173,10 @@ def test_finished_cells_stand_for_the_items_they_were_made_of(
     items = tmp_path / "run" / ITEMS_FILE
     whole = items.read_bytes()
     items.write_bytes(whole[:-100])
-    with pytest.raises(OutputError, match=r"items\.parquet: the frozen items are changed"):
+    with pytest.raises(OutputError, match=r"items\.parquet: the snapshot of items is changed"):
         prepare()
     items.unlink()
-    with pytest.raises(OutputError, match="the frozen items are gone"):
+    with pytest.raises(OutputError, match="the snapshot of items is gone"):
         prepare()
     items.write_bytes(whole)
     assert len(prepare().unfinished()) == len(planned.cells) - 1
