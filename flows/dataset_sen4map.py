@@ -38,20 +38,22 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     such as points that lie in two files.
     """
     report_progress(RunProgress("planning"))
-    works = [_File(Path(f), f"{n:04d}", settings.keep) for n, f in enumerate(settings.files)]
-    _require_distinct(works)
-    made_of = [[Path(w.path).name, w.path.stat().st_size, w.names_digest] for w in works]
+    parts = [_File(Path(f), f"{n:04d}", settings.keep) for n, f in enumerate(settings.files)]
+    _require_distinct(parts)
+    made_of = [
+        [Path(part.path).name, part.path.stat().st_size, part.names_digest] for part in parts
+    ]
     folder = SeriesFolder(
         Store(settings.out), {"files": made_of, "keep_scl": list(settings.keep)}, BANDS, LABELS
     )
     folder.open()
     if folder.is_finished():
         return SeriesTable.open(settings.out).card
-    make_parts(works, folder, settings.cluster, f"lots of {_GROUPS} points")
+    make_parts(parts, folder, settings.cluster, f"lots of {_GROUPS} points")
     report_progress(RunProgress("finishing"))
     card = folder.finish(
-        {"kind": "sen4map", "files": [w.path.name for w in works]},
-        points=sum(len(work.names) for work in works),
+        {"kind": "sen4map", "files": [part.path.name for part in parts]},
+        points=sum(len(part.names) for part in parts),
         first_month=1,
         licence=LICENCE,
         attribution=SEN4MAP_ATTRIBUTION,
@@ -98,13 +100,13 @@ class _File:
         return None, Notes(dict.fromkeys(self._lots[unit], reason))
 
 
-def _require_distinct(works: Sequence[_File]) -> None:
+def _require_distinct(parts: Sequence[_File]) -> None:
     seen: dict[str, Path] = {}
-    for work in works:
-        for name in work.names:
-            if (other := seen.setdefault(name, work.path)) is not work.path:
+    for part in parts:
+        for name in part.names:
+            if (other := seen.setdefault(name, part.path)) is not part.path:
                 raise SettingsError(
-                    f"{other} and {work.path}",
+                    f"{other} and {part.path}",
                     f"both hold {name}, and every point has one row",
                     "Give each point's file once",
                 )

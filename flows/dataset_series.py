@@ -5,6 +5,7 @@ started again reads the same items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.execution.prefect_api import create_markdown_artifact, flow
@@ -49,11 +50,11 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
     folder.open()
     if folder.is_finished():
         return SeriesTable.open(settings.out).card
-    works = [
-        _Season(settings, catalog, store, points, groups, reading)
+    parts = [
+        _Season(settings, catalog, store, points, {group.place: group for group in groups}, reading)
         for groups in group_by_season(group_points(points)).values()
     ]
-    make_parts(works, folder, settings.cluster, "cells")
+    make_parts(parts, folder, settings.cluster, "cells")
     report_progress(RunProgress("finishing"))
     card = folder.finish(
         {
@@ -102,61 +103,53 @@ def read_group(group: PointGroup, items: Sequence[Item], reading: Reading) -> Po
     return read_point_series(cell, *group.within(cell), items, reading)
 
 
+@dataclass
 class _Season:
-    """The points of a tile and a year, by cell."""
+    """The points of a tile and a year, in groups by cell."""
 
-    def __init__(
-        self,
-        settings: SeriesSettings,
-        catalog: CatalogDescription,
-        store: Store,
-        points: Points,
-        groups: Sequence[PointGroup],
-        reading: Reading,
-    ) -> None:
-        self._settings = settings
-        self._catalog = catalog
-        self._store = store
-        self._points = points
-        self._groups = {group.place: group for group in groups}
-        self._reading = reading
-        self._attributions: tuple[str, ...] = ()
+    settings: SeriesSettings
+    catalog: CatalogDescription
+    store: Store
+    points: Points
+    groups: Mapping[str, PointGroup]
+    reading: Reading
+    attributions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return next(iter(self._groups.values())).season
+        return next(iter(self.groups.values())).season
 
     @property
     def units(self) -> Mapping[str, int]:
-        return {place: len(group) for place, group in self._groups.items()}
+        return {place: len(group) for place, group in self.groups.items()}
 
     def calls(self, left: Collection[str]) -> Mapping[str, Submit] | str:
         items = season_items(
-            self._store,
-            self._settings.catalog,
-            self._catalog,
-            self._settings.first_month,
-            list(self._groups.values()),
-            self._reading.bands,
-            dict(self._reading.substitute),
+            self.store,
+            self.settings.catalog,
+            self.catalog,
+            self.settings.first_month,
+            list(self.groups.values()),
+            self.reading.bands,
+            dict(self.reading.substitute),
         )
         if isinstance(items, str):
             return items
-        self._attributions = tuple(sorted({item.attribution for item in items}))
-        return {p: call(read_group, self._groups[p], tuple(items), self._reading) for p in left}
+        self.attributions = tuple(sorted({item.attribution for item in items}))
+        return {p: call(read_group, self.groups[p], tuple(items), self.reading) for p in left}
 
     def rows(self, unit: str, result: PointSeries) -> UnitRows:
-        members = self._groups[unit].members
+        members = self.groups[unit].members
         seen = result.series.any(axis=(1, 2))
         reason = UNSEEN if result.acquisitions else "no acquisitions: none shows the place"
         notes = Notes(
-            left_out={self._points.ids[i]: reason for i in members[~seen].tolist()},
+            left_out={self.points.ids[i]: reason for i in members[~seen].tolist()},
             stats=result.stats,
-            attributions=self._attributions,
+            attributions=self.attributions,
         )
         if not seen.any():
             return None, notes
-        kept = self._points.take(members[seen])
+        kept = self.points.take(members[seen])
         rows = SeriesRows(
             ids=kept.ids,
             lon=kept.lon,
@@ -170,5 +163,5 @@ class _Season:
         return rows, notes
 
     def no_rows(self, unit: str, reason: str) -> UnitRows:
-        ids = [self._points.ids[i] for i in self._groups[unit].members.tolist()]
+        ids = [self.points.ids[i] for i in self.groups[unit].members.tolist()]
         return None, Notes(dict.fromkeys(ids, reason))

@@ -1,4 +1,4 @@
-"""Errors between a region and its files; the base classes are those of `models.errors`."""
+"""The errors of the pipeline; their base classes are in `models.errors`."""
 
 from models.errors import UserError, WorldError
 
@@ -12,7 +12,7 @@ class SettingsError(UserError):
 
 
 class CatalogError(UserError):
-    """A catalogue that is unknown or whose items lack what is asked for."""
+    """A catalogue that is unknown, or whose items lack a band or a field that is needed."""
 
 
 class OutputError(UserError):
@@ -20,7 +20,7 @@ class OutputError(UserError):
 
 
 class ReadingError(WorldError):
-    """A raster without which a cell cannot be made: unreachable, or damaged in a strict run."""
+    """A raster that a cell cannot do without: unreachable, or damaged in a strict run."""
 
 
 class CatalogUnavailable(WorldError):

@@ -1,4 +1,4 @@
-"""The keys of a run's folder. `pipeline.product.layers` has those of its rasters."""
+"""The keys of the files in a run's folder; names of rasters are in `pipeline.product.layers`."""
 
 RUN = "run.json"
 COLLECTION_FILE = "collection.json"
@@ -13,7 +13,6 @@ PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER)
 CELLS = "cells"
 FAILURES = "failures"
 MOSAIC_PARTS = "mosaic"
-
 ITEM = "item.json"
 
 

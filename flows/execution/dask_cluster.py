@@ -19,8 +19,8 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
     """Open a Dask client for the length of the block.
 
     Raises:
-        ClusterError: the settings are none of a cluster, or its workers hold other software than
-            this process.
+        ClusterError: the settings fit no cluster, or its workers have other software than this
+            process.
         ClusterUnavailable: a scheduler does not answer or stays without workers.
     """
     with _quiet(), CLUSTER_KINDS[settings.kind].open(settings) as client:
@@ -30,7 +30,7 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
 
 
 def worker_count(client: Client) -> int:
-    """How many workers the cluster has now; what was known last where it does not answer."""
+    """The number of workers of the cluster now, or the last known one if it does not answer."""
     return int(client.scheduler_info(n_workers=0)["n_workers"])
 
 
@@ -67,7 +67,7 @@ def require_shared_files(client: Client, run: Run) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask's own log, of connections made and closed, kept to errors."""
+    """Log only errors of Dask, not connections that open and close."""
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -118,7 +118,7 @@ def _everywhere(
 
 
 def _comparable(versions: Mapping[str, str]) -> dict[str, str]:
-    """Versions without what may differ: the build of torch (CPU, CUDA), Python's patch level."""
+    """Versions without the parts that may differ: torch's build, Python's patch level."""
     public = {name: version.split("+")[0] for name, version in versions.items()}
     return public | {"python": public["python"].rpartition(".")[0]}
 

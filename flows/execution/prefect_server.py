@@ -1,8 +1,8 @@
-"""The Prefect server of a run: the user's own where one is set, else one that lives as long.
+"""The Prefect server of a run: the user's own if one is set, else a temporary one.
 
-Prefect would start a temporary server by itself, but that one outlives a parent that is killed,
-keeps its database in `~/.prefect` and picks its port by chance. Ours ends with its parent however
-that ends, listens on a port that the system gives it, and leaves nothing behind.
+Prefect can start a temporary server by itself, but that one outlives a parent that is killed, keeps
+its database in `~/.prefect` and picks a random port, which may be taken. Ours ends with its parent
+in every case, listens on a free port, and leaves no files.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from pipeline.io.store import public_text, public_url
 
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 5
-_REASON_CHARACTERS = 1000  # of what a server says that does not start, its end
+_REASON_CHARACTERS = 1000  # the end of the log of a server that does not start
 _NO_TELEMETRY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 _TEMPORARY = _NO_TELEMETRY | {
     "PREFECT_SERVER_UI_ENABLED": "false",
@@ -97,7 +97,7 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
         temporary_settings,
     )
 
-    # Listening before the server runs: its URL is known at once, early requests wait in line.
+    # The socket listens before the server runs: its URL is known at once, and early requests wait.
     log_file = home / "server.log"
     with (
         socket.create_server(("127.0.0.1", 0), backlog=128) as listener,
@@ -111,7 +111,7 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
             stdout=subprocess.PIPE,
             stderr=log,
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C is ours to answer; our last words still reach it
+            start_new_session=True,  # Ctrl-C ends this process, which still sends its last events
             env=users | _TEMPORARY | {"PREFECT_HOME": str(home)},
         )
     try:
@@ -119,7 +119,7 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
             {
                 PREFECT_API_URL: url,
                 PREFECT_HOME: home,
-                PREFECT_LOGGING_TO_API_ENABLED: False,  # nobody could read them there
+                PREFECT_LOGGING_TO_API_ENABLED: False,  # the server ends with the run
             }
         ):
             yield lambda: _require_start(server, log_file)
@@ -186,12 +186,12 @@ def _serve(descriptor: int) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print("ready", flush=True)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what it says is wanted no longer
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its log matters until here
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()
         shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
-        os._exit(0)  # nothing that it holds is wanted any more
+        os._exit(0)  # without clean-up: its database is gone
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     server = Announced(uvicorn.Config(create_app, factory=True, log_level="error"))

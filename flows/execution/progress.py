@@ -87,10 +87,10 @@ def duration(seconds: float) -> str:
 
 
 class UnitCount:
-    """Count the units of a run that are done and failed.
+    """The number of units of a run that are done and that failed; threads may share it.
 
     Args:
-        weights: the share of the work of each unit, by name.
+        weights: the work of each unit, by name, in any measure.
         done: names of the units that were done before the run began.
         units: what units are called, such as "cells".
     """
@@ -120,7 +120,7 @@ class UnitCount:
         return name in self._done
 
     def progress(self, stage: str) -> RunProgress:
-        """How far the run is now."""
+        """The progress now."""
         with self._lock:
             total, done = self._sum(self._weights), self._sum(self._done)
             left, now = total - done - self._sum(self._failed), done - self._before

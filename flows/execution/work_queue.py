@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.2
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Submit:
-    """Make a unit of a function and its arguments, all picklable, that a worker calls."""
+    """Make a unit of a function and its arguments, all picklable; a worker calls it."""
 
     def submit(client: Client, priority: int) -> Future:
         return client.submit(partial(function, *arguments), pure=False, priority=priority)
@@ -52,7 +52,7 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
 
 
 class UnitQueue:
-    """Units of work on their way through a cluster; several threads may map at once.
+    """A queue of units in front of a cluster; several threads may map at once.
 
     At most `in_flight()` units are submitted at any time over all threads, so that memory does not
     grow with the number of units.
@@ -87,24 +87,31 @@ class UnitQueue:
         done: Callable[[str, Any], None],
         failed: Callable[[str, BaseException], None],
     ) -> list[BaseException]:
-        """Have all units done; gives the errors of those that failed.
+        """Run all units and wait for them.
 
-        `done` takes the name and the result of each that ends, `failed` the name and the error of
-        each that fails, one after the other in this thread. Where every unit would fail alike, as
-        on a full disk or without a cluster, the queue stops, and what is in flight is cancelled.
+        If all others would fail like one, as on a full disk or without a cluster, the queue stops,
+        and what is in flight is cancelled.
+
+        Args:
+            units: The units by name.
+            done: Called in this thread with the name and the result of each finished unit.
+            failed: Called in this thread with the name and the error of each failed unit.
+
+        Returns:
+            The errors of the units that failed.
         """
         waiting = deque(units.items())
         in_flight: dict[Future, str] = {}
         ended: SimpleQueue[Future] = SimpleQueue()
         errors: list[BaseException] = []
-        place = self._slots.join()
+        ticket = self._slots.join()
         try:
             while (waiting or in_flight) and not self.stopped:
-                if waiting and self._slots.take(place, 0 if in_flight else _POLL_SECONDS):
+                if waiting and self._slots.take(ticket, 0 if in_flight else _POLL_SECONDS):
                     name, submit = waiting.popleft()
                     if not waiting:
-                        self._slots.leave(place)
-                    # Those that came first are finished first: in memory is what few units need.
+                        self._slots.leave(ticket)
+                    # The first come is finished first, so that few units are in memory.
                     future = submit(self.client, -next(self._order))
                     in_flight[future] = name
                     future.add_done_callback(ended.put)
@@ -125,7 +132,7 @@ class UnitQueue:
         except Exception as error:
             self.stop(error)
         finally:
-            self._slots.leave(place)
+            self._slots.leave(ticket)
             if in_flight:
                 self.client.cancel(list(in_flight), force=True)
                 self._slots.give_back(len(in_flight))
@@ -133,37 +140,37 @@ class UnitQueue:
 
 
 class Slots:
-    """A number of slots, given in the order of a line: the first takes all that it needs.
+    """A number of slots that waiting threads take in the order in which they came.
 
-    Tiles wait in line for the slots of their cells. So one tile after the other is finished, rather
-    than all at the end, however many are open.
+    The first takes all slots that it needs, then the second. So the cells of one tile are finished
+    before those of the next, rather than all tiles at the end, however many are open.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._taken = 0
-        self._line: list[object] = []
+        self._waiting: list[object] = []
         self._changed = threading.Condition()
 
     def join(self) -> object:
-        """Stand in line, at its end; gives a place, to `take` with and to `leave`."""
-        place = object()
+        """Wait behind the others; give a ticket for `take` and `leave`."""
+        ticket = object()
         with self._changed:
-            self._line.append(place)
-        return place
+            self._waiting.append(ticket)
+        return ticket
 
-    def leave(self, place: object) -> None:
-        """Want no more slots; those that were taken stay so. Nothing happens the second time."""
+    def leave(self, ticket: object) -> None:
+        """Stop waiting, and keep the slots that were taken; a second call has no effect."""
         with self._changed:
-            if place in self._line:
-                self._line.remove(place)
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def take(self, place: object, timeout: float) -> bool:
-        """Take a slot within some seconds, if the place is the first and a slot is free."""
+    def take(self, ticket: object, timeout: float) -> bool:
+        """Take a slot once the ticket is the first and a slot is free; False after `timeout` s."""
         with self._changed:
             taken = self._changed.wait_for(
-                lambda: self._line[:1] == [place] and self._taken < self._number, timeout
+                lambda: self._waiting[:1] == [ticket] and self._taken < self._number, timeout
             )
             self._taken += taken
             return taken
@@ -175,7 +182,7 @@ class Slots:
             self._changed.notify_all()
 
     def resize(self, number: int) -> None:
-        """Have another number of slots; where more are taken, none is given until fewer are."""
+        """Change the number of slots; those that are taken beyond it stay taken."""
         with self._changed:
             self._number = number
             self._changed.notify_all()

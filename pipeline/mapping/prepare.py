@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -123,26 +123,28 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         text = TextEmbeddings(**load_tensors(store.read(TEXT_FILE)))
     else:
         text = embed_for_checkpoint(vocabulary, card)
-    refused: tuple[CatalogError, ...] = ()
-    if content := held or source:
-        items = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    refused: Sequence[CatalogError] = ()
+    if snapshot := held or source:
+        items = read_snapshot(snapshot, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     else:
-        found = search(region, settings, catalog)
-        items, refused = found.items, found.refused
-        content = make_snapshot(found.published, catalog)
+        results = search(region, settings, catalog)
+        items, refused = results.items, results.refused
+        snapshot = make_snapshot(results.published, catalog)
     require_bands(items, card.preprocessing.bands, settings.reading.substitute)
     access = catalog.access.access()
     plan = make_plan(settings, region, items, checkpoint, refused=refused, requests=access.requests)
     if held is None:
         store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
-        store.write(
-            TEXT_FILE, save_tensors({"classes": text.classes, "background": text.background})
-        )
-        store.write(ITEMS_FILE, content)
+        store.write(TEXT_FILE, save_tensors(asdict(text)))
+        store.write(ITEMS_FILE, snapshot)
         plan.write(store)
     parts |= {
-        "items": _digest(content),
-        "substituted": _substituted(items, settings.reading.substitute),
+        "items": _digest(snapshot),
+        "substituted": {
+            band: other
+            for band, other in settings.reading.substitute.items()
+            if any(band not in item.assets for item in items)
+        },
         "attributions": sorted({item.attribution for item in items}),
     }
     manifest = open_run(store, parts, settings.model_dump(mode="json"))
@@ -229,15 +231,6 @@ def _held_snapshot(store: Store, parts: Mapping[str, Any]) -> bytes | None:
             "Put the run's own file back, or map into another folder",
         )
     return None
-
-
-def _substituted(items: Sequence[Item], substitute: Mapping[str, str]) -> dict[str, str]:
-    """The user's substitutes for bands that some item lacks."""
-    return {
-        band: other
-        for band, other in substitute.items()
-        if any(band not in item.assets for item in items)
-    }
 
 
 def _digest(content: bytes) -> str:

@@ -1,7 +1,6 @@
 """Mosaics of a run: VRTs over the cells' rasters, written from the cells' STAC items alone."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +24,16 @@ from pipeline.product.zone_seams import Seam, seams_between
 
 @dataclass(frozen=True)
 class _Zone:
-    """The cells of one CRS: keys and frames of their rasters, and the frame around all of them."""
+    """The cells of one CRS: keys and frames of their rasters, and their bboxes in degrees."""
 
     epsg: int
     crs: CRS
-    cells: tuple[tuple[str, Frame], ...]
-    frame: Frame
+    cells: list[tuple[str, Frame]]
+    bboxes: list[Sequence[float]]
+
+    @property
+    def frame(self) -> Frame:
+        return _around([frame for _, frame in self.cells])
 
 
 def write_mosaics(
@@ -74,7 +77,7 @@ def write_mosaic(
         sources = [VrtSource(name, frame) for name, frame in zone.cells]
         store.write(layer.mosaic_file, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
         return
-    seams = seams_between(_boxes(items), crs)
+    seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, crs)
     beneath, parts = [], []
     for zone in zones:
         inner = mosaic_part_key(layer.file.removesuffix(".tif"), f"epsg{zone.epsg}")
@@ -122,31 +125,17 @@ def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
 
 
 def _zones(items: Sequence[Mapping[str, Any]], raster: str) -> list[_Zone]:
-    cells: dict[str, list[tuple[str, Frame]]] = defaultdict(list)
+    zones: dict[int, _Zone] = {}
     for item in items:
         properties = item["properties"]
+        epsg = int(properties["proj:code"].removeprefix("EPSG:"))
         rows, columns = properties["proj:shape"]
         frame = Frame(Affine(*properties["proj:transform"][:6]), rows, columns)
         key = cell_key(properties[f"{PREFIX}tile"], item["id"], raster)
-        cells[properties["proj:code"]].append((key, frame))
-    zones = []
-    for code, found in sorted(cells.items()):
-        crs = CRS.from_user_input(code)
-        frame = _around([frame for _, frame in found])
-        zones.append(_Zone(_epsg(code), crs, tuple(found), frame))
-    return zones
-
-
-def _boxes(items: Sequence[Mapping[str, Any]]) -> dict[int, list[Sequence[float]]]:
-    """The cells' bboxes by the EPSG code of their zone."""
-    boxes = defaultdict(list)
-    for item in items:
-        boxes[_epsg(item["properties"]["proj:code"])].append(item["bbox"])
-    return boxes
-
-
-def _epsg(code: str) -> int:
-    return int(code.removeprefix("EPSG:"))
+        zone = zones.setdefault(epsg, _Zone(epsg, CRS.from_epsg(epsg), [], []))
+        zone.cells.append((key, frame))
+        zone.bboxes.append(item["bbox"])
+    return [zones[epsg] for epsg in sorted(zones)]
 
 
 def _around(frames: Sequence[Frame]) -> Frame:
