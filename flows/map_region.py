@@ -119,7 +119,10 @@ def _map_cells(prepared: PreparedRun) -> None:
             name: partial(map_cells, cells, prepared, queue, count)
             for name, cells in by_tile.items()
         }
-        run_groups("tile", tiles, queue, count, "mapping", "map-progress", at_once)
+        failures = run_groups("tile", tiles, queue, count, "mapping", "map-progress", at_once)
+    for failure in failures:  # those of cells are recorded in the folder
+        if not isinstance(failure, CellsFailed):
+            raise failure
 
 
 def map_cells(
