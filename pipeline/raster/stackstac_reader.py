@@ -232,19 +232,19 @@ class NativeReader:
         try:
             return self._attempt(target, address)
         except Unreadable as error:
-            found = error.failure
-        if not found.certain and is_remote(self.url):
+            failed = error.failure
+        if not failed.certain and is_remote(self.url):
             # In the middle of a file GDAL reports a cut file and a refused request alike.
             self.faults.retried()
             try:
                 return self._attempt(target, address, report_refusals=True)
             except Unreadable as error:
-                found = error.failure
-        if found.refused and access.signs(self.url):
+                failed = error.failure
+        if failed.refused and access.signs(self.url):
             self.faults.retried()
             address = access.address(self.url, refused=address)
             return self._attempt(target, address, report_refusals=True)
-        raise Unreadable(found)
+        raise Unreadable(failed)
 
     def _attempt(
         self, target: Target, address: str, *, report_refusals: bool = False
