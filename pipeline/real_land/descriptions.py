@@ -25,7 +25,7 @@ class Group:
         return " ".join(self.of)
 
 
-def read_groups(path: Path) -> tuple[Group, ...]:
+def load_groups(path: Path) -> tuple[Group, ...]:
     """The groups in a TOML file's tables `descriptions`, in order."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))["descriptions"]
     return tuple(Group(*(tuple(entry[key]) for key in ("of", "seen", "held_out"))) for entry in raw)
@@ -34,7 +34,7 @@ def read_groups(path: Path) -> tuple[Group, ...]:
 @cache
 def groups() -> tuple[Group, ...]:
     """All groups of the real tables, those of one class first."""
-    return read_groups(Path(__file__).with_name("descriptions.toml"))
+    return load_groups(Path(__file__).with_name("descriptions.toml"))
 
 
 def groups_with(name: str) -> tuple[Group, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from models.vocabulary.prompts import TEMPLATES, sentences
-from pipeline.real_land.descriptions import read_groups
+from pipeline.real_land.descriptions import load_groups
 from pipeline.sample.classes import CLASS_COUNT, CLASSES
 
 ABSENT = (
@@ -42,7 +42,7 @@ def descriptions() -> tuple[Description, ...]:
     """All wordings of `descriptions.toml`, the specific ones first."""
     return tuple(
         Description(wording, tuple(map(CLASSES.index, group.of)), is_held_out)
-        for group in read_groups(Path(__file__).with_name("descriptions.toml"))
+        for group in load_groups(Path(__file__).with_name("descriptions.toml"))
         for wordings, is_held_out in ((group.seen, False), (group.held_out, True))
         for wording in wordings
     )
