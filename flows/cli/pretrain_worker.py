@@ -1,4 +1,4 @@
-"""What each process of a pretraining does: read its part of the batches, train, measure, save.
+"""One process of a pretraining: it reads its part of the batches, trains, measures and saves.
 
 `timesen pretrain` starts it on Dask's workers. Under torchrun or Slurm it takes the same settings:
 `torchrun --nproc-per-node 4 -m flows.cli.pretrain_worker SET --out CHECKPOINT …`.
@@ -34,7 +34,7 @@ from models.errors import PretrainingError, TimesenError
 from models.pretraining.trainer import Pretraining, StepReport
 from pipeline.training.run_folder import Journal
 
-_ENTRY_STEPS = 10  # whose means are one entry of the journal
+_ENTRY_STEPS = 10  # steps whose means are one entry of the journal
 
 
 def train(work: Work, place: GroupPlace, messages: Messages) -> None:
@@ -104,13 +104,13 @@ class _Process:
         )
 
     def _is_due(self) -> bool:
-        """Whether something is to be measured or saved now."""
+        """Whether this step is followed by a validation or a saved state."""
         done, settings = self._training.steps_done, self._settings
         every = (settings.save_every, settings.validate_every)
         return done == self._recipe.steps or any(done % steps == 0 for steps in every)
 
     def _enter(self, reports: list[StepReport], seconds: float, trackers: Trackers) -> None:
-        """Put the means of the last steps into the journal, and tell them."""
+        """Put the means of the last steps into the journal, and send them to the trackers."""
         done = self._training.steps_done
         entry = {
             "step": done,
@@ -128,7 +128,7 @@ class _Process:
             if not self._messages.is_connected:
                 print(
                     f"step {done} of {self._recipe.steps}, loss {entry['loss']:.4f}, "
-                    f"{entry['points_per_second']:.0f} points a second",
+                    f"{entry['points_per_second']:.0f} points per second",
                     flush=True,
                 )
 
@@ -161,17 +161,17 @@ class _Process:
             self._messages.send(saved=done)
 
     def _require_all_at(self, step: int) -> None:
-        """End where processes found other states, as when one is saved while they look."""
+        """Fail where the processes read different states, as when one is saved meanwhile."""
         if self._place.world > 1:
             found: list[int | None] = [None] * self._place.world
             distributed.all_gather_object(found, step)
             if len(set(found)) > 1:
-                raise RuntimeError(f"the processes begin at different steps: {found}")
+                raise RuntimeError(f"the processes start at different steps: {found}")
 
 
 @contextlib.contextmanager
 def _remains(work: Work) -> Iterator[Path]:
-    """A folder for the batch of a step that fails, which lies in the training's folder then."""
+    """Give a folder for the batch of a failed step, which is kept in the training's folder."""
     store = work.run.store
     if not store.is_remote:
         yield Path(store.path())
@@ -188,7 +188,7 @@ def _remains(work: Work) -> Iterator[Path]:
 
 @settings_command("pretrain", PretrainSettings, file="--recipe")
 def process_app(settings: PretrainSettings) -> int:
-    """Train as one of the processes that torchrun or Slurm started; takes settings as pretrain."""
+    """Train as one of the processes that torchrun or Slurm started; settings as of pretrain."""
     place = place_of_environment()
     settings = PretrainSettings.model_validate(settings.model_dump() | {"processes": place.world})
     work = work_of(settings)
@@ -202,7 +202,7 @@ def process_app(settings: PretrainSettings) -> int:
 
 
 def on_worker(messages: Messages) -> int:
-    """Train as one of the processes that a Dask worker started; gives the exit code."""
+    """Train as one of the processes that a Dask worker started; returns the exit code."""
     try:
         settings = PretrainSettings.model_validate_json(read_job_input())
         train(work_of(settings), place_of_environment(), messages)
