@@ -22,7 +22,7 @@ from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.training.distillation_report import StudentAgreement, student_agreement, student_card
-from pipeline.training.sampled_series import DrawnSeries, draw_series, series_of_file
+from pipeline.training.sampled_series import SampledSeries, draw_series, series_of_file
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     vocabulary = load_vocabulary(settings.vocabulary)
     text = embed_for_checkpoint(vocabulary, teacher.card)
     drawn = draw(settings, teacher)
-    seen, held_out = drawn.parted(settings.seed)
+    seen, held_out = drawn.split(settings.seed)
     bank = label_bank(settings, teacher, seen)
     student = train_from_bank(settings, teacher, architecture, bank, text)
     measured = measure_agreement(teacher, student, held_out, vocabulary, text)
@@ -59,7 +59,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
 
 
 @task(name="draw", cache_policy=NO_CACHE, persist_result=False)
-def draw(settings: DistilSettings, teacher: Checkpoint) -> DrawnSeries:
+def draw(settings: DistilSettings, teacher: Checkpoint) -> SampledSeries:
     """The series of the run or of the file."""
     if settings.run is None:
         assert settings.series is not None  # the settings hold that one of the two is given
@@ -126,7 +126,7 @@ def save(
     settings: DistilSettings,
     teacher: Checkpoint,
     student: SeriesEncoder,
-    drawn: DrawnSeries,
+    drawn: SampledSeries,
     seen: int,
     bank: Bank,
     measured: StudentAgreement,

@@ -23,7 +23,7 @@ from flows.training.process_group_worker_task import Job, Message
 from flows.training.trackers import tracker_library
 from flows.training.training_plan import Pretrained, Work, finish, work_of
 from pipeline.io.store import public_text
-from pipeline.training.checkpoint_card import loss_curve, measures_of
+from pipeline.training.journal import loss_curve, validation_table
 
 _ARTIFACT_SECONDS = 30
 _CURVE, _MEASURES, _PROGRESS = "loss-curve", "pretraining-measures", "pretraining-progress"
@@ -142,7 +142,7 @@ class _TrainingProgress:
             update_progress_artifact(self._artifact, progress=progress)
         picture = base64.b64encode(loss_curve(journal)).decode()
         create_image_artifact(f"data:image/png;base64,{picture}", key=_CURVE)
-        if measures := measures_of(journal):
+        if measures := validation_table(journal):
             described = public_text(self._work.settings.dataset)
             create_table_artifact(measures, key=_MEASURES, description=f"validation, {described}")
         self._published = time.monotonic()

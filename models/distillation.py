@@ -71,23 +71,13 @@ def student_architecture(
 
 
 def label_series(
-    teacher: Checkpoint,
-    series: np.ndarray,
-    count: int,
-    seed: int,
-    progress: Progress | None = None,
+    teacher: Checkpoint, series: np.ndarray, count: int, seed: int, progress: Progress | None = None
 ) -> Bank:
     """Make a bank of `count` series, most of them varied, and label it on the device at hand.
 
-    A series whose embedding is not finite, such as where a float16 product overflowed on a GPU, is
+    `series` is uint16 (n, 12, band), as the teacher takes them; `seed` that of the variations. A
+    series whose embedding is not finite, such as where a float16 product overflowed on a GPU, is
     left out and counted.
-
-    Args:
-        teacher: The checkpoint that labels.
-        series: uint16 (n, 12, band), as the teacher takes them.
-        count: How many series the teacher labels.
-        seed: Of the variations.
-        progress: Called with the share that is done.
 
     Raises:
         CheckpointError: The teacher gives no finite embedding at all.
@@ -120,17 +110,10 @@ def train_student(
     The loss is 1 − cosine to the teacher's embedding. With `text`, the divergence
     (Kullback-Leibler) of the student's softmax over these texts from the teacher's is added, at the
     logit scale of the teacher's card: differences count most where they change a class
-    (Hinton et al. 2015). On one thread of a CPU a seed gives the same student each time.
+    (Hinton et al. 2015). `text` is float32 (class, dim), of unit length.
 
-    Args:
-        bank: The series and their labels.
-        teacher: The teacher's card.
-        architecture: The student's.
-        steps: Batches that it learns from.
-        batch: Series of a batch.
-        seed: Of the first weights and of the order of series.
-        text: Text embeddings, float32 (class, dim) of unit length.
-        progress: Called with the share that is done.
+    It learns from `steps` batches of `batch` series. `seed` determines the first weights and the
+    order of the series: on one thread of a CPU, a seed gives the same student each time.
 
     Returns:
         The student, in eval mode, on the CPU.
@@ -169,18 +152,11 @@ def train_student(
 
 
 def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Make `count` series out of some, each of which is taken as often as any other.
+    """Make `count` series out of some, uint16 (n, 12, band) without gaps, each used equally often.
 
     A quarter stay as they are. Half of the others are mixtures with another series; all have
-    another reflectance; every second is shifted in time, and every second has lost months.
-
-    Args:
-        series: uint16 (n, 12, band), without gaps.
-        count: How many to make.
-        seed: Of all random numbers.
-
-    Returns:
-        uint16 (count, 12, band), 1 or more.
+    another reflectance; every second is shifted in time, and every second has lost months. Returns
+    uint16 (count, 12, band), 1 or more.
     """
     rng = np.random.default_rng([seed, 1])
     rounds = -(-count // len(series))

@@ -1,4 +1,4 @@
-"""Errors of our own: a user's mistake says what was given, what is wrong and what would work."""
+"""The project's own errors. A user's mistake has three parts: given, problem, and remedy."""
 
 
 class TimesenError(Exception):
@@ -6,9 +6,12 @@ class TimesenError(Exception):
 
 
 class UserError(TimesenError, ValueError):
-    """A mistake in what the user gave; the command line exits with 2.
+    """A mistake in the user's input; the command line exits with 2.
 
-    `given` is what was given, `problem` what is wrong with it, `remedy` what would work.
+    Attributes:
+        given: The input.
+        problem: What is wrong with it.
+        remedy: What would work.
     """
 
     def __init__(self, given: str, problem: str, remedy: str) -> None:
@@ -22,7 +25,7 @@ class UserError(TimesenError, ValueError):
 
 
 class WorldError(TimesenError, RuntimeError):
-    """A failure of the world (network, disk, another's server); the command line exits with 1."""
+    """A failure outside the program (network, disk, a server); the command line exits with 1."""
 
 
 class CheckpointError(UserError):
@@ -34,4 +37,4 @@ class VocabularyError(UserError):
 
 
 class PretrainingError(UserError):
-    """A recipe, a batch or a saved state with which no training can go on."""
+    """A recipe, a batch or a saved state with which training is not possible."""

@@ -1,4 +1,4 @@
-"""TOML that a user wrote, with or without the byte-order mark of Windows' editors."""
+"""TOML files of users, with or without the byte-order mark of Windows' editors."""
 
 import tomllib
 from collections.abc import Callable
@@ -12,9 +12,8 @@ def parse_toml(
 
     Args:
         content: The file's bytes, UTF-8.
-        source: What the user named, for the message.
-        error: Makes the exception that is raised where the content is not TOML, of what was
-            given, what is wrong with it, and what would work.
+        source: The file as the user named it, for the message.
+        error: The kind of UserError that is raised where the content is not TOML.
     """
     try:
         return tomllib.loads(content.decode("utf-8-sig"))

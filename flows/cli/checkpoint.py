@@ -56,14 +56,14 @@ def import_checkpoint(
 
     Nothing is written where something is wrong.
     """
-    from models.checkpoint_import.timesenclip_card import card_of, read_stated
+    from models.checkpoint_import.timesenclip_card import imported_card, read_partial_card
     from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
     from models.encoder.checkpoint import encoder_of_weights, save_checkpoint
 
     console = Console()
     found = read_authors_checkpoint(model, prefix)
-    stated = read_stated(card) if card else {}
-    made, assumed = card_of(found, out.absolute().name, stated, _band_names(bands))
+    stated = read_partial_card(card) if card else {}
+    made, assumed = imported_card(found, out.absolute().name, stated, _band_names(bands))
     encoder = encoder_of_weights(made.architecture, found.tensors, str(model))
     fingerprint = save_checkpoint(out, encoder, made, replace=replace)
     _tell(console, "Encoder", _origin(found))
@@ -139,13 +139,13 @@ def _band_table(names: Sequence[str], low: Sequence[float], high: Sequence[float
 
 
 def _origin(found: "AuthorsCheckpoint") -> str:
-    from models.checkpoint_import.timesenclip_checkpoint import shown
+    from models.checkpoint_import.timesenclip_checkpoint import prefix_text
 
-    copies = f", the same under {', '.join(map(shown, found.copies))}" if found.copies else ""
+    copies = f", the same under {', '.join(map(prefix_text, found.copies))}" if found.copies else ""
     steps = [
         f"{key} {found.origin[key]}" for key in ("epoch", "global_step") if key in found.origin
     ]
-    return f"under {shown(found.prefix)}{copies}{''.join(f', {step}' for step in steps)}"
+    return f"under {prefix_text(found.prefix)}{copies}{''.join(f', {step}' for step in steps)}"
 
 
 def _counted(groups: Mapping[str, int]) -> str:

@@ -28,11 +28,11 @@ from flows.training.process_group_member import (
     place_of_environment,
     read_job_input,
 )
-from flows.training.trackers import Trackers, trackers_of
+from flows.training.trackers import Trackers, open_trackers
 from flows.training.training_plan import Work, finish, model_of, work_of
 from models.errors import PretrainingError, TimesenError
 from models.pretraining.trainer import Pretraining, StepReport
-from pipeline.training.run_folder import Journal
+from pipeline.training.journal import Journal
 
 _ENTRY_STEPS = 10  # steps whose means are one entry of the journal
 
@@ -68,7 +68,7 @@ class _Process:
             state, journal = last
             self._training.load_state(state)
         self._require_all_at(self._training.steps_done)
-        self._journal = journal.begun(
+        self._journal = journal.with_session(
             {
                 "from_step": self._training.steps_done,
                 "processes": place.world,
@@ -83,7 +83,9 @@ class _Process:
         share = (self._place.rank, self._place.world)
         with (
             contextlib.closing(training_batches(data, self._recipe, begun, *share)) as batches,
-            trackers_of(self._work, begun, on=self._is_first) as trackers,
+            contextlib.closing(
+                open_trackers(self._work, begun) if self._is_first else Trackers()
+            ) as trackers,
         ):
             reports: list[StepReport] = []
             since = time.perf_counter()
@@ -121,9 +123,9 @@ class _Process:
             "seconds": round(seconds, 4),
             "points_per_second": round(len(reports) * self._recipe.batch / seconds, 1),
         }
-        self._journal = self._journal.stepped(entry)
+        self._journal = self._journal.with_steps(entry)
         if self._is_first:
-            trackers.tell(done, {f"train/{k}": v for k, v in entry.items() if k != "step"})
+            trackers.log(done, {f"train/{k}": v for k, v in entry.items() if k != "step"})
             self._messages.send(trained=entry)
             if not self._messages.is_connected:
                 print(
@@ -144,10 +146,10 @@ class _Process:
             f"T={months}": self._training.validate(points(), months)
             for months in sorted(set(self._recipe.months), reverse=True)
         }
-        self._journal = self._journal.validated(done, found)
+        self._journal = self._journal.with_validation(done, found)
         if self._is_first:
             for steps, values in found.items():
-                trackers.tell(done, {f"validation/{n} {steps}": v for n, v in values.items()})
+                trackers.log(done, {f"validation/{n} {steps}": v for n, v in values.items()})
             if self._journal.best == done and self._settings.patience is not None:
                 model = model_of(self._training.state().tensors)
                 self._work.run.save_best(done, model)
@@ -157,7 +159,7 @@ class _Process:
         done = self._training.steps_done
         if self._is_first and (self._is_over() or done % self._settings.save_every == 0):
             self._work.run.save(self._training.state(), self._journal, self._settings.keep)
-            trackers.saved()
+            trackers.flush()
             self._messages.send(saved=done)
 
     def _require_all_at(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""The batches of a training set as a training takes them: epoch after epoch, read ahead."""
+"""The batches of a training set as a training takes them, epoch after epoch."""
 
 from collections.abc import Generator, Iterator
 
@@ -8,13 +8,16 @@ from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.prefetch import prefetched
 
 TRAIN, VALIDATION = "train", "validation"
-_AHEAD = 4  # batches; beyond an epoch's end, where the set's own reading ahead ends
+_AHEAD = 4  # batches, beyond an epoch's end, where the set itself stops reading ahead
 
 
 def training_batches(
     data: TrainingSet, recipe: Recipe, step: int, rank: int = 0, world: int = 1
 ) -> Generator[Batch, None, None]:
-    """A process's parts of the batches from a step on, without end; close it to end the reading."""
+    """A process's parts of the batches from a step on, without end.
+
+    They are read ahead by a thread, which ends when the generator is closed.
+    """
 
     def epochs() -> Iterator[Batch]:
         epoch, start = divmod(step, data.steps(TRAIN, recipe.batch))
@@ -31,7 +34,7 @@ def training_batches(
 def validation_batches(
     data: TrainingSet, recipe: Recipe, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """A process's parts of all points to validate on."""
+    """A process's parts of all batches of the validation split."""
     return data.batches(
         VALIDATION, batch=recipe.batch, seed=0, epoch=0, rank=rank, world=world, drop_last=False
     )

@@ -1,4 +1,4 @@
-"""The Dask workers of a training: one for each process, and a GPU for each where there are any."""
+"""The Dask workers of a training: one for each process, with a GPU each where there are any."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,9 +16,11 @@ from pipeline.clusters.settings import ClusterSettings
 def training_cluster(settings: PretrainSettings) -> Iterator[Client]:
     """A Dask client for the length of the block, with at least as many workers as processes.
 
-    That is the scheduler that the settings name; or workers of this machine, by dask-cuda where
-    several processes are to have a GPU each. Raises UserError where there are fewer GPUs, and as
-    `flows.execution.dask_cluster.open_cluster`.
+    The workers are those of the cluster that the settings name, or start on this machine: by
+    dask-cuda where several processes are to have a GPU each.
+
+    Raises:
+        UserError: There are fewer GPUs than processes, or as `open_cluster` raises.
     """
     cluster, count = settings.cluster, settings.processes
     if not cluster.remote:
@@ -37,11 +39,11 @@ def training_cluster(settings: PretrainSettings) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _gpu_workers(count: int) -> Iterator[Client]:
-    there = torch.cuda.device_count()
-    if there < count:
+    gpus = torch.cuda.device_count()
+    if gpus < count:
         raise UserError(
             f"{count} processes on GPUs",
-            f"this machine has {there}" if there else "this machine has none that torch can use",
+            f"this machine has {gpus}" if gpus else "this machine has none that torch can use",
             "Ask for as many processes as there are GPUs, give a cluster's address, or say "
             "--device cpu",
         )

@@ -20,13 +20,7 @@ from typing import Any
 
 from distributed import Client, Future
 
-from flows.training.process_group_worker_task import (
-    Job,
-    Message,
-    end_member,
-    reachable,
-    run_member,
-)
+from flows.training.process_group_worker_task import Job, Message, end_member, reachable, run_member
 from models.errors import UserError, WorldError
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.io.store import public_text
@@ -52,14 +46,11 @@ class MemberDied(WorldError):
 def run_job(client: Client, job: Job, on_message: Callable[[Message], None]) -> None:
     """Run a job to its end. However it ends, no member lives on.
 
-    Args:
-        client: Of a cluster with at least as many workers as the job has processes.
-        job: What the members run.
-        on_message: Called in this thread with each message that a member sends.
+    `on_message` is called in this thread with each message that a member sends.
 
     Raises:
         MemberDied: A member ended before its time.
-        UserError: A member reported it, or another WorldError.
+        UserError: A member reported this error; likewise a WorldError.
         ClusterUnavailable: There are too few workers, or the scheduler is lost.
     """
     _Attempt(client, job, on_message).run()
@@ -74,15 +65,11 @@ def run_surviving(
     advanced: Callable[[], bool],
     on_death: Callable[[MemberDied, int], None],
 ) -> None:
-    """Run a job whose members go on from saved states, again whenever one dies.
+    """Run a job whose members resume from saved states, again whenever one dies.
 
-    Args:
-        client: As in `run_job`, which says what is raised.
-        job: As in `run_job`.
-        on_message: As in `run_job`.
-        restarts: How often in a row the job may start again without having advanced.
-        advanced: Returns whether anything was saved since its last call.
-        on_death: Called with each death and the number of restarts left.
+    It may start again `restarts` times in a row without having advanced. `advanced` returns whether
+    anything was saved since its last call. `on_death` is called with each death and the number of
+    restarts left. Raises as `run_job`.
     """
     left = restarts
     while True:
@@ -106,12 +93,11 @@ class _Attempt:
         self._futures: dict[int, Future] = {}
 
     def run(self) -> None:
+        all_done = dict.fromkeys(range(self._job.processes), _SUCCESS)
         self._client.subscribe_topic(self._group, self._messages.put)
         try:
             self._start(0)
-            while (outcomes := self._outcomes()) != dict.fromkeys(
-                range(self._job.processes), _SUCCESS
-            ):
+            while (outcomes := self._outcomes()) != all_done:
                 if any(outcome not in (None, _SUCCESS) for outcome in outcomes.values()):
                     raise self._error()
                 self._receive(_POLL_SECONDS)
@@ -153,7 +139,7 @@ class _Attempt:
         return True
 
     def _outcomes(self) -> Outcomes:
-        """Of the members that were started."""
+        """The outcomes of the members that were started."""
         if self._client.status != "running":
             raise ClusterUnavailable(_LOST)
         workers = _workers(self._client)

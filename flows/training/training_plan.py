@@ -1,6 +1,7 @@
-"""A pretraining, checked before it begins; and its checkpoint, written when it has ended."""
+"""The checks of a pretraining before it begins, and its checkpoint when it has ended."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import TRAIN, VALIDATION
+from models.encoder.card import Card
 from models.encoder.checkpoint import (
     Checkpoint,
     encoder_of_weights,
@@ -20,18 +22,19 @@ from models.encoder.series_encoder import Architecture
 from models.errors import UserError
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store
-from pipeline.training.checkpoint_card import loss_curve, pretrained_card
+from pipeline.training.journal import Journal, loss_curve
 from pipeline.training.run_folder import TrainingRun
 from pipeline.training_set.card import DatasetCard
 from pipeline.training_set.loader import TrainingSet
 
 CURVE = "loss.png"
+_VERSIONS = ("timesen", "torch", "numpy")
 _ENCODER, _LOG_SCALE = "model.encoder.", "model.loss.log_scale"
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a training is of: its data, and the encoder that it begins with."""
+    """A training's settings and data, and the encoder that it begins with."""
 
     settings: PretrainSettings
     data: TrainingSet
@@ -51,7 +54,7 @@ class Work:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All that decides on the weights, but for how many processes there are, and of what."""
+        """All that determines the weights, but for the number and the device of the processes."""
         settings = self.settings
         return {
             "dataset": self.data.card.fingerprint,
@@ -65,9 +68,10 @@ class Work:
 
 
 def work_of(settings: PretrainSettings) -> Work:
-    """Check all that can be checked before training, and begin or find its folder.
+    """Check all that can be checked before training.
 
-    Raises UserError for what does not go together, and where something else is in the way.
+    Raises:
+        UserError: Settings, training set and encoder do not fit, or the output folder is in use.
     """
     require_writable(settings.out, settings.replace)
     data = TrainingSet.open(settings.dataset)
@@ -98,7 +102,7 @@ def work_of(settings: PretrainSettings) -> Work:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A checkpoint that was trained and saved, after `step` steps: its folder and fingerprint."""
+    """A checkpoint that was trained and saved, as it was after `step` steps."""
 
     folder: Path
     fingerprint: str
@@ -109,48 +113,73 @@ class Pretrained:
 def finish(work: Work) -> Pretrained:
     """Write the checkpoint of a training that has ended, and its loss curve.
 
-    That is the last state, or with `patience` what had the lowest loss. Raises CheckpointError
-    and WorldError as `models.encoder.checkpoint.save_checkpoint`.
+    The weights are those of the last state, or with `patience` those of the lowest loss. Raises as
+    `models.encoder.checkpoint.save_checkpoint`.
     """
     settings, run = work.settings, work.run
     last = run.last()
-    assert last is not None  # a training that has ended has saved its end
+    assert last is not None  # a training that has ended has saved its last state
     state, journal = last
     step, tensors = state.step, state.tensors
     if settings.patience is not None and journal.best is not None:
         step, tensors = journal.best, run.best(journal.best)
     weights = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
     encoder = encoder_of_weights(work.architecture, weights, settings.folder)
-    data, start = work.data.card, work.start
-    card = pretrained_card(
-        name=settings.name or Path(settings.out).name,
-        description=settings.description or f"Pretrained on the training set {data.fingerprint}",
-        licence=settings.licence,
-        demonstration=settings.demonstration or bool(start and start.card.demonstration),
-        architecture=work.architecture,
-        trained_steps=tuple(dict.fromkeys(settings.recipe.months)),
-        preprocessing=work.preprocessing,
-        logit_scale=float(tensors[_LOG_SCALE].exp()),
-        data=data,
-        journal=journal,
-        step=step,
-        training={
-            "recipe": settings.recipe.model_dump(mode="json"),
-            "started from": start and {"name": start.card.name, "fingerprint": start.fingerprint},
-        },
-    )
+    card = _card(work, journal, step, float(tensors[_LOG_SCALE].exp()))
     run.store.write(CURVE, loss_curve(journal))
     fingerprint = save_checkpoint(settings.out, encoder, card, replace=settings.replace)
     return Pretrained(Path(settings.out), fingerprint, step, card.metrics)
 
 
+def _card(work: Work, journal: Journal, step: int, logit_scale: float) -> Card:
+    """The card of the encoder as it was after `step` steps, with the validation of that step."""
+    settings, start, data = work.settings, work.start, work.data.card
+    recipe, ground = settings.recipe, data.ground
+    validation = next((one for one in journal.validations if one["step"] == step), {})
+    # The revision of a folder's image tower says nothing of its text tower.
+    shared = ground.kind == "texts" or not Path(ground.tower.partition(":")[2]).is_dir()
+    return Card(
+        name=settings.name or Path(settings.out).name,
+        description=settings.description or f"Pretrained on the training set {data.fingerprint}",
+        demonstration=settings.demonstration or bool(start and start.card.demonstration),
+        architecture=work.architecture,
+        preprocessing=work.preprocessing,
+        trained_steps=tuple(dict.fromkeys(recipe.months)),
+        text_tower=ground.tower,
+        text_tower_revision=ground.revision if shared else None,
+        logit_scale=logit_scale,
+        training={
+            "recipe": recipe.model_dump(mode="json"),
+            "started from": start and {"name": start.card.name, "fingerprint": start.fingerprint},
+            "steps": step,
+            "steps done": journal.steps[-1]["step"] if journal.steps else 0,
+            "minutes": round(journal.seconds / 60, 2),
+            "sessions": list(journal.sessions),
+            "data": {
+                "fingerprint": data.fingerprint,
+                "points": {split: data.rows(split) for split in data.splits},
+                "ground": f"{ground.kind}, up to {ground.views} a point",
+                "split": data.split_rule.model_dump(),
+                "attribution": list(data.attribution),
+            },
+            "versions": {package: version(package) for package in _VERSIONS},
+        },
+        metrics={
+            f"validation {steps}": {name: round(value, 4) for name, value in measures.items()}
+            for steps, measures in validation.items()
+            if steps != "step"
+        },
+        licence=settings.licence,
+    )
+
+
 def model_of(tensors: Any) -> dict[str, torch.Tensor]:
-    """What `finish` needs of a state's tensors."""
+    """The tensors of a state that `finish` needs."""
     return {k: v for k, v in tensors.items() if k.startswith(_ENCODER) or k == _LOG_SCALE}
 
 
 def _preprocessing(settings: PretrainSettings, card: DatasetCard) -> Preprocessing:
-    """That of a new encoder. By the set: its 1 and 99 % quantiles become 0 and 1."""
+    """The preprocessing of a new encoder: the authors', or the set's 1 and 99 % become 0 and 1."""
     if settings.normalise == "authors":
         return AUTHORS
     low, high = card.statistics.quantiles["1"], card.statistics.quantiles["99"]

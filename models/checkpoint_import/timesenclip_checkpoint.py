@@ -1,4 +1,4 @@
-"""The authors' checkpoints: an encoder's tensors out of a `.ckpt`, of which nothing is run."""
+"""The authors' checkpoints: an encoder's tensors, read from a `.ckpt` without running any of it."""
 
 import argparse
 import hashlib
@@ -19,21 +19,32 @@ PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
 
 _MARKS = ("spectral_embedding.1.weight", "time_pos_encoding")  # names that no other model has
 _PARTS = {"spectral_embedding", "time_pos_encoding", "class_token", "transformer", "mlp_head"}
-_KNOWN = {"queue", "queue_ptr", "pooling_layer", "logit_scale", "clip_model"}
-_ENCODERS = {"TS_ViT", "ts_encoder"}
+_KNOWN = {
+    "queue",
+    "queue_ptr",
+    "pooling_layer",
+    "logit_scale",
+    "clip_model",
+    "TS_ViT",
+    "ts_encoder",
+}
 _MOST_NAMES = 8
-_CONTIGUOUS = torch.contiguous_format
 
 
 @dataclass(frozen=True, eq=False)
 class AuthorsCheckpoint:
-    """What a file of the authors' training holds of an encoder.
+    """The encoder in a file of the authors' training.
 
-    `tensors` have the names of the encoder's own state dict; they lay under `prefix` and, the
-    same, under `copies`. `left_out` counts the other tensors by where they lay; `unknown` are
-    those of them that the authors' code is not known to write. `log_scale` is the logarithm of
-    the learned multiplier of the cosine. `channels` are the bands that the training's settings
-    name, and `origin` says which file at which step of the training this was.
+    Attributes:
+        source: The file's path.
+        tensors: By the names of the encoder's own state dict.
+        prefix: The prefix of their names in the file.
+        copies: Other prefixes with the same tensors.
+        left_out: Counts of the file's other tensors, by the part of the model that has them.
+        unknown: The parts among these that the authors' code is not known to write.
+        log_scale: The logarithm of the learned multiplier of the cosine.
+        channels: The bands that the training's settings name.
+        origin: The file's SHA-256, and the epoch and step of the training.
     """
 
     source: str
@@ -48,28 +59,36 @@ class AuthorsCheckpoint:
 
 
 def read_authors_checkpoint(path: str | Path, prefix: str | None = None) -> AuthorsCheckpoint:
-    """The encoder in a Lightning `.ckpt`, or in a plain state dict that torch.save wrote.
+    """Read the encoder in a Lightning `.ckpt`, or in a plain state dict that torch.save wrote.
 
-    `prefix` is where it lies in the state dict; without it, one of `PREFIXES`. Raises
-    CheckpointError for a file that is damaged, that holds anything but tensors and plain values,
-    that has no encoder or several that differ; WorldError where the disk fails.
+    `prefix` is that of the encoder's names in the state dict; without it, one of `PREFIXES`.
+
+    Raises:
+        CheckpointError: The file is damaged, holds anything but tensors and plain values, or has
+            no encoder, or several that differ.
+        WorldError: The disk fails.
     """
     path = Path(path).expanduser()
     where = str(path)
     content, digest = _read(path)
     state = _state_dict(content, where)
     chosen, copies = _choose(state, prefix, where)
-    rest = [name for name in state if name not in _under(chosen, state)]
-    groups = Counter(_group(name) for name in rest)
-    unknown = tuple(name for name in groups if name.split(".")[-1] not in _KNOWN | _ENCODERS)
+    own = _under(chosen, state)
+    # The part of the model that has a tensor: learner.pooling_layer, clip_model.
+    groups = Counter(
+        ".".join(name.split(".")[: 2 if name.startswith("learner.") else 1])
+        for name in state
+        if name not in own
+    )
+    unknown = tuple(name for name in groups if name.split(".")[-1] not in _KNOWN)
     settings = content if "state_dict" in content else {}
     counts = {key: settings.get(key) for key in ("epoch", "global_step")}
     return AuthorsCheckpoint(
         source=where,
         tensors={
-            # In memory of its own: what shares memory cannot be saved as safetensors.
-            name.removeprefix(chosen): state[name].detach().clone(memory_format=_CONTIGUOUS)
-            for name in _under(chosen, state)
+            # Cloned, since tensors that share memory cannot be saved as safetensors.
+            name.removeprefix(chosen): state[name].detach().contiguous().clone()
+            for name in own
         },
         prefix=chosen,
         copies=copies,
@@ -81,18 +100,18 @@ def read_authors_checkpoint(path: str | Path, prefix: str | None = None) -> Auth
     )
 
 
-def shown(prefix: str) -> str:
-    """A prefix as it is told to people."""
+def prefix_text(prefix: str) -> str:
+    """A prefix in words."""
     return prefix or "no prefix"
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """What the file holds, and its SHA-256."""
+    """The file's content, and its SHA-256."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             _require_whole(file, str(path))
-            return _loaded(file, str(path)), digest
+            return _load(file, str(path)), digest
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(
             str(path), "no such file", "Give the file that the training wrote, MODEL.ckpt"
@@ -113,7 +132,7 @@ def _require_whole(file: IO[bytes], where: str) -> None:
                     problem = f"damaged: {damaged!a} is not what its checksum says"
         except OSError:
             raise
-        except Exception as error:  # zipfile and what inflates raise many kinds
+        except Exception as error:  # zipfile and zlib raise many kinds
             problem = f"damaged ({type(error).__name__})"
     if problem:
         raise CheckpointError(
@@ -121,9 +140,9 @@ def _require_whole(file: IO[bytes], where: str) -> None:
         )
 
 
-def _loaded(file: IO[bytes], where: str) -> Any:
-    # Lightning keeps the authors' command line in every file, as a Namespace: a bag of values,
-    # of which no code runs. Any other class is refused, whatever it is.
+def _load(file: IO[bytes], where: str) -> Any:
+    # Lightning keeps the authors' command line in every file, as a Namespace, which runs no code.
+    # Any other class is refused.
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error says all
         try:
@@ -131,8 +150,8 @@ def _loaded(file: IO[bytes], where: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except OSError:
             raise
-        except Exception as error:  # what is made to do harm may raise anything
-            if not (refused := _refused(file)):
+        except Exception as error:  # a malicious file may raise anything
+            if not (refused := _refused_names(file)):
                 raise CheckpointError(
                     where,
                     f"nothing that can be read without running it ({type(error).__name__})",
@@ -142,13 +161,14 @@ def _loaded(file: IO[bytes], where: str) -> Any:
                 where,
                 f"holds more than tensors ({', '.join(refused)}), and reading that could run "
                 "any program, which timesen never does; nothing was run",
-                "If you trust it as much as a program, save its tensors alone, where what wrote "
-                'it is installed: torch.save(torch.load("MODEL.ckpt", map_location="cpu", '
-                'weights_only=False)["state_dict"], "weights.pt"); then import weights.pt',
+                "If you trust it as much as a program, save its tensors alone, where the program "
+                'that wrote it is installed: torch.save(torch.load("MODEL.ckpt", '
+                'map_location="cpu", weights_only=False)["state_dict"], "weights.pt"); then import '
+                "weights.pt",
             ) from error
 
 
-def _refused(file: IO[bytes]) -> list[str]:
+def _refused_names(file: IO[bytes]) -> list[str]:
     """The names in the pickle that are not allowed, found without running it."""
     try:
         file.seek(0)
@@ -188,31 +208,31 @@ def _choose(
 ) -> tuple[str, tuple[str, ...]]:
     """The prefix of the encoder, and those under which the same tensors lie once more."""
     if prefix is not None:
-        asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
-        if not _lies(asked, state):
-            raise _nowhere(where, f"no encoder under {shown(asked)}", state)
-        return asked, ()
-    found = [known for known in PREFIXES if _lies(known, state)]
-    if not found:
-        raise _nowhere(where, "no TimeSenCLIP encoder where the authors' code puts it", state)
-    first, *others = found
+        prefix = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+        if not _has_encoder(prefix, state):
+            raise _no_encoder(where, f"no encoder under {prefix_text(prefix)}", state)
+        return prefix, ()
+    candidates = [known for known in PREFIXES if _has_encoder(known, state)]
+    if not candidates:
+        raise _no_encoder(where, "no TimeSenCLIP encoder where the authors' code puts it", state)
+    first, *others = candidates
     if any(not _same(first, other, state) for other in others):
         raise CheckpointError(
             where,
-            f"holds encoders that differ, under {' and '.join(map(shown, found))}",
-            "Say by its prefix which one is meant; the authors' code trains the one under "
+            f"holds encoders that differ, under {' and '.join(map(prefix_text, candidates))}",
+            "Choose one by its prefix; the authors' code trains the one under "
             "learner., and TS_ViT. is its copy of the last validation",
         )
     return first, tuple(others)
 
 
-def _lies(prefix: str, state: Mapping[str, torch.Tensor]) -> bool:
+def _has_encoder(prefix: str, state: Mapping[str, torch.Tensor]) -> bool:
     return any(prefix + mark in state for mark in _MARKS)
 
 
-def _nowhere(where: str, problem: str, state: Mapping[str, torch.Tensor]) -> CheckpointError:
+def _no_encoder(where: str, problem: str, state: Mapping[str, torch.Tensor]) -> CheckpointError:
     places = {name.removesuffix(mark) for name in state for mark in _MARKS if name.endswith(mark)}
-    remedy = f"One may be under {', '.join(map(shown, sorted(places)))}: say so by the prefix"
+    remedy = f"One may be under {', '.join(map(prefix_text, sorted(places)))}: give its prefix"
     if not places:
         remedy = f"It would hold {' and '.join(_MARKS)}; it holds {_first(state)}"
     return CheckpointError(where, problem, remedy)
@@ -242,11 +262,6 @@ def _same(one: str, other: str, state: Mapping[str, torch.Tensor]) -> bool:
     )
 
 
-def _group(name: str) -> str:
-    """Where a tensor lay, without what is inside: learner.pooling_layer, clip_model."""
-    return ".".join(name.split(".")[: 2 if name.startswith("learner.") else 1])
-
-
 def _log_scale(state: Mapping[str, torch.Tensor]) -> float | None:
     for name in ("logit_scale", "learner.logit_scale"):  # not clip_model's, which is CLIP's own
         if name in state and state[name].numel() == 1 and state[name].is_floating_point():
@@ -255,7 +270,7 @@ def _log_scale(state: Mapping[str, torch.Tensor]) -> float | None:
 
 
 def _channels(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The bands in the training's settings; whether it took them in this order is another thing."""
+    """The bands in the training's settings, which need not be in the order of its input."""
     settings = content.get("hyper_parameters")
     if isinstance(settings, Mapping):
         settings = settings.get("args", settings)

@@ -68,8 +68,8 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _preprocessing_fits_architecture(self) -> "Card":
-        bands, months = len(self.preprocessing.bands), self.preprocessing.months
         sizes, lengths = self.architecture, self.architecture.series_lengths
+        bands, months = len(self.preprocessing.bands), self.preprocessing.months
         if bands != sizes.bands:
             raise ValueError(
                 f"preprocessing names {bands} bands, the architecture has {sizes.bands}"

@@ -29,8 +29,8 @@ _MOST_TO_BUILD = 10  # weights that an encoder may have for each that its file h
 class Checkpoint:
     """An encoder (float32, eval mode, on the CPU) with its card.
 
-    `fingerprint` is the SHA-256 (hex) over weights and card; neither the folder's place nor the
-    card's layout changes it.
+    `fingerprint` is the SHA-256 (hex) over weights and card. It depends neither on the folder's
+    path nor on the card's formatting.
     """
 
     encoder: SeriesEncoder
@@ -75,12 +75,8 @@ def save_checkpoint(
 ) -> str:
     """Write a checkpoint whole or not at all.
 
-    Args:
-        folder: Where to; made if it does not exist.
-        encoder: On any device.
-        card: Its architecture must be the encoder's.
-        dtype: float16 halves the file; loading gives float32 again.
-        replace: Replace a folder that exists, if it holds nothing but a checkpoint.
+    With `dtype` float16 the file is half as large; loading gives float32 again. With `replace`, a
+    folder that exists is replaced if it holds nothing but a checkpoint.
 
     Returns:
         The checkpoint's fingerprint.
@@ -132,13 +128,10 @@ def require_writable(folder: str | Path, replace: bool) -> None:
 def encoder_of_weights(
     architecture: Architecture, tensors: Mapping[str, torch.Tensor], where: str
 ) -> SeriesEncoder:
-    """The encoder of these weights: float32, eval mode.
+    """The encoder of these weights, by the names of its state dict: float32, eval mode.
 
-    Args:
-        architecture: As a card states it, which can come from anybody: an encoder far larger than
-            the weights is refused before it is built.
-        tensors: By the names of the encoder's state dict.
-        where: The file or folder that errors name.
+    A card can come from anybody, so an encoder far larger than the weights is refused before it is
+    built. `where` is the file or folder that errors name.
 
     Raises:
         CheckpointError: A tensor is missing, unexpected, of another shape, not floating point,
@@ -190,11 +183,9 @@ def _read(path: Path) -> bytes:
 def _require_fitting(
     tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], where: str
 ) -> None:
-    problems = []
-    if missing := sorted(expected.keys() - tensors.keys()):
-        problems.append(f"missing {', '.join(missing)}")
-    if unexpected := sorted(tensors.keys() - expected.keys()):
-        problems.append(f"unexpected {', '.join(unexpected)}")
+    missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    named = {"missing": sorted(missing), "unexpected": sorted(unexpected)}
+    problems = [f"{what} {', '.join(names)}" for what, names in named.items() if names]
     for name in sorted(expected.keys() & tensors.keys()):
         shape, needed = tuple(tensors[name].shape), tuple(expected[name].shape)
         if shape != needed:

@@ -1,4 +1,4 @@
-"""Series → embeddings on the device at hand, as fast as it goes; mapping runs call this."""
+"""Inference: series → embeddings on the device at hand, as mapping runs compute them."""
 
 import os
 import time
@@ -11,7 +11,6 @@ import torch
 
 from models.encoder.checkpoint import Checkpoint
 from models.encoder.registry import fast_form
-from models.encoder.series_encoder import FastEncoder
 from models.encoder.series_months import reduce_months
 
 ON_CPU = 64
@@ -22,23 +21,17 @@ Progress = Callable[[float], None]
 """A function that is called with the share that is done, 0 … 1."""
 
 _PROGRESS_EVERY = 2048  # series embedded between two calls of a `Progress`
-_CPU_BATCH = 1024  # pixels that are handed on at once on a CPU
-
+_CPU_BATCH = 1024  # pixels
 _GPU_SHARE = 0.5  # of the free memory, since classification and other processes need some
 _MOST_ON_GPU = 65_536
 
 
 class PixelEncoder:
-    """Embeds the series of pixels by a checkpoint, on one device.
+    """Embeds the series of pixels by a checkpoint, on one device, `batch_size` pixels at once.
 
     On a GPU the products are of float16 (autocast, as the authors train), batches are sized to
-    its free memory, and halved for good where it runs out. On the CPU all is float32, by OpenVINO
-    where the architecture has a graph for it.
-
-    Args:
-        checkpoint: Its encoder and card.
-        device: A GPU or the CPU.
-        batch_size: Pixels taken at once; by default what suits the device.
+    its free memory by default, and halved for good where it runs out. On the CPU all is float32,
+    by OpenVINO where the architecture has a graph for it.
     """
 
     def __init__(
@@ -46,10 +39,13 @@ class PixelEncoder:
     ) -> None:
         self.device = device
         self.card = checkpoint.card
-        fast = fast_form(checkpoint.encoder)
-        on_cpu = device.type == "cpu"
-        self._encoder = _for_cpu(fast) if on_cpu else fast.to(device)
-        self.batch_size = batch_size or (_CPU_BATCH if on_cpu else self._fitting_batch())
+        self._encoder: Callable[[torch.Tensor], torch.Tensor]
+        self._encoder = fast = fast_form(checkpoint.encoder).to(device)
+        if device.type == "cpu" and fast.has_openvino_model:
+            from models.encoder.openvino_encoder import OpenVinoEncoder  # it imports OpenVINO
+
+            self._encoder = OpenVinoEncoder(fast, ON_CPU)
+        self.batch_size = batch_size or self._fitting_batch()
 
     @torch.inference_mode()
     def embed(self, series: np.ndarray, steps: int | None = None) -> torch.Tensor:
@@ -93,22 +89,14 @@ class PixelEncoder:
             reflectance = reduce_months(reflectance, steps)
         series = self.card.preprocessing.normalise(reflectance)
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            embeddings: torch.Tensor = self._encoder(series)
-        return embeddings
+            return self._encoder(series)
 
     def _fitting_batch(self) -> int:
+        if self.device.type == "cpu":
+            return _CPU_BATCH
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = int(free * _GPU_SHARE) // self.card.architecture.activation_bytes
         return max(1, min(fits, _MOST_ON_GPU))
-
-
-def _for_cpu(fast: FastEncoder) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A fast encoder by OpenVINO, which is imported here and nowhere else; or by torch."""
-    if not fast.has_openvino_model:
-        return fast
-    from models.encoder.openvino_encoder import OpenVinoEncoder
-
-    return OpenVinoEncoder(fast, ON_CPU)
 
 
 Mark = float | torch.cuda.Event
@@ -152,14 +140,8 @@ def embed_all(
 ) -> torch.Tensor:
     """Embed any number of series on the device at hand.
 
-    Args:
-        checkpoint: Its encoder and card.
-        series: uint16 (n, 12, band), n 1 or more, as `PixelEncoder.embed` takes them.
-        progress: Called with the share that is done.
-        steps: As in `PixelEncoder.embed`.
-
-    Returns:
-        float32 (n, dim), on the CPU.
+    `series` uint16 (n, 12, band), n 1 or more, and `steps` are as `PixelEncoder.embed` takes them;
+    `progress` is called with the share that is done. Returns float32 (n, dim), on the CPU.
     """
     encoder = PixelEncoder(checkpoint, device_at_hand())
     parts = np.split(series, range(_PROGRESS_EVERY, len(series), _PROGRESS_EVERY))
@@ -178,8 +160,7 @@ def embed_all(
 def one_core_a_thread() -> None:
     """Let no operation of torch spread over cores in this process.
 
-    Dask's threads share the cores already; operations that spread as well would wait for one
-    another.
+    Dask's threads share the cores already, and would wait for one another.
     """
     torch.set_num_threads(1)
 

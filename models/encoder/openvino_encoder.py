@@ -1,4 +1,4 @@
-"""Fast encoders on a CPU by OpenVINO. Importing this module imports OpenVINO.
+"""Fast encoders on a CPU, computed by OpenVINO, which this module imports.
 
 `tests.benchmarks.bench_encoder` shows what it gains over torch.
 """
@@ -62,14 +62,13 @@ class OpenVinoEncoder:
         if steps not in requests:
             with self._lock:
                 if steps not in self._compiled:
-                    self._compiled[steps] = _compiled(
-                        self._fast.openvino_model(steps, self._batch_size)
-                    )
+                    model = self._fast.openvino_model(steps, self._batch_size)
+                    self._compiled[steps] = _compile(model)
                 requests[steps] = self._compiled[steps].create_infer_request()
         return requests[steps]
 
 
-def _compiled(model: ov.Model) -> ov.CompiledModel:
+def _compile(model: ov.Model) -> ov.CompiledModel:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return ov.Core().compile_model(
         model,

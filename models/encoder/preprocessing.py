@@ -36,7 +36,7 @@ class Preprocessing:
         months: Months of a series, always 12.
 
     Raises:
-        CheckpointError: These contradict each other.
+        CheckpointError: These values contradict each other.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}

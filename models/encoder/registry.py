@@ -31,7 +31,7 @@ class EncoderKind:
 
 
 ENCODERS: Mapping[str, EncoderKind] = {
-    "timesenclip": EncoderKind(TimeSenClipArchitecture, TimeSenClipEncoder, FastTimeSenClip),
+    "timesenclip": EncoderKind(TimeSenClipArchitecture, TimeSenClipEncoder, FastTimeSenClip)
 }
 
 

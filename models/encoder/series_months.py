@@ -6,8 +6,8 @@ import torch
 def fill_gaps(series: torch.Tensor) -> torch.Tensor:
     """Replace values without a clear observation by the median of the other months'.
 
-    Mapping fills gaps with the median over the year's observations. A monthly series no longer
-    holds these: this is as near as it comes.
+    Mapping fills gaps with the median over the year's observations, which a monthly series no
+    longer holds.
 
     Args:
         series: (n, month, band) of any dtype; 0 = no clear observation.
@@ -22,11 +22,13 @@ def fill_gaps(series: torch.Tensor) -> torch.Tensor:
 def replace_by_median(values: torch.Tensor, lost: torch.Tensor) -> torch.Tensor:
     """Replace the lost values of each band by the median of its other months; 0 where none is.
 
-    Args:
-        values: float32 (n, month, band).
-        lost: bool, the same shape.
+    `values` is float32 (n, month, band), `lost` bool of the same shape.
     """
-    return torch.where(lost, _median_of_others(values, lost), values)
+    ordered = values.masked_fill(lost, torch.inf).sort(dim=1).values
+    others = (~lost).sum(dim=1, keepdim=True)
+    low = ordered.gather(1, ((others - 1) // 2).clamp(min=0))
+    high = ordered.gather(1, (others // 2).clamp(max=values.shape[1] - 1))
+    return torch.where(lost, torch.where(others > 0, (low + high) / 2, 0.0), values)
 
 
 def reduce_months(series: torch.Tensor, steps: int) -> torch.Tensor:
@@ -53,11 +55,3 @@ def median_of_months(series: torch.Tensor) -> torch.Tensor:
     months = series.shape[1]
     low, high = ordered[:, (months - 1) // 2], ordered[:, months // 2]
     return ((low + high) / 2)[:, None]
-
-
-def _median_of_others(values: torch.Tensor, lost: torch.Tensor) -> torch.Tensor:
-    ordered = values.masked_fill(lost, torch.inf).sort(dim=1).values
-    others = (~lost).sum(dim=1, keepdim=True)
-    low = ordered.gather(1, ((others - 1) // 2).clamp(min=0))
-    high = ordered.gather(1, (others // 2).clamp(max=values.shape[1] - 1))
-    return torch.where(others > 0, (low + high) / 2, 0.0)

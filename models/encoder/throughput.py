@@ -1,4 +1,4 @@
-"""How many pixels a second a device encodes, and how near that is to what it can do at all."""
+"""The pixels per second that a device encodes, beside the most operations that it can do."""
 
 import time
 from collections.abc import Callable
@@ -19,10 +19,13 @@ _COUNTED = 64  # pixels
 
 @dataclass(frozen=True)
 class Throughput:
-    """`pixels` a second, `operations` a pixel, and the `peak` in operations a second.
+    """How fast a device encodes.
 
-    The peak is that of a product of large matrices in the arithmetic that encodes (float32; on a
-    GPU float16), with as many threads: what is left to win by computing the same faster.
+    Attributes:
+        pixels: Per second.
+        operations: Floating-point operations per pixel.
+        peak: Operations per second of a product of large matrices, in the arithmetic that encodes
+            (float32; on a GPU float16) and with as many threads.
     """
 
     pixels: float
@@ -31,7 +34,7 @@ class Throughput:
 
     @property
     def share(self) -> float:
-        """Of the peak, 0 … 1."""
+        """The share of the peak that encoding reaches, 0 … 1."""
         return self.pixels * self.operations / self.peak
 
 
@@ -43,7 +46,7 @@ def measure_throughput(
     batch_size: int | None = None,
     seconds: float = 4.0,
 ) -> Throughput:
-    """Encode and multiply in turns for some seconds; medians count.
+    """Encode and multiply in turns for some seconds, and take the medians.
 
     On the CPU `threads` encode side by side, each on one core, as a worker's do; on a GPU one.
     """
@@ -60,12 +63,12 @@ def measure_throughput(
         )  # fmt: skip
     return Throughput(
         pixels=pixels * len(series),
-        operations=operations(checkpoint),
+        operations=count_operations(checkpoint),
         peak=products * 2 * side**3,
     )
 
 
-def operations(checkpoint: Checkpoint) -> float:
+def count_operations(checkpoint: Checkpoint) -> float:
     """Floating-point operations that encoding a pixel takes, by torch's counter."""
     sizes = checkpoint.card.architecture
     counter = FlopCounterMode(display=False)
@@ -81,7 +84,7 @@ def _in_turns(
     device: torch.device,
     *calls: Callable[[], object],
 ) -> list[float]:
-    """How often a second each is called by all threads together: medians of turns."""
+    """The calls per second of each by all threads together: medians of turns."""
     rates: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(rates[0]) < 4:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 
 _SEASONS = 4
-_LIVE = 5  # arrays of the tokens' width that are in memory at once in a layer, beside projections
+_LIVE = 5  # arrays of the tokens' width in memory at once in a layer, beside its projections
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,10 @@ class TimeSenClipEncoder(SeriesEncoder):
         )
 
     def forward(self, series: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Embed normalised series.
+        """Embed normalised series, as `SeriesEncoder.forward` says.
 
-        Args:
-            series: float (B, T, S) or (B, T, S, 1, 1). T is 12 months, or 4 seasons or 1 (the
-                year), for which positions are reduced.
-            kept: bool (B, T); the tokens of the other steps take no part, as if they were not
-                there, and those that are kept have their own positions.
-
-        Returns:
-            float (B, embedding_dim) of unit length.
-
-        Raises:
-            CheckpointError: The series has another shape.
+        For a T of 4 (seasons) or 1 (the year) the months' positions are reduced. With `kept`, the
+        steps that are left keep their own positions.
         """
         self.architecture.require_shape(series)
         tokens = self.spectral_embedding(series) + self.positions(series.shape[1])
@@ -110,8 +101,8 @@ class TimeSenClipEncoder(SeriesEncoder):
     def positions(self, steps: int) -> torch.Tensor:
         """The positions of a series of T steps, (1, T, dim), reduced as the authors do.
 
-        T = 4: the median of each three months; T = 1: nearest interpolation to one, which is
-        the first month's.
+        T = 4: the median of each three months; T = 1: nearest interpolation to one step, which is
+        the first month's position.
         """
         months = self.time_pos_encoding
         if steps == self.architecture.months:

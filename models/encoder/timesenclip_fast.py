@@ -1,12 +1,12 @@
 """The TimeSenCLIP encoder for inference: the same function with a quarter fewer operations.
 
-It is written by hand because no compiler finds these: `tests.benchmarks.bench_encoder` compares it
-with torch's own fused layers, and its OpenVINO graph with both. What is computed differently, all
-of it exact up to rounding:
+It is written by hand because no compiler finds these savings: `tests.benchmarks.bench_encoder`
+compares it with torch's own fused layers, and its OpenVINO graph with both. These parts are
+computed differently, all of them exact up to rounding:
 
 - The first layer attends over tokens that are linear in the bands and constant otherwise, so its
-  scores are a bilinear form of bands, and what it sums are bands: the input projection, queries,
-  keys, values and the output projection fold into two small products (`FirstLayer`).
+  scores are a bilinear form of bands, and its sums are sums of bands: the input projection,
+  queries, keys, values and the output projection fold into two small products (`FirstLayer`).
 - The last layer computes its class token alone; keys and values fold into the one query
   (`LastLayer`).
 - A bias of keys adds the same to all scores of a query, and softmax drops it; a bias of values adds
@@ -38,7 +38,7 @@ class FastTimeSenClip(FastEncoder):
     """A TimeSenCLIP encoder's function in eval mode, computed with a quarter fewer operations.
 
     Its weights are copies, of the encoder's dtype and device; later changes of the encoder's do
-    not reach it. Not for training.
+    not reach it.
     """
 
     architecture: TimeSenClipArchitecture

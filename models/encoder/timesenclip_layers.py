@@ -1,5 +1,6 @@
 """The layers of the TimeSenCLIP encoder's fast form; `models.encoder.timesenclip_fast` says why."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -12,7 +13,10 @@ from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncod
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A layer's projections, float64, as x @ matrix; `scale` is in `query`, `value_bias` gone."""
+    """A layer's projections, float64, to be used as x @ matrix.
+
+    `query` includes the scores' scale, and `out_bias` the bias of the values.
+    """
 
     heads: int
     query: torch.Tensor
@@ -21,7 +25,7 @@ class LayerWeights:
     value: torch.Tensor
     out: torch.Tensor
     out_bias: torch.Tensor
-    rest: "Rest"
+    after: "AfterAttention"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -40,25 +44,26 @@ class LayerWeights:
         out = attention.out_proj.weight.detach().double().T
         out_bias = attention.out_proj.bias.detach().double() + value_bias @ out
         return cls(
-            sizes.heads, query * scale, query_bias * scale, key, value, out, out_bias, Rest(layer)
-        )
+            sizes.heads, query * scale, query_bias * scale, key, value, out, out_bias,
+            AfterAttention(layer),
+        )  # fmt: skip
 
     def of_heads(self, matrix: torch.Tensor) -> torch.Tensor:
         """(…, dim) → (heads, …, dim / heads)."""
         return matrix.unflatten(-1, self.shape).movedim(-2, 0)
 
 
-class Rest(nn.Module):
-    """What a layer does after its attention: (…, dim) and the attention's (…, dim) → (…, dim)."""
+class AfterAttention(nn.Module):
+    """The part of a layer after its attention, normalisations and feed-forward: on (…, dim)."""
 
     def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _copied_norm(layer.norm1), _copied_norm(layer.norm2)
+        self.norm1, self.norm2 = copy.deepcopy(layer.norm1), copy.deepcopy(layer.norm2)
         self.wide = folded_linear(layer.linear1.weight.detach().T, layer.linear1.bias.detach())
         self.narrow = folded_linear(layer.linear2.weight.detach().T, layer.linear2.bias.detach())
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What comes of the sum of tokens and their attention, in place of it."""
+        """Transform the sum of the tokens and their attention."""
         tokens = self.norm1(tokens)
         return self.norm2(self.narrow(self.wide(tokens).relu_()).add_(tokens))
 
@@ -69,8 +74,8 @@ class FirstLayer(nn.Module):
     Token j is x_j E + c_j, of bands x_j (none for the class token, j = 0) and a constant c_j. Of
     one head, with its queries and keys Q and K, the score of i and j is
     (x_i E + c_i) Q Kᵀ (x_j E + c_j)ᵀ: linear in x_j and in an indicator of j, with coefficients
-    that are linear in x_i (`form`). So is what attention sums, Σ_j a_ij (x_j E + c_j) V O: one
-    product of Σ_j a_ij x_j and a_ij of all heads (`out`), in which the token itself takes part.
+    that are linear in x_i (`form`). The sum over attention, Σ_j a_ij (x_j E + c_j) V O, is
+    linear in Σ_j a_ij x_j and a_ij: one product for all heads (`out`), which also adds the token.
     """
 
     form_constant: torch.Tensor
@@ -99,26 +104,19 @@ class FirstLayer(nn.Module):
             torch.cat((out[:, :bands].flatten(0, 1), out[:, bands:].flatten(0, 1), embed))
         )
         self.register_buffer("out_constant", constant + weights.out_bias)
-        self.rest = weights.rest
+        self.after = weights.after
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
-        """Tokens after the first layer."""
+        """Tokens after the layer."""
         bands = F.pad(series, (0, 0, 1, 0))  # the class token has none
         count, tokens, _ = bands.shape
         heads = tokens * self.heads
         form = (self.form(bands) + self.form_constant).view(count, heads, self.bands + tokens)
         scores = torch.baddbmm(form[..., self.bands :], form[..., : self.bands], bands.mT)
         shares = scores.softmax(dim=-1)
-        summed = shares @ bands
-        terms = torch.cat(
-            (
-                summed.view(count, tokens, self.heads * self.bands),
-                shares.view(count, tokens, heads),
-                bands,
-            ),
-            dim=-1,
-        )
-        return self.rest(self.out(terms) + self.out_constant)
+        summed = (shares @ bands).view(count, tokens, self.heads * self.bands)
+        terms = torch.cat((summed, shares.view(count, tokens, heads), bands), dim=-1)
+        return self.after(self.out(terms) + self.out_constant)
 
 
 class MiddleLayer(nn.Module):
@@ -133,15 +131,14 @@ class MiddleLayer(nn.Module):
             torch.cat((weights.query_bias, zero, zero)),
         )
         self.out = folded_linear(weights.out, weights.out_bias)
-        self.rest = weights.rest
+        self.after = weights.after
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens after the layer."""
-        query, key, value = (
-            self.project(tokens).unflatten(-1, (3, *self.shape)).permute(2, 0, 3, 1, 4)
-        )
+        projected = self.project(tokens).unflatten(-1, (3, *self.shape))
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return self.rest(self.out(attended.transpose(1, 2).flatten(2)).add_(tokens))
+        return self.after(self.out(attended.transpose(1, 2).flatten(2)).add_(tokens))
 
 
 class LastLayer(nn.Module):
@@ -154,7 +151,7 @@ class LastLayer(nn.Module):
         self.key = nn.Parameter(weights.of_heads(weights.key).mT.contiguous())
         self.value = nn.Parameter(weights.of_heads(weights.value).contiguous())
         self.out = folded_linear(weights.out, weights.out_bias)
-        self.rest = weights.rest
+        self.after = weights.after
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """The class token after the layer."""
@@ -164,7 +161,7 @@ class LastLayer(nn.Module):
         shares = torch.bmm(by_head, tokens.mT).softmax(dim=-1)
         summed = torch.bmm(shares, tokens).movedim(1, 0)
         attended = torch.bmm(summed, self.value).movedim(0, 1).flatten(1)
-        return self.rest(self.out(attended).add_(class_token))
+        return self.after(self.out(attended).add_(class_token))
 
 
 def folded_linear(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Linear:
@@ -175,9 +172,3 @@ def folded_linear(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nn.
     if bias is not None:
         linear.bias = nn.Parameter(bias.clone())
     return linear
-
-
-def _copied_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
-    copy = nn.LayerNorm(norm.normalized_shape, norm.eps)
-    copy.load_state_dict(norm.state_dict())
-    return copy

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from models.encoder.openvino_encoder import ops, ov
-from models.encoder.timesenclip_layers import FirstLayer, LastLayer, MiddleLayer, Rest
+from models.encoder.timesenclip_layers import AfterAttention, FirstLayer, LastLayer, MiddleLayer
 
 
 def timesenclip_model(
@@ -39,9 +39,9 @@ def timesenclip_model(
 
 def _first(series: ov.Node, layer: FirstLayer, count: int, steps: int, bands: int) -> ov.Node:
     tokens, heads = steps + 1, layer.heads
-    none = np.zeros((count, 1, bands), np.float32)  # the class token has no bands
-    padded = ops.concat([_constant(none), series], 1)
-    form = ops.add(_linear(padded, layer.form), _constant(_array(layer.form_constant)[None]))
+    class_token = np.zeros((count, 1, bands), np.float32)  # it has no bands
+    padded = ops.concat([ops.constant(class_token), series], 1)
+    form = ops.add(_linear(padded, layer.form), _weights(layer.form_constant[None]))
     form = _reshaped(form, count, tokens * heads, bands + tokens)
     of_bands, of_tokens = ops.variadic_split(
         form, np.int64(2), np.array([bands, tokens], np.int64)
@@ -57,8 +57,8 @@ def _first(series: ov.Node, layer: FirstLayer, count: int, steps: int, bands: in
         ],
         2,
     )
-    out = ops.add(_linear(terms, layer.out), _constant(_array(layer.out_constant)[None]))
-    return _rest(out, layer.rest)
+    out = ops.add(_linear(terms, layer.out), _weights(layer.out_constant[None]))
+    return _after_attention(out, layer.after)
 
 
 def _middle(tokens: ov.Node, layer: MiddleLayer) -> ov.Node:
@@ -74,32 +74,30 @@ def _middle(tokens: ov.Node, layer: MiddleLayer) -> ov.Node:
         ops.transpose(query, by_head),
         ops.transpose(key, by_head),
         ops.transpose(value, by_head),
-        scale=_constant(np.float32(1)),
+        scale=ops.constant(np.float32(1)),
     )
     together = ops.reshape(
         ops.transpose(attended, by_head), np.array([0, 0, heads * width], np.int64), True
     )
-    return _rest(ops.add(_linear(together, layer.out), tokens), layer.rest)
+    return _after_attention(ops.add(_linear(together, layer.out), tokens), layer.after)
 
 
 def _last(tokens: ov.Node, layer: LastLayer) -> ov.Node:
     heads, width = layer.shape
     class_token = _token(tokens)
     query = ops.reshape(_linear(class_token, layer.query), np.array([0, heads, 1, width]), True)
-    by_head = ops.squeeze(
-        ops.matmul(query, _constant(_array(layer.key)), False, False), np.int64(2)
-    )
+    by_head = ops.squeeze(ops.matmul(query, _weights(layer.key), False, False), np.int64(2))
     shares = ops.softmax(ops.matmul(by_head, tokens, False, True), 2)
     summed = ops.unsqueeze(ops.matmul(shares, tokens, False, False), np.int64(2))
-    attended = ops.matmul(summed, _constant(_array(layer.value)), False, False)
+    attended = ops.matmul(summed, _weights(layer.value), False, False)
     together = ops.reshape(attended, np.array([0, heads * width], np.int64), True)
-    return _rest(ops.add(_linear(together, layer.out), class_token), layer.rest)
+    return _after_attention(ops.add(_linear(together, layer.out), class_token), layer.after)
 
 
-def _rest(summed: ov.Node, rest: Rest) -> ov.Node:
-    tokens = _normed(summed, rest.norm1)
-    narrow = _linear(ops.relu(_linear(tokens, rest.wide)), rest.narrow)
-    return _normed(ops.add(narrow, tokens), rest.norm2)
+def _after_attention(summed: ov.Node, after: AfterAttention) -> ov.Node:
+    tokens = _normed(summed, after.norm1)
+    narrow = _linear(ops.relu(_linear(tokens, after.wide)), after.narrow)
+    return _normed(ops.add(narrow, tokens), after.norm2)
 
 
 def _token(tokens: ov.Node) -> ov.Node:
@@ -108,8 +106,8 @@ def _token(tokens: ov.Node) -> ov.Node:
 
 
 def _normed(tokens: ov.Node, norm: nn.LayerNorm) -> ov.Node:
-    scaled = ops.multiply(_centred(tokens, norm.eps), _constant(_array(norm.weight)))
-    return ops.add(scaled, _constant(_array(norm.bias)))
+    scaled = ops.multiply(_centred(tokens, norm.eps), _weights(norm.weight))
+    return ops.add(scaled, _weights(norm.bias))
 
 
 def _centred(tokens: ov.Node, eps: float) -> ov.Node:
@@ -117,17 +115,13 @@ def _centred(tokens: ov.Node, eps: float) -> ov.Node:
 
 
 def _linear(rows: ov.Node, linear: nn.Linear) -> ov.Node:
-    product = ops.matmul(rows, _constant(_array(linear.weight)), False, True)
-    return product if linear.bias is None else ops.add(product, _constant(_array(linear.bias)))
+    product = ops.matmul(rows, _weights(linear.weight), False, True)
+    return product if linear.bias is None else ops.add(product, _weights(linear.bias))
 
 
 def _reshaped(node: ov.Node, *shape: int) -> ov.Node:
     return ops.reshape(node, np.array(shape, np.int64), False)
 
 
-def _constant(values: np.ndarray | np.float32) -> ov.Node:
-    return ops.constant(values)
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy())
+def _weights(tensor: torch.Tensor) -> ov.Node:
+    return ops.constant(np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy()))

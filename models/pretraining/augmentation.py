@@ -28,7 +28,7 @@ VISIBLE_BANDS = ("B02", "B03", "B04")
 
 @dataclass(frozen=True, eq=False)
 class AugmentedSeries:
-    """Series float (n, T, band), normalised, of which the encoder sees the `kept` steps (n, T)."""
+    """Normalised series, float (n, T, band), and the steps that the encoder sees, bool (n, T)."""
 
     series: torch.Tensor
     kept: torch.Tensor
@@ -41,14 +41,9 @@ def augment(
     bands: tuple[str, ...],
     draws: RowDraws,
 ) -> AugmentedSeries:
-    """Hide months or bands of some series from the encoder.
+    """Hide months or bands from the encoder, of each series with this probability.
 
-    Args:
-        series: float (n, T, band), normalised.
-        augmentation: Which of the paper's.
-        probability: That of augmenting a series.
-        bands: The names of the series' bands, in order.
-        draws: The step's random numbers for these rows.
+    `series` is float (n, T, band), normalised, and `bands` names its bands in order.
     """
     whole = AugmentedSeries(
         series, torch.ones(series.shape[:2], dtype=torch.bool, device=series.device)

@@ -1,4 +1,4 @@
-"""What a training step takes: some points' series, and what was seen on the ground there."""
+"""Batches of a training: the series of some points, and the ground views there."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from safetensors import safe_open
 
 _ARRAYS = ("series", "ground", "present", "keys")
 _IDS = "ids"
 
 NO_KEY = -1
-"""The key of a ground view that depicts the same as no other."""
+"""The key of a ground view that shares its subject with no other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """n points, each with 1 … k ground views; arrays are of one length n.
+    """n points, each with 1 … k ground views.
 
-    `series` uint16 (n, 12, band): reflectance × 10000 without offset, 0 where a month has no clear
-    observation. `ground` float32 (n, k, dim): embeddings of unit length by a frozen tower.
-    `present` bool (n, k): which of the k views a point has, one or more. `keys` int64 (n, k): equal
-    keys depict the same, so one is no negative of the other; NO_KEY is the same as nothing. `ids`:
-    the points' names. `labels`: by name, one text or None a point.
+    Attributes:
+        series: uint16 (n, 12, band), reflectance × 10000 without offset, 0 where a month has no
+            clear observation.
+        ground: float32 (n, k, dim), embeddings of unit length by a tower that is not trained.
+        present: bool (n, k), which of the k views a point has: one or more.
+        keys: int64 (n, k). Views of the same key depict the same, so that one is no negative of
+            the other. NO_KEY equals no key, not even itself.
+        ids: The points' names.
+        labels: By the label's name, one text or None for each point.
     """
 
     series: np.ndarray
@@ -39,14 +42,7 @@ class Batch:
 
 
 def save_batch(batch: Batch, path: Path) -> None:
-    """Write a batch as a safetensors file, without its labels; raises OSError."""
+    """Write a batch as a safetensors file, its ids in the metadata, without labels."""
     arrays = {name: np.ascontiguousarray(getattr(batch, name)) for name in _ARRAYS}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(safetensors.numpy.save(arrays, {_IDS: json.dumps(list(batch.ids))}))
-
-
-def read_batch(path: Path) -> Batch:
-    """The batch of such a file, to look at why a training stopped at it."""
-    with safe_open(path, "np") as file:
-        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-        return Batch(**arrays, ids=json.loads(file.metadata()[_IDS]))

@@ -1,4 +1,4 @@
-"""What is checked before anything is trained: that recipe, encoder, device and batch fit."""
+"""Checks before a training: recipe, encoder, device and batch must fit together."""
 
 from dataclasses import asdict
 from typing import Any
@@ -21,56 +21,62 @@ def require_together(
     start: SeriesEncoder | None,
 ) -> None:
     """Raise PretrainingError for a recipe by which this encoder cannot be trained here."""
-    given, problem, remedy = "the recipe", None, "Correct it"
-    lengths = architecture.series_lengths
     if recipe.precision == "float16" and device.type != "cuda":
-        problem, remedy = "precision float16 needs a GPU", "Take bfloat16 or float32"
-    elif len(preprocessing.bands) != architecture.bands:
-        given = "the architecture"
-        problem = f"it has {architecture.bands} bands, the preprocessing {len(preprocessing.bands)}"
-    elif architecture.months != preprocessing.months:
-        given = "the architecture"
-        problem = f"it has {architecture.months} months, the preprocessing {preprocessing.months}"
-    elif any(months not in lengths for months in recipe.months):
+        raise PretrainingError(
+            "the recipe", "precision float16 needs a GPU", "Take bfloat16 or float32"
+        )
+    for what, own, other in (
+        ("bands", architecture.bands, len(preprocessing.bands)),
+        ("months", architecture.months, preprocessing.months),
+    ):
+        if own != other:
+            problem = f"it has {own} {what}, the preprocessing {other}"
+            raise PretrainingError("the architecture", problem, "Correct it")
+    lengths = architecture.series_lengths
+    if not set(recipe.months) <= set(lengths):
         problem = f"months {recipe.months}: the architecture takes {lengths}"
-    elif start is not None and start.architecture != architecture:
-        given = "the checkpoint to start from"
+        raise PretrainingError("the recipe", problem, "Correct it")
+    if start is not None and start.architecture != architecture:
         changed = field_differences(asdict(start.architecture), asdict(architecture))
-        problem = f"its sizes are others: {changed}"
-        remedy = "Take its architecture, or start from none"
-    if problem:
-        raise PretrainingError(given, problem, remedy)
+        raise PretrainingError(
+            "the checkpoint to start from",
+            f"its sizes are others: {changed}",
+            "Take its architecture, or start from none",
+        )
 
 
 def require_fitting(batch: Batch, preprocessing: Preprocessing, dim: int) -> None:
     """Raise PretrainingError for a batch that the encoder cannot be trained on."""
-    problem = None
-    n, bands = len(batch), len(preprocessing.bands)
-    views = batch.present.shape[-1]
-    for name, array, shape in (
-        ("series", batch.series, (n, preprocessing.months, bands)),
-        ("present", batch.present, (n, views)),
-        ("ground", batch.ground, (n, views, dim)),
-        ("keys", batch.keys, (n, views)),
-    ):
-        if array.shape != shape and problem is None:
-            problem = f"its {name} is {array.shape}, and the encoder takes {shape}"
-    if problem is None:
-        for what, amiss in (
-            ("no clear observation", ~batch.series.any(axis=(1, 2))),
-            ("no ground view", ~batch.present.any(axis=1)),
-        ):
-            if amiss.any() and problem is None:
-                names = ", ".join(batch.ids[row] for row in np.flatnonzero(amiss)[:5])
-                problem = f"{int(amiss.sum())} of its points have {what} ({names})"
-    if problem:
+    if problem := _problem(batch, preprocessing, dim):
         raise PretrainingError(
-            f"a batch of {n} points", problem, "Pack the training set anew, for this encoder"
+            f"a batch of {len(batch)} points",
+            problem,
+            "Pack the training set anew, for this encoder",
         )
 
 
+def _problem(batch: Batch, preprocessing: Preprocessing, dim: int) -> str | None:
+    n, views = len(batch), batch.present.shape[-1]
+    for name, shape in (
+        ("series", (n, preprocessing.months, len(preprocessing.bands))),
+        ("present", (n, views)),
+        ("ground", (n, views, dim)),
+        ("keys", (n, views)),
+    ):
+        if (found := getattr(batch, name).shape) != shape:
+            return f"its {name} is {found}, and the encoder takes {shape}"
+    for lack, lacking in (
+        ("no clear observation", ~batch.series.any(axis=(1, 2))),
+        ("no ground view", ~batch.present.any(axis=1)),
+    ):
+        if lacking.any():
+            names = ", ".join(batch.ids[row] for row in np.flatnonzero(lacking)[:5])
+            return f"{int(lacking.sum())} of its points have {lack} ({names})"
+    return None
+
+
 def field_differences(was: Any, wanted: Any) -> str:
-    """What differs between two objects of JSON, field by field."""
+    """The differences between two objects of JSON, field by field, in words."""
     if not isinstance(was, dict) or not isinstance(wanted, dict):
         return f"{was!r}, not {wanted!r}"
     return ", ".join(

@@ -1,4 +1,4 @@
-"""What the processes of one training exchange; a single process exchanges nothing."""
+"""Collective operations of a training's processes; a single process exchanges nothing."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,4 @@
-"""What is trained, as one module: the encoder, the pooling of ground views, and the loss."""
-
-from contextlib import AbstractContextManager
+"""The contrastive model: the encoder, the pooling of ground views, and the loss, as one module."""
 
 import torch
 from torch import nn
@@ -12,8 +10,6 @@ from models.pretraining.losses import InfoNCE, SymmetricInfoNCE
 from models.pretraining.memory_bank import MemoryBank
 from models.pretraining.model_input import Input
 from models.pretraining.recipe import Recipe
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class ContrastiveModel(nn.Module):
@@ -31,35 +27,33 @@ class ContrastiveModel(nn.Module):
             if recipe.pooling == "mean"
             else AttentionPooling(dim, per_dimension=recipe.pooling == "attention-dimension")
         )
-        made = InfoNCE if recipe.loss == "memory-bank" else SymmetricInfoNCE
-        self.loss: InfoNCE | SymmetricInfoNCE = made(recipe.temperature, recipe.learned_temperature)
+        loss = InfoNCE if recipe.loss == "memory-bank" else SymmetricInfoNCE
+        self.loss: InfoNCE | SymmetricInfoNCE = loss(recipe.temperature, recipe.learned_temperature)
         self._balanced = recipe.balanced_negatives
-        self._dtype = _DTYPES[recipe.precision]
+        self._dtype = getattr(torch, recipe.precision)
         self._processes = processes
 
-    def forward(self, given: Input, bank: MemoryBank | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, inputs: Input, bank: MemoryBank | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of this process's rows, and their ground embeddings (n, dim), no gradient.
 
         `bank` holds the negatives, for the loss that takes them.
         """
-        pixels = self.embedded(given)
-        ground = self.pooling(given.ground, given.present)
+        pixels = self.embed(inputs)
+        ground = self.pooling(inputs.ground, inputs.present)
         if isinstance(self.loss, SymmetricInfoNCE):
-            loss = self.loss(pixels, ground, given.keys, self._processes)
+            loss = self.loss(pixels, ground, inputs.keys, self._processes)
         else:
             assert bank is not None
             counts = bank.counts() if self._balanced else None
-            loss = self.loss(pixels, ground, bank.negatives, bank.same(given.keys), counts)
+            loss = self.loss(pixels, ground, bank.negatives, bank.same(inputs.keys), counts)
         return loss, ground.detach()
 
-    def embedded(self, given: Input) -> torch.Tensor:
+    def embed(self, inputs: Input) -> torch.Tensor:
         """The pixels' embeddings, float32 (n, dim), of unit length.
 
         The encoder's products are of the recipe's precision; pooling and losses are of float32.
         """
-        with self._autocast(given.series.device):
-            embeddings: torch.Tensor = self.encoder(given.series, given.kept)
+        is_reduced = self._dtype != torch.float32
+        with torch.autocast(inputs.series.device.type, self._dtype, enabled=is_reduced):
+            embeddings: torch.Tensor = self.encoder(inputs.series, inputs.kept)
         return embeddings
-
-    def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        return torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32)

@@ -1,4 +1,4 @@
-"""The ground views of a point → one embedding: pooled by mean or attention, or one drawn."""
+"""Pooling of a point's ground views into one embedding: by mean, by attention, or one drawn."""
 
 import torch
 from torch import nn
@@ -8,16 +8,15 @@ class MeanPooling(nn.Module):
     """The mean of the views that a point has."""
 
     def forward(self, ground: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Views float (n, k, dim), of which `present` bool (n, k) are there: float (n, dim)."""
-        there = present[:, :, None]
-        return ground.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
+        """Pool views float (n, k, dim), those of `present` bool (n, k): float (n, dim)."""
+        mask = present[:, :, None]
+        return ground.masked_fill(~mask, 0).sum(dim=1) / mask.sum(dim=1)
 
 
 class AttentionPooling(nn.Module):
-    """The views of a point weighted by a softmax over them, of a linear function of each.
+    """The views of a point weighted by the softmax of a linear function of each.
 
-    One weight a view, or with `per_dimension` one for each of its dimensions
-    (arXiv 2508.11919).
+    Each view has one weight, or with `per_dimension` one for each dimension (arXiv 2508.11919).
     """
 
     def __init__(self, dim: int, per_dimension: bool) -> None:
@@ -25,7 +24,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, dim if per_dimension else 1)
 
     def forward(self, ground: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Views float (n, k, dim), of which `present` bool (n, k) are there: float (n, dim)."""
+        """Pool views float (n, k, dim), those of `present` bool (n, k): float (n, dim)."""
         absent = ~present[:, :, None]
         ground = ground.masked_fill(absent, 0)
         scores: torch.Tensor = self.score(ground).masked_fill(absent, -torch.inf)
@@ -33,9 +32,9 @@ class AttentionPooling(nn.Module):
 
 
 def drawn_view(present: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    """One of the views that each point has, all alike probable: its place, int64 (n,).
+    """The place of one of each point's views, all equally probable: int64 (n,).
 
-    `present` bool (n, k), one or more a row; `number` float (n,) of [0, 1).
+    `present` is bool (n, k), with one or more views in each row; `number` float (n,) in [0, 1).
     """
     count = present.sum(dim=1)
     nth = (number * count).long().clamp(max=count - 1)
@@ -43,5 +42,5 @@ def drawn_view(present: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
 
 
 def of_view(views: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """Of views (n, k, …) the one at each row's place: (n, …)."""
+    """The view at each row's place: (n, k, …) → (n, …)."""
     return views[torch.arange(len(views), device=views.device), place]

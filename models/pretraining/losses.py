@@ -19,8 +19,8 @@ _MAX_LOG_SCALE = 4.6052  # ln 100: CLIP's limit (Radford et al. 2021), and the a
 class _Scaled(nn.Module):
     """A loss of cosines times a scale, 1 / temperature.
 
-    The temperature is fixed, or with `learned` a log-scale that starts from it and stays within
-    0 … 4.6052, as CLIP's.
+    The temperature is fixed. With `learned`, the scale's logarithm is learned: it starts from the
+    temperature and stays within 0 … 4.6052, as CLIP's.
     """
 
     log_scale: torch.Tensor
@@ -35,22 +35,19 @@ class _Scaled(nn.Module):
 
     @property
     def logit_scale(self) -> float:
-        """The multiplier of the cosine, 1 / temperature: what a checkpoint's card states."""
+        """The multiplier of the cosine, 1 / temperature, as a checkpoint's card states it."""
         return float(self.log_scale.detach().exp())
 
-    def held_scale(self) -> torch.Tensor:
+    def limited_scale(self) -> torch.Tensor:
         """The multiplier, with its gradient; a learned one is first brought within its limits."""
         if isinstance(self.log_scale, nn.Parameter):
-            # The value itself is held, not its use: a clamp in the graph would end its gradient.
+            # The value itself is clamped, not its use: a clamp in the graph would end its gradient.
             self.log_scale.data.clamp_(0.0, _MAX_LOG_SCALE)
         return self.log_scale.exp()
 
 
 class InfoNCE(_Scaled):
-    """Cross-entropy that tells each pixel's own text or photo from a queue of others.
-
-    The temperature is fixed or learned, as `_Scaled` says.
-    """
+    """Cross-entropy of each pixel's own text or photo against a queue of negatives."""
 
     def forward(
         self,
@@ -60,15 +57,18 @@ class InfoNCE(_Scaled):
         same: torch.Tensor | None = None,
         counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The mean loss of a batch, a scalar.
+        """The mean loss of a batch, a scalar; rows are normalised here.
 
-        `pixels` and `positives` float (batch, dim), row by row a pair; `negatives` float
-        (queue, dim). `same` bool (batch, queue) marks negatives that depict what the row's
-        positive depicts: they are left out of that row, for they are no negatives. `counts`
-        (queue,), where given, says how many negatives depict the same as each: together they then
-        weigh as one. Rows are normalised here. Without negatives the loss is 0.
+        Args:
+            pixels: float (batch, dim).
+            positives: float (batch, dim), row by row the pixels' own.
+            negatives: float (queue, dim); without any the loss is 0.
+            same: bool (batch, queue), negatives that depict the same as the row's positive. They
+                are left out of that row.
+            counts: (queue,), how many negatives depict the same as each. With it these weigh as
+                one together.
         """
-        scale = self.held_scale()
+        scale = self.limited_scale()
         pixels, positives, negatives = map(_unit, (pixels, positives, negatives))
         own = (pixels * positives).sum(dim=-1, keepdim=True) * scale
         # Scaled first: infinity times a learned scale would give that no gradient but NaN.
@@ -82,9 +82,9 @@ class InfoNCE(_Scaled):
 
 
 class SymmetricInfoNCE(_Scaled):
-    """Cross-entropy both ways within the batch of all processes, each row against all others.
+    """Cross-entropy within the batch of all processes, each row against all others.
 
-    The mean of pixel → ground and ground → pixel. The temperature is fixed or learned.
+    It is the mean of both directions, pixel → ground and ground → pixel.
     """
 
     def forward(
@@ -96,11 +96,16 @@ class SymmetricInfoNCE(_Scaled):
     ) -> torch.Tensor:
         """The mean loss of this process's rows, a scalar; its mean over processes is the batch's.
 
-        `pixels` and `positives` float (n, dim), row by row a pair, `keys` int64 (n,): rows of an
-        equal key other than NO_KEY are no negatives of each other. Rows are normalised here;
-        gradients reach the other processes' rows.
+        Rows of the same key are no negatives of each other. Rows are normalised here. Gradients
+        reach the other processes' rows.
+
+        Args:
+            pixels: float (n, dim).
+            positives: float (n, dim), row by row the pixels' own.
+            keys: int64 (n,); NO_KEY equals no key.
+            processes: Those of the training.
         """
-        scale = self.held_scale()
+        scale = self.limited_scale()
         pixels, positives = _unit(pixels), _unit(positives)
         n = len(pixels)
         own = processes.rank * n + torch.arange(n, device=pixels.device)

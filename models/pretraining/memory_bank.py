@@ -10,16 +10,16 @@ from models.pretraining.batch import NO_KEY
 def depict_the_same(keys: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Which of `others` carry the key of each row: bool (n, m), of int64 (n,) and (m,).
 
-    NO_KEY is the same as nothing, itself included.
+    NO_KEY equals no key, not even itself.
     """
     return (keys[:, None] == others[None, :]) & (keys[:, None] != NO_KEY)
 
 
 class MemoryBank(nn.Module):
-    """The last `size` embeddings of the other side, float32 of length `dim`: the negatives.
+    """The last `size` ground embeddings, float32 of length `dim`: the negatives.
 
-    A ring buffer that is saved with the state dict. It begins empty, and only what was enqueued
-    counts, so no random vectors serve as negatives.
+    It is a ring buffer that is saved with the state dict. It begins empty, so no random vectors
+    serve as negatives.
     """
 
     queue: torch.Tensor
@@ -36,14 +36,11 @@ class MemoryBank(nn.Module):
 
     @property
     def negatives(self) -> torch.Tensor:
-        """What was enqueued and not yet overwritten, (queue, dim); the order carries no meaning."""
+        """The embeddings that are held, (queue, dim), in no meaningful order."""
         return self.queue[: int(self.filled)]
 
     def same(self, keys: torch.Tensor) -> torch.Tensor:
-        """Which negatives carry the key of each row: bool (batch, queue), for `InfoNCE`.
-
-        `keys` int64 (batch,) says what a positive depicts: its class, or its description.
-        """
+        """Which negatives carry the key of each row, int64 (batch,): bool (batch, queue)."""
         return depict_the_same(keys, self.keys[: int(self.filled)])
 
     def counts(self) -> torch.Tensor:
@@ -54,10 +51,9 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, embeddings: torch.Tensor, keys: torch.Tensor | None = None) -> None:
-        """Put embeddings (n, dim) in, normalised, over the oldest; of more than fit, the last.
+        """Replace the oldest embeddings by these, (n, dim), normalised; of too many, by the last.
 
-        `keys` int64 (n,), 0 or more, say what they depict; without them they are the same as
-        nothing.
+        `keys`, int64 (n,), say what they depict; without them each gets NO_KEY.
         """
         size = len(self.queue)
         entries = F.normalize(embeddings.detach()[-size:].to(self.queue), dim=-1)

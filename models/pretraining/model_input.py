@@ -34,8 +34,8 @@ class Input:
 
 
 @dataclass(frozen=True, eq=False)
-class InputOf:
-    """Makes inputs by a recipe, for one of its processes and device."""
+class InputMaker:
+    """Makes a process's inputs by a recipe, on its device."""
 
     recipe: Recipe
     preprocessing: Preprocessing
@@ -43,7 +43,7 @@ class InputOf:
     device: torch.device
 
     def training(self, batch: Batch, step: int) -> Input:
-        """The input of a step of the training: this process's part of its batch."""
+        """The input of a training step: this process's part of its batch."""
         recipe, first = self.recipe, self.processes.rank * len(batch)
         draws = RowDraws(recipe.seed, step, first, len(batch), self.device)
         months = recipe.months[int(draws.of_step() * len(recipe.months))]
@@ -56,17 +56,12 @@ class InputOf:
         series = self.preprocessing.normalise(reduce_months(series, months))
         if months < self.preprocessing.months or recipe.augmentation == "none":
             return Input(series, None, ground, present, keys)
-        seen = augment(
-            series,
-            recipe.augmentation,
-            recipe.augmentation_probability,
-            self.preprocessing.bands,
-            draws,
-        )
+        probability, bands = recipe.augmentation_probability, self.preprocessing.bands
+        seen = augment(series, recipe.augmentation, probability, bands, draws)
         return Input(seen.series, seen.kept, ground, present, keys)
 
-    def plain(self, batch: Batch, months: int) -> Input:
-        """The input of a validation, in `months` steps; of drawn views a point's first counts."""
+    def validation(self, batch: Batch, months: int) -> Input:
+        """The input of a validation, in `months` steps; for drawn views, a point's first view."""
         present = self._on_device(batch.present)
         ground, present, keys = self._ground(batch, present, _first_view(present))
         series = self.preprocessing.normalise(reduce_months(self._series(batch), months))
@@ -75,7 +70,7 @@ class InputOf:
     def _ground(
         self, batch: Batch, present: torch.Tensor, view: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Views that are pooled, which are there, and each row's key: that of `view`."""
+        """The views to pool, which of them are present, and each row's key: that of `view`."""
         ground = self._on_device(batch.ground).float()
         own = self._on_device(_keys_of_points(batch.ids))
         keys = of_view(self._on_device(batch.keys), view)
@@ -88,9 +83,9 @@ class InputOf:
         return fill_gaps(self._on_device(batch.series.astype(np.float32)))
 
     def _on_device(self, array: np.ndarray) -> torch.Tensor:
-        # torch warns of arrays that it could write to and should not, as Arrow's are.
-        owned = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(owned).to(self.device, non_blocking=True)
+        # A copy of read-only arrays, such as Arrow's, of which torch would warn.
+        writeable = array if array.flags.writeable else array.copy()
+        return torch.from_numpy(writeable).to(self.device, non_blocking=True)
 
 
 def _first_view(present: torch.Tensor) -> torch.Tensor:
@@ -98,9 +93,10 @@ def _first_view(present: torch.Tensor) -> torch.Tensor:
 
 
 def _keys_of_points(ids: Sequence[str]) -> np.ndarray:
-    """A key of each point's own, below those that views carry: int64 (n,).
+    """A key for each point alone, below those that views carry: int64 (n,).
 
-    A point without a key is seen again later, while the bank still holds its ground embedding.
+    With it a point without a key is no negative of itself when it comes again, while the bank still
+    holds its ground embedding.
     """
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
     numbers = np.array([int.from_bytes(digest) >> 2 for digest in digests], np.int64)

@@ -1,7 +1,4 @@
-"""Retrieval: at which rank a query finds a right entry of a gallery.
-
-Training's validations and `timesen evaluate` both measure recall by these ranks.
-"""
+"""Retrieval: the rank at which a query finds a right entry of a gallery."""
 
 from collections.abc import Callable
 
@@ -14,9 +11,7 @@ _AT_ONCE = 512  # queries compared at once, so that memory grows with the galler
 
 
 def retrieval_ranks(
-    queries: torch.Tensor,
-    gallery: torch.Tensor,
-    right_of: Callable[[slice], torch.Tensor],
+    queries: torch.Tensor, gallery: torch.Tensor, right_of: Callable[[slice], torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rank the right entries of each query.
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import torch
 
-_A_TURN = 4  # numbers that Philox makes of one value of its counter
+_PER_COUNT = 4  # numbers that Philox makes of one value of its counter
 
 
 class RowDraws:
-    """Draws for `count` rows of a step's batch, from row `first` of it on.
+    """Random numbers for `count` rows of a step's batch, from row `first` of it on.
 
-    They depend on seed, step, the row's number in the whole batch, and on how many draws came
-    before, not on how the batch is cut into processes' parts: Philox is a function of a counter
+    They depend on the seed, the step, the row's number in the whole batch, and the number of draws
+    before, not on how the batch is divided among processes: Philox is a function of a counter
     (Salmon et al. 2011), so each row has counters of its own.
     """
 
@@ -34,7 +34,7 @@ class RowDraws:
         return drawn.to(self._device, torch.float32, non_blocking=True)
 
     def chance(self, probability: float) -> torch.Tensor:
-        """Whether something befalls each row: bool (count,)."""
+        """True with this probability, for each row: bool (count,)."""
         return self.uniform() < probability
 
     def of_step(self) -> float:
@@ -43,16 +43,15 @@ class RowDraws:
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         numbers = math.prod(shape)
-        turns = -(-numbers // _A_TURN)
-        generator = self._generator(self._first * turns)
-        drawn = generator.random((self._count, turns * _A_TURN), dtype=np.float64)[:, :numbers]
+        counts = -(-numbers // _PER_COUNT)
+        generator = self._generator(self._first * counts)
+        drawn = generator.random((self._count, counts * _PER_COUNT), dtype=np.float64)[:, :numbers]
         # Rounded down to float32's spacing, so that 1 is never reached.
         coarse = np.floor(drawn * 2**24) / 2**24
         return torch.from_numpy(coarse.reshape(self._count, *shape))
 
-    def _generator(self, turns: int = 0) -> np.random.Generator:
-        key = np.random.SeedSequence([self._seed, self._step, self._drawn]).generate_state(
-            2, np.uint64
-        )
+    def _generator(self, counts: int = 0) -> np.random.Generator:
+        entropy = np.random.SeedSequence([self._seed, self._step, self._drawn])
         self._drawn += 1
-        return np.random.Generator(np.random.Philox(key=key).advance(turns))
+        philox = np.random.Philox(key=entropy.generate_state(2, np.uint64))
+        return np.random.Generator(philox.advance(counts))

@@ -16,14 +16,14 @@ from models.errors import PretrainingError
 _FACTS = "facts"
 _NAME = "state-{:09d}.safetensors"
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """Where a training stands: tensors (on the CPU) by name, and facts that JSON can hold.
+    """A training after `step` steps: tensors (on the CPU) by name, and facts that JSON can hold.
 
-    A flow may add facts of its own, under a name of its own.
+    A flow may add facts of its own.
     """
 
     step: int
@@ -32,10 +32,7 @@ class TrainingState:
 
     @classmethod
     def of_parts(
-        cls,
-        step: int,
-        parts: Mapping[str, Mapping[str, torch.Tensor]],
-        facts: Mapping[str, Any],
+        cls, step: int, parts: Mapping[str, Mapping[str, torch.Tensor]], facts: Mapping[str, Any]
     ) -> "TrainingState":
         """A state of named state dicts, whose tensors are copied."""
         tensors = {
@@ -60,7 +57,7 @@ class TrainingState:
 
     @classmethod
     def of_bytes(cls, content: bytes, where: str) -> "TrainingState":
-        """The state of such a file; raises PretrainingError of `where` if it is damaged."""
+        """Read such a file's content; raises PretrainingError, which names `where`, if damaged."""
         try:
             tensors = safetensors.torch.load(content)
             (length,) = struct.unpack("<Q", content[:8])
@@ -69,15 +66,15 @@ class TrainingState:
             return cls(facts.pop("step"), tensors, facts)
         except (SafetensorError, ValueError, KeyError, struct.error) as error:
             raise PretrainingError(
-                where, f"no state of a training, or damaged ({error})", "Remove it, or start anew"
+                where, f"not a training's state, or damaged ({error})", "Remove it, or start anew"
             ) from None
 
 
 class StateStore(Protocol):
-    """Where states live; `pipeline.io.store.Store` is one. Writes are seen whole or not at all."""
+    """A place for states, such as `pipeline.io.store.Store`. Writes are whole or not at all."""
 
     def write(self, key: str, content: bytes) -> None:
-        """Put the bytes under the key."""
+        """Write the bytes under the key."""
 
     def read(self, key: str) -> bytes:
         """The bytes of a key."""
@@ -92,12 +89,12 @@ class StateStore(Protocol):
 def save_state(store: StateStore, state: TrainingState, keep: int = 3) -> str:
     """Write a state, then remove all but the last `keep`; returns its key.
 
-    Where the storage refuses, its error is raised and the former states are as they were.
+    Where the storage raises an error, the former states are as they were.
     """
     key = _NAME.format(state.step)
     store.write(key, state.to_bytes())
     saved = saved_states(store)
-    number = saved.index(key) + 1  # later ones are damaged, or of a run that went another way
+    number = saved.index(key) + 1  # later ones are damaged, or of a run that was given up
     for other in saved[: max(0, number - keep)] + saved[number:]:
         store.remove(other)
     return key
@@ -112,14 +109,14 @@ def saved_states(store: StateStore) -> list[str]:
 def last_state(store: StateStore) -> TrainingState | None:
     """The last state that can be read; None where none was saved.
 
-    A damaged one is passed over, with a warning. Raises PretrainingError where all are damaged.
+    A damaged one is skipped with a warning; where all are damaged, PretrainingError is raised.
     """
     failure = None
     for key in reversed(saved_states(store)):
         try:
             return TrainingState.of_bytes(store.read(key), key)
         except PretrainingError as error:
-            log.warning("%s The state before it is taken.", error)
+            _log.warning("%s The state before it is used.", error)
             failure = error
     if failure:
         raise failure

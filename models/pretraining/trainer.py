@@ -1,8 +1,8 @@
 """Contrastive pretraining, after arXiv 2508.11919: one process's share of it, step by step.
 
-Everything that is drawn is a function of the recipe's seed, the step and the row's number in the
-batch over all processes. So a state needs no random generators, and however many processes there
-are, they see the same series. Dropout alone is drawn for each process.
+Random numbers are a function of the recipe's seed, the step and the row's number in the batch over
+all processes. So a state needs no random generators, and any number of processes sees the same
+series. Dropout alone is drawn for each process.
 """
 
 import copy
@@ -28,7 +28,7 @@ from models.pretraining.checks import field_differences, require_fitting, requir
 from models.pretraining.collectives import Processes
 from models.pretraining.contrastive_model import ContrastiveModel
 from models.pretraining.memory_bank import MemoryBank
-from models.pretraining.model_input import Input, InputOf
+from models.pretraining.model_input import Input, InputMaker
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import TrainingState
 from models.pretraining.validation import Embedded, validation_measures
@@ -36,10 +36,16 @@ from models.pretraining.validation import Embedded, validation_measures
 
 @dataclass(frozen=True)
 class StepReport:
-    """A step, counted from 0: the loss over all processes' rows, and the rest as it was used.
+    """What happened in a step.
 
-    `gradient_norm` is that before it was limited. `months`: the T that was drawn. `skipped`: in
-    float16 the gradients overflowed, so that the weights stayed as they were.
+    Attributes:
+        step: Its number, from 0.
+        loss: The mean over all processes' rows.
+        gradient_norm: Before it was limited.
+        rate: The learning rate.
+        temperature: As it was before the step.
+        months: The T that was drawn.
+        skipped: In float16 the gradients overflowed, so that the weights stayed as they were.
     """
 
     step: int
@@ -54,11 +60,13 @@ class StepReport:
 class Pretraining:
     """One process's share of a training.
 
-    `architecture` is the encoder's; `start` gives its first weights, else the recipe's seed does.
-    Of more than one process, torch.distributed's group must be initialised; all call `step` and
-    `validate` together. A batch that gives no finite loss is saved in the folder `remains`
-    (default: the system's for temporary files). Raises PretrainingError where recipe, device,
-    preprocessing and encoder do not go together.
+    It is process number `rank` of `world`. With several processes, torch.distributed's group must
+    be initialised, and all call `step` and `validate` together. The first weights are those of
+    `start`, or drawn by the recipe's seed. A batch without a finite loss is saved in the folder
+    `remains`, by default the system's for temporary files.
+
+    Raises:
+        PretrainingError: Recipe, device, preprocessing and encoder do not fit together.
     """
 
     def __init__(
@@ -79,8 +87,8 @@ class Pretraining:
         self.recipe, self.preprocessing, self.architecture = recipe, preprocessing, architecture
         self._device, self._remains = device, remains or Path(tempfile.gettempdir())
         self._processes = Processes(rank, world)
-        self._input = InputOf(recipe, preprocessing, self._processes, device)
-        with self._drawn(0, 0):
+        self._input = InputMaker(recipe, preprocessing, self._processes, device)
+        with self._seeded(0, 0):
             encoder = new_encoder(architecture) if start is None else copy.deepcopy(start)
             self._model = ContrastiveModel(recipe, encoder, self._processes).to(device).train()
         self._bank: MemoryBank | None = None
@@ -108,26 +116,30 @@ class Pretraining:
     def step(self, batch: Batch) -> StepReport:
         """Train on this process's part of a batch.
 
-        Raises PretrainingError for a batch of other shapes, and on every process, after saving
-        the batch, where the loss or its gradient is no finite number; the weights then are those
-        from before the step.
+        Raises:
+            PretrainingError: The batch has other shapes; or, on every process and after saving the
+                batch, the loss or its gradient is not finite. The weights are those from before the
+                step then.
         """
-        self._require(batch)
+        if len(batch) != self.rows:
+            raise PretrainingError(
+                f"a batch of {len(batch)} points",
+                f"this process takes {self.rows} of the recipe's {self.recipe.batch}",
+                "Leave out what does not fill a batch",
+            )
+        require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
         rate = self.recipe.rate_at(self._step)
-        given = self._input.training(batch, self._step)
-        with self._drawn(self._step + 1, self._processes.rank):
-            loss, ground = self._parallel(given, self._bank)
+        inputs = self._input.training(batch, self._step)
+        with self._seeded(self._step + 1, self._processes.rank):
+            loss, ground = self._parallel(inputs, self._bank)
         mean = float(self._processes.mean(loss))
         if not np.isfinite(mean):
             raise self._stopped(batch, f"the loss is {mean}")
         self._optimiser.zero_grad()
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimiser)
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(
-                self._model.parameters(), self.recipe.steepest or torch.inf
-            )
-        )
+        limit = self.recipe.steepest or torch.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), limit))
         skipped = not np.isfinite(norm)
         if skipped and not self._scaler.is_enabled():
             raise self._stopped(batch, f"the loss is {mean:.4g}, but its gradient {norm}")
@@ -138,29 +150,32 @@ class Pretraining:
         self._scaler.update()
         if self._bank is not None:
             gathered = self._processes.gathered
-            self._bank.enqueue(gathered(ground), gathered(given.keys))
+            self._bank.enqueue(gathered(ground), gathered(inputs.keys))
         self._step += 1
-        months = given.series.shape[1]
+        months = inputs.series.shape[1]
         return StepReport(self._step - 1, mean, norm, rate, temperature, months, skipped)
 
     @torch.inference_mode()
     def validate(self, batches: Iterable[Batch], months: int | None = None) -> dict[str, float]:
-        """Loss and retrieval over all batches of all processes, in `months` steps of a series.
+        """Measure loss and retrieval over all batches of all processes, as `validation_measures`.
 
-        By name: `loss`, the cross-entropy of each pixel's own ground embedding against all others
-        (with the in-batch loss, the mean of both ways); `recall_at_1_pixel_to_ground` and so on
-        for 5, 10 and `ground_to_pixel`; `points`. Points that depict the same are not counted as
-        others. `months` is the recipe's most, unless given. Raises PretrainingError where there
-        is no point.
+        Series have `months` steps, by default the recipe's highest number.
         """
         steps = months or max(self.recipe.months)
         self._model.eval()
         try:
-            parts = [self._embedded(batch, steps) for batch in batches]
+            parts = [self._embed(batch, steps) for batch in batches]
         finally:
             self._model.train()
+        none = torch.empty(0, self.architecture.embedding_dim, device=self._device)
+        no_key = torch.empty(0, dtype=torch.long, device=self._device)
+        points = Embedded(
+            torch.cat([none, *(part.pixels for part in parts)]),
+            torch.cat([none, *(part.ground for part in parts)]),
+            torch.cat([no_key, *(part.keys for part in parts)]),
+        )
         both = self.recipe.loss == "in-batch"
-        return validation_measures(self._together(parts), self._processes, self.logit_scale, both)
+        return validation_measures(points, self._processes, self.logit_scale, both)
 
     def state(self) -> TrainingState:
         """Where the training stands; the same on every process, so that one may save it."""
@@ -175,7 +190,8 @@ class Pretraining:
     def load_state(self, state: TrainingState) -> None:
         """Go on from a state: on a CPU and the same number of processes, bit for bit.
 
-        Raises PretrainingError for a state of another recipe, preprocessing or architecture.
+        Raises:
+            PretrainingError: The state is of another recipe, preprocessing or architecture.
         """
         for name, value in self._facts().items():
             if (was := state.facts.get(name)) != value:
@@ -216,30 +232,21 @@ class Pretraining:
         devices = [self._device] if self._device.type == "cuda" else None
         parallel = DistributedDataParallel(self._model, devices, forward_sync_buffers=False)
         sizes = self.architecture
-        made = Input(
+        example = Input(
             torch.zeros(1, sizes.months, sizes.bands, device=self._device),
             None,
             torch.ones(1, 1, sizes.embedding_dim, device=self._device),
             torch.ones(1, 1, dtype=torch.bool, device=self._device),
             torch.zeros(1, dtype=torch.long, device=self._device),
         )
-        with self._drawn(0, 0):
-            loss, _ = parallel(made, self._bank)
+        with self._seeded(0, 0):
+            loss, _ = parallel(example, self._bank)
             loss.backward()
         self._optimiser.zero_grad()
         return parallel
 
-    def _require(self, batch: Batch) -> None:
-        if len(batch) != self.rows:
-            raise PretrainingError(
-                f"a batch of {len(batch)} points",
-                f"this process takes {self.rows} of the recipe's {self.recipe.batch}",
-                "Leave out what does not fill a batch",
-            )
-        require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
-
     @contextmanager
-    def _drawn(self, *numbers: int) -> Iterator[None]:
+    def _seeded(self, *numbers: int) -> Iterator[None]:
         """Seed torch's generators by the recipe and these numbers, and restore them afterwards."""
         devices = [self._device] if self._device.type == "cuda" else []
         entropy = np.random.SeedSequence([self.recipe.seed, *numbers])
@@ -247,23 +254,14 @@ class Pretraining:
             torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
             yield
 
-    def _embedded(self, batch: Batch, months: int) -> Embedded:
+    def _embed(self, batch: Batch, months: int) -> Embedded:
         require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
-        given = self._input.plain(batch, months)
-        ground = self._model.pooling(given.ground, given.present)
-        return Embedded(self._model.embedded(given), F.normalize(ground, dim=-1), given.keys)
-
-    def _together(self, parts: list[Embedded]) -> Embedded:
-        none = torch.empty(0, self.architecture.embedding_dim, device=self._device)
-        no_key = torch.empty(0, dtype=torch.long, device=self._device)
-        return Embedded(
-            torch.cat([none, *(part.pixels for part in parts)]),
-            torch.cat([none, *(part.ground for part in parts)]),
-            torch.cat([no_key, *(part.keys for part in parts)]),
-        )
+        inputs = self._input.validation(batch, months)
+        ground = self._model.pooling(inputs.ground, inputs.present)
+        return Embedded(self._model.embed(inputs), F.normalize(ground, dim=-1), inputs.keys)
 
     def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
-        """The error of a step that cannot be done, once its batch is saved."""
+        """Save the batch of a step that fails; returns the step's error."""
         rank = self._processes.rank
         path = self._remains / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
         try:
@@ -280,7 +278,7 @@ class Pretraining:
 
 
 def _optimiser(recipe: Recipe, model: ContrastiveModel) -> torch.optim.AdamW:
-    """AdamW; a learned temperature does not decay, since 0 is nothing that it should tend to."""
+    """AdamW; a learned temperature does not decay, since it should not tend to 0."""
     temperature = [p for p in model.loss.parameters() if p.requires_grad]
     others = [*model.encoder.parameters(), *model.pooling.parameters()]
     groups: list[dict[str, Any]] = [{"params": others, "weight_decay": recipe.weight_decay}]

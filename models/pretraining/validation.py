@@ -1,4 +1,4 @@
-"""The measures of a validation: loss, and recall both ways, over all processes."""
+"""The measures of a validation over all processes: loss, and recall in both directions."""
 
 from dataclasses import dataclass
 
@@ -31,11 +31,13 @@ def validation_measures(
         own: The points of this process.
         processes: Those of the training.
         scale: The multiplier of cosines in the loss.
-        both_ways: Whether the loss is the mean of both ways, or that of pixel → ground.
+        both_ways: Whether the loss is the mean of both directions, or that of pixel → ground.
 
     Returns:
-        `points`, `loss`, and `recall_at_1_pixel_to_ground` and so on: the share of pixels that
-        find, among the first k, their own ground embedding or one that depicts the same.
+        `points`; `loss`, the cross-entropy of each pixel's own ground embedding against all that
+        do not depict the same; and `recall_at_1_pixel_to_ground` and so on for 5, 10 and
+        `ground_to_pixel`: the share of pixels that find, among the first k, their own ground
+        embedding or one that depicts the same.
 
     Raises:
         PretrainingError: No process has a point.
@@ -50,8 +52,7 @@ def validation_measures(
 
     def same(part: slice) -> torch.Tensor:
         """Which points depict the same as some of this process's, themselves included."""
-        found = depict_the_same(own.keys[part], keys)
-        return found.scatter(1, places[part, None], True)
+        return depict_the_same(own.keys[part], keys).scatter(1, places[part, None], True)
 
     sums: dict[str, torch.Tensor] = {}
     losses = []

@@ -1,8 +1,8 @@
 """Variations of monthly series, before they are normalised: other years that could have been.
 
-Each takes and returns reflectance × 10000, float32 (n, 12, band), without gaps, and changes a row
-with its own probability. A recipe lists them and they are applied in its order. Distillation makes
-its bank of series with them as well.
+Each `vary` takes and returns reflectance × 10000, float32 (n, 12, band), without gaps; each row is
+changed with the variation's probability. A recipe lists variations, which are applied in its order.
+Distillation makes its bank of series with them as well.
 """
 
 from collections.abc import Callable, Sequence

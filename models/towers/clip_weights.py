@@ -1,4 +1,4 @@
-"""CLIP models as files: in a folder, or from the Hugging Face hub, whichever half is wanted."""
+"""Files of CLIP models, in a folder or from the Hugging Face hub: the text or the image half."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +18,12 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 class ClipHalf:
     """A half of CLIP as files.
 
-    `name` is what it is called, `kinds` says which specs there are, `needed` are the files that a
-    folder must have, by what they are: one of several each. `load(place, said, **choice)` gives
-    what prepares its input, and the model.
+    Attributes:
+        name: "text tower" or "image tower".
+        kinds: The specs that there are, for errors.
+        needed: Files that a folder must have, by their meaning: one of several names each.
+        load: `load(place, label, **options)` returns the tokenizer or image processor, and the
+            model; `label` names the tower in errors.
     """
 
     name: str
@@ -30,36 +33,44 @@ class ClipHalf:
 
 
 def load_half(half: ClipHalf, place: str, revision: str | None) -> tuple[Any, Any, str]:
-    """What prepares the input of a half of CLIP, its model, and which weights these are.
+    """Load a half of CLIP.
 
-    `place` is a folder or a hub id; `revision` as for
-    `models.towers.text_tower.load_text_tower`. Raises
-    UserError for what is no such half, WorldError where the hub cannot be reached.
+    `place` is a folder or a hub id; `revision` is as for `load_text_tower`.
+
+    Returns:
+        The tokenizer or image processor, the model, and the revision of its weights.
+
+    Raises:
+        UserError: There is no such half.
+        WorldError: The hub cannot be reached.
     """
-    folder, said = Path(place).expanduser(), f"{half.name} clip:{place}"
+    from huggingface_hub import try_to_load_from_cache
+
+    folder, label = Path(place).expanduser(), f"{half.name} clip:{place}"
     if folder.is_dir():
-        prepare, model = _of_folder(folder, said, half)
-        found = weights_hash(model)
-        require_revision(said, revision, found)
-        return prepare, model, found
+        prepare, model = _load_folder(folder, label, half)
+        weights = weights_hash(model)
+        require_revision(label, revision, weights)
+        return prepare, model, weights
     if place.startswith(("/", ".", "~")):
-        raise UserError(said, "there is no such folder", half.kinds)
-    prepare, model = _of_hub(place, revision, said, half)
-    return prepare, model, _commit_in_cache(place, revision) or weights_hash(model)
+        raise UserError(label, "there is no such folder", half.kinds)
+    prepare, model = _load_hub(place, revision, label, half)
+    path = try_to_load_from_cache(place, "config.json", revision=revision)  # …/COMMIT/config.json
+    return prepare, model, Path(path).parent.name if isinstance(path, str) else weights_hash(model)
 
 
-def pretrained_half(kind: Any, place: str, said: str, half: str, **choice: Any) -> Any:
-    """A model of a class of transformers, float32, in eval mode, from safetensors alone.
+def pretrained_half(kind: Any, place: str, label: str, half: str, **options: Any) -> Any:
+    """Load a model of a class of transformers, float32, in eval mode, from safetensors alone.
 
-    `half` is "text" or "image". Raises UserError where its tensors are not all there.
+    `half` is "text" or "image". UserError is raised where tensors are missing.
     """
     model, loading = kind.from_pretrained(
-        place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **choice
+        place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
     )
     absent = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
     if absent:
         raise UserError(
-            said,
+            label,
             f"no CLIP {half} tower: {len(absent)} tensors do not fit, first {absent[0]}",
             f"Give a CLIP model with its {half} projection",
         )
@@ -67,7 +78,7 @@ def pretrained_half(kind: Any, place: str, said: str, half: str, **choice: Any) 
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """Which weights a model has: "sha256:" and 16 digits."""
+    """A hash that identifies a model's weights: "sha256:" and 16 digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -87,7 +98,7 @@ def require_revision(spec: str, wanted: str | None, found: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and loading tables of transformers, which nobody asked for here."""
+    """Suppress transformers' progress bars and loading tables."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
@@ -105,7 +116,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _of_folder(folder: Path, said: str, half: ClipHalf) -> tuple[Any, Any]:
+def _load_folder(folder: Path, label: str, half: ClipHalf) -> tuple[Any, Any]:
     remedy = "Save both with transformers' save_pretrained, the weights as safetensors"
     lacking = [
         name
@@ -113,17 +124,17 @@ def _of_folder(folder: Path, said: str, half: ClipHalf) -> tuple[Any, Any]:
         if not any((folder / file).is_file() for file in files)
     ]
     if lacking:
-        raise UserError(said, f"the folder has no {', no '.join(lacking)}", remedy)
+        raise UserError(label, f"the folder has no {', no '.join(lacking)}", remedy)
     try:
-        return half.load(str(folder), said, local_files_only=True)
+        return half.load(str(folder), label, local_files_only=True)
     except UserError:
         raise
     except Exception as error:  # transformers and tokenizers raise many kinds
-        raise UserError(said, f"damaged, or not CLIP ({type(error).__name__})", remedy) from error
+        raise UserError(label, f"damaged, or not CLIP ({type(error).__name__})", remedy) from error
 
 
-def _of_hub(hub_id: str, revision: str | None, said: str, half: ClipHalf) -> tuple[Any, Any]:
-    """From the local cache where it is there."""
+def _load_hub(hub_id: str, revision: str | None, label: str, half: ClipHalf) -> tuple[Any, Any]:
+    """Load from the local cache if possible, else from the hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         HFValidationError,
@@ -132,40 +143,32 @@ def _of_hub(hub_id: str, revision: str | None, said: str, half: ClipHalf) -> tup
     )
 
     try:
-        return half.load(hub_id, said, revision=revision, local_files_only=True)
+        return half.load(hub_id, label, revision=revision, local_files_only=True)
     except (OSError, ValueError):
-        pass  # not in the cache, or not whole
+        pass  # not in the cache, or incomplete
     try:
-        with quiet():  # One file tells whether the hub answers: each is asked for six times.
+        with quiet():  # One file shows whether the hub answers: each is requested six times.
             hf_hub_download(hub_id, "config.json", revision=revision)
-        return half.load(hub_id, said, revision=revision)
+        return half.load(hub_id, label, revision=revision)
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         causes = tuple(_causes(error))
         if any(isinstance(cause, HFValidationError) for cause in causes):
-            raise UserError(said, "no hub id", half.kinds) from None
+            raise UserError(label, "no hub id", half.kinds) from None
         if any(isinstance(c, RepositoryNotFoundError | RevisionNotFoundError) for c in causes):
             raise UserError(
-                said,
+                label,
                 "the hub has no such repository or revision, or it is private",
                 "Check both, or sign in with `hf auth login`",
             ) from None
-        # The cause's own text may hold a signed URL, so only its kind is told.
+        # The cause's own text may hold a signed URL, so only its kind is reported.
         raise WorldError(
-            f"{said} is not in the local cache, and could not be had from the Hugging Face hub "
+            f"{label} is not in the local cache, and could not be had from the Hugging Face hub "
             f"({type(causes[-1]).__name__}). Download it where there is a network "
             f"(`hf download {hub_id}`, with HF_HOME at a folder that this machine sees), or "
             "point to a folder that holds it (clip:FOLDER)"
         ) from error
-
-
-def _commit_in_cache(hub_id: str, revision: str | None) -> str | None:
-    """The commit of a hub id's files in the local cache; None where they are not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(hub_id, "config.json", revision=revision)  # …/COMMIT/config.json
-    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

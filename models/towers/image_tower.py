@@ -20,11 +20,17 @@ _KINDS = "Known are clip:HUB-ID (e.g. clip:openai/clip-vit-base-patch32) and cli
 class ClipImageTower:
     """CLIP's image tower with its projection, from the Hugging Face hub or a local folder.
 
-    `spec` is clip:HUB-ID or clip:FOLDER, `revision` as for
-    `models.towers.text_tower.load_text_tower`. `name` is
-    the spec, `revision` says which weights, `dim` is the length of an embedding. It runs on the GPU
-    of this process where there is one. Only safetensors weights are read, never pickles. Raises
-    UserError for a folder or repository without them, WorldError where the hub cannot be reached.
+    It runs on the GPU of this process where there is one. Only safetensors weights are read, never
+    pickles. `name` is the spec, `revision` identifies the weights, `dim` is the length of an
+    embedding.
+
+    Args:
+        spec: clip:HUB-ID or clip:FOLDER.
+        revision: As for `models.towers.text_tower.load_text_tower`.
+
+    Raises:
+        UserError: The folder or repository has no such weights.
+        WorldError: The hub cannot be reached.
     """
 
     def __init__(self, spec: str, revision: str | None = None) -> None:
@@ -48,16 +54,16 @@ class ClipImageTower:
             return np.empty((0, self.dim), np.float32)
         pixels = self._processor(images=list(photos), return_tensors="pt")["pixel_values"]
         embeddings = self._model(pixel_values=pixels.to(self._device)).image_embeds
-        found: np.ndarray = F.normalize(embeddings.float(), dim=-1).cpu().numpy()
-        return found
+        unit: np.ndarray = F.normalize(embeddings.float(), dim=-1).cpu().numpy()
+        return unit
 
 
-def _load(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
+def _load(place: str, label: str, **options: Any) -> tuple[Any, Any]:
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
     with quiet():
-        processor = CLIPImageProcessorPil.from_pretrained(place, **choice)
-        model = pretrained_half(CLIPVisionModelWithProjection, place, said, "image", **choice)
+        processor = CLIPImageProcessorPil.from_pretrained(place, **options)
+        model = pretrained_half(CLIPVisionModelWithProjection, place, label, "image", **options)
     return processor, model
 
 

@@ -1,4 +1,4 @@
-"""Text embeddings kept between runs, so that the same words load no text tower again."""
+"""A cache of text embeddings, so that the same words load no text tower again."""
 
 import hashlib
 import json
@@ -23,36 +23,36 @@ _FIXED = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{16}")
 def embed_texts(spec: str, revision: str | None, texts: Sequence[str]) -> np.ndarray:
     """Unit-length embeddings of texts, float32 (n, dim), by the tower of a spec.
 
-    What was embedded before by this spec and revision comes from the user's cache folder, and
+    Texts that were embedded before by this spec and revision come from the user's cache folder, and
     the tower isn't loaded. Only a revision that names fixed weights (a commit, or
-    `TextTower.revision`'s hash) is cached: a branch moves. A damaged file is made anew; a
+    `TextTower.revision`'s hash) is cached: a branch moves. A damaged file is written again; a
     folder that cannot be written only costs the time. Raises as `load_text_tower`.
     """
-    path = _place(spec, revision, texts)
-    if path is not None and (kept := _read(path, len(texts))) is not None:
-        return kept
+    path = _cache_path(spec, revision, texts)
+    if path is not None and (cached := _read(path, len(texts))) is not None:
+        return cached
     embeddings = load_text_tower(spec, revision).embed(texts)
     if path is not None:
-        _keep(path, embeddings)
+        _write(path, embeddings)
     return embeddings
 
 
 def cache_folder() -> Path | None:
-    """Where text embeddings are kept; None where the user has no home.
+    """The folder of cached text embeddings; None where the user has no home.
 
     $XDG_CACHE_HOME or ~/.cache, in it timesen/text
     (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        # The specification: a relative path is invalid, and to be ignored.
-        base = given if given.is_absolute() else Path.home() / ".cache"
+        if not base.is_absolute():  # a relative path is to be ignored, says the specification
+            base = Path.home() / ".cache"
     except RuntimeError:
         return None
     return base / "timesen" / "text"
 
 
-def _place(spec: str, revision: str | None, texts: Sequence[str]) -> Path | None:
+def _cache_path(spec: str, revision: str | None, texts: Sequence[str]) -> Path | None:
     folder = cache_folder()
     if folder is None or revision is None or not _FIXED.fullmatch(revision):
         return None
@@ -71,14 +71,14 @@ def _read(path: Path, count: int) -> np.ndarray | None:
     return embeddings if whole and checksum.tobytes() == _checksum(embeddings).tobytes() else None
 
 
-def _keep(path: Path, embeddings: np.ndarray) -> None:
+def _write(path: Path, embeddings: np.ndarray) -> None:
     content = {"embeddings": embeddings, "sha256": _checksum(embeddings)}
     temporary = path.with_name(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(temporary, safetensors.numpy.save(content))
         temporary.replace(path)
-    except OSError:  # read-only, full: the embeddings are at hand, and are made again next time
+    except OSError:  # read-only or full: the embeddings are computed again next time
         with suppress(OSError):
             temporary.unlink()
 

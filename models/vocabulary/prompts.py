@@ -1,4 +1,4 @@
-"""Prompts and templates: the phrases that mean a class, and the sentences that they go into."""
+"""Prompts and templates: the phrases for a class, and the sentences that they are put into."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def has_one_slot(template: str) -> bool:
 
 
 def sentences(prompts: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every prompt in every template; a prompt's sentences lie side by side."""
+    """Every prompt in every template; a prompt's sentences follow each other."""
     return [
         template.replace(_PLAIN, prompt)
         if _PLAIN in template

@@ -1,18 +1,11 @@
-"""Vocabularies: the classes of a map and the words that ask for them."""
+"""Vocabularies: the classes of a map and the words for them."""
 
 import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import VocabularyError
 from models.toml_file import parse_toml
@@ -23,13 +16,13 @@ from models.vocabulary.vocabulary_class import (
     Text,
     VocabularyClass,
     VocabularyParent,
-    repeated,
+    repetitions,
     with_defaults,
 )
 
 _SHIPPED = Path(__file__).parents[1] / "vocabularies"
 NONE = "none of these"
-"""What the class is called of pixels that are none of a vocabulary's."""
+"""The name of the class of pixels that belong to no class of the vocabulary."""
 _NONE_COLOUR = "#bdbdbd"
 _REMEDY = "Correct the file; the shipped vocabularies show how"
 _PARTS: dict[str, tuple[str, type[BaseModel]]] = {
@@ -39,14 +32,17 @@ _PARTS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 class Vocabulary(BaseModel):
-    """The classes of a map, in order, with the sentences (templates) that their prompts go into.
+    """The classes of a map, in order, and the sentences that their prompts are put into.
 
-    A template holds one slot: "{}" takes the prompt as it is, "{a}" the prompt with "a" or "an".
-    A class without `value` takes its place in the list, counted from 1; one without `colour`
-    takes one by rule, distinct from all others. The same holds for `parents`; where there are
-    any, every class names one (`VocabularyClass.parent`), and `level` says which of the two a map
-    shows: a pixel's nearest class, or that class's parent. `background` are phrases for what is
-    none of the classes; `threshold` is the cosine similarity below which a pixel is none of them.
+    Values and colours that classes and parents lack are filled in, as `with_defaults` says.
+
+    Attributes:
+        templates: Each holds one slot: "{}" for the prompt as it is, "{a}" for the prompt with "a"
+            or "an".
+        background: Phrases for anything that is none of the classes.
+        threshold: The cosine similarity below which a pixel is none of the classes.
+        level: Whether a map shows a pixel's nearest class, or that class's parent.
+        parents: Where there are any, every class names one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,15 +75,15 @@ class Vocabulary(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Vocabulary":
-        problems = repeated(self.classes)
+        problems = repetitions(self.classes)
         if not self.classes:
             problems.append("it has no classes")
         elif len(self.classes) == 1:
             problems.append(f"{self.classes[0].name!r} is its only class; a map needs two or more")
-        problems += [f"parents: {problem}" for problem in repeated(self.parents)]
-        problems += _misfits(self.classes, self.parents)
-        asked = {prompt.casefold() for entry in self.classes for prompt in entry.prompts}
-        if both := [prompt for prompt in self.background if prompt.casefold() in asked]:
+        problems += [f"parents: {problem}" for problem in repetitions(self.parents)]
+        problems += _parent_problems(self.classes, self.parents)
+        prompts = {prompt.casefold() for entry in self.classes for prompt in entry.prompts}
+        if both := [prompt for prompt in self.background if prompt.casefold() in prompts]:
             problems.append(f"background: {', '.join(map(repr, both))} also means a class")
         if self.level == "parent" and not self.parents:
             problems.append("level: its classes have no parents")
@@ -97,21 +93,20 @@ class Vocabulary(BaseModel):
 
     @property
     def dtype(self) -> np.dtype:
-        """What a raster of these classes, or of their parents, needs.
+        """The dtype of a raster of these classes or parents: uint8, or uint16 for values above 254.
 
-        uint8, or uint16 where a value is above 254: the highest number of either is
-        `none_value`.
+        The highest number of either is `none_value`.
         """
         highest = max(entry.value for entry in (*self.classes, *self.parents))
         return np.dtype(np.uint8 if highest < np.iinfo(np.uint8).max else np.uint16)
 
     @property
     def legend(self) -> tuple[VocabularyParent, ...]:
-        """What a map of this vocabulary may show, at its level: names, colours and values."""
+        """The names, colours and values that a map of this vocabulary may show, at its level."""
         entries = self.parents if self.level == "parent" else self.classes
         if not self.background and self.threshold is None:
             return tuple(entries)
-        # Constructed unchecked: its value is the one that no class may have.
+        # Constructed without validation, since no class may have its value.
         none = VocabularyParent.model_construct(
             name=NONE, colour=_NONE_COLOUR, code=None, value=self.none_value
         )
@@ -119,7 +114,7 @@ class Vocabulary(BaseModel):
 
     @property
     def none_value(self) -> int:
-        """What a pixel takes that is none of the classes: 255 in uint8, 65535 in uint16."""
+        """The value of a pixel that is none of the classes: 255 in uint8, 65535 in uint16."""
         return int(np.iinfo(self.dtype).max)
 
     @property
@@ -128,9 +123,9 @@ class Vocabulary(BaseModel):
 
         Raises ValueError where there are no parents.
         """
-        places = {parent.key: place for place, parent in enumerate(self.parents)}
-        if not places:
+        if not self.parents:
             raise ValueError(f"vocabulary {self.name} has no parents")
+        places = {parent.key: place for place, parent in enumerate(self.parents)}
         return np.array([places[str(entry.parent)] for entry in self.classes])
 
 
@@ -140,15 +135,15 @@ def shipped_vocabularies() -> tuple[str, ...]:
 
 
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
-    """The vocabulary of a shipped name or of a TOML file; a shipped name goes first.
+    """Load the vocabulary of a shipped name or of a TOML file; a shipped name goes first.
 
-    Raises VocabularyError that names everything that is wrong.
+    VocabularyError names everything that is wrong.
     """
     shipped = str(name_or_path) in shipped_vocabularies()
     path = _SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path).expanduser()
     try:
         content = path.read_bytes()
-    except OSError:  # absent, a folder, or words too long for a file's name
+    except OSError:  # also words that are too long for a file's name
         raise VocabularyError(
             str(name_or_path),
             "neither a shipped vocabulary nor a TOML file",
@@ -159,10 +154,9 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 
 
 def vocabulary_from_words(words: str) -> Vocabulary:
-    """The vocabulary of classes in words, separated by commas: "wheat field, forest, lake".
+    """Make a vocabulary of classes in words, separated by commas: "wheat field, forest, lake".
 
-    Names stay as written, values count from 1, colours are made by rule, templates are
-    `TEMPLATES`. Raises VocabularyError.
+    Names stay as written, values count from 1, colours are generated, templates are `TEMPLATES`.
     """
     names = [word.strip() for word in words.split(",") if word.strip()]
     raw = {
@@ -176,17 +170,17 @@ def vocabulary_from_words(words: str) -> Vocabulary:
 
 
 def make_vocabulary(raw: dict[str, Any], source: str, remedy: str = _REMEDY) -> Vocabulary:
-    """A validated vocabulary; raises VocabularyError that names everything that is wrong."""
+    """Validate a vocabulary; VocabularyError names everything that is wrong."""
     try:
         return Vocabulary.model_validate(raw)
     except ValidationError as error:
         raise VocabularyError(source, "; ".join(_problems(error)), remedy) from None
 
 
-def _misfits(
+def _parent_problems(
     classes: tuple[VocabularyClass, ...], parents: tuple[VocabularyParent, ...]
 ) -> list[str]:
-    """What is wrong between classes and parents, in words."""
+    """Contradictions between classes and parents, in words."""
     if not parents:
         orphans = [entry.name for entry in classes if entry.parent is not None]
         return [f"parent: {', '.join(orphans)} name one, and there are no parents"] * bool(orphans)

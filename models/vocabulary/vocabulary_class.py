@@ -1,4 +1,4 @@
-"""A class of a map and the parent that it may have; what their fields may hold."""
+"""The classes of a map and their parents, and the types of their fields."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,26 +22,28 @@ Name = Annotated[str, Field(pattern=r"^\P{Cc}*[^\p{Cc}\s]\P{Cc}*$")]
 Text = Annotated[str, Field(pattern=r"^\P{Cc}*$")]
 """Text of one line."""
 
-MOST = 65534
-"""The highest value of a class: 65535 is what "none of these" takes in a uint16 raster."""
+_HIGHEST = 65534  # value of a class; 65535 is "none of these" in a uint16 raster
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def _saying_something(prompts: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(prompt.strip() for prompt in prompts):
+def _strip(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    stripped = tuple(prompt.strip() for prompt in prompts)
+    if not all(stripped):
         raise ValueError("no prompt may be empty")
-    return tuple(prompt.strip() for prompt in prompts)
+    return stripped
 
 
-Prompts = Annotated[tuple[Text, ...], AfterValidator(_saying_something)]
+Prompts = Annotated[tuple[Text, ...], AfterValidator(_strip)]
 """Phrases, none empty, without spaces around them."""
 
 
 class VocabularyParent(BaseModel):
-    """What several classes of a map belong to, and what every class is by itself.
+    """A parent, to which several classes of a map belong; also the fields that every class has.
 
-    `colour` is "#rrggbb", `code` the code in the nomenclature, `value` the value in the raster,
-    1 to `MOST` (0 is nodata).
+    Attributes:
+        colour: "#rrggbb".
+        code: Its code in the nomenclature.
+        value: Its value in the raster, 1 to 65534 (0 is nodata).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +55,7 @@ class VocabularyParent(BaseModel):
 
     @property
     def key(self) -> str:
-        """What a class calls it by: its code, or its name where it has none."""
+        """The reference to it from a class: its code, or its name where it has none."""
         return self.name if self.code is None else self.code
 
     @field_validator("colour")
@@ -66,9 +68,9 @@ class VocabularyParent(BaseModel):
     @field_validator("value")
     @classmethod
     def _fits_raster(cls, value: int) -> int:
-        if not 1 <= value <= MOST:
+        if not 1 <= value <= _HIGHEST:
             raise ValueError(
-                f'{value} is outside 1 to {MOST} (0 is nodata, {MOST + 1} "none of these")'
+                f'{value} is outside 1 to {_HIGHEST} (0 is nodata, {_HIGHEST + 1} "none of these")'
             )
         return value
 
@@ -76,9 +78,10 @@ class VocabularyParent(BaseModel):
 class VocabularyClass(VocabularyParent):
     """One class of a map.
 
-    `prompts` are the phrases that mean it (default: its name), `parent` is the `key` of the
-    parent that it belongs to, `bias` is added to its logit (logit scale × cosine): above 0, more
-    pixels become of this class.
+    Attributes:
+        prompts: The phrases that mean it; by default its name.
+        parent: The `key` of its parent.
+        bias: Added to its logit (logit scale × cosine): above 0, more pixels get this class.
     """
 
     prompts: Annotated[Prompts, Field(min_length=1)]
@@ -88,30 +91,30 @@ class VocabularyClass(VocabularyParent):
     @model_validator(mode="before")
     @classmethod
     def _prompt_defaults_to_name(cls, raw: Any) -> Any:
-        return (
-            {"prompts": (raw["name"],), **raw} if isinstance(raw, dict) and "name" in raw else raw
-        )
+        has_name = isinstance(raw, dict) and "name" in raw
+        return {"prompts": (raw["name"],), **raw} if has_name else raw
 
 
 def with_defaults(entries: Any) -> Any:
-    """Raw classes or parents with the values and colours that they lack.
+    """Fill in the values and colours that raw classes or parents lack.
 
     One without `value` takes its place in the list, counted from 1; one without `colour` takes
-    one by rule, distinct from all others. What is no list of tables stays, to be refused later.
+    a generated one, distinct from all others. Anything but a list of tables is returned as it is,
+    to be refused later.
     """
     if not isinstance(entries, list | tuple) or not all(isinstance(e, Mapping) for e in entries):
         return entries
-    given = [e["colour"] for e in entries if _COLOUR.fullmatch(str(e.get("colour")))]
+    taken = [e["colour"] for e in entries if _COLOUR.fullmatch(str(e.get("colour")))]
     lacking = sum("colour" not in entry for entry in entries)
-    made = iter(distinct_colours(lacking, given) if lacking else ())
+    generated = iter(distinct_colours(lacking, taken) if lacking else ())
     return [
-        {"value": place, **({} if "colour" in entry else {"colour": next(made)}), **entry}
+        {"value": place, **({} if "colour" in entry else {"colour": next(generated)}), **entry}
         for place, entry in enumerate(entries, start=1)
     ]
 
 
-def repeated(entries: Sequence[VocabularyParent]) -> list[str]:
-    """What of entries must differ and does not, in words: names, codes, values."""
+def repetitions(entries: Sequence[VocabularyParent]) -> list[str]:
+    """The names, codes and values that occur more than once, in words."""
     keys: dict[str, list[Any]] = {
         "name": [entry.name.strip().casefold() for entry in entries],
         "code": [entry.code for entry in entries if entry.code is not None],

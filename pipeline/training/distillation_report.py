@@ -1,4 +1,4 @@
-"""A distilled student against its teacher: how often their maps agree, and the student's card."""
+"""A distilled student: how often its map agrees with its teacher's, and its card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pipeline.classification.classify import make_classifier
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """The pixels to which the teacher gives a class, and the share to which the student does."""
+    """The pixels to which the teacher gives a class, and the share where the student agrees."""
 
     name: str
     pixels: int
@@ -45,7 +45,7 @@ class StudentAgreement:
     left_out: int = 0
 
     def metrics(self) -> dict[str, Any]:
-        """What goes into a card's metrics."""
+        """The metrics of the student's card."""
         same = f"same class as the teacher, {self.vocabulary}"
         return {
             "held-out series": self.pixels,
@@ -58,7 +58,7 @@ class StudentAgreement:
         } | ({"held-out series left out": self.left_out} if self.left_out else {})
 
     def markdown(self) -> str:
-        """A table, a line a class."""
+        """A table with a line for each class."""
         lines = [f"| {self.vocabulary}, the teacher's class | series | same | ", "|---|---:|---:|"]
         lines += [f"| {c.name} | {c.pixels} | {c.same:.1%} |" for c in self.by_class]
         lines.append(f"| all | {self.pixels} | {self.same:.1%} |")
@@ -82,8 +82,8 @@ def student_agreement(
     left_out = int((~finite).sum())
     teacher, student = teacher[finite], student[finite]
     classifier = make_classifier(vocabulary, text, logit_scale, teacher.device)
-    wanted, found = (classifier.classify(part).place.cpu().numpy() for part in (teacher, student))
-    same = wanted == found
+    expected, found = (classifier.classify(part).place.cpu().numpy() for part in (teacher, student))
+    same = expected == found
     names = [entry.name for entry in vocabulary.legend]
     return StudentAgreement(
         vocabulary=vocabulary.name,
@@ -92,9 +92,9 @@ def student_agreement(
         same=float(same.mean()),
         by_class=tuple(
             ClassAgreement(
-                names[place], int((wanted == place).sum()), float(same[wanted == place].mean())
+                names[place], int((expected == place).sum()), float(same[expected == place].mean())
             )
-            for place in np.unique(wanted)
+            for place in np.unique(expected)
         ),
         left_out=left_out,
     )
@@ -107,9 +107,9 @@ def student_card(
     training: Mapping[str, Any],
     measured: StudentAgreement,
 ) -> Card:
-    """The card of a student: what it takes, its words and its licence are the teacher's.
+    """The card of a student: its preprocessing, text tower and licence are the teacher's.
 
-    `training` goes beside the teacher's name and fingerprint.
+    `training` is added to the teacher's name and fingerprint.
     """
     card = teacher.card
     return card.model_copy(

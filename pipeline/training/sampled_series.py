@@ -1,10 +1,11 @@
-"""Series of pixels drawn at random: from the land of a mapping run, or from a file."""
+"""Sampled series: of random pixels of a mapping run's land, or from a file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from pipeline.catalog.item_snapshot import read_snapshot
 from pipeline.catalog.normalise import require_bands
 from pipeline.errors import OutputError
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tiles_of
-from pipeline.grid.region import Region, read_region
+from pipeline.grid.region import read_region
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
 from pipeline.observations.clear_mask import ClearMask
@@ -29,25 +30,29 @@ from pipeline.observations.series_block import SeriesBlock
 from pipeline.product.ledger import read_run
 from pipeline.settings.map import MapSettings, make_settings
 
-_STRIPS = 5  # that a single block is cut into, so that there are places apart
-_HELD_OUT = 0.2
+_STRIPS = 5  # of a single block, so that there are several places
+_HELD_OUT = 0.2  # share of the places
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnSeries:
-    """Series uint16 (n, 12, band), in a checkpoint's order of bands, and where they come from.
+class SampledSeries:
+    """Series in a checkpoint's order of bands.
 
-    `place` is int64 (n,): pixels of two places lie apart. `source` says it in words.
+    Attributes:
+        series: uint16 (n, 12, band).
+        place: int64 (n,), equal for pixels that lie together.
+        source: Where they come from, in words.
     """
 
     series: np.ndarray
     place: np.ndarray
     source: str
 
-    def parted(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The series to learn from and those held out: about a fifth of the places, whole.
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The series to learn from, and those held out: all of about a fifth of the places.
 
-        Raises UserError where all lie in one place.
+        Raises:
+            UserError: All lie in one place.
         """
         places = np.unique(self.place)
         if len(places) < 2:
@@ -62,30 +67,28 @@ class DrawnSeries:
         return self.series[~held_out], self.series[held_out]
 
 
-def series_of_file(path: Path, card: Card) -> DrawnSeries:
-    """The series of a .npy file: uint16 (n, 12, band), in the checkpoint's order of bands.
+def series_of_file(path: Path, card: Card) -> SampledSeries:
+    """Read series from a .npy file: uint16 (n, 12, band), in the checkpoint's order of bands.
 
-    Reflectance × 10000 without offset, gaps filled: no zeros. Where they lie is not known: each is
-    a place of its own. Raises UserError for anything else.
+    They are reflectance × 10000 without offset and without gaps: no zeros. Since their places are
+    not known, each counts as a place of its own.
+
+    Raises:
+        UserError: The file holds anything else.
     """
-    wanted = f"uint16 (n, {card.preprocessing.months}, {len(card.preprocessing.bands)})"
-    remedy = (
-        f"Save reflectance × 10000 by numpy.save: {wanted}: {', '.join(card.preprocessing.bands)}"
-    )
+    months, bands = card.preprocessing.months, card.preprocessing.bands
+    series: Any = None
     try:
         series = np.load(path, allow_pickle=False)
+        problem = _problem(series, (months, len(bands)))
     except OSError as error:
-        raise UserError(
-            str(path), f"it cannot be read ({error.strerror or error})", remedy
-        ) from None
+        problem = f"it cannot be read ({error.strerror or error})"
     except (ValueError, EOFError):
-        raise UserError(str(path), "it holds no array of numbers", remedy) from None
-    if not isinstance(series, np.ndarray):
-        raise UserError(str(path), "it holds several arrays", remedy)
-    problem = _problem(series, (card.preprocessing.months, len(card.preprocessing.bands)))
-    if problem:
-        raise UserError(str(path), problem, remedy)
-    return DrawnSeries(series, np.arange(len(series)), f"{len(series)} series of {path.name}")
+        problem = "it holds no array of numbers"
+    if problem is not None:
+        array = f"uint16 (n, {months}, {len(bands)}): {', '.join(bands)}"
+        raise UserError(str(path), problem, f"Save reflectance × 10000 by numpy.save: {array}")
+    return SampledSeries(series, np.arange(len(series)), f"{len(series)} series of {path.name}")
 
 
 def draw_series(
@@ -95,27 +98,32 @@ def draw_series(
     blocks: int,
     seed: int,
     progress: Callable[[float], None] | None = None,
-) -> DrawnSeries:
-    """Series of up to `count` pixels of a run, from `blocks` source blocks of random cells.
+) -> SampledSeries:
+    """Draw series of up to `count` pixels of a run, from `blocks` source blocks of random cells.
 
-    The run was planned or mapped: its region, frozen items and settings of reading say what is
-    read, as when it is mapped; bands and scene classes are those of `card`. Nothing is written to
-    it. There are fewer where a block has not its share of pixels with a clear observation. Raises
-    OutputError where there is no run or no such pixel, CatalogError where the items lack a band of
-    the checkpoint, ReadingError.
+    The run was planned or mapped. Its region, its snapshot of items and its settings of reading
+    apply, as when it is mapped; bands and scene classes are those of `card`. Nothing is written to
+    it. There are fewer series where a block has too few pixels with a clear observation.
+
+    Raises:
+        OutputError: There is no run, or no such pixel.
+        CatalogError: The items lack a band of the checkpoint.
+        ReadingError: Items cannot be read.
     """
-    source = _source(folder, card)
-    share = -(-count // blocks)
+    store = Store(folder)
+    run = read_run(store)
+    settings = make_settings(dict(run.settings), public_url(folder))
     rng = np.random.default_rng([seed, 4])
+    share = -(-count // blocks)
     drawn: list[np.ndarray] = []
     places: list[np.ndarray] = []
-    for block in _blocks(source, blocks, rng):
-        rows, columns = np.nonzero(block.valid)
+    for series, valid in _read_blocks(store, settings, card, blocks, rng):
+        rows, columns = np.nonzero(valid)
         if not len(rows):
             continue
         chosen = np.sort(rng.choice(len(rows), min(share, len(rows)), replace=False))
-        drawn.append(block.series.pixels(rows[chosen], columns[chosen]))
-        places.append(rows[chosen] * _STRIPS // len(block.valid))
+        drawn.append(series.pixels(rows[chosen], columns[chosen]))
+        places.append(rows[chosen] * _STRIPS // len(valid))
         if progress is not None:
             progress(len(drawn) / blocks)
         if len(drawn) == blocks:
@@ -127,96 +135,68 @@ def draw_series(
             "Name a run of a region and year that the catalogue shows",
         )
     apart = places if len(drawn) == 1 else [np.full(len(part), i) for i, part in enumerate(drawn)]
-    series = np.concatenate(drawn)
-    about = (
-        f"{len(series)} pixels of {len(drawn)} blocks of run {source.fingerprint[:12]} "
-        f"({source.settings.year})"
+    series_of_all = np.concatenate(drawn)
+    source = (
+        f"{len(series_of_all)} pixels of {len(drawn)} blocks of run {run.fingerprint[:12]} "
+        f"({settings.year})"
     )
-    return DrawnSeries(series, np.concatenate(apart), about)
+    return SampledSeries(series_of_all, np.concatenate(apart), source)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A run, as far as reading it goes."""
+def _read_blocks(
+    store: Store, settings: MapSettings, card: Card, blocks: int, rng: np.random.Generator
+) -> Iterator[tuple[SeriesBlock, np.ndarray]]:
+    """Blocks of a run's cells in random order, and which pixels may be drawn: bool (y, x).
 
-    settings: MapSettings
-    fingerprint: str
-    region: Region
-    items: Sequence[Item]
-    reading: Reading
-
-
-def _source(folder: str, card: Card) -> _Source:
-    store = Store(folder)
-    made = read_run(store)
-    settings = make_settings(dict(made.settings), public_url(folder))
+    Of each cell come only as many blocks as are needed if all cells give as many.
+    """
+    region = read_region(settings.region)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    content = store.read(ITEMS_FILE)
-    items = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
-    inputs = card.preprocessing
-    require_bands(items, inputs.bands, settings.reading.substitute)
-    return _Source(
-        settings=settings,
-        fingerprint=made.fingerprint,
-        region=read_region(settings.region),
-        items=substituted(items, settings.reading.substitute),
-        reading=reading_of(
-            settings.reading, inputs.bands, inputs.scl_keep, catalog.access.access()
-        ),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A block's series, and which of its pixels are to be drawn from: bool (y, x)."""
-
-    series: SeriesBlock
-    valid: np.ndarray
-
-
-def _blocks(source: _Source, blocks: int, rng: np.random.Generator) -> Iterator[_Drawn]:
-    """Blocks of cells in random order; of a cell only as many as its region's few cells ask for."""
+    content, inputs = store.read(ITEMS_FILE), card.preprocessing
+    every = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    require_bands(every, inputs.bands, settings.reading.substitute)
+    every = substituted(every, settings.reading.substitute)
+    reading = reading_of(settings.reading, inputs.bands, inputs.scl_keep, catalog.access.access())
     cells = [
-        cell
-        for tile in tiles_of(source.region)
-        for cell in cells_of(tile, source.region, source.settings.cell_size)
+        cell for tile in tiles_of(region) for cell in cells_of(tile, region, settings.cell_size)
     ]
     of_each = -(-blocks // max(1, len(cells)))
     for number in rng.permutation(len(cells)):
         cell = cells[number]
-        items = reaching([i for i in source.items if i.tile == cell.tile.name], cell)
+        items = reaching([item for item in every if item.tile == cell.tile.name], cell)
         windows = block_windows(cell, SOURCE_BLOCK)
-        clear = read_clear(items, cell, source.reading.masking, source.reading.reader)
-        owned = owned_pixels(cell, source.region)
+        clear = read_clear(items, cell, reading.masking, reading.reader)
+        owned = owned_pixels(cell, region)
         for place in islice(rng.permutation(len(windows)), of_each):
             block = windows[place]
-            series = _read(source, items, cell, block, clear)
-            yield _Drawn(series, series.valid & owned[block.slices()])
+            series = _read_block(reading, items, cell, block, clear)
+            yield series, series.valid & owned[block.slices()]
 
 
-def _read(
-    source: _Source, items: Sequence[Item], cell: Cell, block: Block, clear: ClearMask
+def _read_block(
+    reading: Reading, items: Sequence[Item], cell: Cell, block: Block, clear: ClearMask
 ) -> SeriesBlock:
-    """A block's series, as `pipeline.mapping.cell_graph` has them made."""
-    bands, settings = source.reading.bands, source.reading.reader
-
-    def of_band(band: str) -> BandSeries:
-        return read_series(items, band, cell, block, clear, settings)
-
-    parts: Sequence[BandSeries]
+    """Read a block's series by threads, as the Dask tasks of `pipeline.mapping.cell_graph` do."""
+    bands, settings = reading.bands, reading.reader
+    parts: Iterable[BandSeries]
     with ThreadPoolExecutor() as pool:
-        if source.reading.geometric:
+        if reading.geometric:
             months = pool.map(
-                lambda m: read_month(items, bands, cell, block, clear, m, settings), range(MONTHS)
+                lambda month: read_month(items, bands, cell, block, clear, month, settings),
+                range(MONTHS),
             )
             parts = series_of_months(*months)
         else:
-            parts = list(pool.map(of_band, bands))
-    return SeriesBlock(tuple(part.series for part in parts), (block.height, block.width))
+            parts = pool.map(
+                lambda band: read_series(items, band, cell, block, clear, settings), bands
+            )
+        return SeriesBlock(tuple(part.series for part in parts), (block.height, block.width))
 
 
-def _problem(series: np.ndarray, shape: tuple[int, int]) -> str | None:
+def _problem(series: Any, shape: tuple[int, int]) -> str | None:
     """What is wrong with an array that should be uint16 (n, *shape) without nodata."""
+    if not isinstance(series, np.ndarray):
+        return "it holds several arrays"
     if series.ndim != 3 or series.shape[1:] != shape or not len(series):
         return f"it is of shape {series.shape}"
     if np.issubdtype(series.dtype, np.floating) and not np.isfinite(series).all():

@@ -1,17 +1,14 @@
 """The card of a training set, its `dataset.json`."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import DatasetError
-from pipeline.io.store import Store, public_url
 from pipeline.training_set.spatial_split import SplitRule
 
 SET_CARD = "dataset.json"
-SET_FORMAT = 1
 
 
 class _Part(BaseModel):
@@ -19,9 +16,9 @@ class _Part(BaseModel):
 
 
 class GroundSide(_Part):
-    """What the series are paired with: `views` of length `dim` a point, at most.
+    """The ground views of the set: at most `views` for each point, embeddings of length `dim`.
 
-    `tower` and `revision` are the spec and the weights of what embedded them.
+    `tower` and `revision` are the spec and the weights of the tower that embedded them.
     """
 
     kind: Literal["photos", "texts"]
@@ -32,7 +29,7 @@ class GroundSide(_Part):
 
 
 class Shard(_Part):
-    """A Parquet file of a part: its key in the set's folder, its rows, its SHA-256 (hex)."""
+    """A Parquet file of a split: its key in the set's folder, its rows, its SHA-256 (hex)."""
 
     key: str
     rows: int
@@ -40,10 +37,10 @@ class Shard(_Part):
 
 
 class Statistics(_Part):
-    """Numbers over the clear months of the training part, one a band.
+    """Statistics of each band over the clear months of the training split.
 
-    `quantiles` by percent ("1", "50", "99"), `mean` and `std` in reflectance × 10000; `missing` is
-    the share of months without a clear observation.
+    `quantiles` by percent ("1", "50", "99"), `mean` and `std` are in reflectance × 10000; `missing`
+    is the share of months without a clear observation.
     """
 
     quantiles: dict[str, tuple[float, ...]]
@@ -53,12 +50,15 @@ class Statistics(_Part):
 
 
 class DatasetCard(_Part):
-    """A training set: what its rows hold, how they are parted and where they come from.
+    """A training set: the contents of its rows, their splits and their sources.
 
-    `splits` are the shards of each part, in order. `labels` are the classes of each label, and
-    `counts` the rows by label, part and class (those without it under ""). `left_out` are rows of
-    the tables that are not in the set, by reason. `fingerprint` is a SHA-256 over the rows
-    themselves and what is said of them; times, versions and the files' bytes do not change it.
+    Attributes:
+        splits: The shards of each split, in order.
+        labels: The classes of each label.
+        counts: Rows by label, split and class; those without a class under "".
+        left_out: Counts of the tables' rows that are not in the set, by reason.
+        fingerprint: A SHA-256 over the rows and their description. Times, versions and the files'
+            bytes do not change it.
     """
 
     format: Literal[1] = 1
@@ -78,27 +78,27 @@ class DatasetCard(_Part):
     fingerprint: str
 
     def rows(self, split: str) -> int:
-        """The rows of a part; raises DatasetError for one that is not there."""
+        """The number of rows of a split; raises DatasetError for one that is not there."""
         return sum(shard.rows for shard in self.shards(split))
 
     def shards(self, split: str) -> tuple[Shard, ...]:
-        """The shards of a part, in order; raises DatasetError for one that is not there."""
+        """The shards of a split, in order; raises DatasetError for one that is not there."""
         if split not in self.splits:
             raise DatasetError(
-                f"part {split!r}", "no such part", f"There are {', '.join(self.splits)}"
+                f"split {split!r}", "no such split", f"There are {', '.join(self.splits)}"
             )
         return self.splits[split]
 
     def require(self, bands: Sequence[str], dim: int | None = None) -> None:
-        """Raise DatasetError where an encoder takes other bands, or another ground dimension.
+        """Raise DatasetError where an encoder takes other bands, or embeds into other than `dim`.
 
-        `bands` in the order in which the encoder takes them.
+        `bands` are in the order in which the encoder takes them.
         """
         if tuple(bands) != self.bands:
             same = sorted(bands) == sorted(self.bands)
             raise DatasetError(
                 f"a training set of bands {', '.join(self.bands)}",
-                f"{'in this order' if same else 'these bands'} it does not fit an encoder of "
+                f"{'in this order' if same else 'with these bands'} it does not fit an encoder of "
                 f"{', '.join(bands)}",
                 "Make the series again in the encoder's order, or train an encoder of this one",
             )
@@ -109,35 +109,3 @@ class DatasetCard(_Part):
                 f"it does not fit an encoder that embeds into {dim}",
                 "Embed the ground by the tower that the encoder was trained with",
             )
-
-    def to_json(self) -> bytes:
-        """The bytes of `dataset.json`."""
-        return (
-            json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-        ).encode()
-
-
-def read_card(store: Store) -> DatasetCard:
-    """The card of the training set in a folder; raises DatasetError where there is none."""
-    given = public_url(store.root)
-    try:
-        raw: Mapping[str, Any] = json.loads(store.read(SET_CARD))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(
-            given, f"there is no training set here, it has no {SET_CARD}", _MAKE
-        ) from None
-    except ValueError:
-        raise DatasetError(given, f"its {SET_CARD} is damaged, it is no JSON", _MAKE) from None
-    if not isinstance(raw, dict) or raw.get("format") != SET_FORMAT:
-        raise DatasetError(given, f"its {SET_CARD} is of another format than {SET_FORMAT}", _MAKE)
-    try:
-        return DatasetCard.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DatasetError(
-            given, f"its {SET_CARD} is damaged ({place}: {first['msg']})", _MAKE
-        ) from None
-
-
-_MAKE = "Make one by `timesen dataset pack SERIES --ground GROUND --out SET`"

@@ -1,8 +1,10 @@
 """The loader of a training set: batches in a random order per epoch, from any batch on."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import pyarrow as pa
@@ -10,18 +12,20 @@ import pyarrow as pa
 from models.pretraining.batch import Batch
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store, public_url
-from pipeline.training_set.card import DatasetCard, Shard, read_card
+from pipeline.io.table_folder import open_card
+from pipeline.training_set.card import SET_CARD, DatasetCard, Shard
 from pipeline.training_set.prefetch import prefetched
-from pipeline.training_set.random_order import epoch_order, inner_order, windows_of
+from pipeline.training_set.random_order import Window, inner_order, windows_of
 from pipeline.training_set.shards import ShardRows, read_rows, to_rows
 
-_READERS = 4  # shards read at once: object storage makes one wait
-_AHEAD = 4  # batches made before they are asked for
+_READERS = 4  # shards read at once, since each request to object storage waits
+_AHEAD = 4  # batches made before they are needed
+_REMEDY = "Make one by `timesen dataset pack SERIES --ground GROUND --out SET`"
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A training set in a folder or an `s3://` prefix; sent to another process as its address."""
+    """A training set in a folder or an `s3://` prefix. It is pickled as its address."""
 
     store: Store
     card: DatasetCard
@@ -30,27 +34,19 @@ class TrainingSet:
     def open(cls, address: str) -> "TrainingSet":
         """The training set at an address; raises DatasetError where there is none."""
         store = Store(address)
-        return cls(store, read_card(store))
+        return cls(store, open_card(store, SET_CARD, DatasetCard, "training set", _REMEDY))
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return TrainingSet.open, (self.store.root,)
 
     def rows(self, split: str) -> int:
-        """The rows of a part: "train", "validation" or "test"."""
+        """The number of rows of a split: "train", "validation" or "test"."""
         return self.card.rows(split)
 
     def steps(self, split: str, batch: int, drop_last: bool = True) -> int:
         """The batches of an epoch."""
         rows = self.rows(split)
         return rows // batch if drop_last else -(-rows // batch)
-
-    def order(self, split: str, seed: int, epoch: int) -> np.ndarray:
-        """The rows of a part in an epoch's order: int64 (n,), counted over the shards in theirs.
-
-        A function of the set, seed and epoch alone. Shards come in an order drawn by chance; of
-        some at a time, the rows are shuffled. (When the set was made, all of a part's rows were.)
-        """
-        return epoch_order([shard.rows for shard in self.card.shards(split)], seed, epoch)
 
     def batches(
         self,
@@ -66,13 +62,18 @@ class TrainingSet:
     ) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; of each, the share of a process.
 
-        A batch is `batch` consecutive rows of `order` over all processes, cut into `world` equal
-        parts, of which process `rank` takes its own: what all processes together see does not
-        depend on how many they are, nor on where one begins. The last, smaller batch is left out
-        with `drop_last`; without, the last processes may get less of it, or nothing. Rows are read
-        ahead by threads; held are the rows of twelve shards at most, and a few batches. Raises
-        DatasetError for a batch that cannot be cut, for a part with less than one batch, and for
-        shards that are missing or damaged.
+        The order of an epoch's rows is a function of the set, the seed and the epoch
+        (`pipeline.training_set.random_order`). A batch is `batch` consecutive rows of it, cut into
+        `world` equal parts, of which process `rank` takes its own: so all processes together see
+        the same batches, however many they are, and wherever one begins.
+
+        With `drop_last`, the last, smaller batch is left out; otherwise the last processes may get
+        less of it, or nothing. Rows are read ahead by threads. In memory are the rows of at most
+        twelve shards, and a few batches.
+
+        Raises:
+            DatasetError: The batch cannot be cut, the split has less than one batch, or a shard is
+                missing or damaged.
         """
         self._require(split, batch, rank, world, drop_last)
         rows, spans = self.rows(split), []
@@ -81,8 +82,8 @@ class TrainingSet:
             share = -(-(last - first) // world)
             low = first + rank * share
             spans.append((low, min(low + share, last)))
-        made = _made(self, split, seed, epoch, [span for span in spans if span[0] < span[1]])
-        return prefetched(made, _AHEAD)
+        spans = [span for span in spans if span[0] < span[1]]
+        return prefetched(_batches(self, split, seed, epoch, spans), _AHEAD)
 
     def _require(self, split: str, batch: int, rank: int, world: int, drop_last: bool) -> None:
         rows = self.rows(split)
@@ -97,15 +98,15 @@ class TrainingSet:
         if drop_last and rows < batch:
             raise DatasetError(
                 f"batches of {batch}",
-                f"part {split!r} has {rows} rows, which is less than one",
+                f"split {split!r} has {rows} rows, which is less than one",
                 "Give smaller batches",
             )
 
     def read_shard(self, shard: Shard, more_columns: Sequence[str] = ()) -> pa.Table:
-        """Read the columns of a shard that a batch is made of, and these more.
+        """Read the columns of a shard that batches need, and these more.
 
         Raises:
-            DatasetError: the shard is missing or damaged.
+            DatasetError: The shard is missing or damaged.
         """
         key, store = shard.key, self.store
         try:
@@ -126,82 +127,66 @@ class TrainingSet:
         )
 
 
+def _batches(
+    dataset: TrainingSet, split: str, seed: int, epoch: int, spans: Sequence[tuple[int, int]]
+) -> Iterator[Batch]:
+    """The batches of spans of an epoch's order, which follow each other."""
+    card = dataset.card
+    classes = {name: np.array([*texts, None], object) for name, texts in card.labels.items()}
+    first = spans[0][0] if spans else dataset.rows(split)
+    with contextlib.closing(_windows(dataset, split, seed, epoch, first)) as windows:
+        held = None
+        for low, high in spans:
+            parts = []
+            while low < high:
+                if held is None or held.window.end <= low:
+                    held = None  # free its rows before the next one is read
+                    held = next(windows)
+                    continue
+                window, end = held.window, min(high, held.window.end)
+                which = held.order[low - window.start : end - window.start]
+                parts.append(held.rows.batch(which, card.ground.views, classes))
+                low = end
+            yield parts[0] if len(parts) == 1 else _join(parts)
+
+
 @dataclass(frozen=True, eq=False)
-class _Held:
+class _WindowRows:
     """The rows of a window, and their order."""
 
+    window: Window
     rows: ShardRows
     order: np.ndarray
 
 
-class _Loader:
-    """The windows of an epoch one after the other, the next one read while one is in use."""
+def _windows(
+    dataset: TrainingSet, split: str, seed: int, epoch: int, first: int
+) -> Generator[_WindowRows]:
+    """The windows of an epoch from row `first` of its order on; the next is read meanwhile."""
+    shards = dataset.card.shards(split)
+    windows = windows_of([shard.rows for shard in shards], seed, epoch)
+    windows = [window for window in windows if window.end > first]
+    threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reading-shards")
 
-    def __init__(self, dataset: TrainingSet, split: str, seed: int, epoch: int) -> None:
-        self._dataset, self._seed, self._epoch = dataset, seed, epoch
-        self._shards = dataset.card.shards(split)
-        self.windows = windows_of([shard.rows for shard in self._shards], seed, epoch)
-        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reading-shards")
-        self._begun: dict[int, list[Future[pa.Table]]] = {}
-        self._at = -1
+    def begin(window: Window) -> list[Future[pa.Table]]:
+        return [threads.submit(dataset.read_shard, shards[number]) for number in window.shards]
 
-    def take(self, number: int) -> "_Held":
-        """A window's rows and their order."""
-        self._begin(number)
-        self._begin(number + 1)
-        tables = [table.result() for table in self._begun.pop(number)]
-        window = self.windows[number]
-        rows = to_rows(tables, self._dataset.card)
-        return _Held(rows, inner_order(window, self._seed, self._epoch))
-
-    def _begin(self, number: int) -> None:
-        if number > self._at and number < len(self.windows):
-            shards = [self._shards[shard] for shard in self.windows[number].shards]
-            self._begun[number] = [
-                self._threads.submit(self._dataset.read_shard, s) for s in shards
-            ]
-            self._at = number
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _made(
-    dataset: TrainingSet, split: str, seed: int, epoch: int, spans: Sequence[tuple[int, int]]
-) -> Iterator[Batch]:
-    """The batches of spans of the order, which follow each other."""
-    loader = _Loader(dataset, split, seed, epoch)
-    views = dataset.card.ground.views
-    classes = {
-        name: np.array([*texts, None], object) for name, texts in dataset.card.labels.items()
-    }
     try:
-        number, held = 0, None
-        for low, high in spans:
-            parts = []
-            while low < high:
-                window = loader.windows[number]
-                if window.end <= low:
-                    number, held = number + 1, None  # let go of before the next one is taken
-                    continue
-                held = held or loader.take(number)
-                end = min(high, window.end)
-                which = held.order[low - window.start : end - window.start]
-                parts.append(held.rows.batch(which, views, classes))
-                low = end
-            yield parts[0] if len(parts) == 1 else _joined(parts)
+        following = begin(windows[0]) if windows else []
+        for window, after in zip_longest(windows, windows[1:]):
+            current, following = following, begin(after) if after else []
+            rows = to_rows([table.result() for table in current], dataset.card)
+            del current
+            yield _WindowRows(window, rows, inner_order(window, seed, epoch))
+            del rows
     finally:
-        loader.close()
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _joined(parts: Sequence[Batch]) -> Batch:
-    return Batch(
-        series=np.concatenate([part.series for part in parts]),
-        ground=np.concatenate([part.ground for part in parts]),
-        present=np.concatenate([part.present for part in parts]),
-        keys=np.concatenate([part.keys for part in parts]),
-        ids=[name for part in parts for name in part.ids],
-        labels={
-            name: [text for part in parts for text in part.labels[name]] for name in parts[0].labels
-        },
-    )
+def _join(parts: Sequence[Batch]) -> Batch:
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("series", "ground", "present", "keys")
+    }
+    labels = {name: [t for part in parts for t in part.labels[name]] for name in parts[0].labels}
+    return Batch(**arrays, ids=[name for part in parts for name in part.ids], labels=labels)

@@ -7,7 +7,6 @@ memory: they are written to a scratch file, from which rows are taken in any ord
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from pipeline.training_set.pairing import Pairing, pair_series_with_views
 from pipeline.training_set.random_order import shuffled
 from pipeline.training_set.shards import GROUND_NUMBERS, ground_lists
 from pipeline.training_set.spatial_split import NO_SPLIT, SPLITS, SplitRule, blocks_of, split
-from pipeline.training_set.writer import SetWriter, rows_a_shard
+from pipeline.training_set.writer import SetWriter, rows_per_shard
 
 ROWS_LEFT_OUT = "left-out.csv"
 ALL_MISSING = "no clear observation in any month"
@@ -50,27 +49,28 @@ def pack_training_set(
     near to a held-out split: counted in the card, and named in `left-out.csv`.
 
     Args:
-        series: addresses of tables of series.
-        ground: the address of a ground table.
-        out: the folder or `s3://` prefix of the set.
-        rule: divides the points into splits; None for the default rule.
-        shard_rows: rows per shard; None for about 16 MB.
-        progress: called with the share, 0 … 1, of the rows that are written.
+        series: Addresses of tables of series.
+        ground: The address of a ground table.
+        out: The folder or `s3://` prefix of the set.
+        rule: Divides the points into splits; None for the default rule.
+        shard_rows: Rows per shard; None for about 16 MB.
+        progress: Called with the share, 0 … 1, of the rows that are written.
 
     Raises:
-        DatasetError: the tables don't fit each other, or the rule leaves a split empty.
-        OutputError: there is a set at `out` already.
+        DatasetError: The tables don't fit each other, or the rule leaves a split empty.
+        OutputError: There is a set at `out` already.
     """
     rule = rule or SplitRule()
     tables, views = [SeriesTable.open(address) for address in series], GroundTable.open(ground)
-    bands, labels = _alike(tables)
-    with _scratch_folder() as scratch:
+    bands, labels = _common_columns(tables)
+    with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
+        scratch = Path(folder)
         unclear: list[str] = []
-        rows = _spooled(
+        rows = _spool(
             scratch / "series.arrow", series_schema(len(bands), labels),
             _series_rows(tables, labels, unclear),
         )  # fmt: skip
-        sights = _spooled(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
+        sights = _spool(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
         together = pair_series_with_views(rows, sights)
         lon, lat = (rows[axis].to_numpy()[together.series] for axis in ("lon", "lat"))
         parts = split(lon, lat, rule)
@@ -85,17 +85,19 @@ def pack_training_set(
             dim=views.card.dim, views=int(together.counts[parts != NO_SPLIT].max()),
         )  # fmt: skip
         store = Store(out)
-        writer = SetWriter(store, bands, side, _classes(rows, labels))
+        named = {name: rows[LABEL + name].drop_null().unique().to_pylist() for name in labels}
+        classes = {name: sorted(texts) for name, texts in named.items()}
+        writer = SetWriter(store, bands, side, classes)
         store.write(ROWS_LEFT_OUT, reasons_csv("id", left_out))
-        source = _PackedRows(rows, sights, together, blocks_of(lon, lat, rule.block_km))
-        size = shard_rows or rows_a_shard(len(bands), side)
+        blocks = blocks_of(lon, lat, rule.block_km)
+        size = shard_rows or rows_per_shard(len(bands), side)
         written = 0
         for number, name in enumerate(SPLITS):
             of_part = np.flatnonzero(parts == number)
             of_part = of_part[shuffled(len(of_part), rule.seed, number)]
             for start in range(0, len(of_part), size):
                 which = of_part[start : start + size]
-                writer.write(name, source.rows(which, writer.schema))
+                writer.write(name, _join(rows, sights, together, blocks, which, writer.schema))
                 written += len(which)
                 progress(written / int((parts != NO_SPLIT).sum()))
         return writer.finish(
@@ -110,40 +112,35 @@ def pack_training_set(
         )
 
 
-class _PackedRows:
-    """The rows of a set, taken from the tables."""
-
-    def __init__(
-        self, series: pa.Table, ground: pa.Table, pairing: Pairing, blocks: np.ndarray
-    ) -> None:
-        self._series, self._ground = series, ground
-        self._pairing, self._blocks = pairing, blocks
-
-    def rows(self, which: np.ndarray, schema: pa.Schema) -> pa.Table:
-        """The pairs of these numbers, int64 (m,), as a table of a shard's schema."""
-        pairing = self._pairing
-        counts, starts = pairing.counts[which], pairing.starts[which]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        # Each view's number in its row, added to where the views of its row begin.
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        views = self._ground.take(pa.array(pairing.views[np.repeat(starts, counts) + within]))
-        series = self._series.take(pa.array(pairing.series[which]))
-        numbers = views["embedding"].combine_chunks().flatten().to_numpy()
-        lists = pa.array(offsets, pa.int32())
-        made = {
-            "block": pa.array(self._blocks[which].astype(str), pa.string()),
-            "ground": ground_lists(offsets, numbers.reshape(len(views), -1).view(GROUND_NUMBERS)),
-            "views": pa.ListArray.from_arrays(lists, views["view"].combine_chunks()),
-            "keys": pa.ListArray.from_arrays(lists, views["key"].combine_chunks()),
-        }
-        columns = [
-            made[name] if name in made else series[name].combine_chunks() for name in schema.names
-        ]
-        return pa.Table.from_arrays(columns, schema=schema)
+def _join(
+    series: pa.Table,
+    ground: pa.Table,
+    pairing: Pairing,
+    blocks: np.ndarray,
+    which: np.ndarray,
+    schema: pa.Schema,
+) -> pa.Table:
+    """The pairs of these numbers, int64 (m,), as a table of a shard's schema."""
+    counts, starts = pairing.counts[which], pairing.starts[which]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    # Each view's number in its row, added to where the views of its row begin.
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    views = ground.take(pa.array(pairing.views[np.repeat(starts, counts) + within]))
+    rows = series.take(pa.array(pairing.series[which]))
+    numbers = views["embedding"].combine_chunks().flatten().to_numpy()
+    lists = pa.array(offsets, pa.int32())
+    joined = {
+        "block": pa.array(blocks[which].astype(str), pa.string()),
+        "ground": ground_lists(offsets, numbers.reshape(len(views), -1).view(GROUND_NUMBERS)),
+        "views": pa.ListArray.from_arrays(lists, views["view"].combine_chunks()),
+        "keys": pa.ListArray.from_arrays(lists, views["key"].combine_chunks()),
+    }
+    joined |= {n: rows[n].combine_chunks() for n in schema.names if n not in joined}
+    return pa.Table.from_arrays([joined[name] for name in schema.names], schema=schema)
 
 
-def _alike(tables: Sequence[SeriesTable]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The bands of the tables, and the labels of any; raises DatasetError for other bands."""
+def _common_columns(tables: Sequence[SeriesTable]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The bands of all tables, and the labels of any; raises DatasetError where bands differ."""
     bands = tables[0].card.bands
     for table in tables[1:]:
         if table.card.bands != bands:
@@ -173,23 +170,12 @@ def _series_rows(
             yield found.select(names).filter(pa.array(clear))
 
 
-def _classes(rows: pa.Table, labels: Sequence[str]) -> dict[str, list[str]]:
-    return {name: sorted(rows[LABEL + name].drop_null().unique().to_pylist()) for name in labels}
-
-
 def _ids(rows: pa.Table, which: np.ndarray) -> list[str]:
     ids: list[str] = rows["id"].take(pa.array(which)).to_pylist()
     return ids
 
 
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """A temporary folder in TMPDIR, removed at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
-        yield Path(folder)
-
-
-def _spooled(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+def _spool(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
     """Join tables into one that lies in a file, not in memory."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for table in tables:

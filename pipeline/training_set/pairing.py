@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DatasetError
 
-_SHOWN = 3
+_LISTED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,12 @@ class Pairing:
 
 
 def pair_series_with_views(series: pa.Table, ground: pa.Table) -> Pairing:
-    """Join series with their views.
+    """Join a table of series (columns `id`, `photo_key`) with one of views (`id`, `view`).
 
     A view's id is that of the point, or else the `photo_key` of one or several series.
 
-    Args:
-        series: a table with columns `id` and `photo_key`.
-        ground: a table with columns `id` and `view`.
-
     Raises:
-        DatasetError: two series have the same id, or no view belongs to a series.
+        DatasetError: Two series have the same id, or no view belongs to a series.
     """
     ids, keys = _texts(series, "id"), _texts(series, "photo_key")
     _require_distinct(ids)
@@ -93,5 +89,5 @@ def _require_distinct(ids: pa.Array) -> None:
 
 
 def _listed(names: pa.Array | Sequence[str]) -> str:
-    shown = ", ".join(str(name) for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, … ({len(names)})"
+    first = ", ".join(str(name) for name in names[:_LISTED])
+    return first if len(names) <= _LISTED else f"{first}, … ({len(names)})"

@@ -44,16 +44,6 @@ def inner_order(window: Window, seed: int, epoch: int) -> np.ndarray:
     return shuffled(window.rows, seed, epoch, 1 + window.number)
 
 
-def epoch_order(counts: Sequence[int], seed: int, epoch: int) -> np.ndarray:
-    """The rows of shards in an epoch's order: int64 (n,), counted over all shards."""
-    starts = np.cumsum([0, *counts])
-    ordered = [np.empty(0, np.int64)]
-    for window in windows_of(counts, seed, epoch):
-        rows = np.concatenate([np.arange(starts[n], starts[n + 1]) for n in window.shards])
-        ordered.append(rows[inner_order(window, seed, epoch)])
-    return np.concatenate(ordered)
-
-
 def shuffled(count: int, *key: int) -> np.ndarray:
     """Shuffle 0 … count - 1 by a key of whole numbers, 0 or more: int64 (count,).
 

@@ -1,4 +1,4 @@
-"""Rows of a training set: as a shard's Parquet, as arrays, and some of them as a batch."""
+"""Rows of a training set: as Parquet in a shard, as arrays, and as a batch."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.pretraining.batch import Batch
+from models.pretraining.batch import NO_KEY, Batch
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.point_series.points import LABEL
 from pipeline.training_set.card import DatasetCard
@@ -20,11 +20,14 @@ GROUND_NUMBERS = np.dtype("<f2")
 
 @dataclass(frozen=True, eq=False)
 class ShardRows:
-    """n rows: `series` uint16 (n, 12, band), and their ground views one after the other.
+    """n rows, and their ground views one after the other.
 
-    Row i has the views `offsets[i]` up to `offsets[i + 1]`, int64 (n + 1,), of `ground` float16
-    (view, dim) and of `keys` int64 (view,). `labels` are numbers of classes, int64 (n,), -1 for
-    none.
+    Attributes:
+        series: uint16 (n, 12, band).
+        offsets: int64 (n + 1,); row i has the views from `offsets[i]` up to `offsets[i + 1]`.
+        ground: float16 (view, dim).
+        keys: int64 (view,).
+        labels: Numbers of classes by the label's name, int64 (n,), -1 for none.
     """
 
     ids: np.ndarray
@@ -38,9 +41,12 @@ class ShardRows:
         return len(self.ids)
 
     def batch(self, which: np.ndarray, views: int, classes: Mapping[str, np.ndarray]) -> Batch:
-        """The rows of these numbers, int64 (m,), their views padded with zeros to so many.
+        """Make a batch of some rows.
 
-        `classes` are the texts of each label's classes, with None as the last.
+        Args:
+            which: int64 (m,), their numbers.
+            views: Views of each row in the batch; those that it lacks are zeros.
+            classes: The texts of each label's classes, with None as the last.
         """
         starts = self.offsets[which]
         present = np.arange(views) < (self.offsets[which + 1] - starts)[:, None]
@@ -49,7 +55,7 @@ class ShardRows:
         keys = self.keys[places]
         if not present.all():
             ground[~present] = 0
-            keys[~present] = -1
+            keys[~present] = NO_KEY
         return Batch(
             series=self.series[which],
             ground=ground,
@@ -63,11 +69,10 @@ class ShardRows:
 
 
 def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
-    """The columns of a shard; see `docs/datasets.md`.
+    """The columns of a shard, which `docs/datasets.md` explains.
 
-    Those of a series table, the block of land, and a row's ground views. A view's numbers are bytes
-    (float16, little-endian): as a list of lists, Parquet would count every number's levels, and
-    decode eight times slower.
+    A view's numbers are bytes (float16, little-endian): as a list of lists, Parquet would count
+    every number's levels, and decode eight times slower.
     """
     return pa.schema(
         [
@@ -88,7 +93,7 @@ def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
 
 
 def ground_lists(offsets: np.ndarray, ground: np.ndarray) -> pa.Array:
-    """The column `ground` of views float16 (view, dim), of which `offsets` says whose they are."""
+    """The column `ground` of views float16 (view, dim), which `offsets` divide among the rows."""
     values = np.ascontiguousarray(ground, GROUND_NUMBERS)
     width = values.shape[1] * GROUND_NUMBERS.itemsize
     views = pa.Array.from_buffers(pa.binary(width), len(values), [None, pa.py_buffer(values)])
@@ -104,9 +109,9 @@ def shard_file(table: pa.Table) -> bytes:
 
 
 def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) -> pa.Table:
-    """Read the columns of a shard that a batch is made of, and these more.
+    """Read the columns of a shard that batches need, and these more.
 
-    `source` is a path or an Arrow file. Raises ArrowException or OSError for a damaged one.
+    `source` is a path or an Arrow file; ArrowException or OSError is raised for a damaged one.
     """
     columns = ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels)]
     columns += more_columns
@@ -117,19 +122,19 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
 def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> ShardRows:
     """The rows of shards, one after the other."""
     table = pa.concat_tables(tables)
-    column = {name: _whole(table[name]) for name in table.column_names}
+    column = {
+        name: chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
+        for name, chunked in zip(table.column_names, table.columns, strict=True)
+    }
+    offsets = column["ground"].offsets.to_numpy().astype(np.int64)
     return ShardRows(
         ids=column["id"].to_numpy(zero_copy_only=False),
         series=column["series"].flatten().to_numpy().reshape(-1, MONTHS, len(card.bands)),
-        offsets=_offsets(column["ground"]),
+        offsets=offsets - offsets[0],
         ground=_numbers(column["ground"].flatten(), card.ground.dim),
         keys=column["keys"].flatten().to_numpy(),
         labels={
-            name: pc.fill_null(
-                pc.index_in(column[LABEL + name], pa.array(classes, pa.string())), -1
-            )
-            .to_numpy(zero_copy_only=False)
-            .astype(np.int64)
+            name: _class_numbers(column[LABEL + name], classes)
             for name, classes in card.labels.items()
         },
     )
@@ -142,12 +147,6 @@ def _numbers(views: pa.Array, dim: int) -> np.ndarray:
     return flat.reshape(-1, dim)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array."""
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _offsets(lists: pa.Array) -> np.ndarray:
-    """Where each list's values begin among all lists' values: int64 (n + 1,)."""
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return offsets - offsets[0]
+def _class_numbers(texts: pa.Array, classes: Sequence[str]) -> np.ndarray:
+    numbers = pc.fill_null(pc.index_in(texts, pa.array(classes, pa.string())), -1)
+    return numbers.to_numpy(zero_copy_only=False).astype(np.int64)

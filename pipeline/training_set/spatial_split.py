@@ -1,9 +1,9 @@
-"""Training, validation and test parts by blocks of land, so that neighbours don't leak.
+"""Training, validation and test splits by blocks of land, so that neighbours don't leak.
 
 A block is a piece of a grid of nearly equal areas: rows of equal height from pole to pole, each cut
 into the whole number of columns that makes its pieces as wide as they are high. All points of a
-block go to one part. Points of two parts can still meet at a block's border: `split` leaves out
-those of training that lie within a buffer of what is held out.
+block belong to one split. Points of two splits can still meet at a block's border: `split` leaves
+out those of training that lie within a buffer of points that are held out.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pipeline.training_set.random_order import shuffled
 
 SPLITS = ("train", "validation", "test")
 NO_SPLIT = -1
-"""The number of points that lie too near to a held-out part."""
+"""The number of points that lie too near to a split that is held out."""
 
 _EARTH_KM = 6371.0072  # radius of the sphere of the Earth's area (authalic, WGS 84)
 _HALF_TURN = np.pi * _EARTH_KM
@@ -69,7 +69,7 @@ class SplitRule(Strict):
 def blocks_of(lon: np.ndarray, lat: np.ndarray, block_km: float) -> np.ndarray:
     """The block of each point: int64 (n,), equal where points share one.
 
-    `lon`, `lat` float64 (n,) in degrees (EPSG:4326). Raises UserError for a place that is none.
+    `lon`, `lat` are float64 (n,) in degrees (EPSG:4326); UserError is raised for other values.
     """
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
     # NaN compares as false, so it is found here, too.
@@ -92,26 +92,27 @@ def blocks_of(lon: np.ndarray, lat: np.ndarray, block_km: float) -> np.ndarray:
 def folds(lon: np.ndarray, lat: np.ndarray, k: int, block_km: float, seed: int) -> np.ndarray:
     """The fold of each point for spatially blocked cross-validation: int64 (n,), 0 … k - 1.
 
-    Blocks come in an order drawn by the seed, each into the fold that has fewest points: folds are
-    of nearly equal size. A function of the set of points, whatever their order. Raises UserError
-    where there are fewer blocks than folds.
+    In a random order, each block goes to the fold that has fewest points, so that folds are of
+    nearly equal size. The order of the points does not matter. UserError is raised where there are
+    fewer blocks than folds.
     """
     if k < 2:
         raise UserError(f"{k} folds", "there is nothing to hold out", "Give 2 or more")
     names = [f"fold {number}" for number in range(k)]
-    return _shared(blocks_of(lon, lat, block_km), np.full(k, 1 / k), names, block_km, seed)
+    return _divide(blocks_of(lon, lat, block_km), np.full(k, 1 / k), names, block_km, seed)
 
 
 def split(lon: np.ndarray, lat: np.ndarray, rule: SplitRule) -> np.ndarray:
-    """The part of each point: int64 (n,), an index into `SPLITS`, or `NO_SPLIT`.
+    """The split of each point: int64 (n,), an index into `SPLITS`, or `NO_SPLIT`.
 
-    A function of the set of points, whatever their order. Raises UserError where the blocks leave
-    a part empty.
+    The order of the points does not matter. UserError is raised where the blocks leave a split
+    empty.
     """
     blocks = blocks_of(lon, lat, rule.block_km)
-    parts = _shared(blocks, np.array(rule.shares), SPLITS, rule.block_km, rule.seed)
+    parts = _divide(blocks, np.array(rule.shares), SPLITS, rule.block_km, rule.seed)
     if rule.buffer_km:
-        places = _on_sphere(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
+        x, y = np.radians(np.asarray(lon, np.float64)), np.radians(np.asarray(lat, np.float64))
+        places = np.column_stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)])
         whole = parts.copy()
         for part in (0, 1):
             own, held_out = np.flatnonzero(whole == part), whole > part
@@ -121,10 +122,10 @@ def split(lon: np.ndarray, lat: np.ndarray, rule: SplitRule) -> np.ndarray:
     return parts
 
 
-def _shared(
+def _divide(
     blocks: np.ndarray, shares: np.ndarray, names: Sequence[str], block_km: float, seed: int
 ) -> np.ndarray:
-    """The part of each point: a block at a time goes where most of a part's share is missing."""
+    """The part of each point: each block goes to the part that lacks most of its share."""
     _, block, counts = np.unique(blocks, return_inverse=True, return_counts=True)
     taken = np.zeros(len(shares))
     part = np.empty(len(counts), np.int64)
@@ -145,14 +146,8 @@ def _require_all(parts: np.ndarray, names: Sequence[str], block_km: float, block
         )
 
 
-def _on_sphere(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Points of the unit sphere: float64 (n, 3)."""
-    lon, lat = np.radians(lon), np.radians(lat)
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
 def _within(places: np.ndarray, others: np.ndarray, km: float) -> np.ndarray:
-    """Whether each place is at most so many km from one of the others: bool (n,)."""
+    """Whether each place on the unit sphere is at most `km` from one of the others: bool (n,)."""
     chord = 2 * np.sin(km / _EARTH_KM / 2)
     distance, _ = KDTree(others).query(places, distance_upper_bound=chord)
     return np.isfinite(distance)

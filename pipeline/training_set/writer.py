@@ -27,10 +27,18 @@ _PERCENTS = (1, 50, 99)
 
 
 class SetWriter:
-    """Writes a training set's shards, counts what is in them, and writes its card at the end.
+    """Writes a training set's shards, counts their contents, and writes the set's card at the end.
 
-    `classes` are those of each label, in order. Raises OutputError where there is a set already;
-    shards of one that was never finished are removed.
+    Shards of a set that was never finished are removed.
+
+    Args:
+        store: The set's folder.
+        bands: Of the series, in order.
+        ground: The ground views.
+        classes: Of each label, in order.
+
+    Raises:
+        OutputError: There is a set already.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class SetWriter:
         self._contents: list[str] = []
 
     def write(self, split: str, table: pa.Table) -> None:
-        """Write the next shard of a part; `table` is of `schema`, its rows shuffled already."""
+        """Write the next shard of a split; `table` is of `schema`, its rows shuffled already."""
         number = len(self._shards[split])
         content = shard_file(table.cast(self.schema))
         key = f"{_FOLDER}/{split}-{number:05d}.parquet"
@@ -80,13 +88,11 @@ class SetWriter:
         attribution: Sequence[str],
         sources: Mapping[str, Any],
     ) -> DatasetCard:
-        """Write the card; from now on the set is there."""
-        try:
-            statistics = self._statistics.result()
-        except ValueError as error:
-            raise DatasetError(
-                "the series of the training part", str(error), "Give series of other points too"
-            ) from None
+        """Write the card, which makes the folder a training set.
+
+        Raises:
+            DatasetError: A band has no clear observation in the training split.
+        """
         card = DatasetCard(
             bands=self._bands,
             ground=self._ground,
@@ -96,7 +102,7 @@ class SetWriter:
                 name: {split: dict(sorted(found.items())) for split, found in counts.items()}
                 for name, counts in self._counts.items()
             },
-            statistics=statistics,
+            statistics=self._statistics.result(),
             split_rule=rule,
             left_out=dict(left_out),
             attribution=tuple(dict.fromkeys(filter(None, attribution))),
@@ -105,32 +111,29 @@ class SetWriter:
             created=now(),
             fingerprint="",
         )
-        said = card.model_dump(
-            mode="json",
-            include={"format", "bands", "months", "ground", "labels", "split_rule"},
-        )
-        marked = fingerprint({**said, "contents": self._contents})
-        card = card.model_copy(update={"fingerprint": marked})
-        self._store.write(SET_CARD, card.to_json())
+        described = {"format", "bands", "months", "ground", "labels", "split_rule"}
+        parts = {**card.model_dump(mode="json", include=described), "contents": self._contents}
+        card = card.model_copy(update={"fingerprint": fingerprint(parts)})
+        self._store.write(SET_CARD, card.model_dump_json(indent=1).encode() + b"\n")
         return card
 
 
-def rows_a_shard(bands: int, ground: GroundSide) -> int:
-    """How many rows make a shard of about 16 MB in memory."""
+def rows_per_shard(bands: int, ground: GroundSide) -> int:
+    """The number of rows of a shard of about 16 MB in memory."""
     row = 24 * bands + ground.views * (2 * ground.dim + 16) + 64
     return int(np.clip(_SHARD_BYTES // row, 1, _MOST_ROWS))
 
 
 def content_hash(table: pa.Table) -> str:
-    """SHA-256 (hex) over a table's columns and values, however they are kept in a file."""
+    """SHA-256 (hex) over a table's columns and values, whatever its file format."""
     digest = hashlib.sha256()
     for name in table.column_names:
         digest.update(f"{name} {table.num_rows}\n".encode())
         column = table[name].combine_chunks()
         while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-            lengths = column.value_lengths() if pa.types.is_list(column.type) else None
-            if lengths is not None:
-                digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+            if pa.types.is_list(column.type):
+                lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+                digest.update(lengths.astype("<i8").tobytes())
             column = column.flatten()
         if pa.types.is_string(column.type):
             for text in column.to_pylist():
@@ -155,15 +158,19 @@ class BandStatistics:
             counts += np.bincount(band.ravel(), minlength=_VALUES)
 
     def result(self) -> Statistics:
-        """The statistics of all that was counted.
+        """The statistics of all series that were added.
 
         A quantile is the lowest value that has at least that share of the values up to it (NumPy's
-        "inverted_cdf"). Raises ValueError where a band was never seen.
+        "inverted_cdf").
         """
         seen = self._counts[:, 1:]
         total = seen.sum(axis=1)
         if not total.all():
-            raise ValueError("a band has no clear observation at all")
+            raise DatasetError(
+                "the series of the training split",
+                "a band has no clear observation at all",
+                "Give series of other points too",
+            )
         values = np.arange(1, _VALUES, dtype=np.float64)
         mean = seen @ values / total
         variance = seen @ values**2 / total - mean**2

@@ -267,7 +267,7 @@ def test_what_may_go_wrong(
             ),
             ([*pack, *out, "--block-km", "-1"], "split.block_km: Input should be greater"),
             (["pack", str(ground), "--ground", str(ground), *out], "no finished series table"),
-            (["show", str(ground)], "there is no training set here"),
+            (["show", str(ground)], "there is no finished training set here"),
         ):
             assert run(["dataset", *arguments]) == 2, arguments
             said = capsys.readouterr().err

@@ -212,7 +212,7 @@ def test_what_may_go_wrong(
     (tmp_path / "recipe.toml").write_text("[recipe]\nstep = 3\n", encoding="utf-8-sig")
     given = [str(dataset), "--out", str(out)]
     for arguments, problem in (
-        ([str(tmp_path), "--out", str(out)], "there is no training set here"),
+        ([str(tmp_path), "--out", str(out)], "there is no finished training set here"),
         ([str(dataset)], "out: Field required"),
         ([*given, "--batch", "2", "--processes", "3"], "fewer points than processes (3)"),
         ([*given, "--batch", "9", "--processes", "2"], "2 processes cannot share it alike"),

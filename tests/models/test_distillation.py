@@ -69,10 +69,10 @@ def words(teacher: Checkpoint) -> np.ndarray:
 def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     text = words(teacher)
     config = student_architecture(teacher.card, **SIZES)
-    told: list[float] = []
+    shares: list[float] = []
     student = train_student(
         label_series(teacher, made_series(400, 0), 1500, 0), teacher.card, config,
-        steps=300, batch=128, seed=0, text=text, progress=told.append,
+        steps=300, batch=128, seed=0, text=text, progress=shares.append,
     )  # fmt: skip
     unseen = made_series(300, 1)
     wanted = embedded(teacher.encoder, teacher, unseen)
@@ -83,8 +83,8 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     classes, own = ((part.numpy() @ text.T).argmax(axis=1) for part in (wanted, found))
     assert np.bincount(classes, minlength=4).min() > 30
     assert (classes == own).mean() > 0.95
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
 
 
 def test_a_seed_gives_the_same_student(teacher: Checkpoint) -> None:
@@ -118,12 +118,12 @@ def test_texts_change_what_is_learned(teacher: Checkpoint) -> None:
 
 
 def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:
-    told: list[float] = []
-    bank = label_series(teacher, made_series(50, 0), 120, 0, told.append)
+    shares: list[float] = []
+    bank = label_series(teacher, made_series(50, 0), 120, 0, shares.append)
     assert bank.series.shape == (120, 12, 10)
     plain = embedded(teacher.encoder, teacher, bank.series)
     assert (bank.embeddings - plain).abs().max() < 1e-5
-    assert told == [1.0]
+    assert shares == [1.0]
 
 
 def test_series_without_a_finite_embedding_are_left_out(

@@ -52,28 +52,28 @@ def job(tmp_path: Path) -> Given:
     return made
 
 
-def require_ended(heard: Sequence[Any], seconds: float = 60) -> None:
-    """Fail where a process that told something lives on."""
+def require_ended(messages: Sequence[Any], seconds: float = 60) -> None:
+    """Fail where a process that sent a message lives on."""
     until = time.monotonic() + seconds
-    while left := [m["pid"] for m in heard if psutil.pid_exists(m["pid"])]:
+    while left := [m["pid"] for m in messages if psutil.pid_exists(m["pid"])]:
         assert time.monotonic() < until, left
         time.sleep(0.05)
 
 
 def test_a_process_on_each_worker(workers: Client, job: Given) -> None:
-    heard: list[Any] = []
-    run_job(workers, job(threads=2), heard.append)
-    assert {message["rank"]: message["total"] for message in heard} == {0: 3.0, 1: 3.0}
-    assert {message["threads"] for message in heard} == {2}
+    messages: list[Any] = []
+    run_job(workers, job(threads=2), messages.append)
+    assert {message["rank"]: message["total"] for message in messages} == {0: 3.0, 1: 3.0}
+    assert {message["threads"] for message in messages} == {2}
     parents = [*workers.run(os.getpid).values(), os.getpid()]
-    assert len({message["pid"] for message in heard} - {*parents}) == 2
+    assert len({message["pid"] for message in messages} - {*parents}) == 2
 
 
 def test_one_process_in_this_ones_worker(job: Given) -> None:
-    heard: list[Any] = []
+    messages: list[Any] = []
     with open_cluster(ClusterSettings()) as client:
-        run_job(client, job(1), heard.append)
-    assert [message["total"] for message in heard] == [1.0]
+        run_job(client, job(1), messages.append)
+    assert [message["total"] for message in messages] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_one_process_in_this_ones_worker(job: Given) -> None:
 def test_one_that_ends_badly_ends_all(
     workers: Client, job: Given, given: dict[str, Any], error: type[Exception], says: str
 ) -> None:
-    heard: list[Any] = []
+    messages: list[Any] = []
     with pytest.raises(error, match=says) as raised:
-        run_job(workers, job(**given), heard.append)
+        run_job(workers, job(**given), messages.append)
     assert type(raised.value) is error
-    assert len(heard) == 2
-    require_ended(heard)
+    assert len(messages) == 2
+    require_ended(messages)
 
 
 @pytest.mark.slow
 def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: Given) -> None:
-    heard: list[Any] = []
+    messages: list[Any] = []
     deaths: list[int] = []
     run_surviving(
-        workers, job(does="die once", rank=1), heard.append, restarts=1,
+        workers, job(does="die once", rank=1), messages.append, restarts=1,
         advanced=lambda: False, on_death=lambda error, left: deaths.append(left),
     )  # fmt: skip
     assert deaths == [0]
@@ -112,7 +112,7 @@ def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: G
     saved = iter([True, False])
     with pytest.raises(MemberDied, match="SIGKILL"):
         run_surviving(
-            workers, job(does="die", rank=0), heard.append, restarts=1,
+            workers, job(does="die", rank=0), messages.append, restarts=1,
             advanced=lambda: next(saved, False),
             on_death=lambda error, left: deaths.append(left),
         )  # fmt: skip
@@ -121,22 +121,22 @@ def test_starts_again_after_a_death_so_often_and_no_more(workers: Client, job: G
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed(workers: Client, job: Given) -> None:
-    heard: list[Any] = []
+    messages: list[Any] = []
     before = workers.run(os.getpid)
     victim = max(before.values())
 
     def kill_once_it_runs() -> None:
-        while len(heard) < 2:
+        while len(messages) < 2:
             time.sleep(0.01)
         os.kill(victim, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_once_it_runs)
     killer.start()
     with pytest.raises(MemberDied, match=r"Process [01] of 2, on .* is gone with its worker"):
-        run_job(workers, job(does="wait", timeout=60), heard.append)
+        run_job(workers, job(does="wait", timeout=60), messages.append)
     killer.join()
-    require_ended(heard)
-    run_job(workers, job(), heard.append)  # the nanny has started another
+    require_ended(messages)
+    run_job(workers, job(), messages.append)  # the nanny has started another
     assert victim not in workers.run(os.getpid).values()
 
 
@@ -150,11 +150,11 @@ def test_a_scheduler_that_is_killed(shell: Shell, tmp_path: Path, job: Given) ->
         time.sleep(0.05)
     worker = (sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file))
     shell.start(*worker, "--nworkers", "2", "--nthreads", "1", "--no-dashboard")
-    heard: list[Any] = []
+    messages: list[Any] = []
 
     def hear(message: Any) -> None:
-        heard.append(message)
-        if len(heard) == 2:
+        messages.append(message)
+        if len(messages) == 2:
             scheduler.kill()
 
     settings = ClusterSettings(kind="address", address=json.loads(file.read_text())["address"])
@@ -163,7 +163,7 @@ def test_a_scheduler_that_is_killed(shell: Shell, tmp_path: Path, job: Given) ->
         pytest.raises(ClusterUnavailable, match="the same command goes on from there"),
     ):
         run_job(client, job(does="wait", timeout=60), hear)
-    require_ended(heard)
+    require_ended(messages)
 
 
 def test_too_few_workers(workers: Client, job: Given, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint_import.timesenclip_card import card_of, read_stated
+from models.checkpoint_import.timesenclip_card import imported_card, read_partial_card
 from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Path:
 def test_a_card_is_derived_from_the_tensors(place: Path) -> None:
     found = read_authors_checkpoint(saved(lightning(under("learner.TS_ViT.")), place))
     order = ["B04", "B03", "B02", *BANDS[3:]]
-    card, assumed = card_of(found, "mine", {}, order)
+    card, assumed = imported_card(found, "mine", {}, order)
     assert card.architecture == CONFIG
     assert card.preprocessing.bands == tuple(order)
     limits = dict(zip(BANDS, zip(AUTHORS.low, AUTHORS.high, strict=True), strict=True))
@@ -40,7 +40,7 @@ def test_a_card_is_derived_from_the_tensors(place: Path) -> None:
 def test_the_papers_sizes_give_its_heads(place: Path) -> None:
     paper = TimeSenClipArchitecture(depth=1)
     found = read_authors_checkpoint(saved(under("", encoder(config=paper)), place))
-    card, _ = card_of(found, "mine", {}, BANDS)
+    card, _ = imported_card(found, "mine", {}, BANDS)
     assert card.architecture == paper
     assert card.logit_scale == pytest.approx(1 / 0.07)
 
@@ -54,7 +54,7 @@ def test_the_logit_scale_is_stated_or_learned(
 ) -> None:
     state = under("TS_ViT.") | {"logit_scale": torch.tensor(log_scale)}
     found = read_authors_checkpoint(saved(lightning(state), place))
-    card, assumed = card_of(found, "mine", stated, BANDS)
+    card, assumed = imported_card(found, "mine", stated, BANDS)
     assert card.logit_scale == pytest.approx(expected, rel=1e-4)
     assert ("logit_scale" in assumed) is not bool(stated)
 
@@ -64,8 +64,8 @@ def test_a_logit_scale_that_cannot_be_is_not_guessed(place: Path, log_scale: flo
     state = under("TS_ViT.") | {"logit_scale": torch.tensor(log_scale)}
     found = read_authors_checkpoint(saved(lightning(state), place))
     with pytest.raises(CheckpointError, match="no logarithm between 0 and ln 100"):
-        card_of(found, "mine", {}, BANDS)
-    assert card_of(found, "mine", {"logit_scale": 9.0}, BANDS)[0].logit_scale == 9.0
+        imported_card(found, "mine", {}, BANDS)
+    assert imported_card(found, "mine", {"logit_scale": 9.0}, BANDS)[0].logit_scale == 9.0
 
 
 def test_what_a_card_states_holds(place: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_a_card_states_holds(place: Path) -> None:
         "preprocessing": {"bands": list(BANDS), "scl_keep": [4, 5], "add": 0.0},
         "training": {"data": "LUCAS 2018"},
     }
-    card, assumed = card_of(found, "mine", stated)
+    card, assumed = imported_card(found, "mine", stated)
     assert (card.name, card.licence, card.text_tower) == ("theirs", "MIT", "clip:folder")
     assert (card.architecture.heads, card.architecture.dropout) == (8, 0.2)
     assert (card.preprocessing.scl_keep, card.preprocessing.add) == ((4, 5), 0.0)
@@ -90,7 +90,7 @@ def test_what_a_card_states_holds(place: Path) -> None:
         "logit_scale": "14.29, of the paper's temperature of 0.07",
     }
     whole = json.loads(card.model_dump_json())
-    assert card_of(found, "other", whole) == (card, {})
+    assert imported_card(found, "other", whole) == (card, {})
 
 
 SMALL = TimeSenClipArchitecture(dim=24, depth=1, heads=3, feedforward=8, embedding_dim=12)
@@ -103,7 +103,7 @@ SMALL = TimeSenClipArchitecture(dim=24, depth=1, heads=3, feedforward=8, embeddi
         (CONFIG, {}, BANDS[:9], "names 9 bands, the architecture has 10"),
         (CONFIG, {}, [*BANDS[:9], "B99"], "unknown band B99"),
         (CONFIG, {}, [*BANDS[:9], "B02"], "each once"),
-        (CONFIG, {"preprocessing": {"bands": list(BANDS)}}, BANDS[::-1], "states bands .*Say one"),
+        (CONFIG, {"preprocessing": {"bands": list(BANDS)}}, BANDS[::-1], "states bands .*Give one"),
         (CONFIG, {"preprocessing": {"bands": "B02"}}, None, "preprocessing.bands: "),
         (CONFIG, {"preprocessing": 5}, BANDS, "preprocessing: "),
         (CONFIG, {"preprocessing": {"low": [1.0]}}, BANDS, "low holds 1 values for 10 bands"),
@@ -129,13 +129,13 @@ def test_what_cannot_be_known_must_be_stated(
     state = under("TS_ViT.", encoder(config=config))
     found = read_authors_checkpoint(saved(lightning(state), place))
     with pytest.raises(CheckpointError, match=problem):
-        card_of(found, "mine", stated, bands)
+        imported_card(found, "mine", stated, bands)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"3", b"[" * 99999])
 def test_cards_that_are_none_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "card.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"card.json: no (JSON|card)"):
-        read_stated(tmp_path / "card.json")
+        read_partial_card(tmp_path / "card.json")
     with pytest.raises(CheckpointError, match="no such file"):
-        read_stated(tmp_path / "none.json")
+        read_partial_card(tmp_path / "none.json")

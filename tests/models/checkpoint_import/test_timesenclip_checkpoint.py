@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint_import.timesenclip_card import card_of
+from models.checkpoint_import.timesenclip_card import imported_card
 from models.checkpoint_import.timesenclip_checkpoint import PREFIXES, read_authors_checkpoint
 from models.encoder.checkpoint import encoder_of_weights, load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import BANDS
@@ -52,7 +52,7 @@ def test_what_is_imported_is_the_same_function(place: Path, prefix: str, whole: 
     }
     assert found.log_scale == 3.0
     assert found.origin.get("global_step") == (3400 if whole else None)
-    card, _ = card_of(found, "mine", {}, BANDS)
+    card, _ = imported_card(found, "mine", {}, BANDS)
     made = encoder_of_weights(card.architecture, found.tensors, str(place))
     save_checkpoint(place.with_name("mine"), made, card)
     series = torch.rand(5, 12, 10)
@@ -82,7 +82,7 @@ def test_tensors_that_share_memory_are_saved(place: Path) -> None:
     for content, prefix, copies in ((twice, PREFIXES[1], (PREFIXES[2],)), (views, "", ())):
         found = read_authors_checkpoint(saved(content, place))
         assert (found.prefix, found.copies) == (prefix, copies)
-        card, _ = card_of(found, "mine", {}, BANDS)
+        card, _ = imported_card(found, "mine", {}, BANDS)
         made = encoder_of_weights(CONFIG, found.tensors, "it")
         save_checkpoint(place.with_name("mine"), made, card, replace=True)
         series = torch.rand(2, 12, 10)
@@ -103,7 +103,7 @@ def test_encoders_that_differ_are_told_apart_by_their_prefix(place: Path) -> Non
 
 def test_an_encoder_elsewhere_is_found_by_its_prefix(place: Path) -> None:
     saved(lightning(under("net.encoder.") | {"net.projection.weight": torch.ones(2, 2)}), place)
-    assert "may be under net.encoder.: say so by the prefix" in refused(place)
+    assert "may be under net.encoder.: give its prefix" in refused(place)
     found = read_authors_checkpoint(place, "net.encoder")
     assert found.tensors.keys() == encoder().state_dict().keys()
     assert found.unknown == ("net",)
@@ -131,7 +131,7 @@ def test_tensors_that_do_not_fit_are_named(
     change(tensors)
     state = {f"TS_ViT.{name}": tensor for name, tensor in tensors.items()}
     found = read_authors_checkpoint(saved(lightning(state), place))
-    card, _ = card_of(found, "mine", {}, BANDS)
+    card, _ = imported_card(found, "mine", {}, BANDS)
     with pytest.raises(CheckpointError, match=problem):
         encoder_of_weights(card.architecture, found.tensors, str(place))
 
@@ -139,7 +139,7 @@ def test_tensors_that_do_not_fit_are_named(
 def test_a_card_of_another_architecture_names_the_tensors(place: Path) -> None:
     found = read_authors_checkpoint(saved(lightning(under("TS_ViT.")), place))
     stated = {"architecture": {"feedforward": 256, "depth": 3}}
-    card, _ = card_of(found, "mine", stated, BANDS)
+    card, _ = imported_card(found, "mine", stated, BANDS)
     with pytest.raises(CheckpointError) as caught:
         encoder_of_weights(card.architecture, found.tensors, str(place))
     assert "missing transformer.layers.2.linear1.bias" in str(caught.value)

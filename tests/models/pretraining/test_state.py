@@ -64,7 +64,7 @@ def test_a_damaged_state_is_passed_over(
     key = save_state(store, state_of(2))
     store.write(key, store.read(key)[:-50] if content is None else content)
     assert same(state_of(1), last_state(store))
-    assert "state-000000002.safetensors: no state of a training, or damaged" in caplog.text
+    assert "state-000000002.safetensors: not a training's state, or damaged" in caplog.text
     store.write(saved_states(store)[0], b"x")
     with pytest.raises(PretrainingError, match="state-000000001"):
         last_state(store)

@@ -76,8 +76,8 @@ def test_classes_are_those_that_a_map_shows() -> None:
     biased = student_agreement(TEACHER, STUDENT, vocabulary(classes=two), bare, 20.0)
     assert [c.name for c in biased.by_class] == ["field"]
     assert biased.same == 1.0
-    asked = vocabulary(classes=[{"name": "wood"}, {"name": "field"}], background=["sky"])
-    none = student_agreement(unit([[0, 0, 1]]), unit([[1, 0, 0]]), asked, bare, 20.0)
+    with_sky = vocabulary(classes=[{"name": "wood"}, {"name": "field"}], background=["sky"])
+    none = student_agreement(unit([[0, 0, 1]]), unit([[1, 0, 0]]), with_sky, bare, 20.0)
     assert [(c.name, c.same) for c in none.by_class] == [("none of these", 0.0)]
 
 

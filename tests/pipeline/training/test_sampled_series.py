@@ -12,7 +12,7 @@ from pipeline.errors import OutputError
 from pipeline.grid.cells import owned_pixels
 from pipeline.mapping.prepare import PreparedRun
 from pipeline.sample.archive import SampleArchive
-from pipeline.training.sampled_series import DrawnSeries, draw_series, series_of_file
+from pipeline.training.sampled_series import SampledSeries, draw_series, series_of_file
 from tests.made_card import made_card
 from tests.pipeline.cell_runs import preparing, random_checkpoint
 from tests.pipeline.mapping.test_cell_graph import plain_series
@@ -65,8 +65,8 @@ def test_pixels_are_those_that_are_mapped(
     folder: Path, prepared: PreparedRun, known: set[bytes]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    told: list[float] = []
-    drawn = draw_series(str(folder), CARD, 400, 4, 0, told.append)
+    shares: list[float] = []
+    drawn = draw_series(str(folder), CARD, 400, 4, 0, shares.append)
     assert drawn.series.shape == (400, 12, 10)
     assert drawn.series.dtype == np.uint16
     assert {one.tobytes() for one in drawn.series} <= known
@@ -74,7 +74,7 @@ def test_pixels_are_those_that_are_mapped(
     assert sorted(set(drawn.place)) == [0, 1, 2, 3]
     assert drawn.source.startswith("400 pixels of 4 blocks of run ")
     assert prepared.run.manifest.fingerprint[:12] in drawn.source
-    assert told == [0.25, 0.5, 0.75, 1.0]
+    assert shares == [0.25, 0.5, 0.75, 1.0]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
@@ -99,16 +99,16 @@ def test_geometric_medians_where_the_run_has_them(
 
 def test_held_out_places_lie_apart(folder: Path) -> None:
     drawn = draw_series(str(folder), CARD, 400, 4, 0)
-    seen, held_out = drawn.parted(0)
+    seen, held_out = drawn.split(0)
     assert (len(seen), len(held_out)) == (300, 100)
     one = draw_series(str(folder), CARD, 300, 1, 0)
     assert len(set(one.place)) == 5
-    seen, held_out = one.parted(0)
+    seen, held_out = one.split(0)
     assert len(seen) + len(held_out) == 300
     assert 20 < len(held_out) < 120
-    lonely = DrawnSeries(one.series, np.zeros(300, int), "a place")
+    lonely = SampledSeries(one.series, np.zeros(300, int), "a place")
     with pytest.raises(UserError, match="a place: its 300 series lie in one place"):
-        lonely.parted(0)
+        lonely.split(0)
 
 
 def test_runs_that_cannot_be_drawn_from(folder: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_file_of_series(tmp_path: Path) -> None:
     drawn = series_of_file(tmp_path / "given.npy", CARD)
     assert np.array_equal(drawn.series, given)
     assert drawn.source == "30 series of given.npy"
-    seen, held_out = drawn.parted(0)
+    seen, held_out = drawn.split(0)
     assert (len(seen), len(held_out)) == (24, 6)
 
 

@@ -265,7 +265,7 @@ def test_a_set_that_is_there_is_kept_and_one_that_was_broken_off_is_made_anew(
     with pytest.raises(KeyboardInterrupt):
         pack_training_set([series], ground, str(out), RULE, shard_rows=7, progress=broken_off)
     assert list((out / "shards").iterdir())
-    with pytest.raises(DatasetError, match="no training set here"):
+    with pytest.raises(DatasetError, match="no finished training set here"):
         TrainingSet.open(str(out))
     shares: list[float] = []
     card = pack_training_set(

@@ -129,7 +129,7 @@ def test_folds_are_of_whole_blocks_and_of_nearly_equal_size() -> None:
     assert (folds(lon, lat, 5, 30, seed=4) != found).any()
 
 
-def test_what_cannot_be_parted_is_refused() -> None:
+def test_impossible_rules_are_refused() -> None:
     lon, lat = _points(500)
     with pytest.raises(
         UserError,
