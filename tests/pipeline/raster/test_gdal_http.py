@@ -16,7 +16,7 @@ from pipeline.errors import ReadingError
 from pipeline.raster import stackstac_reader
 from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
-from tests.ill_server import How, Ill, ill_server
+from tests.faulty_server import FaultyServer, Outcome, faulty_server
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster
 
 SHAPE = (300, 260)
@@ -55,15 +55,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def ill(files: dict[str, bytes]) -> Iterator[Ill]:
-    with ill_server(Ill(files)) as server:
+def faulty(files: dict[str, bytes]) -> Iterator[FaultyServer]:
+    with faulty_server(FaultyServer(files)) as server:
         yield server
 
 
-def read(ill: Ill, name: str, retry_seconds: float = 60) -> tuple[np.ndarray, FaultLog]:
+def read(faulty: FaultyServer, name: str, retry_seconds: float = 60) -> tuple[np.ndarray, FaultLog]:
     faults = FaultLog()
     reader = NativeReader(
-        url=f"{ill.address}/{name}",
+        url=f"{faulty.address}/{name}",
         spec=SPEC,
         dtype=np.dtype("uint16"),
         faults=faults,
@@ -76,7 +76,7 @@ def read(ill: Ill, name: str, retry_seconds: float = 60) -> tuple[np.ndarray, Fa
 def expected(files: dict[str, bytes]) -> dict[str, np.ndarray]:
     """What a calm server gives."""
     found = {}
-    with ill_server(Ill(files)) as calm:
+    with faulty_server(FaultyServer(files)) as calm:
         for name in RASTERS:
             values, faults = read(calm, name)
             assert not faults
@@ -84,7 +84,7 @@ def expected(files: dict[str, bytes]) -> dict[str, np.ndarray]:
             assert values.all()
             # The header is asked for once without GDAL, then by GDAL; then comes the middle.
             assert calm.counts[f"/{name}", 0] > 1
-            assert any(each.first and each.path == f"/{name}" for each in calm.asked)
+            assert any(each.first and each.path == f"/{name}" for each in calm.requests)
             found[name] = values
     return found
 
@@ -97,30 +97,32 @@ def opening(first: int, before: int) -> bool:
 @pytest.mark.parametrize("status", [503, 429])
 @pytest.mark.parametrize("name", RASTERS)
 def test_each_failure_to_open_is_a_retry(
-    ill: Ill, expected: dict[str, np.ndarray], name: str, status: int
+    faulty: FaultyServer, expected: dict[str, np.ndarray], name: str, status: int
 ) -> None:
-    ill.how = lambda path, first, before: status if opening(first, before) and before <= 2 else 200
-    values, faults = read(ill, name)
+    faulty.how = lambda path, first, before: (
+        status if opening(first, before) and before <= 2 else 200
+    )
+    values, faults = read(faulty, name)
     np.testing.assert_array_equal(values, expected[name])
     assert not faults
-    assert faults.retries == ill.failures == 2
+    assert faults.retries == faulty.failures == 2
 
 
 @pytest.mark.parametrize("status", [503, 429])
 @pytest.mark.parametrize("name", RASTERS)
 def test_a_server_that_fails_in_the_middle_gets_retries(
-    ill: Ill, expected: dict[str, np.ndarray], name: str, status: int
+    faulty: FaultyServer, expected: dict[str, np.ndarray], name: str, status: int
 ) -> None:
-    ill.how = lambda path, first, before: status if first and ill.failures < 6 else 200
-    values, faults = read(ill, name)
+    faulty.how = lambda path, first, before: status if first and faulty.failures < 6 else 200
+    values, faults = read(faulty, name)
     np.testing.assert_array_equal(values, expected[name])
     assert not faults
-    assert ill.failures == 6
+    assert faulty.failures == 6
     # GDAL asks some of them again itself, and for several parts at once.
-    assert 1 <= faults.retries <= ill.failures
+    assert 1 <= faults.retries <= faulty.failures
 
 
-def once_each(path: str, first: int, before: int) -> How:
+def once_each(path: str, first: int, before: int) -> Outcome:
     return "stops short" if first and not before else 200
 
 
@@ -139,61 +141,65 @@ def once_each(path: str, first: int, before: int) -> How:
     ],
 )
 def test_responses_that_break_off_in_the_middle_are_requested_again(
-    ill: Ill, expected: dict[str, np.ndarray], name: str
+    faulty: FaultyServer, expected: dict[str, np.ndarray], name: str
 ) -> None:
-    ill.how = once_each
-    values, faults = read(ill, name)
-    assert ill.failures > 0
+    faulty.how = once_each
+    values, faults = read(faulty, name)
+    assert faulty.failures > 0
     assert not faults
     np.testing.assert_array_equal(values, expected[name])
-    assert 1 <= faults.retries <= ill.failures
+    assert 1 <= faults.retries <= faulty.failures
 
 
 @pytest.mark.parametrize("name", RASTERS)
-def test_a_server_that_fails_on_is_no_raster_without_pixels(ill: Ill, name: str) -> None:
-    ill.how = lambda path, first, before: 503 if first else 200
+def test_a_server_that_fails_on_is_no_raster_without_pixels(
+    faulty: FaultyServer, name: str
+) -> None:
+    faulty.how = lambda path, first, before: 503 if first else 200
     with pytest.raises(ReadingError, match=rf"{name}: its server answered HTTP 503\. Start again"):
-        read(ill, name, retry_seconds=0.5)
+        read(faulty, name, retry_seconds=0.5)
 
 
 @pytest.mark.parametrize("name", RASTERS)
-def test_a_raster_that_is_gone_when_gdal_opens_it_is_a_fault(ill: Ill, name: str) -> None:
-    ill.how = lambda path, first, before: 404 if opening(first, before) else 200
-    values, faults = read(ill, name)
+def test_a_raster_that_is_gone_when_gdal_opens_it_is_a_fault(
+    faulty: FaultyServer, name: str
+) -> None:
+    faulty.how = lambda path, first, before: 404 if opening(first, before) else 200
+    values, faults = read(faulty, name)
     assert not values.any()
-    assert list(faults) == [Fault(f"{ill.address}/{name}", "", "its server answered HTTP 404")]
+    assert list(faults) == [Fault(f"{faulty.address}/{name}", "", "its server answered HTTP 404")]
     assert faults.retries == 0
-    assert ill.failures == 1
+    assert faulty.failures == 1
 
 
 @pytest.mark.parametrize("name", RASTERS)
-def test_a_raster_that_goes_while_gdal_reads_it_is_a_fault(ill: Ill, name: str) -> None:
+def test_a_raster_that_goes_while_gdal_reads_it_is_a_fault(faulty: FaultyServer, name: str) -> None:
     """One retry: before that GDAL has the same words for it and for a damaged file."""
-    ill.how = lambda path, first, before: 404 if first else 200
-    values, faults = read(ill, name)
+    faulty.how = lambda path, first, before: 404 if first else 200
+    values, faults = read(faulty, name)
     assert not values.any()
-    assert list(faults) == [Fault(f"{ill.address}/{name}", "", "its server answered HTTP 404")]
+    assert list(faults) == [Fault(f"{faulty.address}/{name}", "", "its server answered HTTP 404")]
     assert faults.retries == 1
 
 
 def test_a_pause_before_a_retry_holds_no_slot_of_gdal(
-    ill: Ill, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    faulty: FaultyServer, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers that waited for a busy server kept all others out of GDAL."""
     monkeypatch.setattr(stackstac_reader, "_gdal_slots", threading.BoundedSemaphore(1))
     busy, calm = RASTERS[:2]
     failed, recovered = threading.Event(), threading.Event()
 
-    def how(path: str, first: int, before: int) -> How:
+    def how(path: str, first: int, before: int) -> Outcome:
         if path == f"/{busy}" and opening(first, before) and not recovered.is_set():
             failed.set()
             return 503
         return 200
 
-    ill.how = how
+    faulty.how = how
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(read, ill, busy, 20)
+        waiting = pool.submit(read, faulty, busy, 20)
         assert failed.wait(30)
-        np.testing.assert_array_equal(read(ill, calm)[0], expected[calm])
+        np.testing.assert_array_equal(read(faulty, calm)[0], expected[calm])
         recovered.set()
         np.testing.assert_array_equal(waiting.result()[0], expected[busy])

@@ -23,7 +23,7 @@ from pipeline.observations.clear_mask import ClearMask, Masking
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries, read_clear, read_series
 from pipeline.raster.stackstac_reader import ReaderSettings
-from tests.ill_server import How, Ill, ill_server
+from tests.faulty_server import FaultyServer, Outcome, faulty_server
 from tests.pipeline.rasters import LEFT, TOP, make_item, write_raster
 
 CELL = Cell(parse_tile("31UFS"), 0, 0, 0, 0, 300, 260)
@@ -57,8 +57,8 @@ def files(local: list[Item]) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def ill(files: dict[str, bytes]) -> Iterator[Ill]:
-    with ill_server(Ill(files)) as server:
+def faulty(files: dict[str, bytes]) -> Iterator[FaultyServer]:
+    with faulty_server(FaultyServer(files)) as server:
         yield server
 
 
@@ -100,7 +100,7 @@ def assert_same(
         assert (found[0].stats + found[1].stats).retries == retries
 
 
-def half_of_all(path: str, first: int, before: int) -> How:
+def half_of_all(path: str, first: int, before: int) -> Outcome:
     """Every other answer fails, by chance, but the same in each run whatever the threads do."""
     chance = random.Random(zlib.crc32(f"{path} {first} {before}".encode()))
     if before >= 4 or chance.random() < 0.5:
@@ -109,54 +109,66 @@ def half_of_all(path: str, first: int, before: int) -> How:
 
 
 def test_half_of_all_requests_fail(
-    ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries]
+    faulty: FaultyServer, local: list[Item], expected: tuple[ClearMask, BandSeries]
 ) -> None:
-    ill.how, ill.stall = half_of_all, 3
-    found = read(moved(local, ill.address))
-    assert ill.failures > 0.4 * len(ill.asked)
-    assert {each.how for each in ill.asked} >= {503, "resets", "hangs up", "stalls", "stops short"}
-    assert_same(found, expected, ill.failures)
+    faulty.how, faulty.stall = half_of_all, 3
+    found = read(moved(local, faulty.address))
+    assert faulty.failures > 0.4 * len(faulty.requests)
+    assert {each.how for each in faulty.requests} >= {
+        503,
+        "resets",
+        "hangs up",
+        "stalls",
+        "stops short",
+    }
+    assert_same(found, expected, faulty.failures)
 
 
 def test_a_server_that_stalls(
-    ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries]
+    faulty: FaultyServer, local: list[Item], expected: tuple[ClearMask, BandSeries]
 ) -> None:
-    ill.how = lambda path, first, before: 200 if before or first else "stalls"
-    found = read(moved(local, ill.address), timeout=1)
-    assert ill.failures == 2 * DATES  # the first request of each raster
-    assert_same(found, expected, ill.failures)
+    faulty.how = lambda path, first, before: 200 if before or first else "stalls"
+    found = read(moved(local, faulty.address), timeout=1)
+    assert faulty.failures == 2 * DATES  # the first request of each raster
+    assert_same(found, expected, faulty.failures)
 
 
 @pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
 def test_a_pause_that_the_server_names_is_kept(
-    ill: Ill, local: list[Item], expected: tuple[ClearMask, BandSeries], status: int, form: str
+    faulty: FaultyServer,
+    local: list[Item],
+    expected: tuple[ClearMask, BandSeries],
+    status: int,
+    form: str,
 ) -> None:
     ends = int(time.time()) + 2
     date = format_datetime(datetime.fromtimestamp(ends, UTC), usegmt=True)
-    ill.headers = {"Retry-After": "1" if form == "seconds" else date}
-    ill.how = lambda path, first, before: 200 if before or first else status
-    found = read(moved(local[:3], ill.address))
-    assert ill.failures == 6
+    faulty.headers = {"Retry-After": "1" if form == "seconds" else date}
+    faulty.how = lambda path, first, before: 200 if before or first else status
+    found = read(moved(local[:3], faulty.address))
+    assert faulty.failures == 6
     assert (found[0].stats + found[1].stats).retries == 6
-    for failed in ill.asked:
+    for failed in faulty.requests:
         if failed.how == status:
             after = next(
-                each.at for each in ill.asked if (each.path, each.how) == (failed.path, 200)
+                each.at for each in faulty.requests if (each.path, each.how) == (failed.path, 200)
             )
             assert after >= (failed.at + 1 if form == "seconds" else ends)
     np.testing.assert_array_equal(found[1].series, read(local[:3])[1].series)
 
 
-def test_a_pause_beyond_the_limit_is_not_waited_for(ill: Ill, local: list[Item]) -> None:
-    ill.headers = {"Retry-After": "3600"}
-    ill.how = lambda path, first, before: 429
+def test_a_pause_beyond_the_limit_is_not_waited_for(
+    faulty: FaultyServer, local: list[Item]
+) -> None:
+    faulty.headers = {"Retry-After": "3600"}
+    faulty.how = lambda path, first, before: 429
     with pytest.raises(ReadingError, match="its server answered HTTP 429"):
-        read(moved(local[:1], ill.address))
-    assert len(ill.asked) == 1
+        read(moved(local[:1], faulty.address))
+    assert len(faulty.requests) == 1
 
 
 def test_a_name_that_is_unknown_for_a_while(
-    ill: Ill,
+    faulty: FaultyServer,
     local: list[Item],
     expected: tuple[ClearMask, BandSeries],
     monkeypatch: pytest.MonkeyPatch,
@@ -170,19 +182,19 @@ def test_a_name_that_is_unknown_for_a_while(
         return known(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    found = read(moved(local, ill.address.replace("127.0.0.1", "localhost")))
+    found = read(moved(local, faulty.address.replace("127.0.0.1", "localhost")))
     assert_same(found, expected, 30)
 
 
 def test_a_server_that_goes_and_comes_back(
     files: dict[str, bytes], local: list[Item], expected: tuple[ClearMask, BandSeries]
 ) -> None:
-    with ill_server(Ill(files)) as first:
+    with faulty_server(FaultyServer(files)) as first:
         items = moved(local, first.address)
         clear = read_clear(items, CELL, KEEP)
     with ExitStack() as stack:
         returning = threading.Timer(
-            1.0, lambda: stack.enter_context(ill_server(Ill(files), first.port))
+            1.0, lambda: stack.enter_context(faulty_server(FaultyServer(files), first.port))
         )
         returning.start()
         given = ReaderSettings(timeout=2, retry_seconds=60)
@@ -195,7 +207,7 @@ def test_a_server_that_goes_and_comes_back(
 def test_a_server_that_stays_away_is_no_empty_map(
     files: dict[str, bytes], local: list[Item]
 ) -> None:
-    with ill_server(Ill(files)) as server:
+    with faulty_server(FaultyServer(files)) as server:
         items = moved(local, server.address)
         clear = read_clear(items, CELL, KEEP)
     with pytest.raises(ReadingError, match=r"b02\.tif: no connection to its server\. Start again"):

@@ -23,7 +23,7 @@ from pipeline.product.ledger import finished_items
 from pipeline.raster.read_stats import Fault
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.sample.archive import SampleArchive
-from tests.ill_server import Ill, ill_server
+from tests.faulty_server import FaultyServer, faulty_server
 from tests.pipeline.cell_runs import preparing, random_checkpoint
 from tests.pipeline.rasters import EPSG, LEFT, TOP, make_item, write_raster
 
@@ -188,7 +188,7 @@ def test_a_cells_item_states_faults_and_retries(
     absent(victims[1])
     rewritten(5, 20, victims[2].transform.c)(victims[2])
     files = {f"/{path.relative_to(archive)}": path.read_bytes() for path in archive.rglob("*.tif")}
-    with ill_server(Ill(files)) as server:
+    with faulty_server(FaultyServer(files)) as server:
         server.how = lambda path, first, before: 200 if before or crc32(path.encode()) % 8 else 503
         on_server = [
             replace(

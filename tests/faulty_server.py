@@ -1,4 +1,4 @@
-"""A real server of files that fails as it is told, for tests."""
+"""A real HTTP server of files whose requests fail as a test says."""
 
 import contextlib
 import socket
@@ -15,42 +15,47 @@ from typing import Any
 
 from tests.range_server import RangeHandler
 
-How = int | str
-"""A status, or "resets", "hangs up", "stalls" or "stops short"; 200 is well."""
+Outcome = int | str
+"""A status code (200: success), or "resets", "hangs up", "stalls" or "stops short"."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: where in the file it begins, when it came, and how it was met."""
+class Request:
+    """A request: its path, the first byte of its range, when it came, and its outcome."""
 
     path: str
     first: int
     at: float
-    how: How
+    how: Outcome
 
 
 @dataclass
-class Ill:
-    """Files by path and how their requests are met.
+class FaultyServer:
+    """The files of the server, the outcome of their requests, and the requests that came.
 
-    `how` is asked of each with its path, where it begins in the file, and how many of the same
-    came before. `stall` is seconds, `headers` go with a status.
+    Attributes:
+        files: Content by path.
+        how: Gives a request's outcome from its path, the first byte of its range, and the number
+            of earlier requests like it.
+        stall: Seconds for which a request stalls.
+        headers: Headers of a response with an error's status.
+        address: The server's URL.
     """
 
     files: Mapping[str, bytes]
-    how: Callable[[str, int, int], How] = lambda path, first, before: 200
+    how: Callable[[str, int, int], Outcome] = lambda path, first, before: 200
     stall: float = 1.5
     headers: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     counts: Counter[tuple[str, int]] = field(default_factory=Counter)
     connections: set[socket.socket] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def failures(self) -> int:
-        """Requests that were not met well."""
-        return sum(each.how != 200 for each in self.asked)
+        """The number of requests that failed."""
+        return sum(each.how != 200 for each in self.requests)
 
     @property
     def port(self) -> int:
@@ -58,36 +63,36 @@ class Ill:
 
 
 class _Handler(RangeHandler):
-    def __init__(self, ill: Ill, *args: Any) -> None:
-        self.ill = ill
+    def __init__(self, faulty: FaultyServer, *args: Any) -> None:
+        self.faulty = faulty
         super().__init__(*args)
 
     def setup(self) -> None:
         super().setup()
-        self.ill.connections.add(self.connection)
+        self.faulty.connections.add(self.connection)
 
     def finish(self) -> None:
-        self.ill.connections.discard(self.connection)
+        self.faulty.connections.discard(self.connection)
         super().finish()
 
     def get(self) -> None:
-        ill, place = self.ill, (self.path, self.first)
-        with ill.lock:
-            how = ill.how(*place, ill.counts[place])
-            ill.counts[place] += 1
-            ill.asked.append(Asked(*place, time.time(), how))
-        content = ill.files.get(self.path)
+        faulty, place = self.faulty, (self.path, self.first)
+        with faulty.lock:
+            how = faulty.how(*place, faulty.counts[place])
+            faulty.counts[place] += 1
+            faulty.requests.append(Request(*place, time.time(), how))
+        content = faulty.files.get(self.path)
         if how == 200:
             self.answer(*((404,) if content is None else self.part_of(content)))
         elif isinstance(how, int):
-            self.answer(how, b"not now", dict(ill.headers))
+            self.answer(how, b"not now", dict(faulty.headers))
         else:
             self._break_off(how, content or b"")
 
     def _break_off(self, how: str, content: bytes) -> None:
         self.close_connection = True
         if how == "stalls":
-            time.sleep(self.ill.stall)
+            time.sleep(self.faulty.stall)
         elif how == "resets":
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -101,22 +106,22 @@ class _Handler(RangeHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    request_queue_size = 256  # so that no connection fails but as it is told
+    request_queue_size = 256  # so that no connection fails by chance
 
 
 @contextmanager
-def ill_server(ill: Ill, port: int = 0) -> Iterator[Ill]:
-    """The server on a free port, or on the one that is given; at its end connections end, too."""
-    server = _Server(("127.0.0.1", port), partial(_Handler, ill))
+def faulty_server(faulty: FaultyServer, port: int = 0) -> Iterator[FaultyServer]:
+    """Run the server on a port (0: a free one); at the end, close all its connections."""
+    server = _Server(("127.0.0.1", port), partial(_Handler, faulty))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    ill.address = f"http://127.0.0.1:{server.server_address[1]}"
+    faulty.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield ill
+        yield faulty
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        for connection in tuple(ill.connections):  # kept ones do not outlive a real server
+        for connection in tuple(faulty.connections):  # kept ones do not outlive a real server
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
