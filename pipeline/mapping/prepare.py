@@ -39,6 +39,13 @@ from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import Access
 from pipeline.settings.map import MapSettings
 
+# A run's fingerprint holds every setting but these, so that none is forgotten: those whose content
+# it holds instead of their name, and those on which no result depends.
+_KNOWN_BY_CONTENT = frozenset(
+    {"region", "vocabulary", "classes", "level", "checkpoint", "catalog", "embeddings"}
+)
+_WITHOUT_EFFECT = frozenset({"out", "cluster", "batch_size", "allow_untrained_steps"})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -191,19 +198,13 @@ def _known_parts(
         "checkpoint": f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}",
         "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",
         "region": f"{bounds} {_digest(region.geometry.wkb)}",
-        "year": settings.year,
-        "first_month": settings.first_month,
-        "cell_size": settings.cell_size,
+        **settings.model_dump(mode="json", exclude={*_KNOWN_BY_CONTENT, *_WITHOUT_EFFECT}),
         "catalog": settings.catalog.model_dump(mode="json")
         | {
             "url": public_url(settings.catalog.url),
             "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),
         },
-        "reading": settings.reading.model_dump(mode="json"),
-        **({"top_k": settings.top_k} if settings.top_k > 1 else {}),
-        "steps": settings.steps,
-        **({"keep_embeddings": True} if settings.keep_embeddings else {}),
-        **({"embeddings": True} if settings.embeddings else {}),
+        "embeddings": settings.embeddings is not None,
     }
 
 

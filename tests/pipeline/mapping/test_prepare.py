@@ -18,7 +18,7 @@ from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.product.ledger import commit_cell, read_run
 from pipeline.sample.archive import SampleArchive
-from pipeline.settings.map import make_settings
+from pipeline.settings.map import MapSettings, make_settings
 from tests.pipeline.made_run import result_of
 
 Prepare = Callable[..., PreparedRun]
@@ -220,3 +220,9 @@ def test_steps_that_the_checkpoint_was_not_trained_on_are_refused(prepare: Prepa
     with pytest.raises(CheckpointError, match="trained on series of 12 steps"):
         prepare(steps=4)
     assert prepare(steps=4, allow_untrained_steps=True).run.settings.steps == 4
+
+
+def test_a_setting_is_part_of_the_fingerprint_unless_named(prepare: Prepare) -> None:
+    parts = prepare().run.manifest.parts
+    named = {"classes", "level", "out", "cluster", "batch_size", "allow_untrained_steps"}
+    assert set(MapSettings.model_fields) - set(parts) == named
