@@ -209,7 +209,9 @@ def test_embeddings_are_asked_for_only_where_they_are(
 
 def test_embeddings_of_another_checkpoint_are_refused(kept: PreparedRun, tmp_path: Path) -> None:
     other = random_checkpoint(tmp_path / "random")
-    with pytest.raises(OutputError, match=r"others than are asked for \(checkpoint: sample .* → "):
+    with pytest.raises(
+        OutputError, match=r"its embeddings are not those of the new run \(checkpoint: sample .* → "
+    ):
         asking(kept, tmp_path / "c", classes="a, b", checkpoint=str(other.path))
 
 
