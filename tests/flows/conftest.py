@@ -213,7 +213,7 @@ def connected(url: str) -> Iterator[None]:
         drain()  # of flows that a test calls itself
 
 
-def _await(url: str, server: subprocess.Popen[bytes], seconds: float = 90) -> None:
+def _await(url: str, server: subprocess.Popen[bytes], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and server.poll() is None:
         try:
