@@ -139,6 +139,21 @@ main()
 """
 
 
+def test_an_unexpected_error_of_a_tile_ends_the_run(
+    tmp_path: Path,
+    options: Options,
+    client: SyncPrefectClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def defect(_: object) -> bool:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("flows.map_region.has_gpu_workers", defect)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run(["map", *options(tmp_path / "map")])
+    assert run_of(client, tmp_path / "map").state_name == "Failed"
+
+
 @pytest.mark.slow
 def test_a_full_disk_ends_the_run_which_then_goes_on(
     planned: Path,

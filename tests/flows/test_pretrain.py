@@ -47,7 +47,7 @@ def test_a_checkpoint_its_card_and_what_is_shown(
     with connected(users_server):
         assert run(pretraining(dataset, out, "--recipe", str(recipe), "--learned-temperature")) == 0
         with get_client(sync_client=True) as client:
-            artifacts = {artifact.key: artifact.data for artifact in client.read_artifacts()}
+            artifacts = {artifact.key: artifact.data for artifact in client.read_latest_artifacts()}
     said = capsys.readouterr().out
     made = load_checkpoint(out)
     assert f"fingerprint {made.fingerprint}" in said
