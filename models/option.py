@@ -76,6 +76,8 @@ def _pairs(value: Any) -> Any:
     if value is None or isinstance(value, Mapping):
         return value
     texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        return value
     pairs = [str(text).partition("=") for text in texts]
     names = {name.strip() for name, _, _ in pairs}
     if len(names) < len(pairs) or not all(name and equals for name, equals, _ in pairs):

@@ -94,7 +94,7 @@ def _misused(error: CycloptsError) -> str:
     problem = re.sub(r'^Command ".*?" parameter ', "", " ".join(str(error).split()))
     problem = problem.replace("requires an argument", "is missing")
     stop = "" if problem[-1] in ".?" else "."
-    return f"{command}: {problem}{stop} `{command} --help` lists what it takes."
+    return public_text(f"{command}: {problem}{stop} `{command} --help` lists what it takes.")
 
 
 def _system_error(error: OSError) -> str:

@@ -114,7 +114,11 @@ def _is_worth_retrying(_task: Task, _run: TaskRun, state: State) -> bool:
     persist_result=False,
 )
 def _run_group(name: str, run: Callable[[], None], queue: UnitQueue) -> State | None:
-    run()
+    try:
+        run()
+    except UnitsFailed:
+        if not queue.stopped:  # else another attempt would find the queue stopped
+            raise
     if queue.stopped:
         return Cancelled(message=public_text(f"the run was stopped: {queue.reason}"))
     return None

@@ -133,7 +133,7 @@ class _Attempt:
             return False
         if (port := message.get("store_port")) is None:
             self._on_message(message)
-        else:
+        elif len(self._futures) == 1:  # not where Dask runs the task of rank 0 again
             for rank in range(1, self._job.processes):
                 self._start(rank, MASTER_PORT=port)
         return True

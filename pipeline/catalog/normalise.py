@@ -1,4 +1,4 @@
-"""StacJson Sentinel-2 L2A items → `Item`, one for each granule of an overpass."""
+"""Published Sentinel-2 L2A items → `Item`, one for each granule of an overpass."""
 
 import contextlib
 import math

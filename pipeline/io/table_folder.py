@@ -23,6 +23,7 @@ from pipeline.io.store import Store, public_text, public_url
 _INPUT = "making.json"
 _PREFIX, _SUFFIX = "part-", ".parquet"
 _NOTES = b"timesen"
+_EARLIER_NOTES = b"unreadable"  # the key in parts of ground tables that earlier versions began
 
 AnyCard = TypeVar("AnyCard", bound=BaseModel)
 
@@ -124,7 +125,9 @@ def to_parquet(table: pa.Table, notes: Any) -> bytes:
 def from_parquet(content: bytes, columns: Sequence[str] | None = None) -> tuple[pa.Table, Any]:
     """A table, or some of its columns, and the notes that `to_parquet` kept with it."""
     table = pq.read_table(io.BytesIO(content), columns=columns)
-    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_NOTES])
+    metadata = table.schema.metadata
+    notes = metadata.get(_NOTES) or metadata[_EARLIER_NOTES]
+    return table.replace_schema_metadata(None), json.loads(notes)
 
 
 def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import certifi
 import urllib3
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -190,7 +190,12 @@ def _pool(proxy: str | None) -> urllib3.PoolManager:
     authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
     authorities = authorities or certifi.where()
     if proxy:
-        return urllib3.ProxyManager(proxy, maxsize=_KEPT, ca_certs=authorities)
+        proxy = prepend_scheme_if_needed(proxy, "http")
+        user = parse_url(proxy).auth
+        headers = make_headers(proxy_basic_auth=unquote(user)) if user else None
+        return urllib3.ProxyManager(
+            proxy, proxy_headers=headers, maxsize=_KEPT, ca_certs=authorities
+        )
     return urllib3.PoolManager(maxsize=_KEPT, ca_certs=authorities)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +40,7 @@ class Journal:
         """The journal with a validation, whose first length of series decides which is best."""
         more = replace(self, validations=(*self.validations, {"step": step, **by_length}))
         loss = next(iter(by_length.values()))["loss"]
-        if self.best_loss is None or loss < self.best_loss:
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             return replace(more, best=step, best_loss=loss, worse=0)
         return replace(more, worse=self.worse + 1)
 
