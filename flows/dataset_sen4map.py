@@ -13,9 +13,10 @@ from flows.execution.progress import RunProgress, report_progress
 from flows.execution.table_parts import UnitRows, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import Sen4MapSettings
-from models.encoder.preprocessing import BANDS
+from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.errors import SettingsError
 from pipeline.io.store import Store
+from pipeline.observations.reading import kept_scenes
 from pipeline.point_series.sen4map import (
     LABELS,
     LICENCE,
@@ -38,13 +39,14 @@ def dataset_sen4map(settings: Sen4MapSettings) -> SeriesCard:
     such as points that lie in two files.
     """
     report_progress(RunProgress("planning"))
-    parts = [_File(Path(f), f"{n:04d}", settings.keep) for n, f in enumerate(settings.files)]
+    keep = kept_scenes(settings.reading, AUTHORS.scl_keep)
+    parts = [_File(Path(f), f"{n:04d}", keep) for n, f in enumerate(settings.files)]
     _require_distinct(parts)
     made_of = [
         [Path(part.path).name, part.path.stat().st_size, part.names_digest] for part in parts
     ]
     folder = SeriesFolder(
-        Store(settings.out), {"files": made_of, "keep_scl": list(settings.keep)}, BANDS, LABELS
+        Store(settings.out), {"files": made_of, "keep_scl": list(keep)}, BANDS, LABELS
     )
     folder.open()
     if folder.is_finished():

@@ -13,11 +13,12 @@ from flows.execution.progress import RunProgress, report_progress
 from flows.execution.table_parts import UnitRows, make_parts
 from flows.execution.work_queue import Submit, call
 from flows.settings.dataset import SeriesSettings
+from models.encoder.preprocessing import AUTHORS
 from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
 from pipeline.catalog.search import open_catalog
 from pipeline.io.store import Store, public_url
-from pipeline.observations.reading import Reading
+from pipeline.observations.reading import Reading, kept_scenes
 from pipeline.point_series.item_search import season_items
 from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, group_by_season, group_points
 from pipeline.point_series.points import Points, read_points
@@ -87,7 +88,8 @@ def _input(settings: SeriesSettings, points: Points) -> Mapping[str, object]:
         "first_month": settings.first_month,
         "catalog": settings.catalog.model_dump(mode="json")
         | {"url": public_url(settings.catalog.url)},
-        "reading": settings.reading.model_dump(mode="json") | {"keep_scl": list(settings.keep)},
+        "reading": settings.reading.model_dump(mode="json")
+        | {"keep_scl": list(kept_scenes(settings.reading, AUTHORS.scl_keep))},
         "cell_size": CELL_SIZE,
     }
 

@@ -136,7 +136,7 @@ def save(
     training = {
         "series": f"{drawn.source}, {seen} of them to learn from",
         "bank": f"{len(bank.series)} of these as they are or varied, labelled by the teacher",
-        "loss": f"1 - cosine, and the divergence of the softmax over {settings.vocabulary}",
+        "loss": f"1 - cosine, and the divergence of the softmax over {measured.vocabulary}",
         "steps": settings.steps,
         "batch": settings.batch,
         "seed": settings.seed,

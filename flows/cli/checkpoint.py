@@ -66,22 +66,24 @@ def import_checkpoint(
     made, assumed = imported_card(found, out.absolute().name, stated, _band_names(bands))
     encoder = encoder_of_weights(made.architecture, found.tensors, str(model))
     fingerprint = save_checkpoint(out, encoder, made, replace=replace)
-    _tell(console, "Encoder", _origin(found))
+    _say_field(console, "Encoder", _origin(found))
     if found.left_out:
-        _tell(console, "Left out", _counted(found.left_out))
+        _say_field(console, "Left out", _counted(found.left_out))
     for field, grounds in assumed.items():
-        _tell(console, "Assumed", f"{field}: {grounds}")
+        _say_field(console, "Assumed", f"{field}: {grounds}")
     if found.log_scale is not None and "logit_scale" in stated:
-        _tell(console, "Not used", f"the learned logarithm of logit_scale, {found.log_scale:.4g}")
+        _say_field(
+            console, "Not used", f"the learned logarithm of logit_scale, {found.log_scale:.4g}"
+        )
     if found.unknown:
-        _tell(
+        _say_field(
             console,
             "warning:",
             f"the authors' code is not known to write {', '.join(found.unknown)}; if the "
             "embedding went through it, the imported encoder is another one",
             style="yellow",
         )
-    _tell(console, "Checkpoint", f"{out}: {_size(encoder)}, fingerprint {fingerprint}")
+    _say_field(console, "Checkpoint", f"{out}: {_size(encoder)}, fingerprint {fingerprint}")
     return 0
 
 
@@ -95,9 +97,9 @@ def show_checkpoint(
 
     checkpoint, console = load_checkpoint(name), Console()
     card = checkpoint.card
-    _tell(console, card.name, card.description)
+    _say_field(console, card.name, card.description)
     if card.demonstration:
-        _tell(console, "warning:", "for demonstration, not for real maps", style="yellow")
+        _say_field(console, "warning:", "for demonstration, not for real maps", style="yellow")
     sizes = vars(card.architecture)
     scl = ", ".join(map(str, card.preprocessing.scl_keep))
     trained = " and ".join(map(str, card.trained_steps))
@@ -112,15 +114,15 @@ def show_checkpoint(
         f"gaps: {card.preprocessing.gap_fill}; "
         f"scene classes kept: {scl}",
     }.items():
-        _tell(console, title, text)
+        _say_field(console, title, text)
     for title, stated in (("training", card.training), ("metrics", card.metrics)):
-        _tell(console, title, "" if stated else "not stated")
+        _say_field(console, title, "" if stated else "not stated")
         for field, value in stated.items():
-            _tell(console, "", f"{field}: {value}")
+            _say_field(console, "", f"{field}: {value}")
     console.print(
         _band_table(card.preprocessing.bands, card.preprocessing.low, card.preprocessing.high)
     )
-    _tell(console, "input", f"(x {card.preprocessing.add:+g} − low) / high, clipped to 0 … 1")
+    _say_field(console, "input", f"(x {card.preprocessing.add:+g} − low) / high, clipped to 0 … 1")
     return 0
 
 
@@ -160,7 +162,7 @@ def _size(encoder: "SeriesEncoder") -> str:
     return f"{sum(tensor.numel() for tensor in encoder.state_dict().values()):,} parameters"
 
 
-def _tell(console: Console, name: str, text: str, style: str | None = None) -> None:
+def _say_field(console: Console, name: str, text: str, style: str | None = None) -> None:
     console.print(
         f"{name:<12} {text}".rstrip(), style=style, markup=False, highlight=False, soft_wrap=True
     )

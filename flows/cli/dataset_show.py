@@ -17,9 +17,9 @@ def show_dataset(card: DatasetCard, address: str, console: Console) -> None:
     ground, rule = card.ground, card.split_rule
     for name, text in (
         ("Training set", address),
-        ("Ground", f"{ground.kind}, up to {ground.views} a point, {ground.dim} numbers each"),
+        ("Ground", f"{ground.kind}, up to {ground.views} per point, {ground.dim} numbers each"),
         ("Tower", f"{ground.tower} ({ground.revision})"),
-        ("Parted", f"by blocks of {rule.block_km:g} km, {rule.buffer_km:g} km apart, "
+        ("Split", f"by blocks of {rule.block_km:g} km, {rule.buffer_km:g} km apart, "
                    f"seed {rule.seed}"),
         *(("Left out", f"{count}: {reason}") for reason, count in card.left_out.items()),
         *(("Attribution", text) for text in card.attribution if text),

@@ -11,7 +11,6 @@ from flows.cli.app import command_app
 from flows.cli.map import run_map
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
-from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.layers import CLASS
 from pipeline.sample.agreement import agreement_with_truth
 from pipeline.sample.archive import write_archive
@@ -64,11 +63,8 @@ def _table(result: Classification) -> Table:
 
 
 def _where(run: Path) -> str:
-    run = run.absolute()
     return (
-        f"Map      {run / CLASS.mosaic_file}\n"
-        f"Preview  {run / PREVIEW}\n"
-        f"Report   {run / REPORT}\n"
+        f"The map is {run.absolute() / CLASS.mosaic_file}\n"
         "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
         "and class names load with it. The sample checkpoint and landscape are for demonstration: "
         "they say nothing of real land."

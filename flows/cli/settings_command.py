@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from flows.cli.app import command_app
 from models.errors import UserError
 from models.option import Option
-from pipeline.settings.load import load_settings, note_of, section_of
+from pipeline.settings.load import load_settings, note_of, read_settings_file, section_of
 
 _ARGUMENTS = "Arguments"
 _POSITIONAL, _KEYWORD = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY
@@ -57,7 +57,8 @@ def settings_command(
 
     Args:
         name: What a user types behind `timesen`, "dataset series".
-        models: The settings. Of several, the first that has all options of a command line is used.
+        models: The settings. Of several, the first is used that has all options of a command line
+            and all settings of its file.
         file: How a TOML file of settings is given: a flag, or the name of an argument.
         examples: Command lines at the end of the help.
     """
@@ -72,9 +73,9 @@ def settings_command(
             values = {flag: texts.get(setting.key) for flag, setting in settings.items()}
             values = {flag: value for flag, value in values.items() if value not in (None, [])}
             _require_values(name, values)
-            number = _fitting(name, by_model, values)
-            options = _nested({by_model[number][flag].place: v for flag, v in values.items()})
             path = Path(texts["file"]) if "file" in texts else None
+            number = _fitting(name, by_model, values, path)
+            options = _nested({by_model[number][flag].place: v for flag, v in values.items()})
             remedy = f"`timesen {name} --help` lists the settings"
             return function(load_settings(models[number], options, path, remedy))
 
@@ -137,18 +138,29 @@ def _require_values(name: str, values: Mapping[str, Any]) -> None:
 
 
 def _fitting(
-    name: str, by_model: Sequence[Mapping[str, Setting]], values: Mapping[str, Any]
+    name: str,
+    by_model: Sequence[Mapping[str, Setting]],
+    values: Mapping[str, Any],
+    file: Path | None,
 ) -> int:
-    """The number of the first model that has all these options; raises UserError for none."""
-    for number, settings in enumerate(by_model):
-        if values.keys() <= settings.keys():
-            return number
-    wrong = next(flag for flag in values if flag not in by_model[0])
-    raise UserError(
-        f"timesen {name} {wrong}",
-        "this option does not go with the others",
-        f"`timesen {name} --help` says which options go together",
-    )
+    """The number of the first model that has all these options, and the settings of the file.
+
+    Raises UserError where none has all options. Settings of the file that none has are left to the
+    validation.
+    """
+    fitting = [n for n, settings in enumerate(by_model) if values.keys() <= settings.keys()]
+    if not fitting:
+        wrong = next(flag for flag in values if flag not in by_model[0])
+        raise UserError(
+            f"timesen {name} {wrong}",
+            "this option does not go with the others",
+            f"`timesen {name} --help` says which options go together",
+        )
+    if file is None or len(fitting) == 1:
+        return fitting[0]
+    in_file = read_settings_file(file).keys()
+    places = [{setting.place[0] for setting in by_model[n].values()} for n in fitting]
+    return next((n for n, own in zip(fitting, places, strict=True) if in_file <= own), fitting[0])
 
 
 def _nested(values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

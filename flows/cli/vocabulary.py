@@ -111,11 +111,11 @@ def embed_classes(
     pairs = alike(found.classes)
     if pairs:
         names = [entry.name for entry in vocabulary.classes]
-        told = [f"{names[a]} and {names[b]} ({c:.2f})" for a, b, c in pairs[:_MOST_PAIRS]]
+        shown = [f"{names[a]} and {names[b]} ({c:.2f})" for a, b, c in pairs[:_MOST_PAIRS]]
         more = f", and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
         console.print(
             f"warning: these words mean nearly the same to the text tower (cosine above {_ALIKE}), "
-            f"and a map will hardly tell them apart: {'; '.join(told)}{more}",
+            f"and a map will hardly tell them apart: {'; '.join(shown)}{more}",
             style="yellow", markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
     if out is not None:

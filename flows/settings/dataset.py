@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.observations.reading import Reading, kept_scenes, reading_of
+from pipeline.observations.reading import Reading, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
 from pipeline.raster.access import Access
 from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict
@@ -57,11 +57,6 @@ class SeriesSettings(Strict):
             self.id_column, self.year_column, self.year, self.labels, self.photo_column
         )
 
-    @property
-    def keep(self) -> tuple[int, ...]:
-        """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
-        return kept_scenes(self.reading, AUTHORS.scl_keep)
-
     def point_reading(self, access: Access) -> Reading:
         """How points are read; `access` is that of the catalogue's description."""
         return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
@@ -78,11 +73,6 @@ class Sen4MapSettings(Strict):
         ReadingSettings(), description="only keep_scl applies, and only to patches"
     )
     cluster: ClusterSettings = ClusterSettings()
-
-    @property
-    def keep(self) -> tuple[int, ...]:
-        """The scene classes that count as clear; by default those of a map by TimeSenCLIP."""
-        return kept_scenes(self.reading, AUTHORS.scl_keep)
 
 
 class _GroundSettings(Strict):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -60,13 +61,19 @@ def run_member(group: str, job: Job, place: Mapping[str, Any]) -> dict[str, Any]
 
     worker = get_worker()
     environment = {name: str(value) for name, value in place.items()}
-    store = None  # lives as long as the member
     if place["RANK"] == 0 and job.processes > 1:
         from torch.distributed import TCPStore
 
-        store = TCPStore(place["MASTER_ADDR"], 0, is_master=True, wait_for_workers=False)
-        environment["MASTER_PORT"] = str(store.port)
-        worker.log_event(group, {"store_port": store.port})
+        host = place["MASTER_ADDR"]
+        # A socket of its own: the store's would listen on all addresses of the machine.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family)
+        port = listener.getsockname()[1]
+        _store = TCPStore(  # lives as long as the member
+            host, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+        )
+        environment["MASTER_PORT"] = str(port)
+        worker.log_event(group, {"store_port": port})
     environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # no member opens a store
     threads = job.threads or max(1, (os.cpu_count() or 1) // place["LOCAL_WORLD_SIZE"])
     environment |= {f"{kind}_NUM_THREADS": str(threads) for kind in ("OMP", "MKL", "OPENBLAS")}

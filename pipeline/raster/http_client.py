@@ -19,7 +19,12 @@ from urllib.parse import unquote
 
 import certifi
 import urllib3
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from requests.utils import (
+    get_environ_proxies,
+    get_netrc_auth,
+    prepend_scheme_if_needed,
+    select_proxy,
+)
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -104,9 +109,10 @@ def _request(
 ) -> urllib3.BaseHTTPResponse:
     limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
     try:
-        if auth := parse_url(url).auth:
-            headers = {**headers, **make_headers(basic_auth=unquote(auth))}
-        return _pool(_proxy_of("/".join(url.split("/", 3)[:3]))).request(
+        host = "/".join(url.split("/", 3)[:3])
+        if auth := unquote(parse_url(url).auth or "") or _netrc_auth(host):
+            headers = {**headers, **make_headers(basic_auth=auth)}
+        return _pool(_proxy_of(host)).request(
             "GET" if body is None else "POST", url, body=body, headers={**_HEADERS, **headers},
             timeout=limits, retries=_ONCE, preload_content=False,
         )  # fmt: skip
@@ -185,10 +191,17 @@ def _proxy_of(host: str) -> str | None:
     return proxy
 
 
+@lru_cache(maxsize=64)
+def _netrc_auth(host: str) -> str | None:
+    """The "user:password" for scheme://host in the user's netrc file, which GDAL reads as well."""
+    found = get_netrc_auth(host)
+    return None if found is None else ":".join(found)
+
+
 @lru_cache(maxsize=8)
 def _pool(proxy: str | None) -> urllib3.PoolManager:
-    authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-    authorities = authorities or certifi.where()
+    named = map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
+    authorities = next(filter(None, named), certifi.where())
     if proxy:
         proxy = prepend_scheme_if_needed(proxy, "http")
         user = parse_url(proxy).auth

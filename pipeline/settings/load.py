@@ -44,17 +44,21 @@ def load_settings(
     source = "the command line"
     if file is not None:
         source = str(file)
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            raise SettingsError(source, "there is no such file", "Give a TOML file") from None
-        except OSError as error:
-            raise SettingsError(
-                source, f"it cannot be read ({error.strerror})", "Give a TOML file"
-            ) from None
-        stated = parse_toml(content, source, SettingsError)
-        raw = laid_over(model, anchored(model, stated, file.parent), raw)
+        raw = laid_over(model, anchored(model, read_settings_file(file), file.parent), raw)
     return validated(model, raw, source, remedy)
+
+
+def read_settings_file(file: Path) -> dict[str, Any]:
+    """The settings that a TOML file holds, unchecked. Raises SettingsError."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise SettingsError(str(file), "there is no such file", "Give a TOML file") from None
+    except OSError as error:
+        raise SettingsError(
+            str(file), f"it cannot be read ({error.strerror})", "Give a TOML file"
+        ) from None
+    return parse_toml(content, str(file), SettingsError)
 
 
 def validated(model: type[Settings], raw: Mapping[str, Any], source: str, remedy: str) -> Settings:

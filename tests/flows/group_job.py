@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import torch
 from torch import distributed
 
@@ -17,6 +18,16 @@ from flows.training.process_group_member import (
     read_job_input,
 )
 from models.errors import UserError, WorldError
+
+
+def store_addresses() -> list[str]:
+    """The addresses of this machine at which the group's store listens."""
+    return [
+        str(connection.laddr.ip)
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.port == int(os.environ["MASTER_PORT"])
+    ]
 
 
 def main() -> int:
@@ -31,7 +42,11 @@ def main() -> int:
             distributed.barrier()
         mark.touch()
         messages.send(
-            rank=place.rank, total=total.item(), pid=os.getpid(), threads=torch.get_num_threads()
+            rank=place.rank,
+            total=total.item(),
+            pid=os.getpid(),
+            threads=torch.get_num_threads(),
+            store=store_addresses() if place.world > 1 else [],
         )
         if does == "die" or (does == "die once" and first):
             os.kill(os.getpid(), signal.SIGKILL)

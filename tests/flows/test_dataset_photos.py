@@ -188,7 +188,7 @@ def test_photos_become_a_training_set(
     assert run(["dataset", "show", str(out)]) == 0
     shown = capsys.readouterr().out
     for text in (
-        "Ground        photos, up to 4 a point, 12 numbers each",
+        "Ground        photos, up to 4 per point, 12 numbers each",
         card.ground.revision,
         "by blocks of 25 km, 1 km apart, seed 0",
         "Attribution   me",

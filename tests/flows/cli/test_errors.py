@@ -254,6 +254,13 @@ def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> N
     assert "--region" in said
 
 
+def test_an_unknown_option_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["map", "--catalogue=https://user:s3cret@stac.example/v1"]) == 2
+    said = capsys.readouterr().err
+    assert "--catalogue" in said
+    assert "s3cret" not in said
+
+
 def test_an_unknown_command_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, near in ((["mapp"], "map"), (["checkpoint", "shw"], "show")):
         assert run(arguments) == 2

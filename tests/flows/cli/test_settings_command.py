@@ -200,3 +200,22 @@ def test_each_function_of_a_command_has_a_docstring() -> None:
         for name in command.split()[1:]:
             app = app[name]
         assert inspect.cleandoc(app.help)[-1] == "."
+
+
+def test_a_file_chooses_among_several_models(tmp_path: Path) -> None:
+    seen: list[BaseModel] = []
+
+    @settings_command("evaluate", CheckpointEvaluation, MapEvaluation)
+    def app(settings: CheckpointEvaluation | MapEvaluation) -> int:
+        """Measure."""
+        seen.append(settings)
+        return 0
+
+    file = tmp_path / "evaluation.toml"
+    file.write_text('points = "points.gpkg"\nlabel = "cover"\n')
+    assert run_app(app, ["runs/a", "--settings", str(file)]) == 0
+    file.write_text('checkpoint = "sample"\n')
+    assert run_app(app, ["sets/a", "--settings", str(file)]) == 0
+    assert [type(settings) for settings in seen] == [MapEvaluation, CheckpointEvaluation]
+    file.write_text('point = "points.gpkg"\n')
+    assert run_app(app, ["runs/a", "--settings", str(file)]) == 2

@@ -69,6 +69,12 @@ def test_a_process_on_each_worker(workers: Client, job: Given) -> None:
     assert len({message["pid"] for message in messages} - {*parents}) == 2
 
 
+def test_the_store_listens_on_the_workers_address_only(workers: Client, job: Given) -> None:
+    messages: list[Any] = []
+    run_job(workers, job(), messages.append)
+    assert [message["store"] for message in messages] == [("127.0.0.1",)] * 2
+
+
 def test_one_process_in_this_ones_worker(job: Given) -> None:
     messages: list[Any] = []
     with open_cluster(ClusterSettings()) as client:
