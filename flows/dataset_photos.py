@@ -13,7 +13,7 @@ from flows.execution.prefect_api import create_markdown_artifact, flow, get_run_
 from flows.execution.progress import RunProgress, UnitCount, report_progress
 from flows.execution.work_queue import call, open_queue
 from flows.settings.dataset import PhotoSettings
-from models.encoder.inference import one_core_a_thread
+from models.encoder.inference import one_core_per_thread
 from models.errors import TimesenError, WorldError
 from models.towers.image_tower import ClipImageTower
 from pipeline.ground_views.photos import Photo, embed_photos, lucas_photos, table_photos
@@ -131,7 +131,7 @@ def embed_part(
     source: Store, photos: Sequence[Photo], tower: str, revision: str
 ) -> tuple[pa.Table, dict[str, str]]:
     """Embed a part on a worker: its rows, and the reasons by the photos that cannot be read."""
-    one_core_a_thread()
+    one_core_per_thread()
     return embed_photos(source, photos, _tower(tower, revision))
 
 

@@ -60,7 +60,7 @@ class _Process:
         self._training = Pretraining(
             self._recipe, work.preprocessing, work.architecture, device,
             rank=place.rank, world=place.world,
-            start=None if work.start is None else work.start.encoder, remains=remains,
+            start=None if work.start is None else work.start.encoder, failed_batches=remains,
         )  # fmt: skip
         last = work.run.last()
         journal = Journal()

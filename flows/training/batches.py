@@ -13,7 +13,7 @@ _AHEAD = 4  # batches, beyond an epoch's end, where the set itself stops reading
 
 def training_batches(
     data: TrainingSet, recipe: Recipe, step: int, rank: int = 0, world: int = 1
-) -> Generator[Batch, None, None]:
+) -> Generator[Batch]:
     """A process's parts of the batches from a step on, without end.
 
     They are read ahead by a thread, which ends when the generator is closed.
@@ -23,12 +23,17 @@ def training_batches(
         epoch, start = divmod(step, data.steps(TRAIN, recipe.batch))
         while True:
             yield from data.batches(
-                TRAIN, batch=recipe.batch, seed=recipe.seed, epoch=epoch, start=start,
-                rank=rank, world=world,
-            )  # fmt: skip
+                TRAIN,
+                batch=recipe.batch,
+                seed=recipe.seed,
+                epoch=epoch,
+                start=start,
+                rank=rank,
+                world=world,
+            )
             epoch, start = epoch + 1, 0
 
-    yield from prefetched(epochs(), _AHEAD)
+    return prefetched(epochs(), _AHEAD)
 
 
 def validation_batches(

@@ -1,7 +1,7 @@
 """The Dask workers of a training: one for each process, with a GPU each where there are any."""
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from distributed import Client
@@ -12,9 +12,8 @@ from models.errors import UserError
 from pipeline.clusters.settings import ClusterSettings
 
 
-@contextlib.contextmanager
-def training_cluster(settings: PretrainSettings) -> Iterator[Client]:
-    """A Dask client for the length of the block, with at least as many workers as processes.
+def training_cluster(settings: PretrainSettings) -> AbstractContextManager[Client]:
+    """A Dask client for the length of a `with` block, with at least as many workers as processes.
 
     The workers are those of the cluster that the settings name, or start on this machine: by
     dask-cuda where several processes are to have a GPU each.
@@ -23,21 +22,18 @@ def training_cluster(settings: PretrainSettings) -> Iterator[Client]:
         UserError: There are fewer GPUs than processes, or as `open_cluster` raises.
     """
     cluster, count = settings.cluster, settings.processes
-    if not cluster.remote:
-        if count == 1:
-            cluster = ClusterSettings(threads=1)
-        elif settings.device != "cpu" and (settings.device == "cuda" or torch.cuda.is_available()):
-            with _gpu_workers(count) as client:
-                yield client
-            return
-        else:
-            # The processes are beside the workers, whose memory is then small.
-            cluster = ClusterSettings(kind="local", workers=cluster.workers or count, threads=1)
-    with open_cluster(cluster) as client:
-        yield client
+    if cluster.remote:
+        return open_cluster(cluster)
+    if count == 1:
+        return open_cluster(ClusterSettings(threads=1))
+    if settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available()):
+        return _gpu_workers(count)
+    # The processes are beside the workers, whose memory is then small.
+    workers = cluster.workers or count
+    return open_cluster(ClusterSettings(kind="local", workers=workers, threads=1))
 
 
-@contextlib.contextmanager
+@contextmanager
 def _gpu_workers(count: int) -> Iterator[Client]:
     gpus = torch.cuda.device_count()
     if gpus < count:

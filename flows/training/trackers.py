@@ -154,7 +154,7 @@ class _WandB(_Tracker):
         _remember_run(work, "wandb", self._run.id)
 
     def log(self, step: int, measures: Mapping[str, float]) -> None:
-        self._run._log(dict(measures), step=step)
+        self._run.log(dict(measures), step=step)
 
     def close(self) -> None:
         self._run.finish()

@@ -1,5 +1,6 @@
 """The checks of a pretraining before it begins, and its checkpoint when it has ended."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -173,7 +174,7 @@ def _card(work: Work, journal: Journal, step: int, logit_scale: float) -> Card:
     )
 
 
-def model_of(tensors: Any) -> dict[str, torch.Tensor]:
+def model_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of a state that `finish` needs."""
     return {k: v for k, v in tensors.items() if k.startswith(_ENCODER) or k == _LOG_SCALE}
 

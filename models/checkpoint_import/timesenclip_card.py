@@ -113,7 +113,7 @@ def _order(
     in_card = _section(partial, "preprocessing").get("bands")
     if in_card is not None and bands is not None and list(bands) != in_card:
         raise CheckpointError(
-            where, f"states bands {in_card}, beside which {','.join(bands)} is given", "Give one"
+            where, f"states bands {in_card}, and {','.join(bands)} are given as well", "Give one"
         )
     if in_card is not None:
         return in_card if isinstance(in_card, list) else []

@@ -193,7 +193,7 @@ def _state_dict(content: Any, where: str) -> dict[str, torch.Tensor]:
     tensors = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
     if hollow := [name for name, tensor in tensors.items() if not _is_dense(tensor)]:
         raise CheckpointError(
-            where, f"not all values are stored of {_first(hollow)}", "Save dense tensors"
+            where, f"not all values are stored of {_first_names(hollow)}", "Save dense tensors"
         )
     return tensors
 
@@ -234,11 +234,11 @@ def _no_encoder(where: str, problem: str, state: Mapping[str, torch.Tensor]) -> 
     places = {name.removesuffix(mark) for name in state for mark in _MARKS if name.endswith(mark)}
     remedy = f"One may be under {', '.join(map(prefix_text, sorted(places)))}: give its prefix"
     if not places:
-        remedy = f"It would hold {' and '.join(_MARKS)}; it holds {_first(state)}"
+        remedy = f"It would hold {' and '.join(_MARKS)}; it holds {_first_names(state)}"
     return CheckpointError(where, problem, remedy)
 
 
-def _first(names: Iterable[str]) -> str:
+def _first_names(names: Iterable[str]) -> str:
     every = sorted(names)
     more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""
     return ", ".join(every[:_MOST_NAMES]) + more

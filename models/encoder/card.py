@@ -57,9 +57,9 @@ class Card(BaseModel):
     metrics: dict[str, Any]
     licence: str = Field(min_length=1)
 
-    @field_validator("architecture", mode="wrap")
+    @field_validator("architecture", mode="plain")
     @classmethod
-    def _of_its_kind(cls, value: Any, validate: Any) -> Architecture:
+    def _of_its_kind(cls, value: Any) -> Architecture:
         if isinstance(value, Architecture):
             return value
         if not isinstance(value, dict):

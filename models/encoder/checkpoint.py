@@ -22,7 +22,7 @@ from models.errors import CheckpointError, WorldError
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
-_MOST_TO_BUILD = 10  # weights that an encoder may have for each that its file holds
+_MOST_TO_BUILD = 10  # times the weights of its file that an encoder may have
 
 
 @dataclass(frozen=True, eq=False)

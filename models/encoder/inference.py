@@ -13,9 +13,9 @@ from models.encoder.checkpoint import Checkpoint
 from models.encoder.registry import fast_form
 from models.encoder.series_months import reduce_months
 
-ON_CPU = 64
-"""Pixels encoded at once on a core: more do not fit into its cache, fewer waste time between steps
-(`tests.benchmarks.bench_encoder`)."""
+PIXELS_PER_CORE = 64
+"""Pixels that a CPU core encodes at once: more do not fit into its cache, fewer waste time between
+steps (`tests.benchmarks.bench_encoder`)."""
 
 Progress = Callable[[float], None]
 """A function that is called with the share that is done, 0 … 1."""
@@ -44,7 +44,7 @@ class PixelEncoder:
         if device.type == "cpu" and fast.has_openvino_model:
             from models.encoder.openvino_encoder import OpenVinoEncoder  # it imports OpenVINO
 
-            self._encoder = OpenVinoEncoder(fast, ON_CPU)
+            self._encoder = OpenVinoEncoder(fast, PIXELS_PER_CORE)
         self.batch_size = batch_size or self._fitting_batch()
 
     @torch.inference_mode()
@@ -146,7 +146,7 @@ def embed_all(
     encoder = PixelEncoder(checkpoint, device_at_hand())
     parts = np.split(series, range(_PROGRESS_EVERY, len(series), _PROGRESS_EVERY))
     embedded = []
-    # On a CPU, a thread has one core.
+    # On a CPU, OpenVINO gives each thread one core.
     threads = 1 if encoder.device.type == "cuda" else os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
         for embeddings in pool.map(lambda part: encoder.embed(part, steps).cpu(), parts):
@@ -157,7 +157,7 @@ def embed_all(
     return torch.cat(embedded).clone()
 
 
-def one_core_a_thread() -> None:
+def one_core_per_thread() -> None:
     """Let no operation of torch spread over cores in this process.
 
     Dask's threads share the cores already, and would wait for one another.
@@ -169,7 +169,7 @@ def one_core_a_thread() -> None:
 def on_one_core() -> Iterator[None]:
     """Let no operation of torch spread over cores inside the `with` block."""
     threads = torch.get_num_threads()
-    one_core_a_thread()
+    one_core_per_thread()
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ def measure_throughput(
     batch_size: int | None = None,
     seconds: float = 4.0,
 ) -> Throughput:
-    """Encode and multiply in turns for some seconds, and take the medians.
+    """Encode and multiply in turns for some `seconds`, and take the medians.
 
     On the CPU `threads` encode side by side, each on one core, as a worker's do; on a GPU one.
     """
@@ -58,9 +58,13 @@ def measure_throughput(
     matrix = torch.ones(side, side, dtype=dtype, device=device)
     with on_one_core(), ThreadPoolExecutor(threads) as pool:
         pixels, products = _in_turns(
-            pool, threads, seconds, device,
-            lambda: encoder.embed(series), lambda: matrix @ matrix,
-        )  # fmt: skip
+            pool,
+            threads,
+            seconds,
+            device,
+            lambda: encoder.embed(series),
+            lambda: matrix @ matrix,
+        )
     return Throughput(
         pixels=pixels * len(series),
         operations=count_operations(checkpoint),
@@ -88,11 +92,11 @@ def _in_turns(
     rates: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(rates[0]) < 4:
-        for call, found in zip(calls, rates, strict=True):
+        for call, measured in zip(calls, rates, strict=True):
             began = time.perf_counter()
             for done in [pool.submit(call) for _ in range(threads)]:
                 done.result()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            found.append(threads / (time.perf_counter() - began))
-    return [float(np.median(found[1:])) for found in rates]  # the first call of each is slow
+            measured.append(threads / (time.perf_counter() - began))
+    return [float(np.median(measured[1:])) for measured in rates]  # the first call of each is slow

@@ -56,11 +56,11 @@ class FastTimeSenClip(FastEncoder):
         self.to(encoder.class_token).requires_grad_(False).eval()
 
     @property
-    def middle_layers(self) -> list["MiddleLayer"]:
+    def middle_layers(self) -> list[MiddleLayer]:
         """All layers but the first and the last."""
         return [layer for layer in self.middle if isinstance(layer, MiddleLayer)]
 
-    def first_layer(self, steps: int) -> "FirstLayer":
+    def first_layer(self, steps: int) -> FirstLayer:
         """The first layer for series of so many steps."""
         layer = self.first[str(steps)]
         assert isinstance(layer, FirstLayer)

@@ -29,7 +29,7 @@ class LayerWeights:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many heads, and how wide each."""
+        """The number of heads, and the width of each."""
         return self.heads, len(self.query_bias) // self.heads
 
     @classmethod
@@ -44,9 +44,15 @@ class LayerWeights:
         out = attention.out_proj.weight.detach().double().T
         out_bias = attention.out_proj.bias.detach().double() + value_bias @ out
         return cls(
-            sizes.heads, query * scale, query_bias * scale, key, value, out, out_bias,
-            AfterAttention(layer),
-        )  # fmt: skip
+            heads=sizes.heads,
+            query=query * scale,
+            query_bias=query_bias * scale,
+            key=key,
+            value=value,
+            out=out,
+            out_bias=out_bias,
+            after=AfterAttention(layer),
+        )
 
     def of_heads(self, matrix: torch.Tensor) -> torch.Tensor:
         """(…, dim) → (heads, …, dim / heads)."""

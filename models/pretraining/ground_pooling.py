@@ -1,4 +1,4 @@
-"""Pooling of a point's ground views into one embedding: by mean, by attention, or one drawn."""
+"""Pooling of a point's ground views into one embedding: by mean, by attention, or one of them."""
 
 import torch
 from torch import nn
@@ -29,16 +29,6 @@ class AttentionPooling(nn.Module):
         ground = ground.masked_fill(absent, 0)
         scores: torch.Tensor = self.score(ground).masked_fill(absent, -torch.inf)
         return (ground * scores.softmax(dim=1)).sum(dim=1)
-
-
-def drawn_view(present: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    """The place of one of each point's views, all equally probable: int64 (n,).
-
-    `present` is bool (n, k), with one or more views in each row; `number` float (n,) in [0, 1).
-    """
-    count = present.sum(dim=1)
-    nth = (number * count).long().clamp(max=count - 1)
-    return (present.cumsum(dim=1) == nth[:, None] + 1).int().argmax(dim=1)
 
 
 def of_view(views: torch.Tensor, place: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,9 @@ from models.encoder.series_months import fill_gaps, reduce_months
 from models.pretraining.augmentation import augment
 from models.pretraining.batch import NO_KEY, Batch
 from models.pretraining.collectives import Processes
-from models.pretraining.ground_pooling import drawn_view, of_view
+from models.pretraining.ground_pooling import of_view
 from models.pretraining.recipe import Recipe
-from models.pretraining.row_random import RowDraws
+from models.pretraining.row_random import RowDraws, drawn_place
 from models.pretraining.variations import Others, vary_series
 
 
@@ -49,7 +49,7 @@ class InputMaker:
         months = recipe.months[int(draws.of_step() * len(recipe.months))]
         present = self._on_device(batch.present)
         number = draws.uniform()
-        view = drawn_view(present, number) if recipe.views == "drawn" else _first_view(present)
+        view = drawn_place(present, number) if recipe.views == "drawn" else _first_view(present)
         ground, present, keys = self._ground(batch, present, view)
         others = Others(keys, first, self.processes.gathered)
         series = vary_series(self._series(batch), recipe.variations, draws, others)

@@ -55,3 +55,13 @@ class RowDraws:
         self._drawn += 1
         philox = np.random.Philox(key=entropy.generate_state(2, np.uint64))
         return np.random.Generator(philox.advance(counts))
+
+
+def drawn_place(choices: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """The place of one of each row's choices, all equally probable: int64 (n,).
+
+    `choices` is bool (n, m), and `number` float (n,) in [0, 1). A row without a choice gets 0.
+    """
+    count = choices.sum(dim=1)
+    nth = (number * count).long().clamp(max=count - 1)
+    return (choices.cumsum(dim=1) == nth[:, None] + 1).int().argmax(dim=1)

@@ -63,7 +63,7 @@ class Pretraining:
     It is process number `rank` of `world`. With several processes, torch.distributed's group must
     be initialised, and all call `step` and `validate` together. The first weights are those of
     `start`, or drawn by the recipe's seed. A batch without a finite loss is saved in the folder
-    `remains`, by default the system's for temporary files.
+    `failed_batches`, by default the system's for temporary files.
 
     Raises:
         PretrainingError: Recipe, device, preprocessing and encoder do not fit together.
@@ -79,13 +79,14 @@ class Pretraining:
         rank: int = 0,
         world: int = 1,
         start: SeriesEncoder | None = None,
-        remains: Path | None = None,
+        failed_batches: Path | None = None,
     ) -> None:
         require_together(recipe, preprocessing, architecture, device, start)
         self.rows = recipe.share(world)
         """The rows of a batch that this process takes."""
         self.recipe, self.preprocessing, self.architecture = recipe, preprocessing, architecture
-        self._device, self._remains = device, remains or Path(tempfile.gettempdir())
+        self._device = device
+        self._failed_batches = failed_batches or Path(tempfile.gettempdir())
         self._processes = Processes(rank, world)
         self._input = InputMaker(recipe, preprocessing, self._processes, device)
         with self._seeded(0, 0):
@@ -263,15 +264,15 @@ class Pretraining:
     def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
         """Save the batch of a step that fails; returns the step's error."""
         rank = self._processes.rank
-        path = self._remains / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
+        path = self._failed_batches / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
         try:
             save_batch(batch, path)
-            remains = f"its batch is saved as {path}"
+            saved = f"its batch is saved as {path}"
         except OSError as error:
-            remains = f"its batch could not be saved as {path} ({error.strerror})"
+            saved = f"its batch could not be saved as {path} ({error.strerror})"
         return PretrainingError(
             f"step {self._step}",
-            f"{problem}; {remains}",
+            f"{problem}; {saved}",
             "See that its ground embeddings are finite, or take a lower rate, or limit the "
             "gradient (steepest); the last state that was saved is from before this step",
         )

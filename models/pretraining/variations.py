@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.encoder.series_months import replace_by_median
 from models.pretraining.memory_bank import depict_the_same
-from models.pretraining.row_random import RowDraws
+from models.pretraining.row_random import RowDraws, drawn_place
 
 _REFLECTANCE = 10_000.0
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,10 +121,8 @@ class AnotherYear(_Variation):
         rows = torch.arange(len(series), device=series.device)
         alike = depict_the_same(others.keys, others.gather(others.keys))
         alike[rows, others.first + rows] = False
-        count = alike.sum(dim=1)
-        nth = (draws.uniform() * count).long()
-        other = others.gather(series)[(alike.cumsum(dim=1) == nth[:, None] + 1).int().argmax(dim=1)]
-        share = self.share * draws.uniform() * (count > 0)
+        other = others.gather(series)[drawn_place(alike, draws.uniform())]
+        share = self.share * draws.uniform() * alike.any(dim=1)
         return torch.lerp(series, other, share[:, None, None])
 
 

@@ -53,8 +53,8 @@ def embed_words(prompts: Sequence[str], card: Card) -> np.ndarray:
     It is that of a class with these prompts, in the default templates. Raises as
     `embed_for_checkpoint`.
     """
-    texts = [sentences(prompts, TEMPLATES)]
-    return _embed_groups(texts, lambda all_texts: _embed_by_card(all_texts, card))[0]
+    groups = [sentences(prompts, TEMPLATES)]
+    return _embed_groups(groups, lambda texts: _embed_by_card(texts, card))[0]
 
 
 def _embed_by_card(texts: Sequence[str], card: Card) -> np.ndarray:

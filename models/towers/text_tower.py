@@ -128,8 +128,11 @@ def _tokenise(texts: Sequence[str], tokenizer: Any, most: int) -> Iterator[Any]:
     for start in range(0, len(texts), _BATCH):
         yield tokenizer(
             list(texts[start : start + _BATCH]),
-            padding=True, truncation=True, max_length=most, return_tensors="pt",
-        )  # fmt: skip
+            padding=True,
+            truncation=True,
+            max_length=most,
+            return_tensors="pt",
+        )
 
 
 def _load_clip(place: str, label: str, **options: Any) -> tuple[Any, Any]:

@@ -183,7 +183,9 @@ def _parent_problems(
     """Contradictions between classes and parents, in words."""
     if not parents:
         orphans = [entry.name for entry in classes if entry.parent is not None]
-        return [f"parent: {', '.join(orphans)} name one, and there are no parents"] * bool(orphans)
+        if not orphans:
+            return []
+        return [f"parent: {', '.join(orphans)} name one, and there are no parents"]
     keys = [parent.key for parent in parents]
     problems = []
     for place, entry in enumerate(classes, start=1):
@@ -210,8 +212,8 @@ def _problems(error: ValidationError) -> list[str]:
             near = difflib.get_close_matches(str(entry["loc"][-1]), model.model_fields, 1)
             reason = "unknown key" + (f" (did you mean {near[0]}?)" if near else "")
         elif entry["type"] == "string_pattern_mismatch":
-            reason = "has a line break or another control character"
-            reason = "is empty" if not str(entry["input"]).strip() else reason
+            is_blank = not str(entry["input"]).strip()
+            reason = "is empty" if is_blank else "has a line break or another control character"
         problems.append(f"{where}: {reason}" if where else reason)
     return problems
 

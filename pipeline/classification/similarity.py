@@ -10,7 +10,7 @@ import torch
 from affine import Affine
 from pyproj import Transformer
 
-from models.encoder.inference import device_at_hand, one_core_a_thread
+from models.encoder.inference import device_at_hand, one_core_per_thread
 from pipeline.classification.embedding_files import (
     embedding_blocks,
     embedding_rows,
@@ -92,7 +92,7 @@ def write_similarity(
     on_device = torch.from_numpy(target).to(device)
     properties = item["properties"]
     values = np.full(properties["proj:shape"], _NODATA, np.uint16)
-    one_core_a_thread()
+    one_core_per_thread()
     for block, name in embedding_blocks(item):
         stored = read_embeddings(run.store, _key(item, name))
         values[block.slices()] = similarities(stored, on_device)

@@ -13,7 +13,7 @@ import torch
 from dask.system import CPU_COUNT
 
 from models.encoder.checkpoint import Checkpoint
-from models.encoder.inference import ON_CPU, PixelEncoder, device_at_hand, on_one_core
+from models.encoder.inference import PIXELS_PER_CORE, PixelEncoder, device_at_hand, on_one_core
 from pipeline.catalog.item import SCL, Asset, Item
 from pipeline.clusters.settings import cells_in_flight, workers_of
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
@@ -128,7 +128,7 @@ def worker_memory(
     reading = max(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )
-    batch = ON_CPU * checkpoint.card.architecture.activation_bytes
+    batch = PIXELS_PER_CORE * checkpoint.card.architecture.activation_bytes
     series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
     if settings.reading.geometric:
         wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)

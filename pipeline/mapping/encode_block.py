@@ -18,7 +18,7 @@ from models.encoder.inference import (
     Mark,
     PixelEncoder,
     device_at_hand,
-    one_core_a_thread,
+    one_core_per_thread,
 )
 from models.errors import CheckpointError
 from pipeline.classification.classify import Classifier, PixelClasses, make_classifier
@@ -136,7 +136,7 @@ def _begun(
 ) -> Iterator[_Batch]:
     """Give each batch as soon as the device has begun it."""
     turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
-    one_core_a_thread()
+    one_core_per_thread()
     clock = DeviceClock(encoder.device)
     for rows, columns, pixels in batches:
         with turn:

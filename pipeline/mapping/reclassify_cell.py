@@ -10,7 +10,7 @@ import rasterio
 import torch
 from rasterio.io import MemoryFile
 
-from models.encoder.inference import device_at_hand, one_core_a_thread
+from models.encoder.inference import device_at_hand, one_core_per_thread
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,
@@ -39,7 +39,7 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     item = _item(source, cell)
     classifier = make_classifier(run.vocabulary, run.text, run.card.logit_scale, device_at_hand())
     reading = 0.0
-    one_core_a_thread()
+    one_core_per_thread()
     blocks = []
     for block, name in embedding_blocks(item):
         start = time.perf_counter()

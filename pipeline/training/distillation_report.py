@@ -59,10 +59,10 @@ class StudentAgreement:
 
     def markdown(self) -> str:
         """A table with a line for each class."""
-        lines = [f"| {self.vocabulary}, the teacher's class | series | same | ", "|---|---:|---:|"]
+        lines = [f"| {self.vocabulary}, the teacher's class | series | same |", "|---|---:|---:|"]
         lines += [f"| {c.name} | {c.pixels} | {c.same:.1%} |" for c in self.by_class]
         lines.append(f"| all | {self.pixels} | {self.same:.1%} |")
-        return "\n".join(line.strip() for line in lines)
+        return "\n".join(lines)
 
 
 def student_agreement(
@@ -82,8 +82,10 @@ def student_agreement(
     left_out = int((~finite).sum())
     teacher, student = teacher[finite], student[finite]
     classifier = make_classifier(vocabulary, text, logit_scale, teacher.device)
-    expected, found = (classifier.classify(part).place.cpu().numpy() for part in (teacher, student))
-    same = expected == found
+    of_teacher, of_student = (
+        classifier.classify(part).place.cpu().numpy() for part in (teacher, student)
+    )
+    same = of_teacher == of_student
     names = [entry.name for entry in vocabulary.legend]
     return StudentAgreement(
         vocabulary=vocabulary.name,
@@ -92,9 +94,11 @@ def student_agreement(
         same=float(same.mean()),
         by_class=tuple(
             ClassAgreement(
-                names[place], int((expected == place).sum()), float(same[expected == place].mean())
+                names[place],
+                int((of_teacher == place).sum()),
+                float(same[of_teacher == place].mean()),
             )
-            for place in np.unique(expected)
+            for place in np.unique(of_teacher)
         ),
         left_out=left_out,
     )

@@ -79,15 +79,20 @@ def loss_curve(journal: Journal) -> bytes:
     axes.plot(
         [entry["step"] for entry in journal.steps],
         [entry["loss"] for entry in journal.steps],
-        color="#9db4c0", linewidth=1, label="training",
-    )  # fmt: skip
+        color="#9db4c0",
+        linewidth=1,
+        label="training",
+    )
     lengths = [name for name in (journal.validations or [{}])[0] if name != "step"]
     for number, steps in enumerate(lengths):
         axes.plot(
             [entry["step"] for entry in journal.validations],
             [entry[steps]["loss"] for entry in journal.validations],
-            marker="o", markersize=3, color=f"C{number}", label=f"validation, {steps}",
-        )  # fmt: skip
+            marker="o",
+            markersize=3,
+            color=f"C{number}",
+            label=f"validation, {steps}",
+        )
     axes.set(xlabel="step", ylabel="loss")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

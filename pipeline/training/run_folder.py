@@ -36,19 +36,19 @@ class TrainingRun:
         Raises:
             OutputError: The folder holds a training of other facts, or is a file.
         """
-        given = public_url(self.store.root)
+        folder = public_url(self.store.root)
         if self.store.is_file():
-            raise OutputError(given, "it is a file", "Give a folder or s3://bucket/prefix")
+            raise OutputError(folder, "it is a file", "Give a folder or s3://bucket/prefix")
         if not self.store.exists(FACTS):
             self.store.write(FACTS, json.dumps(facts, indent=1, ensure_ascii=False).encode())
             return
         try:
             held = json.loads(self.store.read(FACTS))
         except ValueError:
-            raise OutputError(given, f"its {FACTS} is damaged", "Give another --run") from None
+            raise OutputError(folder, f"its {FACTS} is damaged", "Give another --run") from None
         if differing := differences(held, facts):
             raise OutputError(
-                given,
+                folder,
                 f"it holds another training ({'; '.join(differing)})",
                 "Give the same settings to go on with that, or another --run to begin anew",
             )

@@ -134,13 +134,14 @@ def draw_series(
             "no pixel of its region has a clear observation",
             "Name a run of a region and year that the catalogue shows",
         )
-    apart = places if len(drawn) == 1 else [np.full(len(part), i) for i, part in enumerate(drawn)]
+    if len(drawn) > 1:
+        places = [np.full(len(part), number) for number, part in enumerate(drawn)]
     series_of_all = np.concatenate(drawn)
     source = (
         f"{len(series_of_all)} pixels of {len(drawn)} blocks of run {run.fingerprint[:12]} "
         f"({settings.year})"
     )
-    return SampledSeries(series_of_all, np.concatenate(apart), source)
+    return SampledSeries(series_of_all, np.concatenate(places), source)
 
 
 def _read_blocks(
@@ -148,26 +149,26 @@ def _read_blocks(
 ) -> Iterator[tuple[SeriesBlock, np.ndarray]]:
     """Blocks of a run's cells in random order, and which pixels may be drawn: bool (y, x).
 
-    Of each cell come only as many blocks as are needed if all cells give as many.
+    Each cell gives only as many blocks as are needed if all cells give the same number.
     """
     region = read_region(settings.region)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     content, inputs = store.read(ITEMS_FILE), card.preprocessing
-    every = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
-    require_bands(every, inputs.bands, settings.reading.substitute)
-    every = substituted(every, settings.reading.substitute)
+    snapshot = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+    require_bands(snapshot, inputs.bands, settings.reading.substitute)
+    snapshot = substituted(snapshot, settings.reading.substitute)
     reading = reading_of(settings.reading, inputs.bands, inputs.scl_keep, catalog.access.access())
     cells = [
         cell for tile in tiles_of(region) for cell in cells_of(tile, region, settings.cell_size)
     ]
-    of_each = -(-blocks // max(1, len(cells)))
+    per_cell = -(-blocks // max(1, len(cells)))
     for number in rng.permutation(len(cells)):
         cell = cells[number]
-        items = reaching([item for item in every if item.tile == cell.tile.name], cell)
+        items = reaching([item for item in snapshot if item.tile == cell.tile.name], cell)
         windows = block_windows(cell, SOURCE_BLOCK)
         clear = read_clear(items, cell, reading.masking, reading.reader)
         owned = owned_pixels(cell, region)
-        for place in islice(rng.permutation(len(windows)), of_each):
+        for place in islice(rng.permutation(len(windows)), per_cell):
             block = windows[place]
             series = _read_block(reading, items, cell, block, clear)
             yield series, series.valid & owned[block.slices()]

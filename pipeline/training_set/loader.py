@@ -59,7 +59,7 @@ class TrainingSet:
         rank: int = 0,
         world: int = 1,
         drop_last: bool = True,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         """The batches of an epoch from number `start` on; of each, the share of a process.
 
         The order of an epoch's rows is a function of the set, the seed and the epoch
@@ -81,8 +81,8 @@ class TrainingSet:
             first, last = step * batch, min((step + 1) * batch, rows)
             share = -(-(last - first) // world)
             low = first + rank * share
-            spans.append((low, min(low + share, last)))
-        spans = [span for span in spans if span[0] < span[1]]
+            if low < last:
+                spans.append((low, min(low + share, last)))
         return prefetched(_batches(self, split, seed, epoch, spans), _AHEAD)
 
     def _require(self, split: str, batch: int, rank: int, world: int, drop_last: bool) -> None:

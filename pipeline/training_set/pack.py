@@ -61,29 +61,35 @@ def pack_training_set(
         OutputError: There is a set at `out` already.
     """
     rule = rule or SplitRule()
-    tables, views = [SeriesTable.open(address) for address in series], GroundTable.open(ground)
+    tables = [SeriesTable.open(address) for address in series]
+    ground_table = GroundTable.open(ground)
     bands, labels = _common_columns(tables)
     with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
         scratch = Path(folder)
         unclear: list[str] = []
         rows = _spool(
-            scratch / "series.arrow", series_schema(len(bands), labels),
+            scratch / "series.arrow",
+            series_schema(len(bands), labels),
             _series_rows(tables, labels, unclear),
-        )  # fmt: skip
-        sights = _spool(scratch / "ground.arrow", ground_schema(views.card.dim), views.tables())
-        together = pair_series_with_views(rows, sights)
-        lon, lat = (rows[axis].to_numpy()[together.series] for axis in ("lon", "lat"))
+        )
+        view_schema = ground_schema(ground_table.card.dim)
+        views = _spool(scratch / "ground.arrow", view_schema, ground_table.tables())
+        pairing = pair_series_with_views(rows, views)
+        lon, lat = (rows[axis].to_numpy()[pairing.series] for axis in ("lon", "lat"))
         parts = split(lon, lat, rule)
         left_out = {
-            **dict.fromkeys(together.without_series, NO_SERIES),
-            **dict.fromkeys(together.without_view, NO_VIEW),
+            **dict.fromkeys(pairing.without_series, NO_SERIES),
+            **dict.fromkeys(pairing.without_view, NO_VIEW),
             **dict.fromkeys(unclear, ALL_MISSING),
-            **dict.fromkeys(_ids(rows, together.series[parts == NO_SPLIT]), TOO_NEAR),
+            **dict.fromkeys(_ids(rows, pairing.series[parts == NO_SPLIT]), TOO_NEAR),
         }
         side = GroundSide(
-            kind=views.card.kind, tower=views.card.tower, revision=views.card.revision,
-            dim=views.card.dim, views=int(together.counts[parts != NO_SPLIT].max()),
-        )  # fmt: skip
+            kind=ground_table.card.kind,
+            tower=ground_table.card.tower,
+            revision=ground_table.card.revision,
+            dim=ground_table.card.dim,
+            views=int(pairing.counts[parts != NO_SPLIT].max()),
+        )
         store = Store(out)
         named = {name: rows[LABEL + name].drop_null().unique().to_pylist() for name in labels}
         classes = {name: sorted(texts) for name, texts in named.items()}
@@ -97,16 +103,16 @@ def pack_training_set(
             of_part = of_part[shuffled(len(of_part), rule.seed, number)]
             for start in range(0, len(of_part), size):
                 which = of_part[start : start + size]
-                writer.write(name, _join(rows, sights, together, blocks, which, writer.schema))
+                writer.write(name, _join(rows, views, pairing, blocks, which, writer.schema))
                 written += len(which)
                 progress(written / int((parts != NO_SPLIT).sum()))
         return writer.finish(
             rule,
             Counter(left_out.values()),
-            [*(table.card.attribution for table in tables), views.card.attribution],
+            [*(table.card.attribution for table in tables), ground_table.card.attribution],
             {
                 "series": [{**t.card.made, "fingerprint": t.card.fingerprint} for t in tables],
-                "ground": {**views.card.made, "fingerprint": views.card.fingerprint},
+                "ground": {**ground_table.card.made, "fingerprint": ground_table.card.fingerprint},
                 "licences": sorted({table.card.licence for table in tables}),
             },
         )
@@ -162,12 +168,12 @@ def _series_rows(
         for rows in table.batches():
             clear = rows.series.any(axis=(1, 2))
             unclear += [rows.ids[row] for row in np.flatnonzero(~clear).tolist()]
-            found = rows.table()
+            columns = rows.table()
             for label in labels:
-                if LABEL + label not in found.column_names:
-                    found = found.append_column(LABEL + label, pa.nulls(len(rows), pa.string()))
+                if LABEL + label not in columns.column_names:
+                    columns = columns.append_column(LABEL + label, pa.nulls(len(rows), pa.string()))
             names = series_schema(len(table.card.bands), labels).names
-            yield found.select(names).filter(pa.array(clear))
+            yield columns.select(names).filter(pa.array(clear))
 
 
 def _ids(rows: pa.Table, which: np.ndarray) -> list[str]:

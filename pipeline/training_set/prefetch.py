@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def prefetched(items: Iterator[T], count: int) -> Iterator[T]:
+def prefetched(items: Iterator[T], count: int) -> Generator[T]:
     """Yield the items of an iterator in order, `count` of them made in advance by a thread.
 
-    The thread starts with the first item, and has ended when this iterator has ended or is closed.
+    The thread starts with the first item, and has ended when this generator has ended or is closed.
     An error that `items` raises is raised here, at the same place.
     """
     end: Any = object()

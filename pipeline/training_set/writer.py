@@ -50,9 +50,10 @@ class SetWriter:
     ) -> None:
         if store.exists(SET_CARD):
             raise OutputError(
-                public_url(store.root), "there is a training set already",
+                public_url(store.root),
+                "there is a training set already",
                 "Give another folder, or remove this one",
-            )  # fmt: skip
+            )
         for key in list(store.keys(_FOLDER)):
             store.remove(key)
         self._store, self._bands, self._ground = store, tuple(bands), ground
@@ -89,6 +90,12 @@ class SetWriter:
         sources: Mapping[str, Any],
     ) -> DatasetCard:
         """Write the card, which makes the folder a training set.
+
+        Args:
+            rule: Divided the points into splits.
+            left_out: Counts of the tables' rows that are not in the set, by reason.
+            attribution: The texts that the sources' licences ask for; each is kept once.
+            sources: The tables that the set is made of, as JSON values.
 
         Raises:
             DatasetError: A band has no clear observation in the training split.

@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
-from models.encoder.inference import ON_CPU
+from models.encoder.inference import PIXELS_PER_CORE
 from models.encoder.openvino_encoder import OpenVinoEncoder
 from models.encoder.registry import fast_form
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
@@ -97,7 +97,7 @@ def agreement_table(checkpoint: Checkpoint, encoder: TimeSenClipEncoder) -> Iter
     vocabulary = load_vocabulary(VOCABULARY)
     text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
     fast, paper_fast = (
-        OpenVinoEncoder(fast_form(e), ON_CPU) for e in (checkpoint.encoder, encoder)
+        OpenVinoEncoder(fast_form(e), PIXELS_PER_CORE) for e in (checkpoint.encoder, encoder)
     )
     yield (
         "| series | points | largest difference, paper's sizes | largest difference | "
@@ -132,7 +132,7 @@ def document() -> str:
     )
     best = max(BATCHES, key=lambda batch: median(found["plain", batch]))
     at_best = median(
-        f / p for f, p in zip(found["OpenVINO", ON_CPU], found["plain", best], strict=True)
+        f / p for f, p in zip(found["OpenVINO", PIXELS_PER_CORE], found["plain", best], strict=True)
     )
     lines = [
         "# Encoding",
@@ -152,8 +152,8 @@ def document() -> str:
         "",
         *throughput_table(found),
         "",
-        f"Runs encode {ON_CPU} pixels at once: {at_best:.2f} times the plain module at its best "
-        f"batch size ({best}).",
+        f"Runs encode {PIXELS_PER_CORE} pixels at once: {at_best:.2f} times the plain module "
+        f"at its best batch size ({best}).",
         "",
     ]
     if (SHARED / "PROVENANCE.md").is_file():

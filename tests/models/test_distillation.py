@@ -71,9 +71,15 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     config = student_architecture(teacher.card, **SIZES)
     shares: list[float] = []
     student = train_student(
-        label_series(teacher, made_series(400, 0), 1500, 0), teacher.card, config,
-        steps=300, batch=128, seed=0, text=text, progress=shares.append,
-    )  # fmt: skip
+        label_series(teacher, made_series(400, 0), 1500, 0),
+        teacher.card,
+        config,
+        steps=300,
+        batch=128,
+        seed=0,
+        text=text,
+        progress=shares.append,
+    )
     unseen = made_series(300, 1)
     wanted = embedded(teacher.encoder, teacher, unseen)
     found = embedded(student, teacher, unseen)

@@ -33,8 +33,12 @@ def test_a_card_is_derived_from_the_tensors(place: Path) -> None:
     assert card.text_tower == "clip:openai/clip-vit-base-patch32"
     assert card.training.keys() == {"sha256", "epoch", "global_step"}
     assert assumed.keys() == {
-        "architecture", "preprocessing", "text_tower", "licence", "logit_scale"
-    }  # fmt: skip
+        "architecture",
+        "preprocessing",
+        "text_tower",
+        "licence",
+        "logit_scale",
+    }
 
 
 def test_the_papers_sizes_give_its_heads(place: Path) -> None:

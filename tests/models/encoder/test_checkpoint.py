@@ -231,8 +231,11 @@ def test_a_save_that_fails_leaves_what_was_there(folder: Path) -> None:
     root = Path(__file__).parents[3]
     run = subprocess.run(
         [sys.executable, "-B", "-c", code, str(folder)],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "WorldError" in run.stderr
     assert "cannot be written: File too large" in run.stderr
     assert load_checkpoint(folder).fingerprint == before

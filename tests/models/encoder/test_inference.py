@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
-from models.encoder.inference import ON_CPU, DeviceClock, PixelEncoder, device_at_hand
+from models.encoder.inference import PIXELS_PER_CORE, DeviceClock, PixelEncoder, device_at_hand
 from models.encoder.timesenclip_fast import FastTimeSenClip
 
 CPU = torch.device("cpu")
@@ -41,10 +41,10 @@ def plain(checkpoint: Checkpoint, series: np.ndarray) -> torch.Tensor:
 def test_agrees_with_the_encoder(
     checkpoint: Checkpoint, series: np.ndarray, steps: int, batch_size: int | None
 ) -> None:
-    given = series[:50, :steps]
-    found = PixelEncoder(checkpoint, CPU, batch_size).embed(given)
+    part = series[:50, :steps]
+    found = PixelEncoder(checkpoint, CPU, batch_size).embed(part)
     assert found.dtype == torch.float32
-    assert (found - plain(checkpoint, given)).abs().max() < 1e-5
+    assert (found - plain(checkpoint, part)).abs().max() < 1e-5
 
 
 def test_no_pixels_give_no_embeddings(checkpoint: Checkpoint, series: np.ndarray) -> None:
@@ -89,7 +89,7 @@ def test_a_pixel_that_does_not_fit_raises(checkpoint: Checkpoint, series: np.nda
 
 
 def test_keeps_its_meaning_in_half_precision(checkpoint: Checkpoint, series: np.ndarray) -> None:
-    """On the CPU, the arithmetic that a GPU is given."""
+    """On the CPU, the arithmetic of a GPU."""
     normalised = checkpoint.card.preprocessing.normalise(series)
     with torch.inference_mode(), torch.autocast("cpu", torch.float16):
         found = FastTimeSenClip(checkpoint.encoder)(normalised)
@@ -100,7 +100,7 @@ def test_keeps_its_meaning_in_half_precision(checkpoint: Checkpoint, series: np.
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
 def test_a_gpu_agrees(checkpoint: Checkpoint, series: np.ndarray) -> None:
     encoder = PixelEncoder(checkpoint, device_at_hand())
-    assert encoder.batch_size > ON_CPU
+    assert encoder.batch_size > PIXELS_PER_CORE
     found = encoder.embed(series).cpu()
     assert (found * plain(checkpoint, series)).sum(dim=1).min() > 0.999
 

@@ -78,10 +78,10 @@ def test_agrees_where_openvino_computes_it(config: TimeSenClipArchitecture) -> N
 def test_openvino_serves_threads_side_by_side() -> None:
     encoder = drawn(CONFIGS["two layers"])
     on_cpu = OpenVinoEncoder(FastTimeSenClip(encoder), batch_size=8)
-    given = [series_of(encoder.architecture, 12, count) + count / 100 for count in range(1, 40)]
+    batches = [series_of(encoder.architecture, 12, count) + count / 100 for count in range(1, 40)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(on_cpu, given))
-    for series, embeddings in zip(given, found, strict=True):
+        found = list(pool.map(on_cpu, batches))
+    for series, embeddings in zip(batches, found, strict=True):
         assert (embeddings - encoder(series)).abs().max() < 3e-6
 
 

@@ -56,24 +56,24 @@ def points() -> Batch:
 
 
 def recipe_of(name: str, batch: int = 12) -> Recipe:
-    given = {"batch": batch, "memory_bank": 24, "steps": STEPS, "rate": 3e-3, "steepest": 2.0}
-    return Recipe.model_validate(given | RECIPES[name])
+    fields = {"batch": batch, "memory_bank": 24, "steps": STEPS, "rate": 3e-3, "steepest": 2.0}
+    return Recipe.model_validate(fields | RECIPES[name])
 
 
-def process(rank: int, world: int, folder: str, work: Callable[..., Any], *given: Any) -> None:
+def process(rank: int, world: int, folder: str, work: Callable[..., Any], *arguments: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
     try:
-        torch.save(work(Processes(rank, world), *given), f"{folder}/{rank}.pt")
+        torch.save(work(Processes(rank, world), *arguments), f"{folder}/{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
-def of_processes(world: int, folder: Path, work: Callable[..., Any], *given: Any) -> list[Any]:
-    """What `work(processes, *given)` gives in each of `world` real processes."""
+def of_processes(world: int, folder: Path, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `work(processes, *arguments)` gives in each of `world` real processes."""
     folder.mkdir()
-    given = (world, str(folder), work, *given)
-    mp.start_processes(process, given, nprocs=world, start_method="forkserver")
+    all_arguments = (world, str(folder), work, *arguments)
+    mp.start_processes(process, all_arguments, nprocs=world, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 
 
@@ -206,7 +206,7 @@ def stopped(processes: Processes, folder: str) -> str:
     rank, world = processes.rank, processes.world
     recipe = recipe_of("bank")
     training = Pretraining(
-        recipe, AUTHORS, SIZES, CPU, rank=rank, world=world, remains=Path(folder)
+        recipe, AUTHORS, SIZES, CPU, rank=rank, world=world, failed_batches=Path(folder)
     )
     batch = batch_of_step(points(), 12, 0, rank, world)
     if rank == world - 1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.pretraining.ground_pooling import AttentionPooling, MeanPooling, drawn_view, of_view
+from models.pretraining.ground_pooling import AttentionPooling, MeanPooling, of_view
 from tests.models.made_points import made_points
 
 
@@ -40,15 +40,6 @@ def test_attention(views: tuple[np.ndarray, np.ndarray], per_dimension: bool) ->
     assert pooling.score.weight.grad is not None
     assert torch.isfinite(pooling.score.weight.grad).all()
     assert pooling.score.weight.grad.abs().max() > 1e-4
-
-
-def test_drawn_views_are_there_and_alike_probable() -> None:
-    present = torch.tensor([[True, True, True, False], [False, True, False, True]])
-    numbers = torch.arange(1200) / 1200
-    places = torch.stack([drawn_view(present, number.expand(2)) for number in numbers])
-    counts = [torch.bincount(places[:, row], minlength=4).tolist() for row in (0, 1)]
-    assert counts == [[400, 400, 400, 0], [0, 600, 0, 600]]
-    assert drawn_view(present, torch.tensor([0.99999994, 0.99999994])).tolist() == [2, 3]
 
 
 def test_of_each_row_its_view() -> None:

@@ -40,7 +40,7 @@ def test_the_rate_rises_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("fields", "problem"),
     [
         ({"batch": 512, "memory_bank": 511}, "memory_bank is 511, smaller than the batch of 512"),
         ({"views": "drawn", "pooling": "attention-view"}, "there is nothing to pool"),
@@ -56,9 +56,9 @@ def test_the_rate_rises_first() -> None:
         ({"batchs": 5}, "Extra inputs"),
     ],
 )
-def test_what_contradicts_itself_is_refused(given: dict[str, Any], problem: str) -> None:
+def test_what_contradicts_itself_is_refused(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        Recipe.model_validate(given)
+        Recipe.model_validate(fields)
 
 
 def test_a_recipe_survives_json() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.pretraining.row_random import RowDraws
+from models.pretraining.row_random import RowDraws, drawn_place
 
 
 def every_draw(draws: RowDraws) -> list[torch.Tensor]:
@@ -55,3 +55,14 @@ def test_distributions() -> None:
     # No row's draws say anything of another's, nor of the next draw.
     pairs = torch.stack([normal[:-1, 0], normal[1:, 0], normal[:-1, 1], uniform[:-1, 0]])
     assert (torch.corrcoef(pairs) - torch.eye(4)).abs().max() < 0.03
+
+
+def test_drawn_places_are_choices_and_alike_probable() -> None:
+    choices = torch.tensor([[True, True, True, False], [False, True, False, True]])
+    numbers = torch.arange(1200) / 1200
+    places = torch.stack([drawn_place(choices, number.expand(2)) for number in numbers])
+    counts = [torch.bincount(places[:, row], minlength=4).tolist() for row in (0, 1)]
+    assert counts == [[400, 400, 400, 0], [0, 600, 0, 600]]
+    assert drawn_place(choices, torch.tensor([0.99999994, 0.99999994])).tolist() == [2, 3]
+    none = torch.zeros(2, 4, dtype=torch.bool)
+    assert drawn_place(none, torch.tensor([0.0, 0.9])).tolist() == [0, 0]

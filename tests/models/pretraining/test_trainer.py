@@ -37,8 +37,8 @@ def points() -> Batch:
 
 
 def recipe_of(**choices: Any) -> Recipe:
-    given = {"batch": 12, "memory_bank": 24, "steps": 200, "rate": 3e-3, "augmentation": "none"}
-    return Recipe.model_validate(given | choices)
+    fields = {"batch": 12, "memory_bank": 24, "steps": 200, "rate": 3e-3, "augmentation": "none"}
+    return Recipe.model_validate(fields | choices)
 
 
 def training_of(recipe: Recipe, sizes: TimeSenClipArchitecture = SIZES, **more: Any) -> Pretraining:
@@ -202,7 +202,7 @@ def test_a_checkpoint_is_trained_on(points: Batch) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(points: Batch, tmp_path: Path) -> None:
-    training = training_of(recipe_of(), remains=tmp_path / "remains")
+    training = training_of(recipe_of(), failed_batches=tmp_path / "remains")
     trained(training, points, 2)
     before = training.state().to_bytes()
     ground = points.ground.copy()
@@ -221,7 +221,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(points: Batch, tmp_p
 
 
 def test_a_gradient_that_is_no_number_stops(points: Batch, tmp_path: Path) -> None:
-    training = training_of(recipe_of(loss="in-batch"), remains=tmp_path)
+    training = training_of(recipe_of(loss="in-batch"), failed_batches=tmp_path)
     weight = training._model.encoder.mlp_head[1].weight
     weight.register_hook(lambda gradient: gradient * torch.inf)
     before = training.encoder().state_dict()
@@ -233,7 +233,7 @@ def test_a_gradient_that_is_no_number_stops(points: Batch, tmp_path: Path) -> No
 
 def test_remains_that_cannot_be_saved_do_not_hide_why(points: Batch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    training = training_of(recipe_of(), remains=tmp_path / "file")
+    training = training_of(recipe_of(), failed_batches=tmp_path / "file")
     bad = replace(points, ground=points.ground * np.nan)
     with pytest.raises(PretrainingError, match="the loss is nan; its batch could not be saved"):
         training.step(rows_of(bad, slice(0, 12)))

@@ -150,7 +150,7 @@ def test_unknown_specs_list_the_kinds(spec: str) -> None:
         load_text_tower(spec)
 
 
-def test_absent_folder_is_told() -> None:
+def test_absent_folder_is_refused() -> None:
     with pytest.raises(UserError, match="no such folder"):
         load_text_tower("clip:/nowhere/at/all")
 
@@ -163,7 +163,7 @@ def test_absent_folder_is_told() -> None:
         ("tokenizer.json", "no tokenizer"),
     ],
 )
-def test_incomplete_folders_are_told(clip_copy: Path, file: str, message: str) -> None:
+def test_incomplete_folders_are_refused(clip_copy: Path, file: str, message: str) -> None:
     (clip_copy / file).unlink()
     with pytest.raises(UserError, match=message):
         load_text_tower(f"clip:{clip_copy}")
@@ -177,24 +177,27 @@ def test_pickled_weights_are_not_read(clip_copy: Path) -> None:
         load_text_tower(f"clip:{clip_copy}")
 
 
-def test_truncated_weights_are_told(clip_copy: Path) -> None:
+def test_truncated_weights_are_refused(clip_copy: Path) -> None:
     weights = clip_copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged, or not CLIP"):
         load_text_tower(f"clip:{clip_copy}")
 
 
-def test_tokenizers_without_words_are_told(clip_copy: Path) -> None:
+def test_tokenizers_without_words_are_refused(clip_copy: Path) -> None:
     CLIPTokenizer().save_pretrained(clip_copy)
     with pytest.raises(UserError, match="knows no words"):
         load_text_tower(f"clip:{clip_copy}")
 
 
-def test_other_models_are_told(clip_copy: Path) -> None:
+def test_other_models_are_refused(clip_copy: Path) -> None:
     config = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
         intermediate_size=8,
-    )  # fmt: skip
+    )
     BertModel(config).save_pretrained(clip_copy)
     with pytest.raises(UserError, match=r"no CLIP text tower|damaged, or not CLIP"):
         load_text_tower(f"clip:{clip_copy}")

@@ -152,7 +152,7 @@ def test_a_parents_value_counts_for_the_raster_too(tmp_path: Path) -> None:
     assert (vocabulary.dtype, vocabulary.none_value) == (np.uint16, 65535)
 
 
-def test_bias_is_none_unless_given(tmp_path: Path) -> None:
+def test_bias_is_zero_by_default(tmp_path: Path) -> None:
     forest, lake = _load(tmp_path, HEAD + _class(bias="-1") + LAKE).classes
     assert (forest.bias, lake.bias) == (-1.0, 0.0)
 

@@ -127,17 +127,17 @@ def test_runs_that_cannot_be_drawn_from(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_of_series(tmp_path: Path) -> None:
-    given = np.random.default_rng(0).integers(1, 9000, (30, 12, 10)).astype(np.uint16)
-    np.save(tmp_path / "given.npy", given)
-    drawn = series_of_file(tmp_path / "given.npy", CARD)
-    assert np.array_equal(drawn.series, given)
-    assert drawn.source == "30 series of given.npy"
+    series = np.random.default_rng(0).integers(1, 9000, (30, 12, 10)).astype(np.uint16)
+    np.save(tmp_path / "series.npy", series)
+    drawn = series_of_file(tmp_path / "series.npy", CARD)
+    assert np.array_equal(drawn.series, series)
+    assert drawn.source == "30 series of series.npy"
     seen, held_out = drawn.split(0)
     assert (len(seen), len(held_out)) == (24, 6)
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("array", "problem"),
     [
         (np.ones((5, 12, 9), np.uint16), r"it is of shape \(5, 12, 9\)"),
         (np.ones((0, 12, 10), np.uint16), r"it is of shape \(0, 12, 10\)"),
@@ -149,10 +149,10 @@ def test_a_file_of_series(tmp_path: Path) -> None:
         (np.array([{"a": 1}], dtype=object), "it holds no array of numbers"),
     ],
 )
-def test_files_that_are_refused(tmp_path: Path, given: np.ndarray, problem: str) -> None:
-    np.save(tmp_path / "given.npy", given, allow_pickle=True)
+def test_files_that_are_refused(tmp_path: Path, array: np.ndarray, problem: str) -> None:
+    np.save(tmp_path / "series.npy", array, allow_pickle=True)
     with pytest.raises(UserError, match=problem) as raised:
-        series_of_file(tmp_path / "given.npy", CARD)
+        series_of_file(tmp_path / "series.npy", CARD)
     assert "uint16 (n, 12, 10): B02, B03" in str(raised.value)
 
 

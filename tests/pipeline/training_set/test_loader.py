@@ -165,7 +165,7 @@ def test_no_thread_is_left_behind(folder: Path) -> None:
     batches = dataset.batches("train", batch=8, **WHOLE)
     assert len(list(islice(batches, 2))) == 2
     assert any(thread.name.startswith("prefetch") for thread in set(threading.enumerate()) - before)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()
@@ -187,7 +187,7 @@ def test_reads_ahead_a_bounded_number_of_batches(
     for _ in range(5):  # four that wait, and one that was taken
         assert made.acquire(timeout=10)
     assert not made.acquire(timeout=0.5)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
 
 
 def test_travels_as_its_address(folder: Path) -> None:
@@ -219,7 +219,7 @@ def test_damaged_shards_are_found(folder: Path, tmp_path: Path) -> None:
 
 def test_batches_that_cannot_be_cut_are_refused(folder: Path) -> None:
     dataset = TrainingSet.open(str(folder))
-    for given, problem in (
+    for options, problem in (
         ({"batch": 3, "world": 2}, r"batches of 3 for 2 processes.*a multiple of 2"),
         ({"batch": 1, "world": 2}, "cannot be cut"),
         ({"batch": 0}, "cannot be cut"),
@@ -227,7 +227,7 @@ def test_batches_that_cannot_be_cut_are_refused(folder: Path) -> None:
         ({"batch": 201}, "split 'train' has 200 rows"),
     ):
         with pytest.raises(DatasetError, match=problem):
-            dataset.batches("train", **given, **WHOLE)
+            dataset.batches("train", **options, **WHOLE)
     with pytest.raises(DatasetError, match="There are train, validation, test"):
         dataset.batches("holdout", batch=2, **WHOLE)
 

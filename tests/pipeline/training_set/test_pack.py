@@ -43,26 +43,39 @@ def write_series(
     series[draw.random((n, 12)) < 0.2] = 0
     series[np.isin(ids, missing)] = 0
     rows = SeriesRows(
-        ids, draw.uniform(3, 7, n), draw.uniform(49, 52, n), np.full(n, 2018, np.int32), series,
+        ids,
+        draw.uniform(3, 7, n),
+        draw.uniform(49, 52, n),
+        np.full(n, 2018, np.int32),
+        series,
         series.any(axis=-1).astype(np.uint16),
         {name: [("wood", "water", None)[i % 3] for i in range(n)] for name in labels},
         photo_keys or [None] * n,
-    )  # fmt: skip
+    )
     folder = SeriesFolder(Store(address), {"seed": seed}, bands, labels)
     folder.open()
     half = n // 2
     for number, part in enumerate((slice(0, half), slice(half, n))):
         some = SeriesRows(
-            ids[part], rows.lon[part], rows.lat[part], rows.year[part], series[part],
-            rows.clear[part], {name: of[part] for name, of in rows.labels.items()},
+            ids[part],
+            rows.lon[part],
+            rows.lat[part],
+            rows.year[part],
+            series[part],
+            rows.clear[part],
+            {name: of[part] for name, of in rows.labels.items()},
             rows.photo_keys[part],
-        )  # fmt: skip
+        )
         folder.write_unit(f"2018-{number}", "0-0", some, Notes())
         folder.finish_part(f"2018-{number}")
     folder.finish(
-        {"kind": "made"}, points=n, first_month=1, licence="none", attribution="of series",
+        {"kind": "made"},
+        points=n,
+        first_month=1,
+        licence="none",
+        attribution="of series",
         left_out={},
-    )  # fmt: skip
+    )
 
 
 def write_ground(address: str, views: Sequence[tuple[str, str]], seed: int = 1) -> None:
@@ -157,8 +170,10 @@ def test_what_is_not_in_the_set_is_named_and_counted(packed: TrainingSet) -> Non
         "no clear observation in any month": 2,
     }
     assert {name for name, reason in named.items() if "no series" in reason} == {
-        "FR_9999", "x", "FR_7",
-    }  # fmt: skip
+        "FR_9999",
+        "x",
+        "FR_7",
+    }
 
 
 def test_parts_are_of_whole_blocks_and_shuffled(packed: TrainingSet) -> None:
