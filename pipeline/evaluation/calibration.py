@@ -20,7 +20,7 @@ class Calibration:
         confidence: Mean confidence, float64 (bin,), NaN in an empty bin; `accuracy` likewise.
         ece: The expected calibration error: the mean distance of the two, weighted by counts.
         mce: The largest distance (Guo et al. 2017, arXiv 1706.04599, eq. 3 and 5).
-        mean_confidence: Of all rows.
+        mean_confidence: The mean confidence of all rows.
     """
 
     edges: np.ndarray
@@ -102,13 +102,13 @@ def fit_logit_scale(
         own = logsumexp(np.where(right, logits, -np.inf), axis=1)
         return float((logsumexp(logits, axis=1) - own).mean())
 
-    found = minimize_scalar(
+    fitted = minimize_scalar(
         lambda log_scale: loss(float(np.exp(log_scale))),
         bounds=(np.log(_LOWEST), np.log(_HIGHEST)),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    scale = float(np.exp(found.x))
+    scale = float(np.exp(fitted.x))
     return FittedScale(
         logit_scale=scale,
         loss=loss(scale),

@@ -127,14 +127,14 @@ def compare_label(
     """Match a label with a vocabulary, and embed the vocabulary for a checkpoint.
 
     Args:
-        samples: the evaluated rows.
-        label: the column of their classes.
-        vocabulary: the classes to compare with.
-        level: compare classes or parents; None for the level of the labels.
-        card: the checkpoint's.
+        samples: The evaluated rows.
+        label: The column of their classes.
+        vocabulary: The classes to compare with.
+        level: Compare classes or parents; None for the level of the labels.
+        card: The checkpoint's card.
 
     Raises:
-        UserError: no row's label is a class of the vocabulary.
+        UserError: No row's label is a class of the vocabulary.
     """
     matched = match_labels(samples.labels[label], vocabulary, level)
     if not matched.known.any():
@@ -159,7 +159,7 @@ def compare_numbers(
     """Read the column `number`, and embed the prompts to compare it with for a checkpoint.
 
     Raises:
-        UserError: fewer than four rows have a number.
+        UserError: Fewer than four rows have a number.
     """
     numbers = numbers_of(samples.labels[number], number)
     if np.isfinite(numbers).sum() < 4:
@@ -185,7 +185,7 @@ def read_probe_rows(
     `test`.
 
     Raises:
-        UserError: the rows cannot be divided into splits.
+        UserError: The rows cannot be divided into splits.
     """
 
     def labelled(split: str, most: int | None = MOST_LEARNED) -> LabelledSamples:
@@ -212,16 +212,16 @@ def measure_checkpoint(
     """Compute all metrics that these rows allow.
 
     Args:
-        rows: the rows and their comparisons.
-        steps: the number of steps that `embed` reduces series to.
-        embed: the checkpoint's encoder.
-        logit_scale: the checkpoint's.
-        regions: the column of a row's region, None for no metrics by region.
-        draws: how many few-shot probes there are of each number of shots.
-        seed: of all draws.
+        rows: The rows and their comparisons.
+        steps: The number of steps that `embed` reduces series to.
+        embed: The checkpoint's encoder.
+        logit_scale: The checkpoint's logit scale.
+        regions: The column of a row's region, None for no metrics by region.
+        draws: The number of few-shot probes for each number of shots.
+        seed: The seed of all random draws.
 
     Raises:
-        UserError: no row has a finite embedding.
+        UserError: No row has a finite embedding.
     """
     embeddings, finite = embed_finite(embed, rows.evaluated.series)
     if not finite.any():
@@ -252,7 +252,7 @@ def measure_checkpoint(
     if rows.comparison is not None:
         index = rows.comparison.matched.index[finite]
         known = index != UNMATCHED
-        labelled = LabelledEmbeddings(embeddings, index, samples.blocks).rows(known)
+        labelled = LabelledEmbeddings(embeddings, index, samples.blocks).take(known)
         if len(labelled):
             names = None if regions is None else list(samples.labels[regions][known])
             words = rows.comparison.words

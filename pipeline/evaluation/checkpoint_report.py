@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.checkpoint_evaluation import CheckpointMetrics
 from pipeline.evaluation.classification import Classification
 from pipeline.evaluation.figures import calibration_figure, confusion_figure, few_shot_figure
@@ -36,18 +35,18 @@ class CheckpointResults:
     measured: tuple[CheckpointMetrics, ...]
 
 
-def write_checkpoint_report(store: Store, found: CheckpointResults) -> str:
+def write_checkpoint_report(store: Store, results: CheckpointResults) -> str:
     """Write the report's files to a folder; gives the report, Markdown.
 
     Raises:
-        OutputUnwritable: the folder cannot be written.
+        OutputUnwritable: The folder cannot be written.
     """
-    for measured in found.measured:
-        for name, picture in _pictures(found, measured).items():
+    for measured in results.measured:
+        for name, picture in _pictures(results, measured).items():
             store.write(name, picture)
-    labels = found.labels
+    labels = results.labels
     numbers = {
-        "about": found.about,
+        "about": results.about,
         "labels": labels
         and {
             "level": labels.level,
@@ -55,18 +54,18 @@ def write_checkpoint_report(store: Store, found: CheckpointResults) -> str:
             "blank": labels.blank,
             "of finer codes": labels.finer,
         },
-        "steps": {measured.steps: measured for measured in found.measured},
+        "steps": {measured.steps: measured for measured in results.measured},
     }
-    return write_evaluation_report(store, _lines(found), numbers)
+    return write_evaluation_report(store, _lines(results), numbers)
 
 
-def main_table(found: CheckpointResults) -> list[str]:
+def main_table(results: CheckpointResults) -> list[str]:
     """Format a table of the main numbers, one column per number of steps."""
     rows: dict[str, list[str]] = {}
-    for measured in found.measured:
+    for measured in results.measured:
         for name, value in main_numbers(measured).items():
             rows.setdefault(name, []).append(value)
-    header = ["", *(f"T = {measured.steps}" for measured in found.measured)]
+    header = ["", *(f"T = {measured.steps}" for measured in results.measured)]
     return table(header, [[name, *values] for name, values in rows.items()])
 
 
@@ -93,9 +92,9 @@ def main_numbers(measured: CheckpointMetrics) -> dict[str, str]:
     return main
 
 
-def _pictures(found: CheckpointResults, measured: CheckpointMetrics) -> dict[str, bytes]:
+def _pictures(results: CheckpointResults, measured: CheckpointMetrics) -> dict[str, bytes]:
     steps, zero, probes = measured.steps, measured.zero_shot, measured.probes
-    title = f"{found.about['checkpoint']}, T = {steps}"
+    title = f"{results.about['checkpoint']}, T = {steps}"
     pictures = {}
     if zero is not None:
         pictures[f"confusion-{steps}.png"] = confusion_figure(
@@ -112,17 +111,17 @@ def _pictures(found: CheckpointResults, measured: CheckpointMetrics) -> dict[str
     return pictures
 
 
-def _lines(found: CheckpointResults) -> list[str]:
-    about = found.about
+def _lines(results: CheckpointResults) -> list[str]:
+    about = results.about
     data = about["data"]
     lines = [
         f"# {about['checkpoint']} on {about['part']} of the {data['kind']} {data['address']}",
         "",
-        *main_table(found),
+        *main_table(results),
         "",
-        *_about(found),
+        *_about(results),
     ]
-    for measured in found.measured:
+    for measured in results.measured:
         lines += ["", f"## T = {measured.steps}"]
         if measured.zero_shot is not None:
             lines += _zero_shot(measured.zero_shot, measured.steps, about["logit_scale"])
@@ -136,8 +135,8 @@ def _lines(found: CheckpointResults) -> list[str]:
     return [*lines, "", *(f"{text}." for text in data["attribution"] if text)]
 
 
-def _about(found: CheckpointResults) -> list[str]:
-    about, labels = found.about, found.labels
+def _about(results: CheckpointResults) -> list[str]:
+    about, labels = results.about, results.labels
     lines = [
         f"- {about['rows']:,} rows; {about['without observation']:,} more have no clear "
         "observation and are left out",
@@ -152,8 +151,8 @@ def _about(found: CheckpointResults) -> list[str]:
     return lines
 
 
-def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[str]:
-    classes = found.classes
+def _zero_shot(metrics: ZeroShotMetrics, steps: int, logit_scale: float) -> list[str]:
+    classes = metrics.classes
     lines = [
         "",
         "### Zero-shot",
@@ -165,27 +164,27 @@ def _zero_shot(found: ZeroShotMetrics, steps: int, logit_scale: float) -> list[s
         "",
         f"![Confusion](confusion-{steps}.png)",
     ]
-    if found.regions:
-        shown = list(found.regions.items())[:_MOST_REGIONS]
+    if metrics.regions:
+        shown = list(metrics.regions.items())[:_MOST_REGIONS]
         header = ["region", "rows", "accuracy", "mean class accuracy", "F1, macro"]
         rows = [[name, f"{region.rows:,}", *_shares(region)] for name, region in shown]
         lines += ["", "### By region", "", *table(header, rows)]
-        if len(found.regions) > len(shown):
-            lines.append(f"\n{len(found.regions) - len(shown)} more: see {NUMBERS}.")
+        if len(metrics.regions) > len(shown):
+            lines.append(f"\n{len(metrics.regions) - len(shown)} more: see {NUMBERS}.")
     return [
         *lines,
         "",
         "### Confidence",
         "",
-        *_confidence(found, found.calibration, logit_scale),
+        *_confidence(metrics, logit_scale),
         "",
         f"![Calibration](calibration-{steps}.png)",
     ]
 
 
-def _class_table(found: Classification) -> list[str]:
+def _class_table(metrics: Classification) -> list[str]:
     """A table of the classes that occur, those with most rows first."""
-    shown = [entry for entry in found.by_class if entry.support or entry.predicted]
+    shown = [entry for entry in metrics.by_class if entry.support or entry.predicted]
     rows = [
         [
             entry.name,
@@ -198,22 +197,24 @@ def _class_table(found: Classification) -> list[str]:
     return table(["class", "rows", "predicted", "recall", "precision", "F1"], rows)
 
 
-def _shares(found: Classification | Probe) -> list[str]:
-    return [*map(format_share, (found.accuracy, found.mean_class_accuracy, found.f1_macro))]
+def _shares(metrics: Classification | Probe) -> list[str]:
+    shares = (metrics.accuracy, metrics.mean_class_accuracy, metrics.f1_macro)
+    return [format_share(share) for share in shares]
 
 
-def _confidence(found: ZeroShotMetrics, before: Calibration, logit_scale: float) -> list[str]:
+def _confidence(metrics: ZeroShotMetrics, logit_scale: float) -> list[str]:
+    before = metrics.calibration
     lines = [
         f"Mean confidence {format_share(before.mean_confidence)}, accuracy "
-        f"{format_share(found.classes.accuracy)}; expected calibration error {before.ece:.3f}, "
+        f"{format_share(metrics.classes.accuracy)}; expected calibration error {before.ece:.3f}, "
         f"largest {before.mce:.3f}."
     ]
-    if found.fitted is not None and found.calibrated is not None:
-        fitted = found.fitted
+    if metrics.fitted is not None and metrics.calibrated is not None:
+        fitted = metrics.fitted
         lines.append(
             f"The logit scale that suits {fitted.rows:,} rows of another part best is "
             f"**{fitted.logit_scale:.1f}** (temperature {1 / fitted.logit_scale:.4f}), the card's "
-            f"is {logit_scale:g}; with it the error is {found.calibrated.ece:.3f}. To use it, "
+            f"is {logit_scale:g}; with it the error is {metrics.calibrated.ece:.3f}. To use it, "
             f'write `"logit_scale": {fitted.logit_scale:.1f}` in the checkpoint\'s card.json: '
             "classes stay the same where no class has a bias, confidences change."
         )
@@ -222,14 +223,14 @@ def _confidence(found: ZeroShotMetrics, before: Calibration, logit_scale: float)
     return lines
 
 
-def _retrieval(found: Retrieval, by_label: Retrieval | None) -> list[str]:
-    ways = {"series → ground": found.to_ground, "ground → series": found.to_series}
+def _retrieval(of_pairs: Retrieval, by_label: Retrieval | None) -> list[str]:
+    ways = {"series → ground": of_pairs.to_ground, "ground → series": of_pairs.to_series}
     if by_label is not None:
         ways |= {
             "series → ground of the same class": by_label.to_ground,
             "ground → series of the same class": by_label.to_series,
         }
-    header = ["", *(f"recall@{k}" for k in found.to_ground.recall), "median rank", "among"]
+    header = ["", *(f"recall@{k}" for k in of_pairs.to_ground.recall), "median rank", "among"]
     rows = [
         [
             name,
@@ -243,28 +244,33 @@ def _retrieval(found: Retrieval, by_label: Retrieval | None) -> list[str]:
     return ["", "### Retrieval", "", *table(header, rows), "", note]
 
 
-def _regression(found: Correlation, about: Mapping[str, Any]) -> list[str]:
+def _regression(correlation: Correlation, about: Mapping[str, Any]) -> list[str]:
     return [
         "",
         "### Regression by prompts",
         "",
         f"`{about['number']}` against the share of {' / '.join(about['positive'])} over "
-        f"{' / '.join(about['negative'])}: Pearson r {found.pearson:.3f} (95 %: {found.low:.3f} to "
-        f"{found.high:.3f}), Spearman {found.spearman:.3f}, {found.rows:,} rows.",
+        f"{' / '.join(about['negative'])}: Pearson r {correlation.pearson:.3f} (95 %: "
+        f"{correlation.low:.3f} to {correlation.high:.3f}), Spearman {correlation.spearman:.3f}, "
+        f"{correlation.rows:,} rows.",
     ]
 
 
-def _probes(found: ProbeMetrics, steps: int) -> list[str]:
+def _probes(probes: ProbeMetrics, steps: int) -> list[str]:
     header = ["", "", "rows", "accuracy", "mean class accuracy", "F1, macro"]
     rows = [
         [name, probe.setting, f"{probe.learned:,} → {probe.tested:,}", *_shares(probe)]
-        for name, probe in (("kNN", found.knn), ("linear probe", found.linear))
+        for name, probe in (("kNN", probes.knn), ("linear probe", probes.linear))
     ]
     lines = ["", "### Probes", "", *table(header, rows)]
-    if found.few_shot:
+    if probes.few_shot:
         header = [
-            "rows per class", "accuracy, mean ± sd", "F1, macro", "draws", "classes with fewer",
-        ]  # fmt: skip
+            "rows per class",
+            "accuracy, mean ± sd",
+            "F1, macro",
+            "draws",
+            "classes with fewer",
+        ]
         shots = [
             [
                 str(point.shots),
@@ -273,7 +279,7 @@ def _probes(found: ProbeMetrics, steps: int) -> list[str]:
                 str(point.draws),
                 str(point.short),
             ]
-            for point in found.few_shot
+            for point in probes.few_shot
         ]
         lines += ["", *table(header, shots), "", f"![Few shots](few-shot-{steps}.png)"]
     return lines

@@ -108,11 +108,11 @@ def by_region(
     regions: Sequence[str | None],
 ) -> dict[str, Classification]:
     """The same for each region, the largest first; rows without a region are left out."""
-    found = np.array([region or "" for region in regions])
-    values, counts = np.unique(found[found != ""], return_counts=True)
+    region_of_row = np.array([region or "" for region in regions])
+    values, counts = np.unique(region_of_row[region_of_row != ""], return_counts=True)
     return {
         str(values[k]): classification(
-            reference[found == values[k]], predicted[found == values[k]], names
+            reference[region_of_row == values[k]], predicted[region_of_row == values[k]], names
         )
         for k in np.lexsort((values, -counts))
     }

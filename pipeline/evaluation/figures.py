@@ -54,11 +54,17 @@ def confusion_figure(
         for row, column in zip(*np.nonzero(np.nan_to_num(shares) >= 0.005), strict=True):
             share = shares[row, column]
             axes.text(
-                column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=font - 0.5,
+                column,
+                row,
+                f"{100 * share:.0f}",
+                ha="center",
+                va="center",
+                fontsize=font - 0.5,
                 color="white" if share > 0.55 else _INK,
-            )  # fmt: skip
-    bar = figure.add_axes(((margin + side + 0.15) / width, margin / height, 0.12 / width,
-                           min(side, 2.4) / height))  # fmt: skip
+            )
+    bar = figure.add_axes(
+        ((margin + side + 0.15) / width, margin / height, 0.12 / width, min(side, 2.4) / height)
+    )
     figure.colorbar(picture, cax=bar, ticks=[0, 0.5, 1]).ax.tick_params(labelsize=7)
     bar.set_yticklabels(["0 %", "50 %", "100 %"])
     bar.set_title("of the row", fontsize=7, color=_FAINT, loc="left")
@@ -98,9 +104,13 @@ def few_shot_figure(
         shots,
         [point.accuracy for point in curve],
         yerr=[point.accuracy_sd for point in curve],
-        color=_BLUE, marker="o", markersize=4, capsize=3, linewidth=1.5,
+        color=_BLUE,
+        marker="o",
+        markersize=4,
+        capsize=3,
+        linewidth=1.5,
         label="linear probe, mean ± sd",
-    )  # fmt: skip
+    )
     axes.axhline(all_rows, color=_FAINT, linewidth=1, label="linear probe, all rows")
     if zero_shot is not None:
         axes.axhline(zero_shot, color=_ORANGE, linewidth=1.4, linestyle="--", label="zero-shot")
@@ -116,17 +126,21 @@ def few_shot_figure(
 
 
 def _reliability(
-    curve: Axes, below: Axes, found: Calibration, label: str, colour: str, side: float
+    curve: Axes, below: Axes, calibration: Calibration, label: str, colour: str, side: float
 ) -> None:
-    full = found.counts > 0
+    full = calibration.counts > 0
     curve.plot(
-        found.confidence[full], found.accuracy[full],
-        color=colour, marker="o", markersize=4, linewidth=1.5,
-        label=f"{label}: ECE {found.ece:.3f}",
-    )  # fmt: skip
-    step = found.edges[1] - found.edges[0]
-    middle = (found.edges[1:] + found.edges[:-1]) / 2 + side * 0.4 * step
-    below.bar(middle, found.counts, 0.4 * step, color=colour)
+        calibration.confidence[full],
+        calibration.accuracy[full],
+        color=colour,
+        marker="o",
+        markersize=4,
+        linewidth=1.5,
+        label=f"{label}: ECE {calibration.ece:.3f}",
+    )
+    step = calibration.edges[1] - calibration.edges[0]
+    middle = (calibration.edges[1:] + calibration.edges[:-1]) / 2 + side * 0.4 * step
+    below.bar(middle, calibration.counts, 0.4 * step, color=colour)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -138,9 +152,15 @@ def _figure(width: float, height: float) -> Figure:
 def _title(figure: Figure, title: str, left: float, width: float, height: float) -> None:
     most = max(20, int((width - min(left, 0.3)) * 11))
     figure.text(
-        0.3 / width, 1 - 0.32 / height, textwrap.shorten(title, most, placeholder=" …"),
-        fontsize=10.5, fontweight="bold", color=_INK, va="center", parse_math=False,
-    )  # fmt: skip
+        0.3 / width,
+        1 - 0.32 / height,
+        textwrap.shorten(title, most, placeholder=" …"),
+        fontsize=10.5,
+        fontweight="bold",
+        color=_INK,
+        va="center",
+        parse_math=False,
+    )
 
 
 def _plain(axes: Axes) -> None:

@@ -49,13 +49,17 @@ class PointsUsed:
 
 @dataclass(frozen=True, eq=False)
 class MapResults:
-    """A map's accuracy; `names` are the compared classes, at the level of the labels."""
+    """A map's accuracy, and what it was measured with."""
 
     about: Mapping[str, Any]
-    names: tuple[str, ...]
     points: PointsUsed
     labels: MatchedLabels
     accuracy: AreaAccuracy
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The compared classes, at the level of the labels."""
+        return tuple(entry.name for entry in self.accuracy.by_class)
 
 
 def evaluate_run(run: str, points: Path, label: str, level: Level | None = None) -> MapResults:
@@ -97,12 +101,10 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
             f"knows{unknown})",
             "Give points that lie on the map, with labels of its vocabulary",
         )
-    names, class_of_stratum = _compared(vocabulary, matched.level)
     try:
         accuracy = _accuracy(
-            vocabulary, class_hectares(items), values[usable], matched.index[usable], names,
-            class_of_stratum,
-        )  # fmt: skip
+            vocabulary, matched.level, class_hectares(items), values[usable], matched.index[usable]
+        )
     except ValueError as error:
         raise PointsError(
             str(points), f"{error} (of {FEWEST} that a variance takes)", "Give more points"
@@ -120,7 +122,6 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
             "cells": len(items),
             "attribution": manifest.attribution,
         },
-        names=names,
         points=PointsUsed(
             given=len(reference),
             used=accuracy.points,
@@ -134,12 +135,13 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
 
 def _accuracy(
     vocabulary: Vocabulary,
+    level: Level,
     hectares: Mapping[int, float],
     values: np.ndarray,
     reference: np.ndarray,
-    names: tuple[str, ...],
-    class_of_stratum: np.ndarray,
 ) -> AreaAccuracy:
+    """The accuracy of points' mapped class values; `reference` are places at `level`."""
+    names, class_of_stratum = _compared(vocabulary, level)
     legend = vocabulary.legend
     place = {entry.value: k for k, entry in enumerate(legend)}
     stratum = np.array([place[int(value)] for value in values])

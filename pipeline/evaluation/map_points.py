@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from pyproj import Transformer
 from rasterio.errors import RasterioError
 
 from pipeline.errors import OutputError
+from pipeline.grid.mgrs import to_utm
 from pipeline.io.store import Store, public_url
 from pipeline.io.tables import cell_text
 from pipeline.layout import cell_key
@@ -80,7 +80,7 @@ def classes_at(
     Raises:
         OutputError: A raster cannot be read.
     """
-    found = np.full(len(lon), OUTSIDE, np.int64)
+    point_classes = np.full(len(lon), OUTSIDE, np.int64)
     pixels = _pixels_by_zone(items, lon, lat)
 
     def read(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +99,8 @@ def classes_at(
 
     with ThreadPoolExecutor(_READERS) as pool:
         for points, values in pool.map(read, items):
-            found[points] = np.maximum(found[points], values)
-    return found
+            point_classes[points] = np.maximum(point_classes[points], values)
+    return point_classes
 
 
 def _pixels_by_zone(
@@ -109,11 +109,11 @@ def _pixels_by_zone(
     """The places in each CRS of the cells, NaN for places far from its zone."""
     places = {}
     for code in sorted({str(item["properties"]["proj:code"]) for item in items}):
-        middle = int(code.removeprefix("EPSG:")) % 100 * 6 - 183
+        epsg = int(code.removeprefix("EPSG:"))
+        middle = epsg % 100 * 6 - 183
         near = np.abs((lon - middle + 180) % 360 - 180) < _NEAR
         x, y = np.full(len(lon), np.nan), np.full(len(lon), np.nan)
-        to_zone = Transformer.from_crs(4326, code, always_xy=True)
-        x[near], y[near] = to_zone.transform(lon[near], lat[near])
+        x[near], y[near] = to_utm(epsg).transform(lon[near], lat[near])
         places[code] = (x, y)
     return places
 

@@ -12,24 +12,24 @@ CONFUSION = "confusion.png"
 _LISTED = 20
 
 
-def write_map_report(store: Store, found: MapResults) -> str:
+def write_map_report(store: Store, results: MapResults) -> str:
     """Write the report's files to a folder; gives the report, Markdown.
 
     Raises:
-        OutputUnwritable: the folder cannot be written.
+        OutputUnwritable: The folder cannot be written.
     """
-    title = f"{found.about['title']}, {found.about['period']}"
-    shares = found.accuracy.proportions
-    store.write(CONFUSION, confusion_figure(shares, found.names, title, "map", "reference"))
-    return write_evaluation_report(store, _lines(found), _numbers(found))
+    title = f"{results.about['title']}, {results.about['period']}"
+    shares = results.accuracy.proportions
+    store.write(CONFUSION, confusion_figure(shares, results.names, title, "map", "reference"))
+    return write_evaluation_report(store, _lines(results), _numbers(results))
 
 
-def class_rows(found: MapResults) -> tuple[list[str], list[list[str]]]:
-    """Give header and rows of the table of classes that occur, the largest first."""
+def class_rows(results: MapResults) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the table of classes that occur, the largest first."""
     header = ["class", "points", "user's accuracy", "producer's accuracy", "area, ha", "mapped, ha"]
     shown = [
         entry
-        for entry in found.accuracy.by_class
+        for entry in results.accuracy.by_class
         if entry.mapped_points or entry.reference_points or entry.mapped
     ]
     return header, [
@@ -45,13 +45,13 @@ def class_rows(found: MapResults) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _numbers(found: MapResults) -> dict[str, Any]:
-    accuracy = found.accuracy
+def _numbers(results: MapResults) -> dict[str, Any]:
+    accuracy = results.accuracy
     return {
-        "map": found.about,
-        "points": found.points,
-        "unknown labels": found.labels.unknown,
-        "labels of finer codes": found.labels.finer,
+        "map": results.about,
+        "points": results.points,
+        "unknown labels": results.labels.unknown,
+        "labels of finer codes": results.labels.finer,
         "overall accuracy": _estimate(accuracy.overall),
         "hectares": accuracy.hectares,
         "classes left out": accuracy.left_out,
@@ -69,7 +69,7 @@ def _numbers(found: MapResults) -> dict[str, Any]:
             for entry in accuracy.by_class
         ],
         "confusion": {
-            "classes": found.names,
+            "classes": results.names,
             "rows": "map",
             "columns": "reference",
             "points": accuracy.counts,
@@ -78,30 +78,30 @@ def _numbers(found: MapResults) -> dict[str, Any]:
     }
 
 
-def _estimate(found: Estimate | None) -> dict[str, float] | None:
-    if found is None:
+def _estimate(estimate: Estimate | None) -> dict[str, float] | None:
+    if estimate is None:
         return None
     return {
-        "value": found.value,
-        "standard error": found.standard_error,
-        "95 % interval, to either side": found.half_width,
+        "value": estimate.value,
+        "standard error": estimate.standard_error,
+        "95 % interval, to either side": estimate.half_width,
     }
 
 
-def _lines(found: MapResults) -> list[str]:
-    accuracy, used = found.accuracy, found.points
+def _lines(results: MapResults) -> list[str]:
+    about, accuracy, used = results.about, results.accuracy, results.points
     lines = [
-        f"# Accuracy of {found.about['title']}, {found.about['period']}",
+        f"# Accuracy of {about['title']}, {about['period']}",
         "",
         f"Overall accuracy **{format_estimate(accuracy.overall)}** of {accuracy.hectares:,.0f} ha, "
-        f"by {used.used:,} reference points ({found.about['points']}, column "
-        f"`{found.about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
+        f"by {used.used:,} reference points ({about['points']}, column "
+        f"`{about['label']}`). All intervals are of 95 %, after Olofsson et al. 2014: points "
         "weigh as much as the area of the map's class in which they lie. They hold where points "
         "were drawn at random, or on a grid, over the map or within its classes.",
         "",
         "## By class",
         "",
-        *table(*class_rows(found)),
+        *table(*class_rows(results)),
         "",
         "*Points*: mapped as the class / of the class by reference. *User's accuracy*: of what is "
         "mapped as it, the share that is of it. *Producer's*: of what is of it, the share that is "
@@ -112,35 +112,35 @@ def _lines(found: MapResults) -> list[str]:
         "",
         "## Confusion: points",
         "",
-        *_matrix(found, accuracy.counts.tolist(), "{:,}"),
+        *_matrix(results, accuracy.counts.tolist(), "{:,}"),
         "",
         "Rows are the map's classes, columns the references'.",
         "",
         "## Confusion: share of the area",
         "",
-        *_matrix(found, accuracy.proportions.tolist(), "{:.4f}"),
+        *_matrix(results, accuracy.proportions.tolist(), "{:.4f}"),
         "",
         "## Points",
         "",
-        *_points(found),
+        *_points(results),
     ]
-    return [*lines, "", f"{found.about['attribution']}."]
+    return [*lines, "", f"{about['attribution']}."]
 
 
-def _matrix(found: MapResults, values: list[list[Any]], form: str) -> list[str]:
-    accuracy = found.accuracy
+def _matrix(results: MapResults, values: list[list[Any]], form: str) -> list[str]:
+    accuracy = results.accuracy
     occurring = accuracy.counts.sum(axis=0) + accuracy.counts.sum(axis=1) > 0
     places = [k for k, occurs in enumerate(occurring) if occurs]
     if len(places) > _LISTED:
         return [f"{len(places)} classes: see evaluation.json and the picture."]
     return table(
-        ["map", *(found.names[k] for k in places)],
-        [[found.names[k], *(form.format(values[k][j]) for j in places)] for k in places],
+        ["map", *(results.names[k] for k in places)],
+        [[results.names[k], *(form.format(values[k][j]) for j in places)] for k in places],
     )
 
 
-def _points(found: MapResults) -> list[str]:
-    used, labels = found.points, found.labels
+def _points(results: MapResults) -> list[str]:
+    used, labels = results.points, results.labels
     reasons = {
         "outside of every finished cell": used.outside,
         "on nodata": used.on_nodata,
@@ -152,16 +152,19 @@ def _points(found: MapResults) -> list[str]:
     lines = [f"{used.used:,} of {used.given:,} points are used."]
     lines += [f"- {count:,} {reason}" for reason, count in reasons.items() if count]
     lines += label_lines(labels)
-    if found.accuracy.left_out:
-        lost = sum(found.accuracy.left_out.values())
-        listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in found.accuracy.left_out.items())
+    accuracy = results.accuracy
+    if accuracy.left_out:
+        lost = sum(accuracy.left_out.values())
+        listed = ", ".join(f"{k} ({ha:,.0f} ha)" for k, ha in accuracy.left_out.items())
         lines.append(
-            f"- {format_share(lost / (lost + found.accuracy.hectares))} of the map is left out of "
+            f"- {format_share(lost / (lost + accuracy.hectares))} of the map is left out of "
             f"all numbers, since these classes have fewer than {FEWEST} points: {listed}"
         )
     return lines
 
 
-def format_estimate(found: Estimate | None) -> str:
-    """Format a share with its 95 % interval: "87.3 ± 2.1 %"."""
-    return "–" if found is None else f"{100 * found.value:.1f} ± {100 * found.half_width:.1f} %"
+def format_estimate(estimate: Estimate | None) -> str:
+    """Format a share with its 95 % interval, "87.3 ± 2.1 %", or a dash for None."""
+    if estimate is None:
+        return "–"
+    return f"{100 * estimate.value:.1f} ± {100 * estimate.half_width:.1f} %"

@@ -25,7 +25,7 @@ _FOLDS = 3
 _FEW_SHOT_STRENGTH = 0.1
 _MOST_STEPS = 300
 _TOLERANCE = 1e-3
-_LARGE = 10_000  # rows from which several cores pay
+_LARGE = 10_000  # rows; training on fewer is faster on one core
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,9 @@ class LabelledEmbeddings:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def rows(self, which: np.ndarray) -> "LabelledEmbeddings":
-        """The rows of a mask or of these numbers."""
-        return LabelledEmbeddings(self.embeddings[which], self.classes[which], self.blocks[which])
+    def take(self, rows: np.ndarray) -> "LabelledEmbeddings":
+        """Some of the rows, by a mask or by their numbers."""
+        return LabelledEmbeddings(self.embeddings[rows], self.classes[rows], self.blocks[rows])
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def measure_probes(
     """Measure all probes.
 
     Args:
-        train: the rows to learn from.
-        tuning: the rows to choose the regularisation on, see `linear_probe`.
-        test: the rows to test on.
-        draws: how many few-shot probes there are of each number of shots.
-        seed: of the draws.
+        train: The rows to learn from.
+        tuning: The rows to choose the regularisation on, see `linear_probe`.
+        test: The rows to test on.
+        draws: The number of few-shot probes for each number of shots.
+        seed: The seed of the random draws.
 
     Raises:
         ValueError: `train` has fewer than two classes, or `test` has no row.
@@ -140,11 +140,11 @@ def linear_probe(
     """Classify by logistic regression on standardised embeddings.
 
     Args:
-        train: the rows to learn from.
-        tuning: the rows to choose the regularisation on; never those of `test`. None, or no
+        train: The rows to learn from.
+        tuning: The rows to choose the regularisation on; never those of `test`. None, or no
             rows: it is chosen by cross-validation within `train`, whose folds are whole blocks of
             land, or is the first of `STRENGTHS` where all rows lie in one block.
-        test: the rows to test on.
+        test: The rows to test on.
     """
     if tuning is not None and len(tuning):
         pairs, how = [(train, tuning)], "chosen on other rows"
@@ -162,7 +162,7 @@ def few_shot(
 ) -> FewShot:
     """Classify by linear probes of few rows per class; the same seed gives the same draws."""
     counts = np.bincount(train.classes)
-    found = []
+    scores = []
     for draw in range(draws):
         rng = np.random.default_rng([seed, shots, draw])
         chosen = np.concatenate(
@@ -171,10 +171,10 @@ def few_shot(
                 for k in np.flatnonzero(counts)
             ]
         )
-        predicted = _fitted(_FEW_SHOT_STRENGTH, train.rows(chosen)).predict(test.embeddings)
+        predicted = _fitted(_FEW_SHOT_STRENGTH, train.take(chosen)).predict(test.embeddings)
         compared = _compared(predicted, test)
-        found.append((compared.accuracy, compared.f1_macro))
-    accuracy, macro = np.array(found).T
+        scores.append((compared.accuracy, compared.f1_macro))
+    accuracy, macro = np.array(scores).T
     spread = 1 if draws > 1 else 0
     return FewShot(
         shots=shots,
@@ -194,7 +194,7 @@ def _folds(train: LabelledEmbeddings) -> Iterator[tuple[LabelledEmbeddings, Labe
         return
     for learned, held_out in GroupKFold(count).split(train.embeddings, groups=train.blocks):
         if len(np.unique(train.classes[learned])) > 1:
-            yield train.rows(learned), train.rows(held_out)
+            yield train.take(learned), train.take(held_out)
 
 
 def _share_right(strength: float, train: LabelledEmbeddings, test: LabelledEmbeddings) -> float:
@@ -213,13 +213,13 @@ def _fitted(strength: float, train: LabelledEmbeddings) -> Pipeline:
 def _tested(
     predicted: np.ndarray, train: LabelledEmbeddings, test: LabelledEmbeddings, setting: str
 ) -> Probe:
-    found = _compared(predicted, test)
+    compared = _compared(predicted, test)
     return Probe(
         learned=len(train),
         tested=len(test),
-        accuracy=found.accuracy,
-        f1_macro=found.f1_macro,
-        mean_class_accuracy=found.mean_class_accuracy,
+        accuracy=compared.accuracy,
+        f1_macro=compared.f1_macro,
+        mean_class_accuracy=compared.mean_class_accuracy,
         setting=setting,
     )
 

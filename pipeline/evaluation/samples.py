@@ -30,12 +30,12 @@ class Samples:
 
     Attributes:
         series: uint16 (n, 12, band), in the encoder's order of bands, gaps filled.
-        labels: by column, object arrays (n,) of texts or None.
+        labels: By column, object arrays (n,) of texts or None.
         blocks: (n,), equal for rows in the same block of land.
         ground: float32 (n, dim), unit length: the mean of a row's ground embeddings. None in a
             table of series.
         keys: int64 (n, k), the subjects of the ground views; `NO_KEY` is equal to nothing.
-        left_out: how many other rows have a band without any clear observation.
+        left_out: How many other rows have a band without any clear observation.
     """
 
     series: np.ndarray
@@ -76,12 +76,12 @@ def open_samples(address: str, bands: Sequence[str], rule: SplitRule) -> SampleS
     """Open the training set or the table of series at an address.
 
     Args:
-        address: a folder or an `s3://` prefix.
-        bands: the bands that the encoder takes, in its order.
-        rule: divides a table into splits; a training set is divided already.
+        address: A folder or an `s3://` prefix.
+        bands: The bands that the encoder takes, in its order.
+        rule: Divides a table into splits; a training set is divided already.
 
     Raises:
-        DatasetError: there is neither a set nor a table, or a band is missing.
+        DatasetError: There is neither a set nor a table, or a band is missing.
     """
     store = Store(address)
     if store.exists(SET_CARD):
@@ -102,7 +102,7 @@ def numbers_of(labels: Iterable[str | None], name: str) -> np.ndarray:
     """Convert the label `name` to float64 (n,), NaN where there is none.
 
     Raises:
-        UserError: a label is not a number.
+        UserError: A label is not a number.
     """
     values = []
     for label in labels:
@@ -221,12 +221,12 @@ def _encodable(samples: Samples, order: np.ndarray) -> Samples:
     """Put the bands in order, leave out rows with an empty band, and fill the gaps of others."""
     series = samples.series[:, :, order]
     observed: np.ndarray = np.all((series > 0).any(axis=1), axis=1)
-    found = replace(samples, series=series, left_out=int((~observed).sum())).take(observed)
-    for start in range(0, len(found), _AT_ONCE):
-        part = found.series[start : start + _AT_ONCE]
+    kept = replace(samples, series=series, left_out=int((~observed).sum())).take(observed)
+    for start in range(0, len(kept), _AT_ONCE):
+        part = kept.series[start : start + _AT_ONCE]
         filled = fill_gaps(torch.from_numpy(part.astype(np.float32)))
         part[:] = np.round(filled.numpy())
-    return found
+    return kept
 
 
 def _mean_view(ground: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ def write_evaluation_report(store: Store, lines: Sequence[str], numbers: Mapping
     """Write `report.md` and `evaluation.json` to a folder; gives the report, Markdown.
 
     Raises:
-        OutputUnwritable: the folder cannot be written.
+        OutputUnwritable: The folder cannot be written.
     """
     report = "\n".join(lines) + "\n"
     store.write(REPORT, report.encode())

@@ -85,11 +85,11 @@ def measure_zero_shot(
     """Compare the classes that words give to embeddings with their labels.
 
     Args:
-        words: the classes; those of `evaluated` and `tuning` are places in `words.names`.
-        evaluated: the rows to compare.
-        tuning: other rows, to fit the logit scale to.
-        regions: the region of each evaluated row, None for no metrics by region.
-        logit_scale: the checkpoint's own.
+        words: The classes; those of `evaluated` and `tuning` are places in `words.names`.
+        evaluated: The rows to compare.
+        tuning: Other rows, to fit the logit scale to.
+        regions: The region of each evaluated row, None for no metrics by region.
+        logit_scale: The checkpoint's logit scale.
     """
     embeddings, reference = evaluated.embeddings, evaluated.classes
     fitted = calibrated = None
@@ -140,7 +140,7 @@ def correlation(score: np.ndarray, number: np.ndarray) -> Correlation:
     """Correlate scores float (n,) and numbers float (n,); rows without a finite number don't count.
 
     Raises:
-        ValueError: fewer than 4 rows are left.
+        ValueError: Fewer than 4 rows are left.
     """
     known = np.isfinite(number)
     score, number = score[known], number[known]
@@ -148,11 +148,11 @@ def correlation(score: np.ndarray, number: np.ndarray) -> Correlation:
         raise ValueError(f"{len(score)} rows, and a correlation's interval takes 4")
     if np.ptp(score) == 0 or np.ptp(number) == 0:
         return Correlation(len(score), np.nan, np.nan, np.nan, np.nan)
-    found = pearsonr(score, number)
-    interval = found.confidence_interval(0.95)
+    pearson = pearsonr(score, number)
+    interval = pearson.confidence_interval(0.95)
     return Correlation(
         rows=len(score),
-        pearson=float(found.statistic),
+        pearson=float(pearson.statistic),
         low=float(interval.low),
         high=float(interval.high),
         spearman=float(spearmanr(score, number).statistic),

@@ -56,7 +56,7 @@ def lucas_photos(source: Store) -> tuple[list[Photo], int]:
     Raises:
         DatasetError: There is no such photo, or a view of a point has several.
     """
-    given = public_url(source.root)
+    place = public_url(source.root)
     photos, others = [], 0
     for key in source.keys(""):
         if name := _LUCAS.fullmatch(key.rpartition("/")[2]):
@@ -65,12 +65,12 @@ def lucas_photos(source: Store) -> tuple[list[Photo], int]:
             others += key.lower().endswith(_SUFFIXES)
     if not photos:
         raise DatasetError(
-            given,
+            place,
             f"no photo in it has a name as in LUCAS, and {others} have other names",
             "Name them <nuts0>_<point id><N|E|S|W>.jpg, as FR_38062414N.jpg, or give a table of "
             "photos (--table)",
         )
-    return _distinct(photos, given), others
+    return _distinct(photos, place), others
 
 
 def table_photos(path: Path) -> list[Photo]:
@@ -110,7 +110,7 @@ def embed_photos(
     """
     unreadable: dict[str, str] = {}
     kept: list[Photo] = []
-    found = [np.empty((0, tower.dim), np.float32)]
+    embeddings = [np.empty((0, tower.dim), np.float32)]
     for start in range(0, len(photos), _AT_ONCE):
         images = []
         for photo, image in _decoded(source, photos[start : start + _AT_ONCE]):
@@ -119,11 +119,11 @@ def embed_photos(
             else:
                 kept.append(photo)
                 images.append(image)
-        found.append(tower.embed(images))
+        embeddings.append(tower.embed(images))
     rows = ground_rows(
         [photo.id for photo in kept],
         [photo.view for photo in kept],
-        np.concatenate(found),
+        np.concatenate(embeddings),
         [key_of(photo.depicts) for photo in kept],
     )
     return rows, unreadable
@@ -156,7 +156,7 @@ def _decoded(source: Store, photos: Sequence[Photo]) -> Iterator[tuple[Photo, "I
         yield photo, "there is no such file" if content is None else decoded(content)
 
 
-def _distinct(photos: Sequence[Photo], given: str) -> list[Photo]:
+def _distinct(photos: Sequence[Photo], place: str) -> list[Photo]:
     """The photos, sorted. Raises DatasetError if a view of a point has several."""
     ordered = sorted(photos, key=lambda photo: (photo.id, photo.view, photo.key))
     twice = [
@@ -167,7 +167,7 @@ def _distinct(photos: Sequence[Photo], given: str) -> list[Photo]:
     if twice:
         one, other = twice[0]
         raise DatasetError(
-            given,
+            place,
             f"{len(twice)} views have several photos, for one {one.view} of {one.id}: "
             f"{one.key} and {other.key}",
             "Keep one photo of each view of a point",

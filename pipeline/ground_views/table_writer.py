@@ -30,11 +30,11 @@ class GroundFolder(TableFolder):
         """Write `unreadable.csv` and then the card, from the parts that are there.
 
         Args:
-            kind: What was embedded.
+            kind: The kind of views.
             tower: Name, revision and dimension of the tower.
             made: The sources of the table, for the card.
-            left_out: Counts of what never came into a part, by reason.
-            attribution: Of the photos or texts.
+            left_out: Counts of photos or texts that never came into a part, by reason.
+            attribution: The attribution of the photos or texts.
 
         Raises:
             DatasetError: No row is left.

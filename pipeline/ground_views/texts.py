@@ -64,8 +64,8 @@ def read_pairs(
         keys.append(key_of(depicts))
     if not ids:
         raise DatasetError(str(path), f"no row has a {text_column}", "Describe one or more points")
-    found = {reason: count for reason, count in left_out.items() if count}
-    return TextPairs(tuple(ids), tuple(texts), tuple(keys), found)
+    reasons = {reason: count for reason, count in left_out.items() if count}
+    return TextPairs(tuple(ids), tuple(texts), tuple(keys), reasons)
 
 
 def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:

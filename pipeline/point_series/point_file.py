@@ -73,8 +73,8 @@ def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
 
 def _of_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     names = {str(name).strip().lower(): name for name in frame.columns}
-    found = {axis: next((names[n] for n in of if n in names), None) for axis, of in _AXES.items()}
-    missing = [axis for axis, name in found.items() if name is None]
+    columns = {axis: next((names[n] for n in of if n in names), None) for axis, of in _AXES.items()}
+    missing = [axis for axis, name in columns.items() if name is None]
     if missing:
         raise PointsError(
             str(path),
@@ -82,8 +82,8 @@ def _of_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
             f"{', '.join(map(str, frame.columns))}",
             "Give degrees of WGS 84 in columns lon and lat, or a vector file",
         )
-    degrees = {axis: _numbers(frame[name], str(name), path) for axis, name in found.items()}
-    return frame.drop(columns=[name for name in found.values() if name]).assign(**degrees)
+    degrees = {axis: _numbers(frame[name], str(name), path) for axis, name in columns.items()}
+    return frame.drop(columns=[name for name in columns.values() if name]).assign(**degrees)
 
 
 def _numbers(values: pd.Series, name: str, path: Path) -> np.ndarray:

@@ -81,14 +81,16 @@ def group_points(points: Points) -> list[PointGroup]:
     A point belongs to the tile that owns its place (`pipeline.grid.mgrs.tile_at`).
     """
     tiles, rows, columns = _located(points.lon, points.lat)
-    found: defaultdict[tuple[Tile, int, int, int], list[int]] = defaultdict(list)
+    numbers_of: defaultdict[tuple[Tile, int, int, int], list[int]] = defaultdict(list)
     cell_rows, cell_columns = (rows // CELL_SIZE).tolist(), (columns // CELL_SIZE).tolist()
     years = points.year.tolist()
     for number, tile in enumerate(tiles):
-        found[tile, years[number], cell_rows[number], cell_columns[number]].append(number)
+        numbers_of[tile, years[number], cell_rows[number], cell_columns[number]].append(number)
     return [
         PointGroup(*key, members, rows[members], columns[members])
-        for key, members in ((key, np.array(found[key], np.int64)) for key in sorted(found))
+        for key, members in (
+            (key, np.array(numbers_of[key], np.int64)) for key in sorted(numbers_of)
+        )
     ]
 
 

@@ -107,26 +107,26 @@ def read_points(
     """
     columns = columns or PointColumns()
     frame = read_frame(path)
-    given = str(path)
+    file = str(path)
     years = () if columns.same_year is not None else (columns.year,)
     for name in (columns.id, *years, *(columns.labels or ())):
         if name not in frame.columns:
             raise PointsError(
-                given,
+                file,
                 f"it has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}",
                 "Name it by --id-column or --year-column, or give one year for all by --year"
                 if name in (columns.id, columns.year)
                 else "Name one that is there",
             )
-    ids = _ids([cell_text(value) for value in frame[columns.id]], given)
+    ids = _ids([cell_text(value) for value in frame[columns.id]], file)
     lon, lat = (frame[axis].to_numpy(np.float64) for axis in ("lon", "lat"))
-    _require_degrees(lon, lat, given)
-    year = _years(frame[columns.year], columns.year, given) if columns.same_year is None else None
+    _require_degrees(lon, lat, file)
+    year = _years(frame[columns.year], columns.year, file) if columns.same_year is None else None
     names = columns.labels
     if names is None:
         names = tuple(str(name) for name in frame.columns if str(name).startswith(LABEL))
     labels = {n.removeprefix(LABEL): tuple(cell_text(v) for v in frame[n]) for n in names}
-    _require_allowed(labels, allowed or {}, given)
+    _require_allowed(labels, allowed or {}, file)
     has_keys = columns.photo_key in frame.columns
     keys = tuple(cell_text(value) for value in frame[columns.photo_key]) if has_keys else ()
     points = Points(
@@ -140,45 +140,45 @@ def read_points(
     return _usable(points)
 
 
-def _ids(ids: Sequence[str | None], given: str) -> tuple[str, ...]:
+def _ids(ids: Sequence[str | None], file: str) -> tuple[str, ...]:
     if None in ids:
         rows = [number for number, name in enumerate(ids, 1) if name is None]
         raise PointsError(
-            given, f"{len(rows)} points have no id, such as number {rows[0]}", "Give each point one"
+            file, f"{len(rows)} points have no id, such as number {rows[0]}", "Give each point one"
         )
     known = tuple(name for name in ids if name is not None)
     repeated = [name for name, count in Counter(known).items() if count > 1]
     if repeated:
         raise PointsError(
-            given,
+            file,
             f"{len(repeated)} ids are given to several points: {_listed(repeated)}",
             "Give every point, and every year of one place, an id of its own",
         )
     if not known:
-        raise PointsError(given, "it holds no point", "Give at least one")
+        raise PointsError(file, "it holds no point", "Give at least one")
     return known
 
 
-def _years(values: Any, name: str, given: str) -> np.ndarray:
+def _years(values: Any, name: str, file: str) -> np.ndarray:
     texts = [cell_text(value) for value in values]
     wrong = [t for t in texts if not (t and t.isdigit() and YEARS[0] <= int(t) <= YEARS[1])]
     if wrong:
         shown = _listed(sorted({text or "none" for text in wrong}))
         raise PointsError(
-            given,
+            file,
             f"the {name} of {len(wrong)} points is no year of Sentinel-2: {shown}",
             f"Write a year from {YEARS[0]} on, such as 2018",
         )
     return np.array([int(text) for text in texts if text], np.int32)
 
 
-def _require_degrees(lon: np.ndarray, lat: np.ndarray, given: str) -> None:
+def _require_degrees(lon: np.ndarray, lat: np.ndarray, file: str) -> None:
     known = np.isfinite(lon) & np.isfinite(lat)
     wrong = known & ((np.abs(lon) > 180) | (np.abs(lat) > 90))
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise PointsError(
-            given,
+            file,
             f"{int(wrong.sum())} points lie outside ±180, ±90 degrees, such as "
             f"{lon[first]:g}, {lat[first]:g}",
             "Give degrees of WGS 84, longitude first, or a file that states its CRS",
@@ -186,12 +186,12 @@ def _require_degrees(lon: np.ndarray, lat: np.ndarray, given: str) -> None:
 
 
 def _require_allowed(
-    labels: Mapping[str, Sequence[str | None]], allowed: Mapping[str, Sequence[str]], given: str
+    labels: Mapping[str, Sequence[str | None]], allowed: Mapping[str, Sequence[str]], file: str
 ) -> None:
     for name, known in allowed.items():
         if name.removeprefix(LABEL) not in labels:
             raise PointsError(
-                given,
+                file,
                 f"classes are listed for {name!r}, and the points have "
                 f"{', '.join(labels) or 'no labels'}",
                 "Name a column of labels",
@@ -203,7 +203,7 @@ def _require_allowed(
         if strange:
             shown = _listed([f"{label} ({count})" for label, count in strange.most_common()])
             raise PointsError(
-                given,
+                file,
                 f"{sum(strange.values())} points have a {name} that is not in its list: {shown}",
                 f"Correct them, or add them to the list, which has {_listed(known)}",
             )

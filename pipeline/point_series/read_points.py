@@ -167,9 +167,12 @@ class _Job:
             [part.values for part in read], seen.at, self.clear.acquisition[seen.chosen]
         )
         return _Part(
-            at.points, month, np.arange(len(read)), spectra[:, 0].T,
+            at.points,
+            month,
+            np.arange(len(read)),
+            spectra[:, 0].T,
             total_stats(part.stats for part in read),
-        )  # fmt: skip
+        )
 
     def _read(self, at: _At, seen: "_Seen", band: str, resolution: int) -> BandValues:
         """The observations of a band at points: (k, 1, n), a few rasters at once."""

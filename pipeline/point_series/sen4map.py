@@ -169,10 +169,10 @@ def _dates(names: Any) -> list[re.Match[str]]:
         raise _Unusable("it lacks Image_ID")
     dates = []
     for name in map(_text, np.atleast_1d(names).tolist()):
-        found = _DATE.search(name or "")
-        if not found:
+        match = _DATE.search(name or "")
+        if not match:
             raise _Unusable(f"Image_ID {name!r} names no date")
-        dates.append(found)
+        dates.append(match)
     return dates
 
 
@@ -197,10 +197,10 @@ def _place(coordinates: Any, point: str) -> tuple[float, float]:
         if expected is None:
             raise _Unusable("it has neither Coordinates nor the id of a LUCAS point")
         return expected
-    found = np.asarray(coordinates, np.float64).reshape(-1)
-    if found.size < 2 or found.size % 2 or not np.isfinite(found).all():
+    numbers = np.asarray(coordinates, np.float64).reshape(-1)
+    if numbers.size < 2 or numbers.size % 2 or not np.isfinite(numbers).all():
         raise _Unusable("its Coordinates are no pair of numbers")
-    first, second = found.reshape(-1, 2).mean(axis=0).tolist()  # of corners: their middle
+    first, second = numbers.reshape(-1, 2).mean(axis=0).tolist()  # the middle of corners
     if expected is None:
         return first, second
     lon, lat = expected

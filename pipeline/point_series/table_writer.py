@@ -21,7 +21,7 @@ from pipeline.raster.read_stats import NO_STATS, ReadStats
 LEFT_OUT = "left-out.csv"
 SEASON_ITEMS = "items/"
 _UNITS = "units/"
-_FAULTS = 20  # that a card names; it counts all
+_FAULTS = 20  # rasters that a card names; it counts all of them
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Notes:
     Attributes:
         left_out: The reasons why points have no row, by id.
         stats: The facts of reading.
-        attributions: Of the items that were read.
+        attributions: The attributions of the items that were read.
     """
 
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -88,17 +88,25 @@ class SeriesFolder(TableFolder):
         self.write_part(part, pa.concat_tables(tables), notes.to_json())
         self._remove(keys)
 
-    def finish(self, made: Mapping[str, Any], *, points: int, first_month: int, licence: str,
-               attribution: str, left_out: Mapping[str, str]) -> SeriesCard:  # fmt: skip
+    def finish(
+        self,
+        made: Mapping[str, Any],
+        *,
+        points: int,
+        first_month: int,
+        licence: str,
+        attribution: str,
+        left_out: Mapping[str, str],
+    ) -> SeriesCard:
         """Write `left-out.csv` and then the card, from the parts that are there.
 
         Args:
             made: The sources of the table, for the card.
             points: How many points the input had.
             first_month: The month with which a point's year begins.
-            licence: Of the table.
-            attribution: Of the series, beside those of the items that were read.
-            left_out: The reasons of points that never came into a unit, by id.
+            licence: The table's licence.
+            attribution: The attribution of the series; those of the items that were read are added.
+            left_out: The reasons why some points never came into a unit, by id.
 
         Raises:
             OutputError: No point has a series.

@@ -48,9 +48,13 @@ def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> 
     table.write_unit("real", "0", _series(rows), Notes())
     table.finish_part("real")
     table.finish(
-        {"by": "pipeline.real_land"}, points=len(points), first_month=1, licence=_LICENCE,
-        attribution=_ATTRIBUTION, left_out={},
-    )  # fmt: skip
+        {"by": "pipeline.real_land"},
+        points=len(points),
+        first_month=1,
+        licence=_LICENCE,
+        attribution=_ATTRIBUTION,
+        left_out={},
+    )
     _words(rows).to_parquet(out / "words.parquet", index=False)
     return len(rows.ids)
 

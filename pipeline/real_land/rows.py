@@ -48,7 +48,7 @@ def drawn_rows(
     Half of a row's sentences have wordings of its class alone, half have wordings that it shares
     with other classes, if there are both kinds.
     """
-    many = points.of(np.tile(np.arange(len(points)), years))
+    many = points.take(np.tile(np.arange(len(points)), years))
     ids = [f"{name}#{row // len(points)}" for row, name in enumerate(many.ids)]
     texts, keys = [], []
     for name in many.classes:

@@ -16,7 +16,7 @@ IGNORED = "ignore"
 _STAND_IN = {"B8A": "B08"}  # the tables have no B8A; maps substitute it in the same way
 _NO_OBSERVATION = 65535
 _OF_CROPS, _NO_CROP = "temporary_crops", ("ignore", "no_crop")
-_STEPS_A_MONTH = 3
+_STEPS_PER_MONTH = 3
 _REMEDY = (
     "Give WorldCereal's long tables: one row per step, with sample_id, timestamp, bands, labels"
 )
@@ -49,9 +49,9 @@ class LabelledPoints:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def of(self, which: np.ndarray) -> "LabelledPoints":
+    def take(self, rows: np.ndarray) -> "LabelledPoints":
         """Some of the points, by a mask or by their numbers."""
-        return LabelledPoints(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+        return LabelledPoints(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def read_labelled_points(folder: Path, tables: Sequence[str] = TABLES) -> LabelledPoints:
@@ -97,14 +97,14 @@ def _read(path: Path, name: str) -> LabelledPoints:
     # A step's number within its month, in time's order.
     order = rows.assign(month=month).sort_values("timestamp", kind="stable")
     within = order.groupby(["sample_id", "month"]).cumcount().sort_index().to_numpy()
-    if count < MONTHS or within.max() >= _STEPS_A_MONTH:
+    if count < MONTHS or within.max() >= _STEPS_PER_MONTH:
         raise DatasetError(str(path), f"{count} months of up to {within.max() + 1} steps", _REMEDY)
-    steps = np.full((len(labels), count, _STEPS_A_MONTH, len(BANDS)), np.nan, np.float32)
+    steps = np.full((len(labels), count, _STEPS_PER_MONTH, len(BANDS)), np.nan, np.float32)
     steps[place, month - first, within] = values
     steps[np.isnan(steps).any(axis=3)] = np.nan  # a step has all bands or none
     cover, crop = (labels[key].to_numpy(str) for key in ("landcover10", "croptype24"))
     is_known = (cover == _OF_CROPS) & ~np.isin(crop, _NO_CROP)
-    found = LabelledPoints(
+    points = LabelledPoints(
         ids=labels.index.to_numpy(str),
         tables=np.full(len(labels), name),
         classes=np.where(is_known, crop, cover),
@@ -116,4 +116,4 @@ def _read(path: Path, name: str) -> LabelledPoints:
         steps=steps,
     )
     seen = np.isfinite(steps[:, -MONTHS:]).any(axis=(1, 2, 3))
-    return found.of((found.classes != IGNORED) & seen)
+    return points.take((points.classes != IGNORED) & seen)

@@ -1,1 +1,1 @@
-"""The sample archive: a made landscape as a public Sentinel-2 catalogue would publish it."""
+"""The sample archive: a synthetic landscape as a public Sentinel-2 catalogue would publish it."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def write_archive(
     Args:
         folder: The archive's folder.
         year: The calendar year.
-        seed: Of landscape, season and weather.
+        seed: The seed of landscape, season and weather.
         size: The side of the area in metres, up to 30 km.
         per_month: Overpasses of each of the two orbits in a month, up to 6.
         threads: Threads that write; by default one per core.
@@ -136,10 +136,10 @@ def write_archive(
 class _Oddities:
     """The moments of special overpasses: reprocessed, split and snowy ones."""
 
-    baselines: dict[Any, str]
-    duplicated: frozenset[Any]
-    split: Any
-    snowy: Any
+    baselines: dict[datetime, str]
+    duplicated: frozenset[datetime]
+    split: datetime | None
+    snowy: datetime | None
 
     @classmethod
     def choose(cls, passes: list[Overpass], seed: int) -> "_Oddities":

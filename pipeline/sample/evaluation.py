@@ -1,4 +1,4 @@
-"""The metrics of the sample checkpoint: shares of made pixels that get the right class."""
+"""The metrics of the sample checkpoint: shares of synthetic pixels that get the right class."""
 
 import numpy as np
 from scipy.special import softmax

@@ -1,4 +1,4 @@
-"""A made landscape: the parcel at each place, and the shares of parcels in each pixel.
+"""A synthetic landscape: the parcel at each place, and the shares of parcels in each pixel.
 
 Fields of 1 to 10 ha in blocks, each block laid out in its own direction; hedges and roads along
 the blocks' borders; woods, heath, a lake, a river with wetland and meadows along it, villages and

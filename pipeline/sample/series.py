@@ -25,7 +25,7 @@ def sample_series(
     holds a part of another parcel; its class is that of the larger part.
 
     Args:
-        seed: Of the series.
+        seed: The seed of the series.
         count: The number of pixels.
         land: The classes to draw from; by default all.
 
@@ -44,7 +44,7 @@ def sample_series(
 
 
 def _year(land: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One year of pixels of the given classes: uint16 (n, month, band)."""
+    """One year of a pixel of each class in `land`, int (n,): uint16 (n, month, band)."""
     n = len(land)
     season = draw_season(rng)
     own = draw_parcels(land, rng, season)

@@ -1,7 +1,7 @@
 """`python -m pipeline.sample.train [OUT]`: train the sample checkpoint and write it with its card.
 
 Contrastive training as in TimeSenCLIP (arXiv 2508.11919), with texts instead of photos: the
-embedding of a made pixel's series against that of a description of its class.
+embedding of a synthetic pixel's series against that of a description of its class.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def train_sample_encoder(
 
     Args:
         steps: Batches to learn from.
-        pixels: Made series to learn from.
-        seed: Of weights and batches.
+        pixels: Synthetic series to learn from.
+        seed: The seed of weights and batches.
         config: The encoder's architecture; larger ones need smaller batches and a lower `rate`.
         batch: Pixels in a batch.
         rate: The highest learning rate.

@@ -43,7 +43,7 @@ _NOISE, _TEXTURE = 35.0, 0.2  # DN, and relative to a field's level: a deflated 
 
 @dataclass(frozen=True)
 class BenchArchive:
-    """An archive on disk: one item a date, all assets covering one block of 2048 pixels.
+    """An archive on disk: one item per date, all assets covering one block of 2048 pixels.
 
     `region` is a GeoJSON file of a region that holds the block; `stored` is the bytes of a
     band's deflated block relative to its pixels', `clear` the share of pixels whose scene class

@@ -43,7 +43,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """A cell mapped with an encoder: what was measured, and what a whole cell would take."""
+    """A cell mapped with an encoder: the measured cost, and that of a whole cell."""
 
     size: int
     encoder: str
@@ -122,7 +122,7 @@ def plain_runs(
 
 
 def plain_table(runs: Mapping[str, list[dict[str, float]]]) -> Iterator[str]:
-    """Markdown: a line a way, medians and ratios."""
+    """A Markdown table, one line per way: medians and ratios."""
     ours = runs["timesen"]
     yield "| way | seconds (median) | ratio to timesen | peak memory | ratio to timesen |"
     yield "|---|---:|---:|---:|---:|"

@@ -47,7 +47,7 @@ def paper_encoder() -> TimeSenClipEncoder:
 
 
 def flops(module: torch.nn.Module) -> float:
-    """Operations a pixel by torch's counter, in millions."""
+    """Operations per pixel by torch's counter, in millions."""
     counter = FlopCounterMode(display=False)
     with counter, torch.enable_grad():  # without gradients torch's fused layer is not counted
         module(torch.rand(64, 12, 10))
@@ -55,7 +55,7 @@ def flops(module: torch.nn.Module) -> float:
 
 
 def throughput(ways: Ways) -> dict[tuple[str, int], list[float]]:
-    """Pixels a second of each way and batch size, turn by turn; a thread a core, as runs encode."""
+    """Pixels per second by way, batch size and turn; one thread per core, as runs encode."""
     threads = os.cpu_count() or 1
     torch.set_num_threads(1)
     found: dict[tuple[str, int], list[float]] = {}

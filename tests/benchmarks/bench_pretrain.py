@@ -62,7 +62,7 @@ SIZES = (
 
 
 def beside_fixed(data: TrainingSet, sizes: Sizes) -> tuple[list[float], list[float]]:
-    """Points a second, turn by turn: fed with one fixed batch, and with the training set's."""
+    """Points per second, turn by turn: fed with one fixed batch, and with the training set's."""
     recipe = Recipe(batch=sizes.batch, steps=100_000)
     training = Pretraining(recipe, AUTHORS, sizes.encoder, torch.device("cpu"))
     fixed, read = [], []
@@ -95,7 +95,7 @@ def _rate(training: Pretraining, batches: Iterator[Batch], steps: int, batch: in
 
 
 def on_processes(count: int, dataset: Path, folder: Path) -> float:
-    """Points a second of a whole pretraining on Dask's workers, a thread each; starts left out."""
+    """Points per second of a pretraining on Dask's workers of one thread, without their start."""
     settings = PretrainSettings.model_validate(
         {
             "dataset": str(dataset),

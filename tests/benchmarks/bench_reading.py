@@ -32,7 +32,7 @@ PARTS: Mapping[str, tuple[Section, int]] = {
     "E": (bytes_section, 1),
     "F": (mosaic_section, 1),
 }
-"""What measures a part and writes of it, and how often it is repeated."""
+"""The function that measures a part and describes it, and the number of its repetitions."""
 
 
 def document(made: archive.BenchArchive, sections: list[str]) -> str:

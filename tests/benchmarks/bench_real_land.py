@@ -102,8 +102,8 @@ def judge(trial: Trial) -> dict[int, np.ndarray]:
     torch.set_num_threads(1)
     points, start = read_labelled_points(_SHARED / "real"), load_checkpoint("sample")
     recipe = the_recipe().model_copy(update={"seed": trial.seed})
-    encoder = trained(points.of(trial.train), recipe, start)
-    series = last_years(points.of(trial.judged))
+    encoder = trained(points.take(trial.train), recipe, start)
+    series = last_years(points.take(trial.judged))
     return {t: embedded(encoder, start.card.preprocessing, series, t) for t in _STEPS}
 
 

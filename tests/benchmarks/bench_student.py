@@ -47,7 +47,7 @@ _SECONDS = 2.0  # that one turn of an encoder takes at least
 
 @dataclass(frozen=True)
 class Way:
-    """A way to encode: its name, and what embeds series uint16 (n, 12, band)."""
+    """A way to encode: its name, and its function from series uint16 (n, 12, band)."""
 
     name: str
     embed: Callable[[np.ndarray], object]
@@ -92,7 +92,7 @@ def made_student(
 
 
 def throughput(ways: list[Way], series: np.ndarray) -> dict[str, list[float]]:
-    """Pixels a second of each way, in turns; a thread a core, as runs encode."""
+    """Pixels per second of each way, in turns; one thread per core, as runs encode."""
     torch.set_num_threads(1)
     counts = {}
     for way in ways:
@@ -129,7 +129,7 @@ def plain(checkpoint: Checkpoint) -> Callable[[np.ndarray], object]:
 
 
 def throughput_table(ways: list[Way], found: Mapping[str, list[float]]) -> Iterator[str]:
-    """Markdown: a line a way; ratios are medians of those within a turn."""
+    """A Markdown table, one line per way; ratios are medians of those within a turn."""
     first = found[ways[0].name]
     yield "| encoder | parameters | pixels/s (median) | ratio to the plain module |"
     yield "|---|---:|---:|---:|"
@@ -153,7 +153,7 @@ def patch_series(shared: Path) -> np.ndarray:
 
 
 def agreement_table(found: Mapping[str, Mapping[str, StudentAgreement]]) -> Iterator[str]:
-    """Markdown: a line a set of series, a column a vocabulary."""
+    """A Markdown table, one line per set of series, one column per vocabulary."""
     names = list(next(iter(found.values())))
     yield "| series | n | mean cosine | " + " | ".join(names) + " |"
     yield "|---|---:|---:|" + "---:|" * len(names)
@@ -164,7 +164,7 @@ def agreement_table(found: Mapping[str, Mapping[str, StudentAgreement]]) -> Iter
 
 
 def class_table(found: Mapping[str, StudentAgreement]) -> Iterator[str]:
-    """Markdown: a line a class, a column a set of series; share and, in brackets, series."""
+    """A Markdown table, one line per class, one column per set: share and (number of series)."""
     classes = dict.fromkeys(c.name for one in found.values() for c in one.by_class)
     yield "| the teacher's class | " + " | ".join(found) + " |"
     yield "|---|" + "---:|" * len(found)

@@ -34,7 +34,7 @@ _SPOT, _SPOTS_APART = 32, 512  # pixels: a spot of 32 × 32 in each 512 × 512
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to map: its run, its items, and how long finding them took."""
+    """A cell to map: its run, its items, and the time of finding them."""
 
     run: Run
     cell: Cell
@@ -97,7 +97,7 @@ def _settings(
 
 
 def measure(job: Job) -> Measured:
-    """Map a cell in a new worker process, after a corner of it that loads what is loaded once."""
+    """Map a cell in a new worker process, after a corner of it, which loads code and encoder."""
     corner = replace(job.cell, height=_SPOT, width=_SPOT)
     cluster = ClusterSettings(kind="local", workers=1, threads=THREADS, memory_limit=MEMORY_LIMIT)
     with open_cluster(cluster) as client:

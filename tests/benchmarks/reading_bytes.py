@@ -26,7 +26,7 @@ _MASKINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What a server has sent of a job's rasters: files, requests, and bytes without heads."""
+    """A server's traffic for a job's rasters: files, requests, and bytes without heads."""
 
     files: int
     requests: int

@@ -74,7 +74,7 @@ def peak(runs: Runs, label: str) -> float:
 
 
 def table(runs: Runs) -> Iterator[str]:
-    """Markdown: a line a way."""
+    """A Markdown table, one line per way."""
     yield "| way | seconds (median) | ratio to timesen | peak memory |"
     yield "|---|---:|---:|---:|"
     for label in runs:

@@ -24,7 +24,7 @@ from tests.benchmarks.reading_job import THREADS, Job
 Span = tuple[int, int]
 _Raster = TypeVar("_Raster")
 Delivered = dict[str, list[np.ndarray]]
-"""Asset's name → what remains of each chunk that was read of it."""
+"""Asset's name → the result of each of its chunks."""
 
 _PREPARING = 8  # threads
 
@@ -43,7 +43,7 @@ class Held:
 
 
 class Bare:
-    """Ranges of a file by no more than HTTP needs: a kept connection a thread, nothing retried."""
+    """Ranges of a file by no more than HTTP needs: one kept connection per thread, no retries."""
 
     _kept = threading.local()
 

@@ -126,7 +126,7 @@ def _require_equal(archives: Archives, side: int) -> None:
 
 
 def main(way: str, path: Path, out: Path) -> None:
-    """Make a mosaic and print what it took."""
+    """Make a mosaic and print its cost."""
     job, file = read_job(path), MosaicFile(out)
     watched = Watched()
     # A worker that is out of memory may not end when it is told to; it ends with this process.

@@ -34,7 +34,7 @@ _PARTS: tuple[tuple[str, Any, str], ...] = (
     ("stackstac: a chunk's memory, the copy into it", to_dask, "fetch_raster_window"),
     ("stackstac: the lazy array", cube, "observations"),
 )
-"""What is timed, and where it is called; the time of a part within another is its own only."""
+"""The timed functions, by the name of their part; a part's time excludes the parts within it."""
 
 
 class Clocks:
@@ -62,7 +62,7 @@ class Clocks:
 
 
 def main(path: Path) -> None:
-    """Read, and print what it took."""
+    """Read, and print the cost."""
     job = read_job(path)
     with_timesen(job.warming)
     clocks = Clocks()

@@ -85,7 +85,7 @@ def masking_of(fields: dict[str, Any]) -> Masking:
 
 
 def main(masking: str, path: Path) -> None:
-    """Make the series and print what it took."""
+    """Make the series and print its cost."""
     job, how = read_job(path), masking_of(json.loads(masking))
     warm = job.warming
     make_series([normalise(item) for item in warm.items], warm.cell, how)

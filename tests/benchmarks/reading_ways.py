@@ -165,7 +165,7 @@ def digest(way: str, name: str, chunks: list[np.ndarray], job: Job) -> int:
 
 
 def as_stored(way: str, name: str, values: np.ndarray) -> np.ndarray:
-    """The stored numbers (uint16) of what a way delivers."""
+    """The stored numbers (uint16) of a way's result."""
     if name in BAND_ASSETS and way.startswith("timesen"):
         values = np.where(values == 0, 0, values + OFFSET)
     elif name in BAND_ASSETS and way == "stackstac":
@@ -174,7 +174,7 @@ def as_stored(way: str, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def main(way: str, path: Path) -> None:
-    """Read one way and print what it took."""
+    """Read one way and print its cost."""
     job = read_job(path)
     with dask.config.set(scheduler="threads", num_workers=THREADS):
         WAYS[way](job.warming)()

@@ -41,14 +41,14 @@ def test_knn_is_that_of_the_cosine() -> None:
     wanted = (by_cosine.predict(TEST.embeddings) == TEST.classes).mean()
     assert found.accuracy == pytest.approx(wanted, abs=0.02)  # weights by distance differ a little
     assert (found.learned, found.tested) == (400, 300)
-    few = TRAIN.rows(np.arange(3))
+    few = TRAIN.take(np.arange(3))
     assert knn(few, TEST).setting == "3 neighbours"
 
 
 @pytest.mark.filterwarnings("error")
 def test_predicted_classes_without_rows_count_as_errors_only() -> None:
     some = TEST.classes < 2
-    test = TEST.rows(some)
+    test = TEST.take(some)
     found = knn(made(400, 3.0, 0), test)
     assert found.accuracy < 1
     model = KNeighborsClassifier(20, weights="distance")
@@ -79,7 +79,7 @@ def test_more_shots_are_better_and_draws_repeat() -> None:
 
 
 def test_only_what_there_are_rows_for() -> None:
-    few, nothing = TRAIN.rows(np.arange(30)), TRAIN.rows(np.arange(0))
+    few, nothing = TRAIN.take(np.arange(30)), TRAIN.take(np.arange(0))
     found = measure_probes(few, nothing, TEST, 3, 0)
     assert [point.shots for point in found.few_shot] == [1, 5]
     with pytest.raises(ValueError, match="0 classes to learn from"):

@@ -67,7 +67,7 @@ def test_drawn_years_are_years_of_the_point(
     tables: tuple[Path, dict[str, pd.DataFrame]], points: LabelledPoints
 ) -> None:
     """Monthly tables leave no choice but where the year begins; every beginning is drawn."""
-    monthly = points.of(points.tables != "france_2023_dekadal")
+    monthly = points.take(points.tables != "france_2023_dekadal")
     rng = np.random.default_rng(0)
     years = [plain_years(rows_of(tables[1], monthly, number)) for number in range(len(monthly))]
     begun: list[set[int]] = [set() for _ in years]
@@ -79,7 +79,7 @@ def test_drawn_years_are_years_of_the_point(
 
 def test_steps_that_are_lost_leave_each_month_one(points: LabelledPoints) -> None:
     """A month that was observed stays observed, at a value between those of its steps."""
-    dekads = points.of(points.tables == "france_2023_dekadal")
+    dekads = points.take(points.tables == "france_2023_dekadal")
     whole = last_years(dekads)
     same, others = 0, 0
     rng = np.random.default_rng(1)

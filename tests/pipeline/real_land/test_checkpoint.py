@@ -48,7 +48,7 @@ def test_it_classifies_land_by_held_out_words(checkpoint: Checkpoint, shared_dat
     points = read_labelled_points(shared_data / "real")
     names = ("grasslands", "permanent_crops", "maize", "wheat")
     some = np.isin(points.classes, names)
-    series = fill_gaps(torch.from_numpy(last_years(points.of(some)).astype(np.float32)))
+    series = fill_gaps(torch.from_numpy(last_years(points.take(some)).astype(np.float32)))
     with torch.inference_mode():
         found = checkpoint.encoder(checkpoint.card.preprocessing.normalise(series)).numpy()
     wordings_of = held_out([(name,) for name in names])

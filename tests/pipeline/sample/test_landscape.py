@@ -1,4 +1,4 @@
-"""The made landscape is one function of the ground, seen alike by every grid."""
+"""The synthetic landscape is one function of the ground, seen alike by every grid."""
 
 import numpy as np
 import pytest
