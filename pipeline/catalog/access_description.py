@@ -86,13 +86,17 @@ class AccessDescription(BaseModel):
         return self
 
     def access(self) -> Access:
-        """The same for the readers of rasters."""
+        """How the readers of rasters open them, as described here."""
         if self.kind == "signed":
             return Access(
-                token_url=self.token_url, signed_hosts=self.hosts, token_key=self.key,
+                token_url=self.token_url,
+                signed_hosts=self.hosts,
+                token_key=self.key,
                 requests=self.requests,
-            )  # fmt: skip
+            )
         return Access(
-            s3_endpoint=self.endpoint, s3_key=self.key, s3_secret=self.secret,
+            s3_endpoint=self.endpoint,
+            s3_key=self.key,
+            s3_secret=self.secret,
             requests=self.requests,
-        )  # fmt: skip
+        )

@@ -27,6 +27,7 @@ from pipeline.io.user_paths import existing
 
 TABLE_KEY = b"timesen:catalog"
 """The key of the metadata of a table of items that holds its catalogue's description."""
+TABLE_REMEDY = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
 
 _SHIPPED = files("pipeline") / "catalogs"
 
@@ -56,8 +57,10 @@ class CatalogDescription(BaseModel):
     @classmethod
     def _without_secret(cls, value: str) -> str:
         if holds_secret(value):
-            raise ValueError("a URL with a user, a password or a query may hold a secret; write "
-                             "${NAME} in their place, and set NAME in the environment")  # fmt: skip
+            raise ValueError(
+                "a URL with a user, a password or a query may hold a secret; write "
+                "${NAME} in their place, and set NAME in the environment"
+            )
         return value
 
     @field_validator("assets", mode="before")
@@ -210,15 +213,14 @@ def _content(path: Path) -> bytes:
 
 def _from_table(catalog: str) -> CatalogDescription:
     """The description in a table of items; a plain one for other tools' tables."""
-    remedy = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
     try:
         with Path(catalog).expanduser().open("rb") as file:
             text = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
     except (pa.ArrowException, ValueError):
-        raise CatalogError(catalog, "this is no table of items", remedy) from None
+        raise CatalogError(catalog, "this is no table of items", TABLE_REMEDY) from None
     except OSError as error:
         reason = f"the table cannot be read ({(error.strerror or '').lower()})"
-        raise CatalogError(catalog, reason, remedy) from None
+        raise CatalogError(catalog, reason, TABLE_REMEDY) from None
     try:
         described = dict(json.loads(text)) if text else {}
         return CatalogDescription.model_validate({**described, "url": catalog})

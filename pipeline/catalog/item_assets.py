@@ -87,9 +87,9 @@ def band_keys(
     keys: dict[str, str] = {}
     present = {key.lower(): key for key, asset in assets.items() if asset and asset.get("href")}
     for band, possible in names.items():
-        found = [present[name.lower()] for name in possible if name.lower() in present]
-        if found:
-            keys[band] = min(found, key=lambda key: _is_jp2(assets[key] or {}))
+        offered = [present[name.lower()] for name in possible if name.lower() in present]
+        if offered:
+            keys[band] = min(offered, key=lambda key: _is_jp2(assets[key] or {}))
     return keys
 
 

@@ -53,9 +53,10 @@ def read_json(location: str) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise CatalogError(
-            public_url(location), "not a STAC document: it holds no JSON object",
+            public_url(location),
+            "not a STAC document: it holds no JSON object",
             "Give the folder or address of a catalog.json or collection.json, or a STAC API",
-        )  # fmt: skip
+        )
     return document
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac
 from pipeline.catalog.json_client import read_all, resolved
 from pipeline.errors import CatalogError, OutputError
@@ -14,8 +15,6 @@ from pipeline.grid.region import Region
 from pipeline.io.store import public_url
 
 Document = tuple[str, dict[str, Any]]  # its location, and its content
-
-_WRITE = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,13 @@ class ItemTable:
             content = path.read_bytes()
         except OSError as error:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
-            raise CatalogError(self.path, reason, _WRITE) from None
+            raise CatalogError(self.path, reason, TABLE_REMEDY) from None
         try:
             for item in read_snapshot_stac(content, self.path):
                 links = links_of((str(path), item), "self")
                 yield absolute(item, links[0] if links else str(path))
         except OutputError:
-            raise CatalogError(self.path, "this is no table of items", _WRITE) from None
+            raise CatalogError(self.path, "this is no table of items", TABLE_REMEDY) from None
 
 
 @dataclass(frozen=True)
@@ -143,6 +142,7 @@ def _require_stac(document: Document) -> None:
     location, content = document
     if content.get("type") not in ("Catalog", "Collection") or "links" not in content:
         raise CatalogError(
-            public_url(location), "not a STAC catalogue or collection",
+            public_url(location),
+            "not a STAC catalogue or collection",
             "Give the folder or address of a catalog.json or collection.json, or a STAC API",
-        )  # fmt: skip
+        )

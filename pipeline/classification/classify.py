@@ -105,17 +105,17 @@ class Classifier:
             torch.where(below, longer_shares.gather(1, order), shares),
         )
 
-    def rasters(self, found: PixelClasses, top_k: int) -> dict[str, np.ndarray]:
+    def rasters(self, nearest: PixelClasses, top_k: int) -> dict[str, np.ndarray]:
         """The values of the product's rasters at some pixels.
 
         Args:
-            found: What `classify` gave with the same `top_k`.
+            nearest: The result of `classify` with the same `top_k`.
             top_k: The number of classes that the run writes.
 
         Returns:
             (band, pixel) by the name of the layer (`pipeline.product.layers`).
         """
-        place, percent = found.place.cpu().numpy().T, found.percent.cpu().numpy().T
+        place, percent = nearest.place.cpu().numpy().T, nearest.percent.cpu().numpy().T
         classes = np.full((top_k, place.shape[1]), NODATA_CLASS, self.values.dtype)
         confidence = np.full(classes.shape, NODATA_CONFIDENCE, np.uint8)
         classes[: len(place)], confidence[: len(place)] = self.values[place], percent

@@ -52,7 +52,7 @@ def embedding_rows(
 ) -> Iterator[tuple[slice, np.ndarray, torch.Tensor]]:
     """Restore the stored embeddings of a block, int8 (dim, y, x), some rows at a time.
 
-    Returns:
+    Yields:
         Rows of the block; bool (y, x), their pixels with an embedding; and these embeddings,
         float32 (pixel, dim), on the device.
     """

@@ -70,8 +70,8 @@ def embedding_at(run: EmbeddedRun, lon: float, lat: float) -> np.ndarray:
             if 0 <= y_in < block.height and 0 <= x_in < block.width:
                 stored = read_embeddings(run.store, _key(item, name))[:, y_in, x_in]
                 if stored.any():
-                    found = restored(torch.from_numpy(stored.copy())[None])[0]
-                    return np.asarray(found)
+                    embedding = restored(torch.from_numpy(stored.copy())[None])[0]
+                    return np.asarray(embedding)
     raise RegionError(
         f"{lon},{lat}", "the run has no embedding of this place", "Give LON,LAT within the map"
     )

@@ -20,22 +20,15 @@ from pipeline.grid.mgrs import (
     SQUARE,
     Strip,
     Tile,
-    parse_tile,
     polygons_of,
     square_tile,
     squares_in,
     strips_of,
-    tile_at,
     to_lonlat,
     to_utm,
     unwrapped,
 )
 from pipeline.grid.region import Region
-
-__all__ = [
-    "PIXEL", "SOURCE_BLOCK", "Cell", "Tile", "cell_in", "cells_of", "owned_pixels", "parse_tile",
-    "region_near", "tile_at", "tiles_of",
-]  # fmt: skip
 
 PIXEL = 10  # metres
 SOURCE_BLOCK = 1024
@@ -104,13 +97,13 @@ class Cell:
 
 def tiles_of(region: Region) -> tuple[Tile, ...]:
     """The tiles that own a part of the region, sorted by name."""
-    found = {
+    tiles = {
         tile
         for zone in range(1, 61)
         for strip in strips_of(zone)
         for tile in _tiles_in_strip(region, zone, strip)
     }
-    return tuple(sorted(found))
+    return tuple(sorted(tiles))
 
 
 def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, ...]:
@@ -268,7 +261,7 @@ def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
             square = shapely.box(easting, northing, easting + SQUARE, northing + SQUARE)
             if not area.intersects(square):
                 continue
-            if (epsg >= 32700 and northing >= 10_000_000) or not 1 <= easting // SQUARE <= 8:
+            if epsg >= 32700 and northing >= 10_000_000:  # north of the equator
                 continue
             tile = square_tile(epsg, easting, northing)
             sure = area.intersection(square.buffer(-200.0)).buffer(-200.0).area > _SURE_AREA
@@ -303,8 +296,11 @@ def _lonlat_bounds(
     longitude, latitude = to_lonlat(epsg).transform(x, y)
     longitude = unwrapped(longitude, epsg % 100)
     return (
-        float(longitude.min()), float(latitude.min()), float(longitude.max()), float(latitude.max())
-    )  # fmt: skip
+        float(longitude.min()),
+        float(latitude.min()),
+        float(longitude.max()),
+        float(latitude.max()),
+    )
 
 
 def _padded(

@@ -136,22 +136,24 @@ def _require_degrees(bounds: tuple[float, float, float, float], source: str) -> 
     west, south, east, north = bounds
     if max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 90:
         return
-    found = f"its coordinates ({west:g} to {east:g}, {south:g} to {north:g}) are outside ±180, ±90"
+    outside = (
+        f"its coordinates ({west:g} to {east:g}, {south:g} to {north:g}) are outside ±180, ±90"
+    )
     if max(abs(west), abs(east)) <= 90 and max(abs(south), abs(north)) <= 180:
         raise RegionError(
             source,
-            f"{found}; latitude and longitude seem to be swapped",
+            f"{outside}; latitude and longitude seem to be swapped",
             f"Give longitude first: {south:g},{west:g},{north:g},{east:g}",
         )
     if max(map(abs, bounds)) > 360:
         raise RegionError(
             source,
-            f"{found}; they seem to be metres",
+            f"{outside}; they seem to be metres",
             "Give degrees of WGS 84, or a file that states its CRS",
         )
     raise RegionError(
         source,
-        found,
+        outside,
         "Give degrees; cut a region at the antimeridian, or give a bbox with west > east",
     )
 
@@ -168,7 +170,7 @@ def outline(geometry: BaseGeometry, most: int) -> BaseGeometry:
     shapely.prepare(geometry)
     boxes = np.array([geometry.bounds])
     inside: list[BaseGeometry] = []
-    found: BaseGeometry = shapely.box(*geometry.bounds)
+    union: BaseGeometry = shapely.box(*geometry.bounds)
     while 0 < len(boxes) <= _EDGES:
         boxes = _halved(boxes)
         polygons = shapely.box(*boxes.T)
@@ -179,8 +181,8 @@ def outline(geometry: BaseGeometry, most: int) -> BaseGeometry:
         finer = shapely.union_all([*inside, *polygons[~full]]).simplify(0)
         if shapely.get_num_coordinates(finer) > most:
             break
-        found, boxes = finer, boxes[~full]
-    return found
+        union, boxes = finer, boxes[~full]
+    return union
 
 
 def _halved(boxes: np.ndarray) -> np.ndarray:

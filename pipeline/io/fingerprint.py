@@ -20,8 +20,8 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The differences of two runs' inputs, such as "reading.strict: False → True"."""
-    before = dict(_leaves(old))
-    after = dict(_leaves(json.loads(canonical_json(new))))
+    before = dict(leaves(old))
+    after = dict(leaves(json.loads(canonical_json(new))))
     return [
         f"{name}: {_shown(before.get(name))} → {_shown(after.get(name))}"
         for name in (*before, *(name for name in after if name not in before))
@@ -46,10 +46,11 @@ def canonical_json(parts: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested dicts with their dotted names, such as ("reading.strict", False)."""
     if isinstance(value, dict) and (value or name):
         for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+            yield from leaves(inner, f"{name}.{key}" if name else str(key))
     else:
         yield name, value
 

@@ -166,16 +166,16 @@ class Store:
         """Bytes of each key under a prefix, sorted by key; temporary files are left out."""
         with self._explained(prefix):
             if self.is_remote:
-                found = self._remote_sizes(prefix)
+                sizes = self._remote_sizes(prefix)
             else:
                 root = Path(self.root)
-                found = {
+                sizes = {
                     PurePosixPath(file.relative_to(root)).as_posix(): file.stat().st_size
                     for file in (root / prefix).rglob("*")
                     if file.is_file()
                 }
-        kept = (key for key in found if not key.rpartition("/")[2].startswith(".part-"))
-        return {key: found[key] for key in sorted(kept)}
+        kept = (key for key in sizes if not key.rpartition("/")[2].startswith(".part-"))
+        return {key: sizes[key] for key in sorted(kept)}
 
     def _remote_sizes(self, prefix: str) -> dict[str, int]:
         try:

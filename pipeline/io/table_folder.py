@@ -178,19 +178,19 @@ def open_part(store: Store, key: str, wanted: pa.Schema, remedy: str) -> Iterato
     Raises:
         DatasetError: The part is damaged, or a column is missing or of another type.
     """
-    given = public_url(store.path(key))
+    place = public_url(store.path(key))
     try:
         content = io.BytesIO(store.read(key)) if store.is_remote else store.path(key)
         file = pq.ParquetFile(content, memory_map=not store.is_remote)
-        found = {column.name: column.type for column in file.schema_arrow}
+        types = {column.name: column.type for column in file.schema_arrow}
         for column in wanted:
-            if (kind := found.get(column.name, "not there")) != column.type:
+            if (kind := types.get(column.name, "not there")) != column.type:
                 problem = f"its column {column.name} is {kind}, not {column.type}"
-                raise DatasetError(given, problem, remedy)
+                raise DatasetError(place, problem, remedy)
         yield file
     except (pa.ArrowException, OSError) as error:
         problem = f"the file is damaged ({str(error).splitlines()[0]})"
-        raise DatasetError(given, problem, remedy) from None
+        raise DatasetError(place, problem, remedy) from None
 
 
 def _input_of(store: Store) -> dict[str, Any]:

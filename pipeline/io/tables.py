@@ -22,9 +22,14 @@ def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     """All columns of a file of `SEPARATORS`, as texts; its first rows, or all. Raises as pandas."""
     # Texts stay as they are written: 007 is not 7, and NA is the code of a country.
     return pd.read_csv(
-        path, sep=SEPARATORS[path.suffix.lower()], dtype=str, keep_default_na=False,
-        na_values=[""], encoding="utf-8-sig", nrows=rows,
-    )  # fmt: skip
+        path,
+        sep=SEPARATORS[path.suffix.lower()],
+        dtype=str,
+        keep_default_na=False,
+        na_values=[""],
+        encoding="utf-8-sig",
+        nrows=rows,
+    )
 
 
 def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
@@ -116,8 +121,8 @@ def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
             schema = pq.read_schema(path)
             plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
             return pq.read_table(path, columns=plain).to_pandas(ignore_metadata=True)
-        found: pd.DataFrame = pyogrio.read_dataframe(path, read_geometry=False)
-        return found
+        frame: pd.DataFrame = pyogrio.read_dataframe(path, read_geometry=False)
+        return frame
     except Exception as error:  # each driver has errors of its own
         raise DatasetError(
             str(path), f"not readable as a table ({reason_of(error)})", _FORMS

@@ -121,7 +121,7 @@ def worker_memory(
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
     block = min(pixels, SOURCE_BLOCK**2)
-    classification = dates * pixels / 4  # a bit a date, below
+    mask = dates * pixels / 4 / 8  # one bit per date and pixel of 20 m
     most = settings.reading.most_a_month
     read = min(dates, 12 * most) if most else dates
     ahead = _BAND_BYTES * block * min(read, requests)
@@ -141,7 +141,7 @@ def worker_memory(
         _BASE_MEMORY
         + workers.threads * (reading + batch)
         + begun * (series + _MAP_BYTES * pixels)
-        + submitted * classification / 8
+        + submitted * mask
     )
 
 
@@ -153,7 +153,7 @@ def memory_warning(needed: float, settings: MapSettings) -> str | None:
     have = f"a worker needs about {needed / 1e9:.1f} GB at its peak and "
     remedies = ["a smaller cell_size"]
     if workers.threads > 1:
-        remedies.insert(0, f"fewer threads a worker than {workers.threads}")
+        remedies.insert(0, f"fewer threads per worker than {workers.threads}")
     if setting := workers.memory_setting:
         limit = math.ceil(needed / 1e9)
         have += f"its {setting} is {workers.memory / 1e9:.1f} GB"

@@ -14,8 +14,9 @@ from models.encoder.checkpoint import Checkpoint
 from pipeline import layout
 from pipeline.catalog.item import Item
 from pipeline.errors import CatalogError, RegionError
-from pipeline.grid.cells import PIXEL, Cell, Tile, cells_of, owned_pixels, region_near, tiles_of
+from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, region_near, tiles_of
 from pipeline.grid.footprint import footprint
+from pipeline.grid.mgrs import Tile
 from pipeline.grid.region import Region
 from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import (
@@ -86,9 +87,9 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings before a run: scarce memory, items left out, land and months without items."""
-        found = [self.memory_warning] if self.memory_warning else []
+        warnings = [self.memory_warning] if self.memory_warning else []
         if self.refused:
-            found.append(
+            warnings.append(
                 f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
                 f"for one {self.refused[0].given}: {self.refused[0].problem}"
             )
@@ -96,17 +97,17 @@ class Plan:
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
             names = _listed([t.tile.name for t in self.tiles if t.uncovered >= 1e4])
-            found.append(
+            warnings.append(
                 f"no item covers {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
                 f"{names}): these pixels will be nodata"
             )
         gaps = [t.tile.name for t in self.tiles if t.items and 0 in t.acquisitions]
         if gaps:
-            found.append(
+            warnings.append(
                 f"tiles {_listed(gaps)} have months without any acquisition: these take the "
                 "median of the year"
             )
-        return tuple(found)
+        return tuple(warnings)
 
     def summary(self) -> str:
         """The plan in a few lines of text."""

@@ -11,8 +11,9 @@ from shapely.geometry.polygon import orient
 
 from pipeline import layout
 from pipeline.errors import OutputError
-from pipeline.grid.cells import Cell, Tile
+from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
+from pipeline.grid.mgrs import Tile
 from pipeline.io.store import Store, public_url
 
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"

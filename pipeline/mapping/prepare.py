@@ -97,10 +97,10 @@ class PreparedRun:
 
     @cached_property
     def _by_tile(self) -> dict[str, tuple[Item, ...]]:
-        found: defaultdict[str, list[Item]] = defaultdict(list)
+        by_tile: defaultdict[str, list[Item]] = defaultdict(list)
         for item in self.items:
-            found[item.tile].append(item)
-        return {tile: tuple(items) for tile, items in found.items()}
+            by_tile[item.tile].append(item)
+        return {tile: tuple(items) for tile, items in by_tile.items()}
 
     def unfinished(self) -> tuple[Cell, ...]:
         """The cells that are not finished."""

@@ -108,7 +108,7 @@ class MaskBuilder:
         """Add the scene classes of an item: uint8 or uint16 (y, x), margins included."""
         clear = clear_pixels(values, self._masking.keep)
         if self._masking.dilate:
-            clear &= beyond(values, self._masking.dilate / self._resolution)
+            clear &= far_from_cloud(values, self._masking.dilate / self._resolution)
         clear = clear[self._inner]
         self.bits[item // 8] |= clear.view(np.uint8) << np.uint8(item % 8)
         self.seen[item] = np.count_nonzero(values[self._inner])
@@ -128,8 +128,16 @@ class MaskBuilder:
                 self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
 
 
-def beyond(scenes: np.ndarray, pixels: float) -> np.ndarray:
-    """Pixels without cloud or shadow within a distance in pixels, from centre to centre: bool."""
+def far_from_cloud(scenes: np.ndarray, pixels: float) -> np.ndarray:
+    """The pixels (y, x) with no cloud or shadow within a distance, from centre to centre.
+
+    Args:
+        scenes: The scene classes: uint8 or uint16 (y, x).
+        pixels: The distance in pixels.
+
+    Returns:
+        bool (y, x).
+    """
     hidden = clear_pixels(scenes, CLOUD_AND_SHADOW)
     if not hidden.any():
         return np.ones(scenes.shape, bool)

@@ -94,7 +94,7 @@ def _solved(spectra: np.ndarray) -> np.ndarray:
     """(y, x, band, t), 0 = does not count → (y, x, band); 0 where nothing counts."""
     # geomad starts from the left neighbour's result. Here every pixel has a row of its own, so that
     # its value does not depend on where a block begins.
-    found = geomad.nangeomedian_pcm(
+    medians = geomad.nangeomedian_pcm(
         spectra.reshape(-1, 1, *spectra.shape[2:]),
         nodata=0,
         scale=1.0,
@@ -104,7 +104,7 @@ def _solved(spectra: np.ndarray) -> np.ndarray:
         num_threads=1,
         nocheck=True,
     )
-    found = found.reshape(spectra.shape[:3])
+    medians = medians.reshape(spectra.shape[:3])
     anything = np.asarray(spectra.any(axis=(2, 3)))
-    rounded = np.clip(np.rint(np.nan_to_num(found, nan=1.0)), 1, 65535).astype(np.uint16)
+    rounded = np.clip(np.rint(np.nan_to_num(medians, nan=1.0)), 1, 65535).astype(np.uint16)
     return np.where(anything[..., None], rounded, np.uint16(0))

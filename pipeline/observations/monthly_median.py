@@ -2,11 +2,10 @@
 
 It is written by hand because reading and compositing a cell by stackstac or odc-stac and xarray's
 `groupby` and `median` takes 8 to 12 times as long (`tests/benchmarks/bench_cell.py`, results in
-`tests/benchmarks/results/cell.md`). A pixel has few
-values and many pixels lie side by side, so pixels are not sorted one by one: a strip of pixels is
-gathered once, one row for each observation, and a sorting network (Batcher's merge exchange,
-Knuth, TAOCP 3, 5.2.2 M) exchanges whole rows. Every step is a loop over neighbouring `uint16`,
-which the compiler turns into vector instructions.
+`tests/benchmarks/results/cell.md`). A pixel has few values and many pixels lie side by side, so
+pixels are not sorted one by one: a strip of pixels is gathered once, one row for each observation,
+and a sorting network (Batcher's merge exchange, Knuth, TAOCP 3, 5.2.2 M) exchanges whole rows.
+Every step is a loop over neighbouring `uint16`, which the compiler turns into vector instructions.
 """
 
 from collections.abc import Sequence

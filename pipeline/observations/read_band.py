@@ -67,9 +67,16 @@ def read_clear(
     left, bottom, right, top = cell.bounds
     bounds = (left - margin, bottom - margin, right + margin, top + margin)
     stack = observations(
-        items, [SCL], bounds, cell.epsg, resolution,
-        dtype=np.uint8, settings=settings, faults=faults, dates=SCL_DATES,
-    )  # fmt: skip
+        items,
+        [SCL],
+        bounds,
+        cell.epsg,
+        resolution,
+        dtype=np.uint8,
+        settings=settings,
+        faults=faults,
+        dates=SCL_DATES,
+    )
     shape = (cell.height * 10 // resolution, cell.width * 10 // resolution)
     builder = MaskBuilder(len(items), shape, margin // resolution, resolution, masking)
     for first, values in _chunks(stack):

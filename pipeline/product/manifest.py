@@ -50,10 +50,10 @@ class RunManifest:
     @property
     def attribution(self) -> str:
         """The notice that the terms of Sentinel data require, and the attributions of items."""
-        stated = [text for text in self.parts.get("attributions", []) if text]
+        notices = [text for text in self.parts.get("attributions", []) if text]
         if self.of_sentinel:
-            stated = [f"Contains modified Copernicus Sentinel data {self.years}", *stated]
-        return f"{'; '.join(stated)} processed with timesen {self.versions['timesen']}"
+            notices = [f"Contains modified Copernicus Sentinel data {self.years}", *notices]
+        return f"{'; '.join(notices)} processed with timesen {self.versions['timesen']}"
 
     @property
     def substitutes(self) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """QGIS layer styles; QGIS loads `class.qml` by itself with `class.vrt`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from xml.sax.saxutils import quoteattr
 
 from models.vocabulary.vocabulary import Vocabulary
@@ -28,10 +28,8 @@ def layer_style(layer: OutputLayer, vocabulary: Vocabulary) -> str:
     """QGIS's style of a layer: the vocabulary's colours, or `CONFIDENCE_RAMP` over its limits."""
     if layer.style == "classes":
         return class_style(vocabulary)
-    low, high = layer.limits
-    steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
     unit = f" {layer.unit}" if layer.unit else ""
-    return _ramp_style([(step, f"{step:g}{unit}") for step in steps])
+    return _ramp_style(*layer.limits, lambda number: f"{number:g}{unit}")
 
 
 def class_style(vocabulary: Vocabulary) -> str:
@@ -52,17 +50,18 @@ def class_style(vocabulary: Vocabulary) -> str:
 
 def similarity_style(low: float, high: float) -> str:
     """QGIS's layer style with `CONFIDENCE_RAMP` over a similarity's numbers, `low` to `high`."""
-    steps = [low + (high - low) * percent / 100 for percent, _ in CONFIDENCE_RAMP]
-    return _ramp_style([(step, f"{step / SIMILARITY_SCALE:.3f}") for step in steps])
+    return _ramp_style(low, high, lambda number: f"{number / SIMILARITY_SCALE:.3f}")
 
 
-def _ramp_style(steps: Sequence[tuple[float, str]]) -> str:
-    """A style with `CONFIDENCE_RAMP` over (value, label) steps."""
+def _ramp_style(low: float, high: float, label: Callable[[float], str]) -> str:
+    """A style with `CONFIDENCE_RAMP` over the numbers from `low` to `high`."""
+    steps = [(low + (high - low) * percent / 100, colour) for percent, colour in CONFIDENCE_RAMP]
     items = "".join(
-        f'            <item value="{value:g}" color="{colour}" alpha="255" label="{label}"/>\n'
-        for (value, label), (_, colour) in zip(steps, CONFIDENCE_RAMP, strict=True)
+        f'            <item value="{number:g}" color="{colour}" alpha="255" '
+        f'label="{label(number)}"/>\n'
+        for number, colour in steps
     )
-    least, most = f"{steps[0][0]:g}", f"{steps[-1][0]:g}"
+    least, most = f"{low:g}", f"{high:g}"
     return _style(
         '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
         f'classificationMin="{least}" classificationMax="{most}" nodataColor="">\n'

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.encoder.card import Card
 from models.vocabulary.vocabulary import Vocabulary
+from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, class_hectares
@@ -140,7 +141,7 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         card=summary.card,
         faults=summary.faults,
         seconds=summary.seconds,
-        settings=list(_flat(summary.run.settings)),
+        settings=_setting_rows(summary.run.settings),
         listed=LISTED,
         preview=base64.b64encode(preview).decode() if preview else None,
         mosaic=public_url(mosaic),
@@ -187,16 +188,10 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            rows += _flat(value, f"{prefix}{key}.")
-        elif value not in (None, {}, []):
-            rows.append(
-                (
-                    f"{prefix}{key}",
-                    ", ".join(map(str, value)) if isinstance(value, list) else str(value),
-                )
-            )
-    return rows
+def _setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Dotted names and values of the settings that are set."""
+    return [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in leaves(settings)
+        if value not in (None, {}, [])
+    ]

@@ -57,7 +57,7 @@ def seams_between(boxes: Mapping[int, Sequence[Sequence[float]]], crs: CRS) -> l
         boxes: The cells' bboxes (degrees, RFC 7946) by the EPSG code of their zone.
         crs: The mosaic's CRS.
     """
-    found = []
+    seams = []
     for epsg in sorted(boxes):
         for side, step in _STEPS.items():
             paths = [
@@ -67,8 +67,8 @@ def seams_between(boxes: Mapping[int, Sequence[Sequence[float]]], crs: CRS) -> l
                 for line in _shared(border, epsg, boxes[epsg], boxes[other])
             ]
             if paths:
-                found.append(_seam(epsg, side, step, paths, crs))
-    return found
+                seams.append(_seam(epsg, side, step, paths, crs))
+    return seams
 
 
 def _seam(

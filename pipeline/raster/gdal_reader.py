@@ -21,7 +21,7 @@ from pipeline.raster.window import (
 
 
 def read_with_gdal(
-    path: str, epsg: int, target: Target, stated: Extent | None = None
+    path: str, epsg: int, target: Target, extent: Extent | None = None
 ) -> np.ndarray:
     """Read a window natively where the grids agree, else warped by nearest neighbour.
 
@@ -29,7 +29,7 @@ def read_with_gdal(
         path: GDAL's name of the raster.
         epsg: The CRS of the target.
         target: The window.
-        stated: The extent that the raster's item states.
+        extent: The extent that the raster's item states.
 
     Returns:
         uint8 or uint16 (rows, columns), 0 = nodata or outside the raster.
@@ -49,7 +49,7 @@ def read_with_gdal(
         own = epsg if dataset.crs == CRS.from_epsg(epsg) else dataset.crs.to_epsg()
         nodata = nodata_of(dataset.nodata, dtype)
         grid = RasterGrid(dataset.width, dataset.height, dataset.transform, own, nodata)
-        require_extent(grid, stated)
+        require_extent(grid, extent)
         native = native_window(grid, target) if own == epsg else None
         if native is None:
             return _warped(dataset, nodata, epsg, target)

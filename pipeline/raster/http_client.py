@@ -54,10 +54,16 @@ BROKE_OFF = ReadFailure("its server's answer broke off", unreachable=True, passi
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
 # Redirects are followed; other requests are sent again by `pipeline.raster.retry`, not here.
 _ONCE = urllib3.Retry(
-    total=None, connect=0, read=0, other=0, status=0, redirect=_MOST_REDIRECTS,
-    respect_retry_after_header=False, raise_on_status=False,
+    total=None,
+    connect=0,
+    read=0,
+    other=0,
+    status=0,
+    redirect=_MOST_REDIRECTS,
+    respect_retry_after_header=False,
+    raise_on_status=False,
     remove_headers_on_redirect=(*urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT, KEY_HEADER),
-)  # fmt: skip
+)
 
 
 def fetch(
@@ -66,7 +72,10 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> bytes:
-    """A document's bytes, or with a `body` the answer to a POST. Raises Unreadable."""
+    """A document's bytes, or with a `body` the answer to a POST. Raises Unreadable.
+
+    `timeout` is in seconds, for the connection (at most 15) and between bytes.
+    """
     response = _request(url, timeout, {"Accept-Encoding": "gzip", **(headers or {})}, body)
     if not 200 <= response.status < 300:
         raise Unreadable(_refusal(response))
@@ -95,11 +104,11 @@ def fetch_range(url: str, start: int, length: int, timeout: float) -> bytes:
 def _part(response: urllib3.BaseHTTPResponse, start: int, length: int) -> bytes:
     """The requested bytes; raises Unreadable where the server sent others, or fewer."""
     content = _body(response)
-    stated = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if stated and int(stated[1]) != start:
+    sent = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if sent and int(sent[1]) != start:
         reason = "its server sent another part than requested"
         raise Unreadable(ReadFailure(reason, unreachable=True, passing=True))
-    if stated and stated[2] != "*" and len(content) < min(length, int(stated[2]) - start):
+    if sent and sent[2] != "*" and len(content) < min(length, int(sent[2]) - start):
         raise Unreadable(BROKE_OFF)
     return content[:length]
 
@@ -113,9 +122,14 @@ def _request(
         if auth := unquote(parse_url(url).auth or "") or _netrc_auth(host):
             headers = {**headers, **make_headers(basic_auth=auth)}
         return _pool(_proxy_of(host)).request(
-            "GET" if body is None else "POST", url, body=body, headers={**_HEADERS, **headers},
-            timeout=limits, retries=_ONCE, preload_content=False,
-        )  # fmt: skip
+            "GET" if body is None else "POST",
+            url,
+            body=body,
+            headers={**_HEADERS, **headers},
+            timeout=limits,
+            retries=_ONCE,
+            preload_content=False,
+        )
     except (HTTPError, OSError) as error:
         raise Unreadable(_broken(error)) from None
 
@@ -170,15 +184,15 @@ def _broken(error: BaseException) -> ReadFailure:
     return NO_CONNECTION
 
 
-def _retry_after(stated: str | None) -> float:
+def _retry_after(header: str | None) -> float:
     """The pause in seconds that a Retry-After names by number or date (RFC 9110, 10.2.3)."""
-    if not stated:
+    if not header:
         return 0.0
     try:
-        seconds = float(stated)
+        seconds = float(header)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(stated).timestamp() - time()
+            seconds = parsedate_to_datetime(header).timestamp() - time()
         except ValueError:
             return 0.0
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0

@@ -118,25 +118,29 @@ def native_window(raster: RasterGrid, target: Target) -> NativeWindow | None:
     if rows[0] >= rows[1] or columns[0] >= columns[1]:
         raise damaged("lies elsewhere than its item says")
     return NativeWindow(
-        (rows[0] // ratio, -(-rows[1] // ratio)),
-        (columns[0] // ratio, -(-columns[1] // ratio)),
-        ratio, row, column, target.shape, raster.nodata,
-    )  # fmt: skip
+        rows=(rows[0] // ratio, -(-rows[1] // ratio)),
+        columns=(columns[0] // ratio, -(-columns[1] // ratio)),
+        ratio=ratio,
+        row=row,
+        column=column,
+        shape=target.shape,
+        nodata=raster.nodata,
+    )
 
 
-def require_extent(raster: RasterGrid, stated: Extent | None) -> None:
+def require_extent(raster: RasterGrid, extent: Extent | None) -> None:
     """Require that a raster is the band that its item describes; raises Unreadable.
 
     A raster with pixels coarser than any band's is a preview. One that covers less than the extent
-    that its item states, by more than a pixel, was cut or has a wrong grid. A raster in another
-    CRS than its item states is not checked.
+    that its item states, by more than a pixel, was cut or has a wrong grid. An extent in another
+    CRS than the raster's is not compared.
     """
     own = raster.transform
     if own.a > _COARSEST:
         raise damaged(f"has pixels of {own.a:g} m, which no band has")
-    if stated is None or raster.epsg != stated.epsg or own.b or own.d:
+    if extent is None or raster.epsg != extent.epsg or own.b or own.d:
         return
-    left, bottom, right, top = stated.bounds
+    left, bottom, right, top = extent.bounds
     if (
         own.c > left + own.a
         or own.f < top + own.e
@@ -155,9 +159,9 @@ def as_unsigned(values: np.ndarray, nodata: int) -> np.ndarray:
     return np.clip(values, 0, 65535).astype(np.uint16)
 
 
-def nodata_of(stated: float | None, dtype: np.dtype) -> int:
-    """The number that stands for nodata: the stated one where the type can hold it, else 0."""
+def nodata_of(number: float | None, dtype: np.dtype) -> int:
+    """The number that stands for nodata: the file's own where `dtype` can hold it, else 0."""
     limits = np.iinfo(dtype)
-    if stated is None or not (limits.min <= stated <= limits.max and float(stated).is_integer()):
+    if number is None or not (limits.min <= number <= limits.max and float(number).is_integer()):
         return 0
-    return int(stated)
+    return int(number)

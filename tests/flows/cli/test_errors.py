@@ -178,7 +178,7 @@ def test_scarce_memory_is_told_before_the_run(
     assert run(["plan", *quick(options(tmp_path / "run", *scarce))]) == 0
     said = capsys.readouterr().out
     assert re.search(r"warning: a worker needs about .* memory_limit is 0\.5 GB", said), said
-    assert "What helps: fewer threads a worker than 2" in said
+    assert "What helps: fewer threads per worker than 2" in said
 
 
 def test_an_absent_band(

@@ -145,8 +145,10 @@ def test_the_same_words_give_the_same_map(kept: PreparedRun, tmp_path: Path) -> 
     )
     made = next(iter(finished_cells(kept.run.store, kept.run.manifest.fingerprint).values()))
     assert (report.acquisitions, report.observations, report.coverage) == (
-        made.acquisitions, made.observations, made.coverage,
-    )  # fmt: skip
+        made.acquisitions,
+        made.observations,
+        made.coverage,
+    )
     assert set(report.stats.seconds) == {"read", "classify", "write"}
 
 
@@ -278,7 +280,9 @@ def test_pixels_without_a_valid_embedding_are_counted_and_nodata(
     assert finish(again).invalid_embeddings == report.invalid_embeddings
     np.testing.assert_array_equal(raster_of(again, CLASS.file) == 0, classes == 0)
     item_values = write_similarity(
-        open_embedded_run(prepared.run.store.root), item, np.eye(1, 384, dtype=np.float32)[0],
+        open_embedded_run(prepared.run.store.root),
+        item,
+        np.eye(1, 384, dtype=np.float32)[0],
         Store(str(tmp_path / "like")),
-    )  # fmt: skip
+    )
     assert item_values.sum() == (classes > 0).sum()

@@ -7,8 +7,8 @@ import shapely
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, parse_tile, tile_at, tiles_of
-from pipeline.grid.mgrs import SQUARE, to_lonlat, to_utm, zone_at
+from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, tiles_of
+from pipeline.grid.mgrs import SQUARE, parse_tile, tile_at, to_lonlat, to_utm, zone_at
 from pipeline.grid.region import Region, read_region
 
 

@@ -34,10 +34,14 @@ def checkpoint() -> Checkpoint:
 def settings_of(size: int = 2048, **cluster: Any) -> MapSettings:
     return MapSettings.model_validate(
         {
-            "region": "31UFS", "year": 2021, "out": "out", "classes": "a, b",
-            "cell_size": size, "cluster": cluster,
+            "region": "31UFS",
+            "year": 2021,
+            "out": "out",
+            "classes": "a, b",
+            "cell_size": size,
+            "cluster": cluster,
         }
-    )  # fmt: skip
+    )
 
 
 def whole_cell(size: int) -> Cell:
@@ -105,7 +109,7 @@ def test_scarce_memory_is_told_with_what_helps(checkpoint: Checkpoint) -> None:
     said = memory_warning(needed, settings_of(**local))
     assert said is not None
     assert "memory_limit is 2.0 GB" in said
-    assert "fewer threads a worker than 4" in said
+    assert "fewer threads per worker than 4" in said
     assert "a smaller cell_size" in said
     enough = local | {"memory_limit": said.partition('memory_limit = "')[2].partition('"')[0]}
     assert memory_warning(memory(checkpoint, **enough), settings_of(**enough)) is None

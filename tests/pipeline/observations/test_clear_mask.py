@@ -10,7 +10,7 @@ from pipeline.observations.clear_mask import (
     MaskBuilder,
     Masking,
     any_clear,
-    beyond,
+    far_from_cloud,
     strict_keep,
 )
 from pipeline.observations.cube import Block
@@ -216,7 +216,7 @@ def test_nothing_is_clear_near_cloud_and_shadow(resolution: int, dilate: float) 
 def test_only_cloud_and_shadow_are_dilated(scene: int) -> None:
     classes = np.full((7, 9), 4, np.uint8)
     classes[3, 4] = scene
-    free = beyond(classes, 2)
+    free = far_from_cloud(classes, 2)
     np.testing.assert_array_equal(free, plainly_beyond(classes, 20, 10))
     assert free.all() == (scene not in (3, 8, 9, 10))
 

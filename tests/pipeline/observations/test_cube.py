@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.item import Asset, Item
-from pipeline.grid.cells import Cell, parse_tile
+from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
+from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.cube import (
     acquisition_numbers,
     band_resolution,

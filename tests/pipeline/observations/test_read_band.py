@@ -13,7 +13,8 @@ import rasterio
 
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
-from pipeline.grid.cells import Cell, parse_tile
+from pipeline.grid.cells import Cell
+from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.clear_mask import ClearMask, Masking
 from pipeline.observations.cube import Block, block_windows, observations, substituted
 from pipeline.observations.read_band import read_clear, read_series

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.grid.cells import PIXEL, cells_of, tile_at
-from pipeline.grid.mgrs import to_lonlat, to_utm
+from pipeline.grid.cells import PIXEL, cells_of
+from pipeline.grid.mgrs import tile_at, to_lonlat, to_utm
 from pipeline.grid.region import read_region
 from pipeline.point_series.point_groups import CELL_SIZE, PointGroup, group_by_season, group_points
 from pipeline.point_series.points import Points

@@ -10,7 +10,8 @@ import pytest
 from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
-from pipeline.grid.cells import Cell, cells_of, parse_tile
+from pipeline.grid.cells import Cell, cells_of
+from pipeline.grid.mgrs import parse_tile
 from pipeline.grid.region import read_region
 from pipeline.observations.clear_mask import Masking, strict_keep
 from pipeline.observations.cube import block_windows, reaching

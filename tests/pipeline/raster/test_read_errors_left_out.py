@@ -14,7 +14,8 @@ from affine import Affine
 
 from pipeline.catalog.item import SCL, Asset, Item
 from pipeline.errors import ReadingError
-from pipeline.grid.cells import Cell, parse_tile
+from pipeline.grid.cells import Cell
+from pipeline.grid.mgrs import parse_tile
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.observations.clear_mask import Masking
 from pipeline.observations.cube import Block

@@ -280,9 +280,16 @@ def test_other_files_that_are_no_band_are_faults(tmp_path: Path, values: np.ndar
     assert fault_of(elsewhere.href) == "lies elsewhere than its item says"
     colour = tmp_path / "colour.tif"
     with rasterio.open(
-        colour, "w", driver="GTiff", dtype="uint8", count=3, width=4, height=4,
-        crs=f"EPSG:{EPSG}", transform=Affine(10, 0, LEFT, 0, -10, TOP),
-    ) as raster:  # fmt: skip
+        colour,
+        "w",
+        driver="GTiff",
+        dtype="uint8",
+        count=3,
+        width=4,
+        height=4,
+        crs=f"EPSG:{EPSG}",
+        transform=Affine(10, 0, LEFT, 0, -10, TOP),
+    ) as raster:
         raster.write(np.ones((3, 4, 4), np.uint8))
     assert fault_of(str(colour)) == "has 3 bands, not one"
 

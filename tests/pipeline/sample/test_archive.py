@@ -21,7 +21,7 @@ from rasterio.warp import transform_geom
 
 from pipeline.catalog.item import Item
 from pipeline.catalog.normalise import normalise, resolve_duplicates
-from pipeline.grid.cells import parse_tile
+from pipeline.grid.mgrs import parse_tile
 from pipeline.sample.archive import SampleArchive, write_archive
 from pipeline.sample.classes import CLASS_COUNT, sample_classes
 from pipeline.sample.landscape import PLANE
