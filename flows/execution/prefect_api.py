@@ -34,7 +34,6 @@ with _handlers_kept_open():
     )
     from prefect.cache_policies import NO_CACHE
     from prefect.client.schemas.objects import TaskRun
-    from prefect.futures import PrefectFuture
     from prefect.states import Cancelled, State
     from prefect.task_runners import ThreadPoolTaskRunner
     from prefect.tasks import Task
@@ -43,7 +42,6 @@ with _handlers_kept_open():
 __all__ = [
     "NO_CACHE",
     "Cancelled",
-    "PrefectFuture",
     "State",
     "Task",
     "TaskRun",
