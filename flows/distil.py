@@ -65,9 +65,13 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> SampledSeries:
         assert settings.series is not None  # the settings hold that one of the two is given
         return series_of_file(Path(settings.series), teacher.card)
     return draw_series(
-        settings.run, teacher.card, settings.pixels, settings.blocks, settings.seed,
+        settings.run,
+        teacher.card,
+        settings.pixels,
+        settings.blocks,
+        settings.seed,
         report_tenths("reading series"),
-    )  # fmt: skip
+    )
 
 
 @task(name="label", cache_policy=NO_CACHE, persist_result=False)
@@ -79,8 +83,9 @@ def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray
     if bank.left_out:
         get_run_logger().warning(
             "%s of %s series are left out: the teacher gives no finite embedding of them",
-            bank.left_out, settings.bank,
-        )  # fmt: skip
+            bank.left_out,
+            settings.bank,
+        )
     return bank
 
 
@@ -94,11 +99,15 @@ def train_from_bank(
 ) -> SeriesEncoder:
     """The student."""
     return train_student(
-        bank, teacher.card, architecture,
-        steps=settings.steps, batch=settings.batch, seed=settings.seed,
+        bank,
+        teacher.card,
+        architecture,
+        steps=settings.steps,
+        batch=settings.batch,
+        seed=settings.seed,
         text=np.concatenate((text.classes, text.background)),
         progress=report_tenths("training the student"),
-    )  # fmt: skip
+    )
 
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False)

@@ -114,8 +114,9 @@ def read(
     return EvaluationRows(part, samples, comparison, regression, probe_rows, notes)
 
 
-@task(name="measure", task_run_name="measure T = {steps}", cache_policy=NO_CACHE,
-      persist_result=False)  # fmt: skip
+@task(
+    name="measure", task_run_name="measure T = {steps}", cache_policy=NO_CACHE, persist_result=False
+)
 def measure_steps(
     settings: CheckpointEvaluation, rows: EvaluationRows, checkpoint: Checkpoint, steps: int
 ) -> CheckpointMetrics:
@@ -129,9 +130,11 @@ def measure_steps(
     metrics = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)
     if metrics.zero_shot is not None:
         get_run_logger().info(
-            "T = %d: %.1f %% of %d rows right", steps,
-            100 * metrics.zero_shot.classes.accuracy, metrics.zero_shot.classes.rows,
-        )  # fmt: skip
+            "T = %d: %.1f %% of %d rows right",
+            steps,
+            100 * metrics.zero_shot.classes.accuracy,
+            metrics.zero_shot.classes.rows,
+        )
     return metrics
 
 

@@ -75,9 +75,13 @@ def train_on_cluster(work: Work) -> None:
     )
     with training_cluster(settings) as client:
         run_surviving(
-            client, job, progress.hear,
-            restarts=settings.restarts, advanced=progress.advanced, on_death=on_death,
-        )  # fmt: skip
+            client,
+            job,
+            progress.hear,
+            restarts=settings.restarts,
+            advanced=progress.advanced,
+            on_death=on_death,
+        )
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)

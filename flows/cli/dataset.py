@@ -130,10 +130,12 @@ def texts_app(settings: TextSettings) -> int:
             for number, rows in enumerate(embed_pairs(pairs, loaded)):
                 folder.write_part(f"{number:06d}", rows, {})
             folder.finish(
-                "texts", (loaded.name, loaded.revision, loaded.dim),
+                "texts",
+                (loaded.name, loaded.revision, loaded.dim),
                 {"table": table.name, "texts": len(set(pairs.texts))},
-                pairs.left_out, settings.attribution,
-            )  # fmt: skip
+                pairs.left_out,
+                settings.attribution,
+            )
     return _say_ground(console, GroundTable.open(settings.out).card, folder.store)
 
 
@@ -156,9 +158,12 @@ def pack_app(settings: PackSettings) -> int:
     console, store = Console(), Store(settings.out)
     with show_progress(console):
         card = pack_training_set(
-            settings.series, settings.ground, settings.out, settings.split,
+            settings.series,
+            settings.ground,
+            settings.out,
+            settings.split,
             progress=report_tenths("packing"),
-        )  # fmt: skip
+        )
     rows = ", ".join(f"{card.rows(split)} {split}" for split in SPLITS)
     say(console, f"Training set  {public_url(store.path())}: {rows}")
     _say_left_out(console, 14, card.left_out, store, ROWS_LEFT_OUT)

@@ -19,13 +19,15 @@ def show_dataset(card: DatasetCard, address: str, console: Console) -> None:
         ("Training set", address),
         ("Ground", f"{ground.kind}, up to {ground.views} per point, {ground.dim} numbers each"),
         ("Tower", f"{ground.tower} ({ground.revision})"),
-        ("Split", f"by blocks of {rule.block_km:g} km, {rule.buffer_km:g} km apart, "
-                   f"seed {rule.seed}"),
+        (
+            "Split",
+            f"by blocks of {rule.block_km:g} km, {rule.buffer_km:g} km apart, seed {rule.seed}",
+        ),
         *(("Left out", f"{count}: {reason}") for reason, count in card.left_out.items()),
         *(("Attribution", text) for text in card.attribution if text),
         ("Fingerprint", card.fingerprint),
         ("Made", f"{card.created}, timesen {card.versions['timesen']}"),
-    ):  # fmt: skip
+    ):
         say(console, f"{name:<14}{text}")
     console.print(_parts(card))
     for label, classes in card.labels.items():

@@ -58,10 +58,15 @@ class _Process:
         self._settings, self._recipe = work.settings, work.settings.recipe
         self._is_first = place.rank == 0
         self._training = Pretraining(
-            self._recipe, work.preprocessing, work.architecture, device,
-            rank=place.rank, world=place.world,
-            start=None if work.start is None else work.start.encoder, failed_batches=remains,
-        )  # fmt: skip
+            self._recipe,
+            work.preprocessing,
+            work.architecture,
+            device,
+            rank=place.rank,
+            world=place.world,
+            start=None if work.start is None else work.start.encoder,
+            failed_batches=remains,
+        )
         last = work.run.last()
         journal = Journal()
         if last is not None:

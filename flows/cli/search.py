@@ -59,8 +59,10 @@ def search_app(settings: ItemTableSettings) -> int:
         console.print(
             f"warning: {len(found.refused)} items cannot be used and are left out, for one "
             f"{first.given}: {first.problem}",
-            style="yellow", markup=False, soft_wrap=True,
-        )  # fmt: skip
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
     tiles = len({item.tile for item in found.items})
     console.print(f"{len(found.published)} items of {tiles} tiles: {table}", soft_wrap=True)
     return 0

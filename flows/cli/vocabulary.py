@@ -106,8 +106,10 @@ def embed_classes(
     found = embed_for_checkpoint(vocabulary, card)
     console.print(
         f"{summary(vocabulary)}: {found.classes.shape[1]} dimensions by {card.text_tower}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     pairs = alike(found.classes)
     if pairs:
         names = [entry.name for entry in vocabulary.classes]
@@ -116,8 +118,11 @@ def embed_classes(
         console.print(
             f"warning: these words mean nearly the same to the text tower (cosine above {_ALIKE}), "
             f"and a map will hardly tell them apart: {'; '.join(shown)}{more}",
-            style="yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if out is not None:
         content = {"classes": found.classes, "background": found.background}
         Store(str(out.parent)).write(out.name, save(content))

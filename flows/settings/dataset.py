@@ -40,9 +40,7 @@ class SeriesSettings(Strict):
         dict[str, Annotated[tuple[str, ...], COMMAS]],
         PAIRS,
         Option(group=_COLUMN.group, metavar="LABEL=A,B,C"),
-    ] = Field(
-        default_factory=dict, description="the allowed values of a label; repeatable"
-    )  # fmt: skip
+    ] = Field(default_factory=dict, description="the allowed values of a label; repeatable")
     photo_column: Annotated[str, _COLUMN] = Field(
         "photo_key", description="the key of a point's photos"
     )

@@ -16,21 +16,21 @@ class DistilSettings(Strict):
 
     model_config = ConfigDict(title="Student and training")
 
-    teacher: Annotated[
-        str, SHIPPED_CHECKPOINT, Option(positional=True, metavar="TEACHER")
-    ] = Field(description="a shipped checkpoint's name, or a folder")  # fmt: skip
+    teacher: Annotated[str, SHIPPED_CHECKPOINT, Option(positional=True, metavar="TEACHER")] = Field(
+        description="a shipped checkpoint's name, or a folder"
+    )
     out: Annotated[Address, Option(metavar="FOLDER")] = Field(
         description="the student's folder, a checkpoint like any other"
     )
     run: Annotated[Address | None, Option(group=_SOURCE, metavar="RUN")] = Field(
         None, description="a run that was planned or mapped: pixels of its region are read"
     )
-    series: Annotated[
-        str | None, RelativePath(), Option(group=_SOURCE, metavar="FILE.npy")
-    ] = Field(
-        None,
-        description="uint16 array (n, 12, band): reflectance × 10000, bands as the teacher's",
-    )  # fmt: skip
+    series: Annotated[str | None, RelativePath(), Option(group=_SOURCE, metavar="FILE.npy")] = (
+        Field(
+            None,
+            description="uint16 array (n, 12, band): reflectance × 10000, bands as the teacher's",
+        )
+    )
     pixels: Annotated[int, Option(group=_SOURCE)] = Field(
         50_000, ge=10, description="pixels that are drawn from the run"
     )

@@ -70,12 +70,12 @@ class PretrainSettings(Strict):
         description="the training's own folder: states, measures, curves; "
         "default: CHECKPOINT.training",
     )
-    start: Annotated[
-        Address | None, SHIPPED_CHECKPOINT, Option("--from", metavar="CHECKPOINT")
-    ] = Field(
-        None,
-        description="train on from this checkpoint, with its sizes and its normalisation",
-    )  # fmt: skip
+    start: Annotated[Address | None, SHIPPED_CHECKPOINT, Option("--from", metavar="CHECKPOINT")] = (
+        Field(
+            None,
+            description="train on from this checkpoint, with its sizes and its normalisation",
+        )
+    )
     name: str | None = Field(
         None, min_length=1, description="the checkpoint's name; default: its folder's"
     )

@@ -120,10 +120,16 @@ class _Attempt:
         }
         gpu = _workers(self._client)[address]["resources"].get("GPU")
         self._futures[rank] = self._client.submit(
-            run_member, self._group, self._job, environment,
-            key=f"{self._group}-{rank}", workers=[address], resources={"GPU": 1} if gpu else None,
-            pure=False, retries=0,
-        )  # fmt: skip
+            run_member,
+            self._group,
+            self._job,
+            environment,
+            key=f"{self._group}-{rank}",
+            workers=[address],
+            resources={"GPU": 1} if gpu else None,
+            pure=False,
+            retries=0,
+        )
 
     def _receive(self, seconds: float) -> bool:
         """Pass one message on; returns whether one came in time."""
