@@ -17,7 +17,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing timesen into $(VENV) (once, about 2.5 GB, a few minutes) …"
+	@echo "Installing timesen into $(VENV) (once, about 2.8 GB, a few minutes) …"
 	$(PIP) --editable .
 	@touch $@
 
