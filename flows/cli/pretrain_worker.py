@@ -156,7 +156,7 @@ class _Process:
             for steps, values in found.items():
                 trackers.log(done, {f"validation/{n} {steps}": v for n, v in values.items()})
             if self._journal.best == done and self._settings.patience is not None:
-                model = model_of(self._training.state().tensors)
+                model = model_of(self._training.state().tensors, self._recipe)
                 self._work.run.save_best(done, model)
 
     def _save(self, trackers: Trackers) -> None:

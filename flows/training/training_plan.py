@@ -21,6 +21,8 @@ from models.encoder.checkpoint import (
 from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.series_encoder import Architecture
 from models.errors import UserError
+from models.pretraining.recipe import Recipe
+from models.pretraining.state import AVERAGE, MODEL
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store
 from pipeline.training.journal import Journal, loss_curve
@@ -30,7 +32,7 @@ from pipeline.training_set.loader import TrainingSet
 
 CURVE = "loss.png"
 _VERSIONS = ("timesen", "torch", "numpy")
-_ENCODER, _LOG_SCALE = "model.encoder.", "model.loss.log_scale"
+_ENCODER, _LOG_SCALE = "encoder.", "loss.log_scale"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +126,11 @@ def finish(work: Work) -> Pretrained:
     step, tensors = state.step, state.tensors
     if settings.patience is not None and journal.best is not None:
         step, tensors = journal.best, run.best(journal.best)
-    weights = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
+    part = _result_part(settings.recipe)
+    own = f"{part}.{_ENCODER}"
+    weights = {k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)}
     encoder = encoder_of_weights(work.architecture, weights, settings.folder)
-    card = _card(work, journal, step, float(tensors[_LOG_SCALE].exp()))
+    card = _card(work, journal, step, float(tensors[f"{part}.{_LOG_SCALE}"].exp()))
     run.store.write(CURVE, loss_curve(journal))
     fingerprint = save_checkpoint(settings.out, encoder, card, replace=settings.replace)
     return Pretrained(Path(settings.out), fingerprint, step, card.metrics)
@@ -174,9 +178,16 @@ def _card(work: Work, journal: Journal, step: int, logit_scale: float) -> Card:
     )
 
 
-def model_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def model_of(tensors: Mapping[str, torch.Tensor], recipe: Recipe) -> dict[str, torch.Tensor]:
     """The tensors of a state that `finish` needs."""
-    return {k: v for k, v in tensors.items() if k.startswith(_ENCODER) or k == _LOG_SCALE}
+    part = _result_part(recipe)
+    needed = (f"{part}.{_ENCODER}", f"{part}.{_LOG_SCALE}")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(needed)}
+
+
+def _result_part(recipe: Recipe) -> str:
+    """The part of a state that becomes the checkpoint."""
+    return MODEL if recipe.weight_average is None else AVERAGE
 
 
 def _preprocessing(settings: PretrainSettings, card: DatasetCard) -> Preprocessing:

@@ -24,8 +24,9 @@ class Batch:
             clear observation.
         ground: float32 (n, k, dim), embeddings of unit length by a tower that is not trained.
         present: bool (n, k), which of the k views a point has: one or more.
-        keys: int64 (n, k). Views of the same key depict the same, so that one is no negative of
-            the other. NO_KEY equals no key, not even itself.
+        keys: int64 (n, k or more). First those of the k views, then further ones that may be true
+            of the point, as NO_KEY where there is none. A view that carries any key of a point is
+            no negative of that point. NO_KEY equals no key, not even itself.
         ids: The points' names.
         labels: By the label's name, one text or None for each point.
     """

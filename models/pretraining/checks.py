@@ -61,10 +61,11 @@ def _problem(batch: Batch, preprocessing: Preprocessing, dim: int) -> str | None
         ("series", (n, preprocessing.months, len(preprocessing.bands))),
         ("present", (n, views)),
         ("ground", (n, views, dim)),
-        ("keys", (n, views)),
     ):
         if (found := getattr(batch, name).shape) != shape:
             return f"its {name} is {found}, and the encoder takes {shape}"
+    if len(batch.keys) != n or batch.keys.shape[1] < views:
+        return f"its keys are {batch.keys.shape}, fewer than its views {(n, views)}"
     for lack, lacking in (
         ("no clear observation", ~batch.series.any(axis=(1, 2))),
         ("no ground view", ~batch.present.any(axis=1)),

@@ -41,11 +41,11 @@ class ContrastiveModel(nn.Module):
         pixels = self.embed(inputs)
         ground = self.pooling(inputs.ground, inputs.present)
         if isinstance(self.loss, SymmetricInfoNCE):
-            loss = self.loss(pixels, ground, inputs.keys, self._processes)
+            loss = self.loss(pixels, ground, inputs.keys, inputs.subjects, self._processes)
         else:
             assert bank is not None
             counts = bank.counts() if self._balanced else None
-            loss = self.loss(pixels, ground, bank.negatives, bank.same(inputs.keys), counts)
+            loss = self.loss(pixels, ground, bank.negatives, bank.same(inputs.subjects), counts)
         return loss, ground.detach()
 
     def embed(self, inputs: Input) -> torch.Tensor:

@@ -63,8 +63,8 @@ class InfoNCE(_Scaled):
             pixels: float (batch, dim).
             positives: float (batch, dim), row by row the pixels' own.
             negatives: float (queue, dim); without any the loss is 0.
-            same: bool (batch, queue), negatives that depict the same as the row's positive. They
-                are left out of that row.
+            same: bool (batch, queue), negatives that depict the same as the row. They are left out
+                of that row.
             counts: (queue,), how many negatives depict the same as each. With it these weigh as
                 one together.
         """
@@ -92,34 +92,34 @@ class SymmetricInfoNCE(_Scaled):
         pixels: torch.Tensor,
         positives: torch.Tensor,
         keys: torch.Tensor,
+        subjects: torch.Tensor,
         processes: Processes,
     ) -> torch.Tensor:
         """The mean loss of this process's rows, a scalar; its mean over processes is the batch's.
 
-        Rows of the same key are no negatives of each other. Rows are normalised here. Gradients
-        reach the other processes' rows.
+        A positive that carries a key of a pixel is no negative of it, nor the pixel of the
+        positive. Rows are normalised here. Gradients reach the other processes' rows.
 
         Args:
             pixels: float (n, dim).
             positives: float (n, dim), row by row the pixels' own.
-            keys: int64 (n,); NO_KEY equals no key.
+            keys: int64 (n,), those of the positives; NO_KEY equals no key.
+            subjects: int64 (n, k), all keys of the pixels; k is the same on all processes.
             processes: Those of the training.
         """
         scale = self.limited_scale()
         pixels, positives = _unit(pixels), _unit(positives)
         n = len(pixels)
-        own = processes.rank * n + torch.arange(n, device=pixels.device)
-        same = depict_the_same(keys, processes.gathered(keys))
-        same[torch.arange(n, device=pixels.device), own] = False
-        losses = [
-            F.cross_entropy(
-                (side @ processes.gathered_with_gradient(other).T * scale).masked_fill(
-                    same, -math.inf
-                ),
-                own,
-            )
-            for side, other in ((pixels, positives), (positives, pixels))
-        ]
+        row = torch.arange(n, device=pixels.device)
+        own = processes.rank * n + row
+        losses = []
+        for side, other, same in (
+            (pixels, positives, depict_the_same(subjects, processes.gathered(keys))),
+            (positives, pixels, depict_the_same(processes.gathered(subjects), keys).T),
+        ):
+            same[row, own] = False
+            logits = side @ processes.gathered_with_gradient(other).T * scale
+            losses.append(F.cross_entropy(logits.masked_fill(same, -math.inf), own))
         return torch.stack(losses).mean()
 
 

@@ -8,11 +8,15 @@ from models.pretraining.batch import NO_KEY
 
 
 def depict_the_same(keys: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Which of `others` carry the key of each row: bool (n, m), of int64 (n,) and (m,).
+    """Which of `others` carry the key of each row, or one of its keys: bool (n, m).
 
-    NO_KEY equals no key, not even itself.
+    `keys` is int64 (n,) or (n, k), and `others` int64 (m,). NO_KEY equals no key, not even itself.
     """
-    return (keys[:, None] == others[None, :]) & (keys[:, None] != NO_KEY)
+    same = torch.zeros(len(keys), len(others), dtype=torch.bool, device=keys.device)
+    # Key by key, so that memory does not grow with their number.
+    for column in keys.reshape(len(keys), -1).unbind(1):
+        same |= (column[:, None] == others) & (column[:, None] != NO_KEY)
+    return same
 
 
 class MemoryBank(nn.Module):
@@ -40,7 +44,7 @@ class MemoryBank(nn.Module):
         return self.queue[: int(self.filled)]
 
     def same(self, keys: torch.Tensor) -> torch.Tensor:
-        """Which negatives carry the key of each row, int64 (batch,): bool (batch, queue)."""
+        """Which negatives carry a key of each row: bool (batch, queue), of int64 (batch, k)."""
         return depict_the_same(keys, self.keys[: int(self.filled)])
 
     def counts(self) -> torch.Tensor:

@@ -23,7 +23,8 @@ class Input:
     """n points on the device.
 
     `series` float32 (n, T, band), normalised; `kept` bool (n, T), or None where all are; `ground`
-    float32 (n, k, dim) and `present` bool (n, k): the views that are pooled; `keys` int64 (n,).
+    float32 (n, k, dim) and `present` bool (n, k): the views that are pooled; `keys` int64 (n,),
+    what these depict; `subjects` int64 (n, m), all keys that are or may be true of the points.
     """
 
     series: torch.Tensor
@@ -31,6 +32,7 @@ class Input:
     ground: torch.Tensor
     present: torch.Tensor
     keys: torch.Tensor
+    subjects: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,34 +52,36 @@ class InputMaker:
         present = self._on_device(batch.present)
         number = draws.uniform()
         view = drawn_place(present, number) if recipe.views == "drawn" else _first_view(present)
-        ground, present, keys = self._ground(batch, present, view)
+        ground, present, keys, subjects = self._ground(batch, present, view)
         others = Others(keys, first, self.processes.gathered)
         series = vary_series(self._series(batch), recipe.variations, draws, others)
         series = self.preprocessing.normalise(reduce_months(series, months))
         if months < self.preprocessing.months or recipe.augmentation == "none":
-            return Input(series, None, ground, present, keys)
+            return Input(series, None, ground, present, keys, subjects)
         probability, bands = recipe.augmentation_probability, self.preprocessing.bands
         seen = augment(series, recipe.augmentation, probability, bands, draws)
-        return Input(seen.series, seen.kept, ground, present, keys)
+        return Input(seen.series, seen.kept, ground, present, keys, subjects)
 
     def validation(self, batch: Batch, months: int) -> Input:
         """The input of a validation, in `months` steps; for drawn views, a point's first view."""
         present = self._on_device(batch.present)
-        ground, present, keys = self._ground(batch, present, _first_view(present))
+        ground, present, keys, subjects = self._ground(batch, present, _first_view(present))
         series = self.preprocessing.normalise(reduce_months(self._series(batch), months))
-        return Input(series, None, ground, present, keys)
+        return Input(series, None, ground, present, keys, subjects)
 
     def _ground(
         self, batch: Batch, present: torch.Tensor, view: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The views to pool, which of them are present, and each row's key: that of `view`."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The views to pool, which of them are present, the key of `view`, and all keys."""
         ground = self._on_device(batch.ground).float()
         own = self._on_device(_keys_of_points(batch.ids))
-        keys = of_view(self._on_device(batch.keys), view)
+        all_keys = self._on_device(batch.keys)
+        keys = of_view(all_keys, view)
         keys = torch.where(keys == NO_KEY, own, keys)
+        subjects = torch.cat((all_keys, own[:, None]), dim=1)
         if self.recipe.views == "drawn":
             ground, present = of_view(ground, view)[:, None], of_view(present, view)[:, None]
-        return ground, present, keys
+        return ground, present, keys, subjects
 
     def _series(self, batch: Batch) -> torch.Tensor:
         return fill_gaps(self._on_device(batch.series.astype(np.float32)))

@@ -3,7 +3,15 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from models.errors import PretrainingError
 from models.option import COMMAS, WHOLE_NUMBER, Option
@@ -15,6 +23,8 @@ Steps = Annotated[Literal[12, 4, 1], WHOLE_NUMBER]
 _GROUND = Option(group="Ground side and loss")
 _SERIES = Option(group="Series")
 _OPTIMISER = Option(group="Optimiser")
+
+_LATER_FIELDS = ("weight_average",)
 
 
 def _read_variation(value: Any) -> Any:
@@ -103,12 +113,29 @@ class Recipe(BaseModel):
     steepest: Annotated[float | None, _OPTIMISER] = Field(
         None, gt=0, description="limit of the gradient's norm; default: none"
     )
+    weight_average: Annotated[float | None, _OPTIMISER] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, which is what is validated and "
+        "becomes the checkpoint, such as 0.99; default: the last weights",
+    )
     precision: Annotated[Literal["float32", "bfloat16", "float16"], _OPTIMISER] = Field(
         "float32", description="numbers of the computation; float16 needs a GPU"
     )
     seed: Annotated[int, Option(group="Optimiser", metavar="N")] = Field(
         0, ge=0, lt=2**63, description="seed of all that is drawn at random"
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Trainings and cards of earlier versions know no later choice: at its default it is left
+        # out, so that those trainings go on.
+        fields: dict[str, Any] = serialise(self)
+        for name in _LATER_FIELDS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
+        return fields
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

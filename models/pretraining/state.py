@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 
 from models.errors import PretrainingError
 
+MODEL, AVERAGE = "model", "average"
+"""The parts of a state that hold the model as it is trained, and with averaged weights."""
+
 _FACTS = "facts"
 _NAME = "state-{:09d}.safetensors"
 

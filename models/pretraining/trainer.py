@@ -30,8 +30,9 @@ from models.pretraining.contrastive_model import ContrastiveModel
 from models.pretraining.memory_bank import MemoryBank
 from models.pretraining.model_input import Input, InputMaker
 from models.pretraining.recipe import Recipe
-from models.pretraining.state import TrainingState
+from models.pretraining.state import AVERAGE, MODEL, TrainingState
 from models.pretraining.validation import Embedded, validation_measures
+from models.pretraining.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Pretraining:
 
     It is process number `rank` of `world`. With several processes, torch.distributed's group must
     be initialised, and all call `step` and `validate` together. The first weights are those of
-    `start`, or drawn by the recipe's seed. A batch without a finite loss is saved in the folder
-    `failed_batches`, by default the system's for temporary files.
+    `start`, or drawn by the recipe's seed. With the recipe's `weight_average`, the weights that are
+    validated and given by `encoder` are averages over the steps. A batch without a finite loss is
+    saved in the folder `failed_batches`, by default the system's for temporary files.
 
     Raises:
         PretrainingError: Recipe, device, preprocessing and encoder do not fit together.
@@ -92,6 +94,9 @@ class Pretraining:
         with self._seeded(0, 0):
             encoder = new_encoder(architecture) if start is None else copy.deepcopy(start)
             self._model = ContrastiveModel(recipe, encoder, self._processes).to(device).train()
+        self._average: WeightAverage[ContrastiveModel] | None = None
+        if recipe.weight_average is not None:
+            self._average = WeightAverage(self._model, recipe.weight_average)
         self._bank: MemoryBank | None = None
         if recipe.loss == "memory-bank":
             self._bank = MemoryBank(recipe.memory_bank, architecture.embedding_dim).to(device)
@@ -108,11 +113,11 @@ class Pretraining:
     @property
     def logit_scale(self) -> float:
         """1 / temperature, as it is now: what a checkpoint's card states."""
-        return self._model.loss.logit_scale
+        return self._result.loss.logit_scale
 
     def encoder(self) -> SeriesEncoder:
         """A copy of the encoder as it is now: float32, eval mode, on the CPU."""
-        return copy.deepcopy(self._model.encoder).cpu().eval()
+        return copy.deepcopy(self._result.encoder).cpu().eval()
 
     def step(self, batch: Batch) -> StepReport:
         """Train on this process's part of a batch.
@@ -146,13 +151,15 @@ class Pretraining:
             raise self._stopped(batch, f"the loss is {mean:.4g}, but its gradient {norm}")
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        temperature = 1 / self.logit_scale
+        temperature = 1 / self._model.loss.logit_scale
         self._scaler.step(self._optimiser)
         self._scaler.update()
         if self._bank is not None:
             gathered = self._processes.gathered
             self._bank.enqueue(gathered(ground), gathered(inputs.keys))
         self._step += 1
+        if self._average is not None:
+            self._average.update(self._model, self._step)
         months = inputs.series.shape[1]
         return StepReport(self._step - 1, mean, norm, rate, temperature, months, skipped)
 
@@ -168,21 +175,17 @@ class Pretraining:
             parts = [self._embed(batch, steps) for batch in batches]
         finally:
             self._model.train()
-        none = torch.empty(0, self.architecture.embedding_dim, device=self._device)
-        no_key = torch.empty(0, dtype=torch.long, device=self._device)
-        points = Embedded(
-            torch.cat([none, *(part.pixels for part in parts)]),
-            torch.cat([none, *(part.ground for part in parts)]),
-            torch.cat([no_key, *(part.keys for part in parts)]),
-        )
+        points = Embedded.joined(parts, self.architecture.embedding_dim, self._device)
         both = self.recipe.loss == "in-batch"
         return validation_measures(points, self._processes, self.logit_scale, both)
 
     def state(self) -> TrainingState:
         """Where the training stands; the same on every process, so that one may save it."""
-        parts = {"model": self._model.state_dict()}
+        parts = {MODEL: self._model.state_dict()}
         if self._bank is not None:
             parts["bank"] = self._bank.state_dict()
+        if self._average is not None:
+            parts[AVERAGE] = self._average.module.state_dict()
         for number, values in self._optimiser.state_dict()["state"].items():
             parts[f"optimiser {number}"] = values
         facts = {**self._facts(), "scaler": self._scaler.state_dict()}
@@ -202,9 +205,11 @@ class Pretraining:
                     "Go on with the settings that it was made by, or start anew elsewhere",
                 )
         parts = state.parts()
-        self._model.load_state_dict(parts["model"])
+        self._model.load_state_dict(parts[MODEL])
         if self._bank is not None:
             self._bank.load_state_dict(parts["bank"])
+        if self._average is not None:
+            self._average.module.load_state_dict(parts[AVERAGE])
         values = {
             number: parts[f"optimiser {number}"]
             for number in range(sum(part.startswith("optimiser ") for part in parts))
@@ -213,6 +218,11 @@ class Pretraining:
         self._optimiser.load_state_dict({"state": values, "param_groups": groups})
         self._scaler.load_state_dict(state.facts["scaler"])
         self._step = state.step
+
+    @property
+    def _result(self) -> ContrastiveModel:
+        """The model that is validated and becomes the checkpoint."""
+        return self._model if self._average is None else self._average.module
 
     def _facts(self) -> dict[str, Any]:
         facts = {
@@ -239,6 +249,7 @@ class Pretraining:
             torch.ones(1, 1, sizes.embedding_dim, device=self._device),
             torch.ones(1, 1, dtype=torch.bool, device=self._device),
             torch.zeros(1, dtype=torch.long, device=self._device),
+            torch.zeros(1, 1, dtype=torch.long, device=self._device),
         )
         with self._seeded(0, 0):
             loss, _ = parallel(example, self._bank)
@@ -258,8 +269,9 @@ class Pretraining:
     def _embed(self, batch: Batch, months: int) -> Embedded:
         require_fitting(batch, self.preprocessing, self.architecture.embedding_dim)
         inputs = self._input.validation(batch, months)
-        ground = self._model.pooling(inputs.ground, inputs.present)
-        return Embedded(self._model.embed(inputs), F.normalize(ground, dim=-1), inputs.keys)
+        ground = self._result.pooling(inputs.ground, inputs.present)
+        pixels, ground = self._result.embed(inputs), F.normalize(ground, dim=-1)
+        return Embedded(pixels, ground, inputs.keys, inputs.subjects)
 
     def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
         """Save the batch of a step that fails; returns the step's error."""

@@ -128,6 +128,22 @@ def test_stops_early_with_the_checkpoint_of_the_lowest_loss(dataset: Path, tmp_p
     ]
 
 
+@pytest.mark.parametrize("more", [(), ("--patience", "9")])
+def test_averaged_weights_become_the_checkpoint(
+    dataset: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    out = tmp_path / "made"
+    averaged = ("--weight-average", "0.9", "--learned-temperature", *more)
+    assert alone(pretraining(dataset, out, *averaged)) == 0
+    made = load_checkpoint(out)
+    step = made.card.training["steps"]
+    state = load_file(tmp_path / "made.training" / "states" / f"state-{step:09d}.safetensors")
+    for name, tensor in made.encoder.state_dict().items():
+        np.testing.assert_array_equal(tensor, state[f"average.encoder.{name}"])
+    assert made.card.logit_scale == pytest.approx(float(np.exp(state["average.loss.log_scale"])))
+    assert made.card.training["recipe"]["weight_average"] == 0.9
+
+
 def test_goes_on_from_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
     start, out = tmp_path / "start", tmp_path / "made"
     sizes = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=16)

@@ -130,7 +130,8 @@ def losses_and_gradients(processes: Processes) -> dict[str, Any]:
     keys = torch.tensor([-1, -1, 3, 3, 4, 5, 6, 3, 7, 7, -1, 8])
     own = torch.arange(12).chunk(processes.world)[processes.rank]
     pixels, ground = (side[own].clone().requires_grad_() for side in sides)
-    loss = SymmetricInfoNCE(0.1)(pixels, ground, keys[own], processes)
+    subjects = torch.stack((keys, keys.roll(1)), dim=1)
+    loss = SymmetricInfoNCE(0.1)(pixels, ground, keys[own], subjects[own], processes)
     loss.backward()
     counted = torch.arange(3 * processes.rank, 3 * processes.rank + processes.rank + 1)
     return {
@@ -189,9 +190,9 @@ def validated(processes: Processes) -> dict[str, float]:
     )
     keys = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1, -1])
     own = slice(*((0, 9) if processes.world == 1 else ((0, 5), (5, 9), (9, 9))[processes.rank]))
-    return validation_measures(
-        Embedded(sides[0, own], sides[1, own], keys[own]), processes, 5.0, True
-    )
+    subjects = torch.stack((keys, keys.roll(1)), dim=1)[own]
+    parts = [Embedded(sides[0, own], sides[1, own], keys[own], subjects)] if len(subjects) else []
+    return validation_measures(Embedded.joined(parts, 4, CPU), processes, 5.0, True)
 
 
 def test_processes_measure_what_one_does(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_what_is_left_out_leaves_a_learned_scale_its_gradient(in_batch: bool) ->
     loss = (SymmetricInfoNCE if in_batch else InfoNCE)(learned=True)
     same = keys[:, None] == keys[None]
     found = (
-        loss(sides[0], sides[1], keys, Processes())
+        loss(sides[0], sides[1], keys, keys[:, None], Processes())
         if isinstance(loss, SymmetricInfoNCE)
         else loss(*sides, same)
     )
@@ -74,12 +74,30 @@ def test_the_symmetric_loss_agrees_with_the_plain_reference() -> None:
     pixels, ground = rng.normal(size=(2, 7, 8)).astype(np.float32)
     keys = np.array([-1, 4, 4, -1, 5, 6, 4])
     got = SymmetricInfoNCE(0.1)(
-        *map(torch.from_numpy, (pixels, ground, keys)), processes=Processes()
+        *map(torch.from_numpy, (pixels, ground, keys, keys[:, None])), processes=Processes()
     )
     # Those without a key are the same as nothing; of each row, all others are the negatives.
     same = (keys[:, None] == keys) & (keys != -1) | np.eye(7, dtype=bool)
     sides = [side.astype(np.float64) for side in (pixels, ground)]
     ways = [_loss_plainly(a, b, b, same, 10.0) for a, b in (sides, sides[::-1])]
+    assert abs(float(got) - sum(ways) / 2) < 1e-6
+
+
+def test_what_is_true_of_a_pixel_is_no_negative_in_either_direction() -> None:
+    rng = np.random.default_rng(7)
+    pixels, ground = rng.normal(size=(2, 4, 8)).astype(np.float32)
+    keys = np.array([1, 2, 3, -5])
+    subjects = np.array([[1, 2], [2, -1], [3, 1], [-1, -5]])  # a maize row is also cropland
+    got = SymmetricInfoNCE(0.1)(
+        *map(torch.from_numpy, (pixels, ground, keys, subjects)), processes=Processes()
+    )
+    true = (subjects[:, :, None] == keys).any(axis=1)  # (pixel, ground)
+    assert true.sum() == 4 + 2
+    sides = [side.astype(np.float64) for side in (pixels, ground)]
+    ways = [
+        _loss_plainly(sides[0], sides[1], sides[1], true, 10.0),
+        _loss_plainly(sides[1], sides[0], sides[0], true.T, 10.0),
+    ]
     assert abs(float(got) - sum(ways) / 2) < 1e-6
 
 
@@ -138,6 +156,9 @@ def test_keys_tell_what_is_the_same() -> None:
     got = bank.same(torch.tensor([7, 8]))
     assert got.tolist() == [[False, False, False], [False, True, False]]
     assert not bank.same(torch.tensor([-1])).any()  # without a key: the same as nothing
+    assert bank.same(torch.tensor([[7, 8], [-1, 7]])).tolist() == [
+        [False, True, False], [False, False, False],
+    ]  # fmt: skip
 
 
 def test_negatives_that_depict_the_same_weigh_as_one_where_counts_are_given() -> None:

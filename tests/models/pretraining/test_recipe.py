@@ -17,6 +17,14 @@ def test_the_defaults_are_the_papers() -> None:
     assert (recipe.augmentation, recipe.schedule, recipe.months) == ("TSMixAug", "cosine", (12,))
 
 
+def test_a_later_choice_at_its_default_is_not_among_the_facts() -> None:
+    """A training of an earlier version, whose facts know no such choice, goes on."""
+    assert "weight_average" not in Recipe().model_dump(mode="json")
+    averaged = Recipe(weight_average=0.9)
+    assert averaged.model_dump(mode="json")["weight_average"] == 0.9
+    assert Recipe.model_validate_json(averaged.model_dump_json()) == averaged
+
+
 @pytest.mark.parametrize("half", [10, None])
 def test_cosine_is_torchs(half: int | None) -> None:
     recipe = Recipe(steps=45, cosine_steps=half, rate=0.3)
@@ -49,6 +57,7 @@ def test_the_rate_rises_first() -> None:
             {"loss": "in-batch", "balanced_negatives": True},
             "is for a memory bank, and the loss is in",
         ),
+        ({"weight_average": 1.0}, "less than 1"),
         ({"months": ()}, "at least 1 item"),
         ({"months": (6,)}, "12, 4 or 1"),
         ({"temperature": 0.0}, "greater than or equal to 0.01"),

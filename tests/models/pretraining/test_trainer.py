@@ -14,7 +14,7 @@ from safetensors import safe_open
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import PretrainingError
-from models.pretraining.batch import Batch
+from models.pretraining.batch import NO_KEY, Batch
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import TrainingState
 from models.pretraining.trainer import Pretraining
@@ -145,13 +145,48 @@ def test_points_that_depict_the_same_are_no_negatives(points: Batch) -> None:
         assert min(trained(training_of(recipe_of(loss=loss)), points, 4)[1:]) > 1
 
 
+@pytest.mark.parametrize("loss", ["memory-bank", "in-batch"])
+def test_what_any_view_depicts_or_may_be_true_is_no_negative(points: Batch, loss: str) -> None:
+    """Two views have keys of their own, and a further key may be true."""
+    own = np.arange(24)
+    cropland = np.where(own % 2, 99, NO_KEY)
+    keys = np.stack((own // 24 + 7, np.full(24, 8), np.full(24, NO_KEY), cropland), axis=1)
+    recipe = recipe_of(loss=loss, views="drawn")
+    two = replace(points, present=np.arange(3) < 2 + np.zeros((24, 1), int))
+    assert set(trained(training_of(recipe), replace(two, keys=keys), 4)) == {0.0}
+    # Rows that are of key 7, and of which 8 may be true: a text of 8 is no negative of them.
+    keys = np.where(own[:, None] % 2, [[7, NO_KEY, NO_KEY, 8]], [[8, NO_KEY, NO_KEY, 7]])
+    one = replace(points, present=np.arange(3) < 1 + np.zeros((24, 1), int), keys=keys)
+    assert set(trained(training_of(recipe), one, 4)) == {0.0}
+    without = replace(one, keys=keys[:, :3])
+    assert min(trained(training_of(recipe), without, 4)[1:]) > 0.5
+
+
+def test_averaged_weights_are_what_is_validated_and_given(points: Batch) -> None:
+    plain, averaged = training_of(recipe_of()), training_of(recipe_of(weight_average=0.9))
+    expected = plain.encoder().state_dict()
+    for step in range(12):
+        batch = batch_of_step(points, 12, step)
+        assert plain.step(batch).loss == averaged.step(batch).loss
+        decay = min(0.9, (2 + step) / (11 + step))
+        for name, weights in plain.encoder().state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * weights
+    given = averaged.encoder()
+    for name, weights in given.state_dict().items():
+        torch.testing.assert_close(weights, expected[name], atol=1e-6, rtol=1e-5)
+    assert not torch.equal(given.class_token, plain.encoder().class_token)
+    beside = training_of(recipe_of(), start=given)
+    assert averaged.validate([points]) == pytest.approx(beside.validate([points]), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "choices",
     [
         {"pooling": "attention-dimension", "learned_temperature": True, "augmentation": "TSMS"},
+        {"pooling": "attention-view", "learned_temperature": True, "weight_average": 0.9},
         {"loss": "in-batch", "views": "drawn", "variations": EVERY_VARIATION, "months": (12, 1)},
     ],
-    ids=["bank", "in-batch"],
+    ids=["bank", "averaged", "in-batch"],
 )
 def test_a_training_goes_on_bit_for_bit(points: Batch, choices: dict[str, Any]) -> None:
     keyed = replace(points, keys=np.arange(24)[:, None] % 8 + np.zeros_like(points.keys))
@@ -247,6 +282,8 @@ def batch_without(points: Batch, what: str) -> Batch:
         batch.present[4] = False
     elif what == "bands":
         return replace(batch, series=batch.series[:, :, :9])
+    elif what == "keys":
+        return replace(batch, keys=batch.keys[:, :2])
     elif what == "dimensions":
         return replace(batch, ground=batch.ground[:, :, :15])
     elif what == "rows":
@@ -261,6 +298,7 @@ def batch_without(points: Batch, what: str) -> Batch:
         ("views", r"1 of its points have no ground view \(4\)"),
         ("bands", r"its series is \(12, 12, 9\), and the encoder takes \(12, 12, 10\)"),
         ("dimensions", r"its ground is \(12, 3, 15\), and the encoder takes \(12, 3, 16\)"),
+        ("keys", r"its keys are \(12, 2\), fewer than its views \(12, 3\)"),
         ("rows", "this process takes 12 of the recipe's 12"),
     ],
 )
