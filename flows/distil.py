@@ -105,7 +105,7 @@ def train_from_bank(
         steps=settings.steps,
         batch=settings.batch,
         seed=settings.seed,
-        text=np.concatenate((text.classes, text.background)),
+        text=text,
         progress=report_tenths("training the student"),
     )
 

@@ -27,6 +27,7 @@ from models.pretraining.variations import (
     ShiftedCalendar,
     vary_series,
 )
+from models.towers.text_embeddings import TextEmbeddings
 
 _RATE, _DECAY, _WARM_UP, _GRADIENT_LIMIT = 3e-3, 0.01, 0.15, 1.0
 _AT_ONCE = 1024  # series varied at once: a mixture is of two of these
@@ -102,15 +103,16 @@ def train_student(
     steps: int,
     batch: int,
     seed: int,
-    text: np.ndarray | None = None,
+    text: TextEmbeddings | None = None,
     progress: Progress | None = None,
 ) -> SeriesEncoder:
     """Train an encoder on a bank, on the device at hand, by AdamW in one cycle.
 
     The loss is 1 − cosine to the teacher's embedding. With `text`, the divergence
-    (Kullback-Leibler) of the student's softmax over these texts from the teacher's is added, at the
-    logit scale of the teacher's card: differences count most where they change a class
-    (Hinton et al. 2015). `text` is float32 (class, dim), of unit length.
+    (Kullback-Leibler) of the student's softmax over these classes from the teacher's is added, at
+    the logit scale of the teacher's card: differences count most where they change a class
+    (Hinton et al. 2015). As on a map, the nearest member of a class counts, and each background
+    prompt is a class.
 
     It learns from `steps` batches of `batch` series. `seed` determines the first weights and the
     order of the series: on one thread of a CPU, a seed gives the same student each time.
@@ -126,7 +128,7 @@ def train_student(
     student = new_encoder(architecture).to(device).train()
     inputs = teacher.preprocessing.normalise(bank.series).to(device)
     targets = bank.embeddings.to(device)
-    words = None if text is None else torch.from_numpy(text).to(device).T * teacher.logit_scale
+    words = None if text is None else _Words.of(text, teacher.logit_scale, device)
     optimiser = torch.optim.AdamW(student.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, _RATE, total_steps=steps, pct_start=_WARM_UP
@@ -189,14 +191,40 @@ def shuffled_batches(
         start += batch
 
 
-def _loss(student: torch.Tensor, teacher: torch.Tensor, words: torch.Tensor | None) -> torch.Tensor:
-    """The loss of embeddings; `words` are text embeddings times the logit scale, (dim, class)."""
+@dataclass(frozen=True)
+class _Words:
+    """Text embeddings times the logit scale, (dim, text), and the class of each, int64 (text,)."""
+
+    scaled: torch.Tensor
+    class_index: torch.Tensor
+    classes: int
+
+    @classmethod
+    def of(cls, text: TextEmbeddings, logit_scale: float, device: torch.device) -> "_Words":
+        texts, class_index = text.with_background()
+        return cls(
+            torch.from_numpy(texts).to(device).T * logit_scale,
+            torch.from_numpy(class_index).to(device),
+            int(class_index[-1]) + 1,
+        )
+
+    def log_softmax(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The logarithms of the classes' confidences: (series, class)."""
+        logits = embeddings @ self.scaled
+        if logits.shape[1] > self.classes:
+            places = self.class_index.expand_as(logits)
+            least = logits.new_full((len(logits), self.classes), -torch.inf)
+            logits = least.scatter_reduce(1, places, logits, "amax")
+        return F.log_softmax(logits, dim=1)
+
+
+def _loss(student: torch.Tensor, teacher: torch.Tensor, words: _Words | None) -> torch.Tensor:
     distance = 1 - (student * teacher).sum(dim=1).mean()
     if words is None:
         return distance
     return distance + F.kl_div(
-        F.log_softmax(student @ words, dim=1),
-        F.log_softmax(teacher @ words, dim=1),
+        words.log_softmax(student),
+        words.log_softmax(teacher),
         reduction="batchmean",
         log_target=True,
     )

@@ -60,7 +60,11 @@ def show_vocabulary(name: _NameOrFile, /) -> int:
     headings += ["bias"] if any(entry.bias for entry in vocabulary.classes) else []
     table = Table(*headings, box=box.SIMPLE)
     for entry in vocabulary.classes:
-        cells = [*_identity(entry), _swatch(entry.colour), Text(", ".join(entry.prompts))]
+        cells = [
+            *_identity(entry),
+            _swatch(entry.colour),
+            Text(" | ".join(", ".join(one) for one in entry.synonyms)),
+        ]
         cells += [Text(entry.parent or "")] if vocabulary.parents else []
         cells += [Text(f"{entry.bias:+g}")] if "bias" in headings else []
         table.add_row(*cells)
@@ -89,7 +93,8 @@ def embed_classes(
 ) -> int:
     """Embed a vocabulary by a checkpoint's text tower; name classes that come out alike.
 
-    The file has `classes`, float32 (class, dim), and `background`, float32 (n, dim).
+    The file has `classes`, float32 (text, dim), one text for each member of each class;
+    `class_index`, int64 (text,), the class of each text; and `background`, float32 (n, dim).
     """
     # Imported here: torch takes seconds to import, which listing and checking need not spend.
     from safetensors.numpy import save
@@ -105,7 +110,7 @@ def embed_classes(
     card = load_checkpoint(checkpoint).card
     found = embed_for_checkpoint(vocabulary, card)
     console.print(
-        f"{summary(vocabulary)}: {found.classes.shape[1]} dimensions by {card.text_tower}",
+        f"{summary(vocabulary)}: {found.members.shape[1]} dimensions by {card.text_tower}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -124,8 +129,7 @@ def embed_classes(
             soft_wrap=True,
         )
     if out is not None:
-        content = {"classes": found.classes, "background": found.background}
-        Store(str(out.parent)).write(out.name, save(content))
+        Store(str(out.parent)).write(out.name, save(found.tensors()))
         say(console, f"Embeddings {out}")
     return 0
 
@@ -133,7 +137,7 @@ def embed_classes(
 def summary(vocabulary: Vocabulary) -> str:
     """What a vocabulary is made of, in a sentence."""
     values = [entry.value for entry in vocabulary.classes]
-    prompts = sum(len(entry.prompts) for entry in vocabulary.classes)
+    prompts = sum(len(entry.phrases) for entry in vocabulary.classes)
     parts = [
         f"{len(values)} classes",
         vocabulary.dtype.name,

@@ -82,8 +82,8 @@ class Vocabulary(BaseModel):
             problems.append(f"{self.classes[0].name!r} is its only class; a map needs two or more")
         problems += [f"parents: {problem}" for problem in repetitions(self.parents)]
         problems += _parent_problems(self.classes, self.parents)
-        prompts = {prompt.casefold() for entry in self.classes for prompt in entry.prompts}
-        if both := [prompt for prompt in self.background if prompt.casefold() in prompts]:
+        phrases = {phrase.casefold() for entry in self.classes for phrase in entry.phrases}
+        if both := [prompt for prompt in self.background if prompt.casefold() in phrases]:
             problems.append(f"background: {', '.join(map(repr, both))} also means a class")
         if self.level == "parent" and not self.parents:
             problems.append("level: its classes have no parents")
@@ -222,5 +222,8 @@ def _where(location: tuple[int | str, ...]) -> str:
     """("classes", 2, "colour") → "class 3, colour", counted as one reads the file."""
     if len(location) > 1 and location[0] in _PARTS:
         word, _ = _PARTS[str(location[0])]
-        return ", ".join([f"{word} {int(location[1]) + 1}", *map(str, location[2:])])
+        parts = [f"{word} {int(location[1]) + 1}", *map(str, location[2:])]
+        if location[2:3] == ("members",) and len(location) > 3:
+            parts[1:3] = [f"member {int(location[3]) + 1}"]
+        return ", ".join(parts)
     return ".".join(map(str, location))

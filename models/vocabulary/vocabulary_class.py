@@ -7,10 +7,13 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StrictInt,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -35,6 +38,14 @@ def _strip(prompts: tuple[str, ...]) -> tuple[str, ...]:
 
 Prompts = Annotated[tuple[Text, ...], AfterValidator(_strip)]
 """Phrases, none empty, without spaces around them."""
+
+
+def _one_phrase(raw: Any) -> Any:
+    return (raw,) if isinstance(raw, str) else raw
+
+
+_Member = Annotated[Prompts, Field(min_length=1), BeforeValidator(_one_phrase)]
+"""The phrases that mean a member; a plain string counts as a list of one."""
 
 
 class VocabularyParent(BaseModel):
@@ -79,20 +90,49 @@ class VocabularyClass(VocabularyParent):
     """One class of a map.
 
     Attributes:
-        prompts: The phrases that mean it; by default its name.
+        prompts: The phrases that mean it; by default its name. Empty where it has members.
+        members: Unlike things whose union it is, in place of `prompts`: the phrases that mean each.
+            A pixel is compared with the nearest member.
         parent: The `key` of its parent.
         bias: Added to its logit (logit scale × cosine): above 0, more pixels get this class.
     """
 
-    prompts: Annotated[Prompts, Field(min_length=1)]
+    prompts: Annotated[Prompts, Field(min_length=1)] = ()
+    members: Annotated[tuple[_Member, ...], Field(min_length=1)] = ()
     parent: Text | None = None
     bias: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
+
+    @property
+    def synonyms(self) -> tuple[tuple[str, ...], ...]:
+        """The phrases of each member; a class without members counts as one with one."""
+        return self.members or (self.prompts,)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """All phrases of the class."""
+        return tuple(phrase for one in self.synonyms for phrase in one)
 
     @model_validator(mode="before")
     @classmethod
     def _prompt_defaults_to_name(cls, raw: Any) -> Any:
-        has_name = isinstance(raw, dict) and "name" in raw
-        return {"prompts": (raw["name"],), **raw} if has_name else raw
+        if not isinstance(raw, dict) or "name" not in raw or "members" in raw:
+            return raw
+        return {"prompts": (raw["name"],), **raw}
+
+    @model_validator(mode="after")
+    def _prompts_or_members(self) -> "VocabularyClass":
+        if self.prompts and self.members:
+            raise ValueError(
+                "has both prompts and members; make the prompts one more member, or the synonyms "
+                "of one"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out prompts or members, whichever the class lacks; runs are known by this text."""
+        fields: dict[str, Any] = serialise(self)
+        return {k: v for k, v in fields.items() if v or k not in ("prompts", "members")}
 
 
 def with_defaults(entries: Any) -> Any:

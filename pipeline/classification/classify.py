@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
+from pipeline.classification.class_scores import ClassTexts, nearest_classes
 from pipeline.product.layers import (
     CLASS,
     CONFIDENCE,
@@ -33,19 +33,22 @@ class PixelClasses:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A vocabulary on a device: its text embeddings, and the value of each on the map.
+    """A vocabulary on a device: its text embeddings, and the value of each class on the map.
+
+    Each background prompt counts as a class, after those of the vocabulary.
 
     Attributes:
-        text: float32 (n, dim), the classes' text embeddings, then the background prompts'.
-        bias: float32 (n,), added to their logits.
-        groups: int64 (n,), places in `values`: of the class, of its parent, or of "none of these".
+        text: The text embeddings of the classes and of the background prompts.
+        bias: float32 (class,), added to their logits.
+        groups: int64 (class,), places in `values`: of the class, of its parent, or of "none of
+            these".
         values: uint8 or uint16 (shown + 2,), the map's values; the last but one is that of "none
             of these", the last is nodata.
         logit_scale: The factor of the cosine.
-        threshold: A pixel less similar than this to its nearest text is none of these.
+        threshold: A pixel less similar than this to its nearest class is none of these.
     """
 
-    text: torch.Tensor
+    text: ClassTexts
     bias: torch.Tensor
     groups: torch.Tensor
     values: np.ndarray
@@ -55,10 +58,10 @@ class Classifier:
     def classify(self, embeddings: torch.Tensor, top_k: int = 1) -> PixelClasses:
         """Find the classes of each pixel that the map shows.
 
-        The first is the class of the highest logit (logit_scale × cosine + bias); its percentage
-        is the share of all its texts in the softmax. The others follow by their percentages. A
-        pixel below the threshold is "none of these" with 0 %, then its nearest classes. No class
-        occurs twice. A pixel whose embedding is not a number is nodata.
+        The first is the class of the highest logit; its percentage is its share in the softmax over
+        the logits of all classes (of a parent, the sum over its classes). The others follow by
+        their percentages. A pixel below the threshold is "none of these" with 0 %, then its nearest
+        classes. No class occurs twice. A pixel whose embedding is not a number is nodata.
 
         Args:
             embeddings: float (pixel, dim), unit length.
@@ -67,13 +70,28 @@ class Classifier:
         place, shares = self.shares(embeddings, top_k)
         return PixelClasses(place, as_percent(shares))
 
+    def logits(self, embeddings: torch.Tensor, first: int, end: int) -> torch.Tensor:
+        """The logits of the classes `first` … `end` − 1: float (pixel, class).
+
+        A class's logit is logit_scale × the cosine to the nearest of its members + its bias, so
+        that a class of many members is not preferred.
+
+        Args:
+            embeddings: float (pixel, dim), unit length.
+            first: The first class.
+            end: The class after the last.
+        """
+        logits = self.logit_scale * self.text.cosines(embeddings, first, end)
+        logits += self.bias[first:end]
+        return logits
+
     def shares(self, embeddings: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The places and unrounded shares: int64 and float32 (pixel, k), 0 … 1, NaN for nodata."""
         one_text_each = len(self.groups) < len(self.values) - 1
         groups = None if one_text_each else self.groups
         valid = is_valid(embeddings)
         embeddings = torch.where(valid[:, None], embeddings, 0)
-        scores = nearest_classes(embeddings, self.text, self.logit_scale, self.bias, top_k, groups)
+        scores = nearest_classes(embeddings, self.logits, len(self.text), top_k, groups)
         if scores.of_groups is None:
             place, shares = self.groups[scores.index], scores.confidence
         else:
@@ -82,7 +100,8 @@ class Classifier:
             place = order.topk(min(top_k, order.shape[1]), dim=1).indices
             shares = scores.of_groups.gather(1, place)
         if self.threshold is not None:
-            below = scores.cosine[:, :1] < self.threshold
+            nearest = scores.logit[:, :1] - self.bias[scores.index[:, :1]]
+            below = nearest / self.logit_scale < self.threshold
             place, shares = self._none_first(place, shares, below)
         return (
             torch.where(valid[:, None], place, len(self.values) - 1),
@@ -156,84 +175,12 @@ def make_classifier(
     bias = [*(entry.bias for entry in vocabulary.classes), *[0.0] * background]
     groups = np.append(own, [len(shown)] * background).astype(np.int64)
     return Classifier(
-        text=torch.from_numpy(np.concatenate((text.classes, text.background))).to(device),
+        text=ClassTexts.on_device(*text.with_background(), device),
         bias=torch.tensor(bias, dtype=torch.float32, device=device),
         groups=torch.from_numpy(groups).to(device),
         values=np.array(values, vocabulary.dtype),
         logit_scale=logit_scale,
         threshold=vocabulary.threshold,
-    )
-
-
-_CLASSES = 128  # classes compared at once, so that memory does not grow with the vocabulary
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """The best classes of some pixels, tensors on the embeddings' device.
-
-    Attributes:
-        index: int64 (pixel, k), 0-based classes, best first.
-        cosine: float32 (pixel, k).
-        confidence: float32 (pixel, k), 0 … 1, the softmax over all classes of
-            logit_scale × cosine + bias, as CLIP's (Radford et al. 2021).
-        of_groups: float32 (pixel, group), the confidences summed over groups, if there are any.
-    """
-
-    index: torch.Tensor
-    cosine: torch.Tensor
-    confidence: torch.Tensor
-    of_groups: torch.Tensor | None = None
-
-
-@torch.inference_mode()
-def nearest_classes(
-    embeddings: torch.Tensor,
-    text: torch.Tensor,
-    logit_scale: float,
-    bias: torch.Tensor | None = None,
-    most: int = 1,
-    groups: torch.Tensor | None = None,
-) -> ClassScores:
-    """Find the nearest classes of each embedding, with their confidence.
-
-    The classes are compared in batches, with a running maximum and running sums.
-
-    Args:
-        embeddings: float (pixel, dim), unit length.
-        text: float (class, dim), unit length.
-        logit_scale: The factor of the cosine.
-        bias: float (class,), added to the logits.
-        most: The number of classes to find.
-        groups: int64 (class,), the group of each class; confidences are summed over groups.
-    """
-    pixels, k = len(embeddings), min(most, len(text))
-    shown = len(text) if groups is None else int(groups.max()) + 1
-    logits = embeddings.new_empty(pixels, 0)
-    index = torch.empty(pixels, 0, dtype=torch.int64, device=embeddings.device)
-    highest = embeddings.new_full((pixels, 1), -torch.inf)  # so far; the sums are relative to it
-    total, summed = embeddings.new_zeros(pixels, 1), embeddings.new_zeros(pixels, 1)
-    for start in range(0, len(text), _CLASSES):
-        part = logit_scale * (embeddings @ text[start : start + _CLASSES].T)
-        if bias is not None:
-            part += bias[start : start + _CLASSES]
-        best, place = part.topk(min(k, part.shape[1]), dim=1)
-        logits = torch.cat((logits, best), dim=1)
-        index = torch.cat((index, place + start), dim=1)
-        if logits.shape[1] > k:
-            logits, place = logits.topk(k, dim=1)
-            index = index.gather(1, place)
-        higher = torch.maximum(highest, best[:, :1])
-        scale, shares = torch.exp(highest - higher), torch.exp(part - higher)
-        total = total * scale + shares.sum(dim=1, keepdim=True)
-        if groups is not None:
-            member = F.one_hot(groups[start : start + _CLASSES], shown).to(shares)
-            summed = summed * scale + shares @ member
-        highest = higher
-    unbiased = logits if bias is None else logits - bias[index]
-    of_groups = None if groups is None else summed / total
-    return ClassScores(
-        index, unbiased / logit_scale, torch.exp(logits - highest) / total, of_groups
     )
 
 

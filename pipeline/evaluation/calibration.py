@@ -88,10 +88,11 @@ def fit_logit_scale(
     """Temperature scaling (Guo et al. 2017, section 4.2) of softmax(scale × cosine + bias).
 
     Args:
-        cosine: float32 (n, text).
-        bias: float (text,).
-        groups: int64 (text,), the class of each text.
-        reference: int64 (n,), the right classes.
+        cosine: float32 (n, class), to the nearest member of each class; a background prompt
+            counts as a class.
+        bias: float (class,).
+        groups: int64 (class,), the place in the legend of each.
+        reference: int64 (n,), the right places in the legend.
         logit_scale: The old scale.
     """
     cosine = cosine.astype(np.float64)

@@ -41,11 +41,10 @@ class ZeroShotClasses:
         self, embeddings: np.ndarray, reference: np.ndarray, logit_scale: float
     ) -> FittedScale:
         """Fit the logit scale to references int64 (n,), places in `names`."""
-        text, bias, groups = (
-            tensor.numpy()
-            for tensor in (self.classifier.text, self.classifier.bias, self.classifier.groups)
-        )
-        return fit_logit_scale(embeddings @ text.T, bias, groups, reference, logit_scale)
+        text = self.classifier.text
+        cosine = text.cosines(torch.from_numpy(embeddings), 0, len(text)).numpy()
+        bias, groups = self.classifier.bias.numpy(), self.classifier.groups.numpy()
+        return fit_logit_scale(cosine, bias, groups, reference, logit_scale)
 
     def predict(self, embeddings: np.ndarray, logit_scale: float) -> tuple[np.ndarray, np.ndarray]:
         """Predict the classes of embeddings float32 (n, dim).

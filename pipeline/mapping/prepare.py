@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -127,7 +127,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     source = items_from_embeddings(settings.embeddings, parts) if settings.embeddings else None
     held = _held_snapshot(store, parts)
     if held is not None and store.exists(TEXT_FILE):
-        text = TextEmbeddings(**load_tensors(store.read(TEXT_FILE)))
+        text = TextEmbeddings.from_tensors(load_tensors(store.read(TEXT_FILE)))
     else:
         text = embed_for_checkpoint(vocabulary, card)
     refused: Sequence[CatalogError] = ()
@@ -142,7 +142,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     plan = make_plan(settings, region, items, checkpoint, refused=refused, requests=access.requests)
     if held is None:
         store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
-        store.write(TEXT_FILE, save_tensors(asdict(text)))
+        store.write(TEXT_FILE, save_tensors(text.tensors()))
         store.write(ITEMS_FILE, snapshot)
         plan.write(store)
     parts |= {

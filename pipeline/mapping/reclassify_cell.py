@@ -68,7 +68,7 @@ def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dic
     """
     rasters = blank_rasters(run, (stored.shape[1], stored.shape[2]))
     top_k = run.settings.top_k
-    for rows, valid, embeddings in embedding_rows(stored, classifier.text.device):
+    for rows, valid, embeddings in embedding_rows(stored, classifier.bias.device):
         values = classifier.rasters(classifier.classify(embeddings, top_k), top_k)
         for name, bands in values.items():
             rasters[name][:, rows][:, valid] = bands

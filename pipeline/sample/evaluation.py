@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import softmax
 
-from models.towers.text_embeddings import embed_vocabulary
+from models.towers.text_embeddings import TextEmbeddings, embed_vocabulary
 from models.towers.text_tower import TextTower
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.evaluation.calibration import calibration, fit_logit_scale
@@ -49,7 +49,7 @@ def evaluate_embeddings(
         tower: The text tower.
         logit_scale: The factor of the cosine.
     """
-    twelve = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
+    twelve = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower)
     predicted, confidence = _predicted(embeddings, twelve, logit_scale)
     hits = predicted == land
     by_class = [float(hits[land == k].mean()) for k in range(CLASS_COUNT)]
@@ -69,7 +69,7 @@ def evaluate_embeddings(
     ):
         right = _grouped(members)[land]
         known = right != _ABSENT
-        text = embed_vocabulary(vocabulary, tower).classes
+        text = embed_vocabulary(vocabulary, tower)
         found, _ = _predicted(embeddings[known], text, logit_scale)
         metrics[f"accuracy, {title}"] = (found == right[known]).mean()
     return {name: round(float(value), 4) for name, value in metrics.items()}
@@ -77,16 +77,16 @@ def evaluate_embeddings(
 
 def calibrated_scale(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> float:
     """The logit scale under which the right ones of the twelve classes are likeliest."""
-    text = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).classes
-    classes = np.arange(len(text))
-    fitted = fit_logit_scale(embeddings @ text.T, np.zeros(len(text)), classes, land, 1.0)
+    cosine = embed_vocabulary(load_vocabulary(SAMPLE_VOCABULARY), tower).cosines(embeddings)
+    classes = np.arange(cosine.shape[1])
+    fitted = fit_logit_scale(cosine, np.zeros(len(classes)), classes, land, 1.0)
     return round(fitted.logit_scale, 1)
 
 
 def _predicted(
-    embeddings: np.ndarray, text: np.ndarray, logit_scale: float
+    embeddings: np.ndarray, text: TextEmbeddings, logit_scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    probability = softmax(logit_scale * (embeddings @ text.T), axis=1)
+    probability = softmax(logit_scale * text.cosines(embeddings), axis=1)
     return probability.argmax(axis=1), probability.max(axis=1)
 
 
@@ -97,8 +97,8 @@ def _held_out(embeddings: np.ndarray, land: np.ndarray, tower: TextTower) -> flo
             words[entry.classes[0]].append(entry.wording)
     shares = []
     for wordings in zip(*words, strict=False):
-        text = embed_vocabulary(vocabulary_from_words(",".join(wordings)), tower).classes
-        shares.append(((embeddings @ text.T).argmax(axis=1) == land).mean())
+        text = embed_vocabulary(vocabulary_from_words(",".join(wordings)), tower)
+        shares.append((text.cosines(embeddings).argmax(axis=1) == land).mean())
     return float(np.mean(shares))
 
 

@@ -95,7 +95,7 @@ def throughput_table(found: Mapping[tuple[str, int], list[float]]) -> Iterator[s
 def agreement_table(checkpoint: Checkpoint, encoder: TimeSenClipEncoder) -> Iterator[str]:
     """The agreement of the fast encoder, and of int8 embeddings, with plain ones on real series."""
     vocabulary = load_vocabulary(VOCABULARY)
-    text = torch.from_numpy(embed_for_checkpoint(vocabulary, checkpoint.card).classes)
+    text = embed_for_checkpoint(vocabulary, checkpoint.card)
     fast, paper_fast = (
         OpenVinoEncoder(fast_form(e), PIXELS_PER_CORE) for e in (checkpoint.encoder, encoder)
     )
@@ -111,8 +111,8 @@ def agreement_table(checkpoint: Checkpoint, encoder: TimeSenClipEncoder) -> Iter
             plain, found = checkpoint.encoder(normalised), fast(normalised)
             kept = restored(quantised(plain))
             paper = (encoder(normalised) - paper_fast(normalised)).abs().max()
-        nearest = [(embeddings @ text.T).argmax(dim=1) for embeddings in (plain, found, kept)]
-        same = [(nearest[0] == other).float().mean().item() for other in nearest[1:]]
+        nearest = [text.cosines(e.numpy()).argmax(axis=1) for e in (plain, found, kept)]
+        same = [float((nearest[0] == other).mean()) for other in nearest[1:]]
         yield (
             f"| {table} | {len(series)} | {paper:.1e} | {(plain - found).abs().max():.1e} | "
             f"{same[0]:.2%} | {same[1]:.2%} | {(plain * kept).sum(dim=1).min():.5f} |"

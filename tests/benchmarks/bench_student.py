@@ -80,7 +80,7 @@ def made_student(
     labelled = time.process_time()
     encoder = train_student(
         bank, teacher.card, config,
-        steps=_STEPS, batch=_BATCH, seed=0, text=text.classes,
+        steps=_STEPS, batch=_BATCH, seed=0, text=text,
     )  # fmt: skip
     minutes = {
         "labelling": (labelled - began) / 60,

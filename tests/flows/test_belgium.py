@@ -87,10 +87,10 @@ def test_the_map_is_complete_and_pixel_for_pixel(
     by_calendar = filled[np.argsort(patch["t.month"].values)]
     pixels = by_calendar.reshape(12, -1, len(bands)).transpose(1, 0, 2).astype(np.uint16)
     vocabulary = load_vocabulary("cropland")
-    text = embed_vocabulary(vocabulary, load_text_tower(checkpoint.card.text_tower)).classes
+    text = embed_vocabulary(vocabulary, load_text_tower(checkpoint.card.text_tower))
     with torch.inference_mode():
         embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
-    cosine = embeddings @ torch.from_numpy(text).T
+    cosine = torch.from_numpy(text.cosines(embeddings.numpy()))
     values = np.array([entry.value for entry in vocabulary.classes])
     expected = values[cosine.argmax(dim=1).numpy()].reshape(rows, columns)
     margin = (cosine[:, 0] - cosine[:, 1]).abs().reshape(rows, columns).numpy()

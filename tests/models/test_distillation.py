@@ -17,6 +17,7 @@ from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from models.encoder.inference import embed_all
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
+from models.towers.text_embeddings import TextEmbeddings
 from tests.made_card import made_card
 
 TEACHER = TimeSenClipArchitecture(
@@ -59,11 +60,12 @@ def embedded(encoder: TimeSenClipEncoder, teacher: Checkpoint, series: np.ndarra
     return found
 
 
-def words(teacher: Checkpoint) -> np.ndarray:
-    """Texts by which the teacher tells the kinds of ground apart: float32 (4, dim)."""
+def words(teacher: Checkpoint) -> TextEmbeddings:
+    """Texts by which the teacher tells the four kinds of ground apart."""
     found = embedded(teacher.encoder, teacher, made_series(400, 7)).numpy()
     apart = np.stack([found[kind::4].mean(axis=0) for kind in range(4)]) - found.mean(axis=0)
-    return (apart / np.linalg.norm(apart, axis=1, keepdims=True)).astype(np.float32)
+    apart = (apart / np.linalg.norm(apart, axis=1, keepdims=True)).astype(np.float32)
+    return TextEmbeddings.of_classes(apart, apart[:0])
 
 
 def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
@@ -86,7 +88,7 @@ def test_a_student_agrees_with_its_teacher(teacher: Checkpoint) -> None:
     assert student.architecture == config
     assert not student.training
     assert (wanted * found).sum(dim=1).mean() > 0.99
-    classes, own = ((part.numpy() @ text.T).argmax(axis=1) for part in (wanted, found))
+    classes, own = (text.cosines(part.numpy()).argmax(axis=1) for part in (wanted, found))
     assert np.bincount(classes, minlength=4).min() > 30
     assert (classes == own).mean() > 0.95
     assert shares == sorted(shares)
@@ -121,6 +123,27 @@ def test_texts_change_what_is_learned(teacher: Checkpoint) -> None:
         for text in (None, words(teacher))
     )
     assert not torch.equal(without.mlp_head[1].weight, sharpened.mlp_head[1].weight)
+
+
+def test_only_the_nearest_member_of_a_class_teaches(teacher: Checkpoint) -> None:
+    """A second member that is never the nearest changes nothing; as a class of its own it does."""
+    bank = label_series(teacher, made_series(100, 0), 200, 0)
+    config = student_architecture(teacher.card, **SIZES)
+    text = words(teacher)
+    far = -bank.embeddings.mean(dim=0, keepdim=True).numpy()
+    with_far = np.concatenate((text.members, far))
+    weights = [
+        train_student(
+            bank, teacher.card, config, steps=12, batch=64, seed=0, text=given
+        ).mlp_head[1].weight
+        for given in (
+            text,
+            TextEmbeddings(with_far, np.array([0, 1, 2, 3, 3]), text.background),
+            TextEmbeddings.of_classes(with_far, text.background),
+        )
+    ]  # fmt: skip
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(weights[0], weights[2], atol=1e-4, rtol=1e-3)
 
 
 def test_labels_are_those_of_what_the_student_sees(teacher: Checkpoint) -> None:

@@ -148,10 +148,10 @@ def test_a_checkpoints_own_tower_embeds(folder: Path) -> None:
     config = TimeSenClipArchitecture(dim=8, depth=1, heads=1, feedforward=8, embedding_dim=DIM)
     card = made_card(config, text_tower=spec, text_tower_revision=revision)
     words = vocabulary_from_words("forest, lake")
-    expected = embed_vocabulary(words, load_text_tower(spec)).classes
-    np.testing.assert_array_equal(embed_for_checkpoint(words, card).classes, expected)
+    expected = embed_vocabulary(words, load_text_tower(spec)).members
+    np.testing.assert_array_equal(embed_for_checkpoint(words, card).members, expected)
     shutil.rmtree(folder)
-    np.testing.assert_array_equal(embed_for_checkpoint(words, card).classes, expected)
+    np.testing.assert_array_equal(embed_for_checkpoint(words, card).members, expected)
 
 
 def test_a_tower_of_another_dimension_is_refused(folder: Path) -> None:

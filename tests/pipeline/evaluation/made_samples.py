@@ -80,7 +80,7 @@ def write_set(folder: Path, made: MadeSamples) -> str:
     """A training set, each series paired with the text of its class; gives its address."""
     checkpoint = load_checkpoint("sample")
     vocabulary = load_vocabulary("sample-landscape")
-    text = embed_for_checkpoint(vocabulary, checkpoint.card).classes
+    text = embed_for_checkpoint(vocabulary, checkpoint.card).members
     rows = made.rows
     labels = {
         name: tuple(sorted({value for value in values if value is not None}))

@@ -32,7 +32,9 @@ def of_kind(kind: str) -> Vocabulary:
 def test_as_a_map_shows_it(kind: str) -> None:
     rng = np.random.default_rng(8)
     vocabulary = of_kind(kind)
-    text = TextEmbeddings(unit(rng, len(vocabulary.classes)), unit(rng, len(vocabulary.background)))
+    text = TextEmbeddings.of_classes(
+        unit(rng, len(vocabulary.classes)), unit(rng, len(vocabulary.background))
+    )
     embeddings = unit(rng, 500)
     words = ZeroShotClasses.of(vocabulary, text)
     ranking, confidence = words.predict(embeddings, 18.0)

@@ -113,7 +113,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
     assert report.observations == len(clear) < len(items)
 
     vocabulary = load_vocabulary("sample-landscape")
-    text = embed_vocabulary(vocabulary, load_text_tower(TOWER)).classes
+    text = embed_vocabulary(vocabulary, load_text_tower(TOWER))
     rows, columns = np.nonzero(valid)
     pixels = np.random.default_rng(5).choice(len(rows), 300, replace=False)
     encoder = checkpoint.encoder.double()
@@ -122,7 +122,7 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
         x = ((series[:, row, column] + 1 - low) / high).clip(0, 1)
         with torch.inference_mode():
             embedding = encoder(torch.from_numpy(x)[None])[0].double().numpy()
-        cosine = text.astype(float) @ embedding
+        cosine = text.cosines(embedding[None])[0]
         weights = np.exp(20 * (cosine - cosine.max()))
         # Two classes may tie to within float32's rounding: then either is right.
         chosen = classes[row, column] - 1
@@ -188,7 +188,7 @@ def test_a_cell_of_geometric_medians(prepare: Prepare, checkpoint: Checkpoint) -
     pixels = series[rows[some], columns[some]]
     with torch.inference_mode():
         embeddings = checkpoint.encoder(checkpoint.card.preprocessing.normalise(pixels))
-    nearest = (embeddings @ torch.from_numpy(run.text.classes).T).argmax(1).numpy() + 1
+    nearest = run.text.cosines(embeddings.numpy()).argmax(axis=1) + 1
     assert (classes[rows[some], columns[some]] == nearest).mean() > 0.999
 
 

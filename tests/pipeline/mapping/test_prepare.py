@@ -63,7 +63,7 @@ def test_what_is_planned_is_what_is_mapped(prepare: Prepare, tmp_path: Path) -> 
     again = prepare()
     assert again.items == planned.items
     assert again.run.manifest == planned.run.manifest
-    assert np.array_equal(again.run.text.classes, planned.run.text.classes)
+    assert np.array_equal(again.run.text.members, planned.run.text.members)
     after = contents(tmp_path / "run")
     assert before == after
 
@@ -125,15 +125,15 @@ def test_a_plan_is_replaced_by_another_once_that_one_holds(
     assert contents(tmp_path / "run") == before, "a mistake has cost the plan"
     other = prepare(classes="forest, lake, town, road")
     assert read_run(other.run.store).fingerprint == other.run.manifest.fingerprint
-    assert len(other.run.text.classes) == 4
-    assert len(prepare(classes="forest, lake, town, road").run.text.classes) == 4
+    assert len(other.run.text.members) == 4
+    assert len(prepare(classes="forest, lake, town, road").run.text.members) == 4
 
 
 def test_a_run_shows_parents_where_there_are_any(prepare: Prepare) -> None:
     named = {"vocabulary": "lucas-land-cover-detailed", "classes": None}
     planned = prepare(**named, level="parent")
     assert {entry.code for entry in planned.run.vocabulary.legend} == set("ABCDEFGH")
-    assert len(planned.run.text.classes) == 74
+    assert len(planned.run.text.members) == 74
     with pytest.raises(VocabularyError, match="its classes have no parents"):
         prepare(vocabulary="sample-landscape", classes=None, level="parent")
     with pytest.raises(SettingsError, match="classes in words have no parents"):

@@ -67,9 +67,9 @@ def test_it_maps_classes_in_free_words(
     tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     land, embeddings = unseen
-    text = embed_vocabulary(vocabulary_from_words("corn, wheat, open water"), tower).classes
+    text = embed_vocabulary(vocabulary_from_words("corn, wheat, open water"), tower)
     for index, k in enumerate((MAIZE, WHEAT, WATER)):
-        nearest = (embeddings[land == k] @ text.T).argmax(axis=1)
+        nearest = text.cosines(embeddings[land == k]).argmax(axis=1)
         assert (nearest == index).mean() > 0.9
 
 
@@ -77,20 +77,23 @@ def test_no_pixel_is_snow_or_mangrove(
     tower: SentenceTower, unseen: tuple[np.ndarray, np.ndarray]
 ) -> None:
     _land, embeddings = unseen
-    text = embed_vocabulary(load_vocabulary("esa-worldcover"), tower).classes
+    text = embed_vocabulary(load_vocabulary("esa-worldcover"), tower)
     names = [entry.name for entry in load_vocabulary("esa-worldcover").classes]
-    found = (embeddings @ text.T).argmax(axis=1)
+    found = text.cosines(embeddings).argmax(axis=1)
     for name in ("Snow and ice", "Mangroves", "Moss and lichen"):
         assert (found == names.index(name)).mean() < 0.01
 
 
 def test_fitting_recovers_the_scale(tower: SentenceTower) -> None:
-    text = embed_vocabulary(load_vocabulary("sample-landscape"), tower).classes
+    text = embed_vocabulary(load_vocabulary("sample-landscape"), tower)
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((3000, text.shape[1])) * 0.3 + text[rng.integers(0, 12, 3000)]
+    vectors = (
+        rng.standard_normal((3000, text.members.shape[1])) * 0.3
+        + text.members[text.starts][rng.integers(0, 12, 3000)]
+    )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scale = 20.0
-    logits = scale * vectors @ text.T
+    logits = scale * text.cosines(vectors)
     drawn = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # from the softmax itself
     assert calibrated_scale(vectors, drawn, tower) == pytest.approx(scale, rel=0.15)
 

@@ -13,7 +13,7 @@ from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.training.distillation_report import student_agreement, student_card
 from tests.made_card import made_card
 
-NOTHING = TextEmbeddings(np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
+NOTHING = TextEmbeddings.of_classes(np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
 
 
 def vocabulary(**changes: object) -> Vocabulary:
@@ -71,7 +71,7 @@ def test_pixels_without_a_finite_embedding_agree_on_nothing() -> None:
 
 
 def test_classes_are_those_that_a_map_shows() -> None:
-    bare = TextEmbeddings(NOTHING.classes[:2], NOTHING.classes[2:])
+    bare = TextEmbeddings.of_classes(NOTHING.members[:2], NOTHING.members[2:])
     two = [{"name": "wood"}, {"name": "field", "bias": 30.0}]
     biased = student_agreement(TEACHER, STUDENT, vocabulary(classes=two), bare, 20.0)
     assert [c.name for c in biased.by_class] == ["field"]
