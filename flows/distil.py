@@ -51,7 +51,7 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     drawn = draw(settings, teacher)
     seen, held_out = drawn.split(settings.seed)
     bank = label_bank(settings, teacher, seen)
-    student = train_from_bank(settings, teacher, architecture, bank, text)
+    student = train_from_bank(settings, teacher, architecture, bank, vocabulary, text)
     measured = measure_agreement(teacher, student, held_out, vocabulary, text)
     fingerprint = save(settings, teacher, student, drawn, len(seen), bank, measured)
     create_markdown_artifact(measured.markdown(), key="student-agreement")
@@ -95,17 +95,20 @@ def train_from_bank(
     teacher: Checkpoint,
     architecture: Architecture,
     bank: Bank,
+    vocabulary: Vocabulary,
     text: TextEmbeddings,
 ) -> SeriesEncoder:
     """The student."""
+    card = teacher.card
     return train_student(
         bank,
-        teacher.card,
+        card,
         architecture,
         steps=settings.steps,
         batch=settings.batch,
         seed=settings.seed,
         text=text,
+        logit_scale=card.logit_scale_of(vocabulary.identity, card.architecture.months),
         progress=report_tenths("training the student"),
     )
 
@@ -125,7 +128,8 @@ def measure_agreement(
         student, card.model_copy(update={"architecture": student.architecture}), "", teacher.path
     )
     expected, actual = (embed_all(checkpoint, series) for checkpoint in (teacher, learned))
-    agreement = student_agreement(expected, actual, vocabulary, text, card.logit_scale)
+    scale = card.logit_scale_of(vocabulary.identity, card.architecture.months)
+    agreement = student_agreement(expected, actual, vocabulary, text, scale)
     get_run_logger().info("%.1f %% of %s series agree", 100 * agreement.same, agreement.pixels)
     return agreement
 

@@ -126,8 +126,8 @@ def measure_steps(
     def embed(series: np.ndarray) -> np.ndarray:
         return embed_all(checkpoint, series, steps=steps).numpy()
 
-    scale, region = checkpoint.card.logit_scale, settings.region
-    metrics = measure_checkpoint(rows, steps, embed, scale, region, settings.draws, settings.seed)
+    card, region = checkpoint.card, settings.region
+    metrics = measure_checkpoint(rows, steps, embed, card, region, settings.draws, settings.seed)
     if metrics.zero_shot is not None:
         get_run_logger().info(
             "T = %d: %.1f %% of %d rows right",

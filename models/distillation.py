@@ -104,15 +104,16 @@ def train_student(
     batch: int,
     seed: int,
     text: TextEmbeddings | None = None,
+    logit_scale: float | None = None,
     progress: Progress | None = None,
 ) -> SeriesEncoder:
     """Train an encoder on a bank, on the device at hand, by AdamW in one cycle.
 
     The loss is 1 − cosine to the teacher's embedding. With `text`, the divergence
     (Kullback-Leibler) of the student's softmax over these classes from the teacher's is added, at
-    the logit scale of the teacher's card: differences count most where they change a class
-    (Hinton et al. 2015). As on a map, the nearest member of a class counts, and each background
-    prompt is a class.
+    `logit_scale`, by default that of the teacher's card: differences count most where they change a
+    class (Hinton et al. 2015). As on a map, the nearest member of a class counts, and each
+    background prompt is a class.
 
     It learns from `steps` batches of `batch` series. `seed` determines the first weights and the
     order of the series: on one thread of a CPU, a seed gives the same student each time.
@@ -128,7 +129,8 @@ def train_student(
     student = new_encoder(architecture).to(device).train()
     inputs = teacher.preprocessing.normalise(bank.series).to(device)
     targets = bank.embeddings.to(device)
-    words = None if text is None else _Words.of(text, teacher.logit_scale, device)
+    scale = teacher.logit_scale if logit_scale is None else logit_scale
+    words = None if text is None else _Words.of(text, scale, device)
     optimiser = torch.optim.AdamW(student.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, _RATE, total_steps=steps, pct_start=_WARM_UP

@@ -1,4 +1,4 @@
-"""The commands `timesen checkpoint import` and `timesen checkpoint show`."""
+"""The commands `timesen checkpoint import | show | calibrate`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.app import argument, command_app
+from flows.cli.checkpoint_calibrate import calibrate_app
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
     from models.encoder.series_encoder import SeriesEncoder
 
-checkpoint_app = command_app("checkpoint", "Show a checkpoint, or import one of the authors.")
+checkpoint_app = command_app("checkpoint", "Show, import or calibrate checkpoints.")
 _show_app = command_app("checkpoint show", examples=("timesen checkpoint show sample",))
 _import_app = command_app(
     "checkpoint import",
@@ -28,6 +29,7 @@ _import_app = command_app(
 )
 checkpoint_app.command(_show_app)
 checkpoint_app.command(_import_app)
+checkpoint_app.command(calibrate_app)
 
 
 @_import_app.default
@@ -115,6 +117,14 @@ def show_checkpoint(
         f"scene classes kept: {scl}",
     }.items():
         _say_field(console, title, text)
+    for fitted in card.calibrations:
+        _say_field(
+            console,
+            "calibrated",
+            f"{fitted.vocabulary}, T = {fitted.steps}: logit scale {fitted.logit_scale:.6g}, "
+            f"ECE {fitted.ece_before:.3f} → {fitted.ece_after:.3f} "
+            f"({fitted.points:,} points, {fitted.data})",
+        )
     for title, stated in (("training", card.training), ("metrics", card.metrics)):
         _say_field(console, title, "" if stated else "not stated")
         for field, value in stated.items():

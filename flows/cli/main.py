@@ -26,7 +26,7 @@ _COMMANDS = {
     "pretrain": "Pretrain an encoder on a training set.",
     "distil": "Make a smaller and faster student of a checkpoint.",
     "evaluate": "Measure a checkpoint on labelled series, or a finished map at points.",
-    "checkpoint": "Show a checkpoint, or import the authors'.",
+    "checkpoint": "Show, import or calibrate checkpoints.",
     "bench": "Measure this machine.",
 }
 _FILES = {"plan": "map", "classify": "map"}

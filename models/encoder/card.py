@@ -17,6 +17,7 @@ from pydantic import (
 from models.encoder.preprocessing import Preprocessing
 from models.encoder.registry import make_architecture
 from models.encoder.series_encoder import Architecture
+from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.errors import CheckpointError
 
 DEFAULT_STEPS = (12,)
@@ -36,7 +37,10 @@ class Card(BaseModel):
             architecture's other `series_lengths` as well, and embed them without sense.
         text_tower: A spec as `models.towers.text_tower.load_text_tower` takes it.
         text_tower_revision: Which weights of the tower, as `TextTower.revision` says it.
-        logit_scale: Multiplies the cosine before the softmax over classes.
+        logit_scale: Multiplies the cosine before the softmax over classes, where no calibration
+            states another.
+        calibrations: The logit scales of some vocabularies, fitted to labelled points; one for each
+            vocabulary and number of steps.
         training: Facts of its training.
         metrics: What was measured.
         licence: Of the weights.
@@ -53,6 +57,7 @@ class Card(BaseModel):
     text_tower: str = Field(min_length=1)
     text_tower_revision: str | None = None
     logit_scale: FiniteFloat = Field(gt=0)
+    calibrations: tuple[VocabularyCalibration, ...] = ()
     training: dict[str, Any]
     metrics: dict[str, Any]
     licence: str = Field(min_length=1)
@@ -65,6 +70,17 @@ class Card(BaseModel):
         if not isinstance(value, dict):
             raise ValueError("must be an object of sizes")
         return make_architecture(value)
+
+    @field_validator("calibrations")
+    @classmethod
+    def _each_once(
+        cls, value: tuple[VocabularyCalibration, ...]
+    ) -> tuple[VocabularyCalibration, ...]:
+        keys = [(one.vocabulary, one.steps) for one in value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            named = ", ".join(f"{vocabulary} at {steps} steps" for vocabulary, steps in twice)
+            raise ValueError(f"more than one for {named}")
+        return value
 
     @model_validator(mode="after")
     def _preprocessing_fits_architecture(self) -> "Card":
@@ -84,6 +100,24 @@ class Card(BaseModel):
                 f"{list(lengths)}, which the architecture takes"
             )
         return self
+
+    def calibration_of(self, vocabulary: str, steps: int) -> VocabularyCalibration | None:
+        """The calibration of a vocabulary (`Vocabulary.identity`) for series of so many steps."""
+        for calibration in self.calibrations:
+            if (calibration.vocabulary, calibration.steps) == (vocabulary, steps):
+                return calibration
+        return None
+
+    def logit_scale_of(self, vocabulary: str, steps: int) -> float:
+        """The logit scale of a vocabulary: that of its calibration, else the checkpoint's own."""
+        calibration = self.calibration_of(vocabulary, steps)
+        return self.logit_scale if calibration is None else calibration.logit_scale
+
+    def with_calibration(self, calibration: VocabularyCalibration) -> "Card":
+        """This card with a calibration, in place of one of the same vocabulary and steps."""
+        key = calibration.vocabulary, calibration.steps
+        others = [one for one in self.calibrations if (one.vocabulary, one.steps) != key]
+        return self.model_copy(update={"calibrations": (*others, calibration)})
 
     def require_trained_steps(self, steps: int) -> None:
         """Raise CheckpointError for a number of steps that this checkpoint was not trained on."""

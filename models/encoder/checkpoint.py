@@ -29,19 +29,28 @@ _MOST_TO_BUILD = 10  # times the weights of its file that an encoder may have
 class Checkpoint:
     """An encoder (float32, eval mode, on the CPU) with its card.
 
-    `fingerprint` is the SHA-256 (hex) over weights and card. It depends neither on the folder's
-    path nor on the card's formatting.
+    Attributes:
+        fingerprint: The SHA-256 (hex) over weights and card. It depends neither on the folder's
+            path nor on the card's formatting.
+        embedding_fingerprint: The same without calibrations: checkpoints of one give the same
+            embeddings.
     """
 
     encoder: SeriesEncoder
     card: Card
     fingerprint: str
     path: Path
+    embedding_fingerprint: str = ""
 
 
 def shipped_checkpoints() -> tuple[str, ...]:
     """The names of the checkpoints that come with timesen, sorted."""
     return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CHECKPOINT_CARD}")))
+
+
+def is_shipped(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint lies in timesen's own folder."""
+    return checkpoint.path.parent == _SHIPPED
 
 
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
@@ -62,7 +71,9 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             str(weights_path), f"truncated or corrupt ({error})", "Fetch the file again"
         ) from error
     encoder = encoder_of_weights(card.architecture, tensors, str(weights_path))
-    return Checkpoint(encoder, card, _fingerprint(stored, card), folder)
+    uncalibrated = card.model_copy(update={"calibrations": ()})
+    fingerprints = _fingerprint(stored, card), _fingerprint(stored, uncalibrated)
+    return Checkpoint(encoder, card, fingerprints[0], folder, fingerprints[1])
 
 
 def save_checkpoint(
@@ -87,12 +98,7 @@ def save_checkpoint(
         WorldError: The disk fails.
     """
     folder = Path(folder).absolute()
-    if encoder.architecture != card.architecture:
-        raise CheckpointError(
-            f"card {card.name}",
-            "its architecture is not the encoder's",
-            "Make the card with encoder.architecture",
-        )
+    _require_of(encoder, card)
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in encoder.state_dict().items()
@@ -100,14 +106,34 @@ def save_checkpoint(
     _require_sound(tensors, f"encoder for {folder}")
     require_writable(folder, replace)
     stored = safetensors.torch.save(tensors)
-    try:
-        with _written_beside(folder) as temporary:
-            write_durably(temporary / CHECKPOINT_WEIGHTS, stored)
-            write_durably(
-                temporary / CHECKPOINT_CARD, card.model_dump_json(indent=2).encode() + b"\n"
-            )
-    except OSError as error:
-        raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
+    _write_files(folder, stored, card)
+    return _fingerprint(stored, card)
+
+
+def save_with_card(
+    checkpoint: Checkpoint, card: Card, folder: str | Path, *, replace: bool = False
+) -> str:
+    """Write a checkpoint's own files, to the byte, with another card; whole or not at all.
+
+    `folder` may be the checkpoint's own, with `replace`; so its card is replaced.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        CheckpointError: The card is of another encoder, the files have changed since the checkpoint
+            was loaded, or the folder is in use.
+        WorldError: The disk fails.
+    """
+    folder = Path(folder).absolute()
+    stored = _read(checkpoint.path / CHECKPOINT_WEIGHTS)
+    if _fingerprint(stored, checkpoint.card) != checkpoint.fingerprint:
+        raise CheckpointError(
+            str(checkpoint.path), "its files have changed meanwhile", "Start again"
+        )
+    _require_of(checkpoint.encoder, card)
+    require_writable(folder, replace)
+    _write_files(folder, stored, card)
     return _fingerprint(stored, card)
 
 
@@ -151,6 +177,26 @@ def encoder_of_weights(
     weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval()
+
+
+def _write_files(folder: Path, stored: bytes, card: Card) -> None:
+    try:
+        with _written_beside(folder) as temporary:
+            write_durably(temporary / CHECKPOINT_WEIGHTS, stored)
+            write_durably(
+                temporary / CHECKPOINT_CARD, card.model_dump_json(indent=2).encode() + b"\n"
+            )
+    except OSError as error:
+        raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _require_of(encoder: SeriesEncoder, card: Card) -> None:
+    if encoder.architecture != card.architecture:
+        raise CheckpointError(
+            f"card {card.name}",
+            "its architecture is not the encoder's",
+            "Make the card with encoder.architecture",
+        )
 
 
 def _folder(path_or_name: str | Path) -> Path:
@@ -212,9 +258,11 @@ def _require_sound(tensors: Mapping[str, torch.Tensor], where: str) -> None:
 def _fingerprint(stored: bytes, card: Card) -> str:
     digest = hashlib.sha256(stored)
     fields = card.model_dump(mode="json")
-    # The first cards state neither of these: their fingerprints stay what they were.
+    # The first cards state none of these: their fingerprints stay what they were.
     if card.trained_steps == DEFAULT_STEPS:
         del fields["trained_steps"]
+    if not card.calibrations:
+        del fields["calibrations"]
     if card.architecture.kind == DEFAULT_KIND:
         del fields["architecture"]["kind"]
     digest.update(json.dumps(fields, sort_keys=True).encode())

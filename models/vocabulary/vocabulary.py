@@ -1,6 +1,8 @@
 """Vocabularies: the classes of a map and the words for them."""
 
 import difflib
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +113,22 @@ class Vocabulary(BaseModel):
             name=NONE, colour=_NONE_COLOUR, code=None, value=self.none_value
         )
         return (*entries, none)
+
+    @property
+    def identity(self) -> str:
+        """Its name, and the first digits of a SHA-256 over all on which confidence depends.
+
+        These are classes, words, biases, level, background and threshold, but neither texts about
+        the vocabulary nor colours and values.
+        """
+        confidence = {"background", "threshold", "level", "parents", "classes"}
+        # Fields of later versions do not change it where they are not used.
+        fields = self.model_dump(mode="json", include=confidence, exclude_defaults=True)
+        for entry in (*fields["classes"], *fields.get("parents", ())):
+            del entry["colour"], entry["value"]
+        fields["templates"] = list(self.templates)
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+        return f"{self.name} {digest.hexdigest()[:16]}"
 
     @property
     def none_value(self) -> int:

@@ -71,8 +71,9 @@ class ProbeRows:
 
 @dataclass(frozen=True, eq=False)
 class LabelComparison:
-    """The labels of the evaluated rows, `matched` with the classes of a vocabulary."""
+    """The labels of the evaluated rows, `matched` with the classes of a vocabulary at its level."""
 
+    vocabulary: Vocabulary
     words: ZeroShotClasses
     matched: MatchedLabels
 
@@ -146,7 +147,7 @@ def compare_label(
         )
     at_level = vocabulary.model_copy(update={"level": matched.level})
     text = embed_for_checkpoint(at_level, card)
-    return LabelComparison(ZeroShotClasses.of(at_level, text), matched)
+    return LabelComparison(at_level, ZeroShotClasses.of(at_level, text), matched)
 
 
 def compare_numbers(
@@ -204,7 +205,7 @@ def measure_checkpoint(
     rows: EvaluationRows,
     steps: int,
     embed: Embed,
-    logit_scale: float,
+    card: Card,
     regions: str | None,
     draws: int,
     seed: int,
@@ -215,7 +216,7 @@ def measure_checkpoint(
         rows: The rows and their comparisons.
         steps: The number of steps that `embed` reduces series to.
         embed: The checkpoint's encoder.
-        logit_scale: The checkpoint's logit scale.
+        card: The checkpoint's card, for the logit scale of classes and of prompts.
         regions: The column of a row's region, None for no metrics by region.
         draws: The number of few-shot probes for each number of shots.
         seed: The seed of all random draws.
@@ -256,7 +257,8 @@ def measure_checkpoint(
         if len(labelled):
             names = None if regions is None else list(samples.labels[regions][known])
             words = rows.comparison.words
-            zero_shot = measure_zero_shot(words, labelled, tuning, names, logit_scale)
+            scale = card.logit_scale_of(rows.comparison.vocabulary.identity, steps)
+            zero_shot = measure_zero_shot(words, labelled, tuning, names, scale)
             if ground is not None:
                 of_class = labelled.classes[:, None]
                 by_label = measure_retrieval(labelled.embeddings, ground[known], of_class, seed)
@@ -270,7 +272,7 @@ def measure_checkpoint(
         if ground is None or keys is None
         else measure_retrieval(embeddings, ground, keys, seed),
         retrieval_by_label=by_label,
-        regression=_regression(rows.regression, embeddings, finite, logit_scale, notes),
+        regression=_regression(rows.regression, embeddings, finite, card.logit_scale, notes),
         probes=probes,
         notes=tuple(notes),
     )

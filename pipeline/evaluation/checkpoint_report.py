@@ -124,7 +124,7 @@ def _lines(results: CheckpointResults) -> list[str]:
     for measured in results.measured:
         lines += ["", f"## T = {measured.steps}"]
         if measured.zero_shot is not None:
-            lines += _zero_shot(measured.zero_shot, measured.steps, about["logit_scale"])
+            lines += _zero_shot(measured.zero_shot, measured.steps)
         if measured.retrieval is not None:
             lines += _retrieval(measured.retrieval, measured.retrieval_by_label)
         if measured.regression is not None:
@@ -151,7 +151,7 @@ def _about(results: CheckpointResults) -> list[str]:
     return lines
 
 
-def _zero_shot(metrics: ZeroShotMetrics, steps: int, logit_scale: float) -> list[str]:
+def _zero_shot(metrics: ZeroShotMetrics, steps: int) -> list[str]:
     classes = metrics.classes
     lines = [
         "",
@@ -176,7 +176,7 @@ def _zero_shot(metrics: ZeroShotMetrics, steps: int, logit_scale: float) -> list
         "",
         "### Confidence",
         "",
-        *_confidence(metrics, logit_scale),
+        *_confidence(metrics),
         "",
         f"![Calibration](calibration-{steps}.png)",
     ]
@@ -202,7 +202,7 @@ def _shares(metrics: Classification | Probe) -> list[str]:
     return [format_share(share) for share in shares]
 
 
-def _confidence(metrics: ZeroShotMetrics, logit_scale: float) -> list[str]:
+def _confidence(metrics: ZeroShotMetrics) -> list[str]:
     before = metrics.calibration
     lines = [
         f"Mean confidence {format_share(before.mean_confidence)}, accuracy "
@@ -213,13 +213,14 @@ def _confidence(metrics: ZeroShotMetrics, logit_scale: float) -> list[str]:
         fitted = metrics.fitted
         lines.append(
             f"The logit scale that suits {fitted.rows:,} rows of another part best is "
-            f"**{fitted.logit_scale:.1f}** (temperature {1 / fitted.logit_scale:.4f}), the card's "
-            f"is {logit_scale:g}; with it the error is {metrics.calibrated.ece:.3f}. To use it, "
-            f'write `"logit_scale": {fitted.logit_scale:.1f}` in the checkpoint\'s card.json: '
-            "classes stay the same where no class has a bias, confidences change."
+            f"**{fitted.logit_scale:.1f}** (temperature {1 / fitted.logit_scale:.4f}), that of the "
+            f"card is {metrics.logit_scale:g}; with the former the error is "
+            f"{metrics.calibrated.ece:.3f}. `timesen checkpoint calibrate` writes it on the card, "
+            "for this vocabulary: classes stay the same where no class has a bias, confidences "
+            "change."
         )
         if fitted.at_bound:
-            lines.append("It is at the end of the range that is tried: do not write it on a card.")
+            lines.append("It is at the end of the range that is tried: do not use it.")
     return lines
 
 

@@ -62,14 +62,15 @@ class ZeroShotClasses:
 class ZeroShotMetrics:
     """The metrics of predicted classes, of all rows and by region, and of their confidence.
 
-    `fitted` is the logit scale that suits other rows best, `calibrated` the calibration with it;
-    both are None without rows to fit on.
+    `logit_scale` is the card's for these classes. `fitted` is the one that suits other rows best,
+    `calibrated` the calibration with it; both are None without rows to fit on.
     """
 
     names: tuple[str, ...]
     classes: Classification
     regions: Mapping[str, Classification]
     calibration: Calibration
+    logit_scale: float
     fitted: FittedScale | None
     calibrated: Calibration | None
 
@@ -88,7 +89,7 @@ def measure_zero_shot(
         evaluated: The rows to compare.
         tuning: Other rows, to fit the logit scale to.
         regions: The region of each evaluated row, None for no metrics by region.
-        logit_scale: The checkpoint's logit scale.
+        logit_scale: That of the checkpoint for these classes.
     """
     embeddings, reference = evaluated.embeddings, evaluated.classes
     fitted = calibrated = None
@@ -103,6 +104,7 @@ def measure_zero_shot(
         classes=classification(*compared),
         regions={} if regions is None else by_region(*compared, regions),
         calibration=calibration(confidence, predicted[:, 0] == reference),
+        logit_scale=logit_scale,
         fitted=fitted,
         calibrated=calibrated,
     )

@@ -10,8 +10,12 @@ from pipeline.layout import ITEMS_FILE
 from pipeline.product.ledger import read_run
 from pipeline.settings.map import MapSettings, make_settings
 
+EMBEDDED_BY = "embedded by"
+"""The part of a run's fingerprint that says which checkpoint, without its calibrations, embeds; it
+is left out where that is the `checkpoint`."""
+
 # Parts of a run's fingerprint on which its embeddings do not depend.
-_FREE = ("vocabulary", "timesen", "top_k", "keep_embeddings", "embeddings")
+_FREE = ("vocabulary", "timesen", "top_k", "keep_embeddings", "embeddings", "logit_scale")
 # Settings that the new run does not take over.
 _OWN = (
     "out",
@@ -61,8 +65,9 @@ def items_from_embeddings(source: str, parts: Mapping[str, Any]) -> bytes:
         raise OutputError(
             folder, "this run kept no embeddings", "Map again with keep_embeddings, then classify"
         )
-    fixed = {key: value for key, value in parts.items() if key not in _FREE}
-    differing = differences({key: earlier.get(key) for key in fixed}, fixed)
+    fixed = _by_embeddings(parts)
+    held = _by_embeddings(earlier)
+    differing = differences({key: held.get(key) for key in fixed}, fixed)
     if differing:
         raise OutputError(
             folder,
@@ -70,3 +75,10 @@ def items_from_embeddings(source: str, parts: Mapping[str, Any]) -> bytes:
             "Set these as that run has them, or map again",
         )
     return store.read(ITEMS_FILE)
+
+
+def _by_embeddings(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts on which embeddings depend."""
+    fixed = {key: value for key, value in parts.items() if key not in _FREE}
+    fixed["checkpoint"] = fixed.pop(EMBEDDED_BY, fixed.get("checkpoint"))
+    return fixed

@@ -83,7 +83,7 @@ def map_block(
         (block.height, block.width),
     )
     rasters = blank_rasters(run, series.shape)
-    classifier = make_classifier(run.vocabulary, run.text, run.card.logit_scale, encoder.device)
+    classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, encoder.device)
     settings = run.settings
     dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0
     embeddings = np.zeros((*series.shape, dim), np.int8)

@@ -31,7 +31,7 @@ from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
-from pipeline.mapping.embedding_source import items_from_embeddings
+from pipeline.mapping.embedding_source import EMBEDDED_BY, items_from_embeddings
 from pipeline.mapping.plan import Plan, make_plan
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
@@ -74,6 +74,11 @@ class Run:
     vocabulary: Vocabulary
     text: TextEmbeddings
     access: Access
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor of the cosine: the calibration of the vocabulary, else the checkpoint's."""
+        return self.card.logit_scale_of(self.vocabulary.identity, self.settings.steps)
 
     @property
     def reading(self) -> Reading:
@@ -193,7 +198,14 @@ def _known_parts(
 ) -> dict[str, Any]:
     """The parts of the fingerprint that are known before the search for items."""
     bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
-    return {
+    calibration = checkpoint.card.calibration_of(vocabulary.identity, settings.steps)
+    # What a run has not is left out, so that runs that were begun before keep their fingerprints.
+    newer: dict[str, Any] = {}
+    if calibration is not None:
+        newer["logit_scale"] = calibration.logit_scale
+    if checkpoint.embedding_fingerprint != checkpoint.fingerprint:
+        newer[EMBEDDED_BY] = f"{checkpoint.card.name} {checkpoint.embedding_fingerprint[:12]}"
+    return newer | {
         "timesen": version("timesen"),
         "checkpoint": f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}",
         "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",

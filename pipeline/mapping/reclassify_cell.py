@@ -37,7 +37,7 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     began = time.perf_counter()
     source = Store(str(run.settings.embeddings))
     item = _item(source, cell)
-    classifier = make_classifier(run.vocabulary, run.text, run.card.logit_scale, device_at_hand())
+    classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, device_at_hand())
     reading = 0.0
     one_core_per_thread()
     blocks = []

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.encoder.card import Card
+from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
@@ -20,6 +21,7 @@ from pipeline.raster.read_stats import total_stats
 
 LISTED = 200
 """The most failures and faults that are listed; of more, only the number is stated."""
+_EXAMPLE, _TOLD = 0.8, 20  # the confidence that is explained, by no fewer points than this
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Summary:
         weights = [(r.mean_confidence, sum(r.pixels.values())) for r in self.reports]
         total = sum(count for _, count in weights)
         return sum((mean or 0.0) * count for mean, count in weights) / total if total else None
+
+    @property
+    def calibration(self) -> VocabularyCalibration | None:
+        """The calibration of the confidence, if the checkpoint's card has one for the classes."""
+        steps = int(self.run.settings.get("steps", 12))
+        return self.card.calibration_of(self.vocabulary.identity, steps)
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -143,12 +151,31 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         seconds=summary.seconds,
         settings=_setting_rows(summary.run.settings),
         listed=LISTED,
+        meaning=confidence_meaning(summary.calibration),
         preview=base64.b64encode(preview).decode() if preview else None,
         mosaic=public_url(mosaic),
         mosaics=[layer for layer in CELL_LAYERS if layer.mosaic and layer is not CLASS],
         invalid_embeddings=summary.invalid_embeddings,
         remote=store.is_remote,
     )
+
+
+def confidence_meaning(calibration: VocabularyCalibration | None) -> str:
+    """What the confidence of a map means, in a sentence or two."""
+    enough = [one for one in calibration.reliability if one.points >= _TOLD] if calibration else []
+    if calibration is None or not enough:
+        return (
+            "The confidence is not calibrated for these classes: use it to compare pixels, not as "
+            "a probability."
+        )
+    near = min(enough, key=lambda one: abs(one.confidence - _EXAMPLE))
+    return (
+        f"Of {near.points:,} held-out points with a confidence near {near.confidence:.0%}, "
+        f"{near.accuracy:.0%} were right. Confidence and share of right points differ by "
+        f"{100 * calibration.ece_after:.1f} percentage points on average (calibrated on "
+        f"{calibration.points:,} points of the {calibration.data}). This holds on land like that "
+        "of these points."
+    ).replace("%", " %")
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -172,6 +199,7 @@ def summary_markdown(summary: Summary) -> str:
         f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % |"
         for area in summary.areas
     ]
+    lines.append(f"\n{_plain(confidence_meaning(summary.calibration))}")
     if summary.failures:
         lines.append("\n| failed cell | why |\n|---|---|")
         lines += [

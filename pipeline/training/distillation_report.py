@@ -113,7 +113,8 @@ def student_card(
 ) -> Card:
     """The card of a student: its preprocessing, text tower and licence are the teacher's.
 
-    `training` is added to the teacher's name and fingerprint.
+    `training` is added to the teacher's name and fingerprint. The teacher's calibrations are not
+    taken over: nobody measured how far they hold for the student.
     """
     card = teacher.card
     return card.model_copy(
@@ -122,6 +123,7 @@ def student_card(
             "description": f"A student of {card.name}: a smaller encoder that was trained to give "
             f"its embeddings. The teacher: {card.description}",
             "architecture": architecture,
+            "calibrations": (),
             "trained_steps": (architecture.months,),
             "training": {"teacher": card.name, "teacher's fingerprint": teacher.fingerprint}
             | dict(training),

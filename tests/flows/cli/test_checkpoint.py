@@ -14,6 +14,7 @@ from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from tests.made_card import made_card
+from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
 
 CONFIG = TimeSenClipArchitecture(dim=64, depth=2, heads=1, feedforward=20, embedding_dim=512)
 RGB_FIRST = ["B04", "B03", "B02", *BANDS[3:]]
@@ -154,3 +155,38 @@ def test_a_checkpoint_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert load_checkpoint("sample").fingerprint in capsys.readouterr().out
     assert run(["checkpoint", "show", "nothing"]) == 2
     assert "Shipped are: real-land, sample" in told(capsys)
+
+
+def test_a_calibration_is_fitted_written_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = write_table(tmp_path / "points", made_samples(160))
+    out = tmp_path / "own"
+    words = ["--vocabulary", "sample-landscape", "--label", "land"]
+    assert run(["checkpoint", "calibrate", "sample", points, *words]) == 2
+    assert "it is a shipped checkpoint, which stays as it is. Give --out" in told(capsys)
+    assert run(["checkpoint", "calibrate", "sample", points, *words, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    sample, own = load_checkpoint("sample"), load_checkpoint(out)
+    (fitted,) = own.card.calibrations
+    assert fitted.points == 146  # of 160: 7 are volcanoes, 5 have no label, 2 no observation
+    assert fitted.vocabulary.startswith("sample-landscape ")
+    assert f"Logit scale  {sample.card.logit_scale:.6g} → {fitted.logit_scale:.6g}" in said
+    assert f"{fitted.ece_before:.3f} → {fitted.ece_after:.3f}, on points of blocks" in said
+    assert own.fingerprint in said
+    assert (out / "model.safetensors").read_bytes() == (
+        sample.path / "model.safetensors"
+    ).read_bytes()
+    # Once more, of four seasons, in its own place.
+    more = [*words, "--steps", "4"]
+    assert run(["checkpoint", "calibrate", str(out), points, *more]) == 0
+    assert [one.steps for one in load_checkpoint(out).card.calibrations] == [12, 4]
+    capsys.readouterr()
+    assert run(["checkpoint", "show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert f"calibrated   {fitted.vocabulary}, T = 12: logit scale {fitted.logit_scale:g}" in shown
+    assert run(["checkpoint", "calibrate", str(out), points, *words[:2], "--label", "crop"]) == 2
+    assert "has no such label. It has land, nuts0, green" in told(capsys)
+    few = write_set(tmp_path / "set", made_samples(120))
+    assert run(["checkpoint", "calibrate", str(out), few, *words]) == 2
+    assert "a calibration takes 50" in told(capsys)

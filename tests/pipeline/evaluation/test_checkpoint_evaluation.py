@@ -64,7 +64,7 @@ def measured(samples: Samples, encode: Embed) -> CheckpointMetrics:
     rows = EvaluationRows(
         "test", samples, comparison, numbers, ProbeRows(labelled, labelled, labelled), ()
     )
-    return measure_checkpoint(rows, 12, encode, 20.0, "region", draws=1, seed=0)
+    return measure_checkpoint(rows, 12, encode, CHECKPOINT.card, "region", draws=1, seed=0)
 
 
 def test_embeddings_that_are_no_numbers_are_left_out_and_counted(samples: Samples) -> None:

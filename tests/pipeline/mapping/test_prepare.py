@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.encoder.checkpoint import load_checkpoint, save_with_card
+from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.errors import CheckpointError, VocabularyError
+from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.catalog import description, item_snapshot, normalise, search
 from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
@@ -226,3 +229,35 @@ def test_a_setting_is_part_of_the_fingerprint_unless_named(prepare: Prepare) -> 
     parts = prepare().run.manifest.parts
     named = {"classes", "level", "out", "cluster", "batch_size", "allow_untrained_steps"}
     assert set(MapSettings.model_fields) - set(parts) == named
+
+
+def test_the_scale_is_the_vocabularys_and_part_of_the_fingerprint(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    vocabulary = load_vocabulary("sample-landscape")
+    plain = load_checkpoint("sample")
+    calibration = VocabularyCalibration(
+        vocabulary=vocabulary.identity,
+        steps=12,
+        logit_scale=3.5,
+        points=60,
+        data="made points",
+        ece_before=0.2,
+        ece_after=0.02,
+        reliability=(),
+    )
+    calibrated = str(tmp_path / "calibrated")
+    save_with_card(plain, plain.card.with_calibration(calibration), calibrated)
+    words = {"classes": None, "vocabulary": "sample-landscape"}
+    before = prepare(**words, out=str(tmp_path / "a")).run
+    after = prepare(**words, checkpoint=calibrated, out=str(tmp_path / "b")).run
+    free = prepare(checkpoint=calibrated, out=str(tmp_path / "c")).run
+    scales = [run.logit_scale for run in (before, after, free)]
+    assert scales == [plain.card.logit_scale, 3.5, plain.card.logit_scale]
+    assert after.manifest.parts["logit_scale"] == 3.5
+    assert not {"logit_scale", "embedded by"} & set(before.manifest.parts)
+    assert "logit_scale" not in free.manifest.parts
+    assert len({run.manifest.fingerprint for run in (before, after, free)}) == 3
+    # Its embeddings are those of the checkpoint as it was.
+    assert after.manifest.parts["embedded by"] == before.manifest.parts["checkpoint"]
+    assert after.manifest.parts["checkpoint"] != before.manifest.parts["checkpoint"]

@@ -6,6 +6,7 @@ import pytest
 from pyproj import Geod
 
 from models.encoder.timesenclip import TimeSenClipArchitecture
+from models.encoder.vocabulary_calibration import ReliabilityBin, VocabularyCalibration
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import area_scale, class_hectares
 from pipeline.product.ledger import record_failure
@@ -113,3 +114,38 @@ def test_markdown_keeps_its_table(made: MadeRun) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt; \\| a" in text
     assert "Lake &amp; pond" in text
     assert sum(area.share for area in summary.areas) == pytest.approx(100)
+
+
+def test_what_the_confidence_means_is_said_in_words(made: MadeRun) -> None:
+    calibration = VocabularyCalibration(
+        vocabulary=made.vocabulary.identity,
+        steps=12,
+        logit_scale=8.0,
+        points=1234,
+        data="training set abc, part validation",
+        ece_before=0.12,
+        ece_after=0.031,
+        reliability=(
+            ReliabilityBin(confidence=0.8, accuracy=0.2, points=3),  # too few to tell of
+            ReliabilityBin(confidence=0.77, accuracy=0.75, points=410),
+            ReliabilityBin(confidence=0.95, accuracy=0.97, points=821),
+        ),
+    )
+    expected = (
+        "Of 410 held-out points with a confidence near 77 %, 75 % were right. Confidence and share "
+        "of right points differ by 3.1 percentage points on average (calibrated on 1,234 points of "
+        "the training set abc, part validation)."
+    )
+    without = "The confidence is not calibrated for these classes: use it to compare pixels"
+    edited = calibration.model_copy(update={"vocabulary": "words 0000000000000000"})
+    for calibrations, said, not_said in (
+        ((calibration,), expected, without),
+        ((), without, "held-out"),
+        ((edited,), without, "held-out"),
+    ):
+        card = CARD.model_copy(update={"calibrations": calibrations})
+        summary = summarise(made.store, made.run, made.items, made.vocabulary, card, planned=9)
+        page = " ".join(_Page(report_html(summary, None, made.store)).text.split())
+        for text in (page, summary_markdown(summary)):
+            assert said in text
+            assert not_said not in text
