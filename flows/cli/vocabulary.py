@@ -1,6 +1,7 @@
 """The commands `timesen vocabulary list | show | check | embed`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +14,32 @@ from rich.text import Text
 
 from flows.cli.app import argument, command_app
 from flows.execution.console import say
+from models.errors import UserError
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
 from models.vocabulary.vocabulary_class import VocabularyParent
+from models.vocabulary.wording_check import (
+    APART,
+    CLOSE,
+    close_classes,
+    phrases_apart,
+    single_wordings,
+    with_phrases,
+)
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
 
 vocabulary_app = command_app(
     "vocabulary", "Show, check and embed vocabularies: the classes of maps and their words."
 )
+
+
+def _option(metavar: str, text: str) -> Parameter:
+    return Parameter(metavar=metavar, help=text)
+
+
 _NameOrFile = Annotated[str, argument("NAME|FILE", "A shipped vocabulary's name, or a TOML file.")]
 
-_ALIKE = 0.95
-"""Cosine of two classes' text embeddings above which a map hardly tells them apart."""
-_MOST_PAIRS = 10
+_MOST_NAMED = 10  # classes or pairs in a warning
 
 
 @vocabulary_app.command(name="list")
@@ -73,9 +87,51 @@ def show_vocabulary(name: _NameOrFile, /) -> int:
 
 
 @vocabulary_app.command(name="check")
-def check_vocabulary(name: _NameOrFile, /) -> int:
-    """Check a vocabulary; name everything that is wrong with it."""
-    print(summary(load_vocabulary(name)))
+def check_vocabulary(
+    name: _NameOrFile,
+    /,
+    *,
+    checkpoint: Annotated[
+        str, _option("NAME|FOLDER", "Compare words as this checkpoint's text tower sees them.")
+    ] = "real-land",
+    close: Annotated[
+        float, _option("COSINE", "Warn of two classes whose texts are nearer than this.")
+    ] = CLOSE,
+    apart: Annotated[
+        float, _option("COSINE", "Warn of two wordings of a class that are farther apart.")
+    ] = APART,
+) -> int:
+    """Check a vocabulary; name everything that is wrong with it, and warn of words that may fail.
+
+    It warns of classes with a single wording, of two classes that mean nearly the same to the text
+    tower, and of wordings of one class (or of one of its members) that mean unlike things.
+    """
+    for option, cosine in (("--close", close), ("--apart", apart)):
+        if not -1 <= cosine <= 1:
+            raise UserError(f"{option} {cosine:g}", "it is no cosine", "Give one from -1 to 1")
+    vocabulary, console = load_vocabulary(name), _console()
+    say(console, summary(vocabulary))
+    # Imported here: torch takes seconds to import, which mistakes need not wait for.
+    from models.encoder.checkpoint import load_checkpoint
+    from models.towers.text_embeddings import embed_for_checkpoint
+
+    card = load_checkpoint(checkpoint).card
+    if single := single_wordings(vocabulary):
+        _warn(
+            console,
+            f"a single wording stands for {_some(single)}",
+            "Give each some synonyms, so that less depends on how the text tower sees one of them",
+        )
+    _warn_of_close(console, vocabulary, embed_for_checkpoint(vocabulary, card).members, close)
+    phrases = embed_for_checkpoint(with_phrases(vocabulary), card).members
+    if found := phrases_apart(vocabulary, phrases, apart):
+        pairs = [f"{c}: {w.first} and {w.second} ({w.cosine:.2f})" for c, w in found]
+        _warn(
+            console,
+            f"these wordings of one class lie far apart (cosine below {apart:g}), and their mean "
+            f"is near to neither: {_some(pairs, '; ')}",
+            "Make them members of the class; then the nearest counts",
+        )
     return 0
 
 
@@ -115,19 +171,7 @@ def embed_classes(
         highlight=False,
         soft_wrap=True,
     )
-    pairs = alike(found.classes)
-    if pairs:
-        names = [entry.name for entry in vocabulary.classes]
-        shown = [f"{names[a]} and {names[b]} ({c:.2f})" for a, b, c in pairs[:_MOST_PAIRS]]
-        more = f", and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
-        console.print(
-            f"warning: these words mean nearly the same to the text tower (cosine above {_ALIKE}), "
-            f"and a map will hardly tell them apart: {'; '.join(shown)}{more}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    _warn_of_close(console, vocabulary, found.members)
     if out is not None:
         Store(str(out.parent)).write(out.name, save(found.tensors()))
         say(console, f"Embeddings {out}")
@@ -149,12 +193,33 @@ def summary(vocabulary: Vocabulary) -> str:
     return ", ".join(parts)
 
 
-def alike(classes: np.ndarray) -> list[tuple[int, int, float]]:
-    """The pairs of unit vectors (class, dim) whose cosine is above `_ALIKE`, most alike first."""
-    cosine = classes @ classes.T
-    first, second = np.nonzero(np.triu(cosine > _ALIKE, k=1))
-    pairs = [(int(a), int(b), float(cosine[a, b])) for a, b in zip(first, second, strict=True)]
-    return sorted(pairs, key=lambda pair: -pair[2])
+def _warn_of_close(
+    console: Console, vocabulary: Vocabulary, members: np.ndarray, close: float = CLOSE
+) -> None:
+    if found := close_classes(vocabulary, members, close):
+        pairs = [f"{w.first} and {w.second} ({w.cosine:.2f})" for w in found]
+        _warn(
+            console,
+            f"these words mean nearly the same to the text tower (cosine above {close:g}), and a "
+            f"map will hardly tell them apart: {_some(pairs, '; ')}",
+            "Choose words that name the difference, or make one class of both",
+        )
+
+
+def _warn(console: Console, problem: str, remedy: str) -> None:
+    console.print(
+        f"warning: {problem}. {remedy}.",
+        style="yellow",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _some(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first texts, and how many more there are."""
+    more = f", and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return separator.join(texts[:_MOST_NAMED]) + more
 
 
 def _console() -> Console:

@@ -36,7 +36,7 @@ class CheckpointEvaluation(Strict):
         str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
     ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
     classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
-        None, description="classes in words, in place of a vocabulary"
+        None, description="classes in words, as for maps, in place of a vocabulary"
     )
     split: Literal["test", "validation", "train", "all"] | None = Field(
         None, description="rows that are evaluated; default: test, of a table of series all"

@@ -174,17 +174,36 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 def vocabulary_from_words(words: str) -> Vocabulary:
     """Make a vocabulary of classes in words, separated by commas: "wheat field, forest, lake".
 
+    A class may have members, separated by bars, after its name and a colon:
+    "cropland, other: forest | water | town". Without a name, "forest | water" is its own name.
     Names stay as written, values count from 1, colours are generated, templates are `TEMPLATES`.
     """
-    names = [word.strip() for word in words.split(",") if word.strip()]
+    source = f"classes {words!r}"
+    classes = [_class_in_words(word.strip(), source) for word in words.split(",") if word.strip()]
     raw = {
         "name": "words",
-        "title": ", ".join(names),
+        "title": ", ".join(entry["name"] for entry in classes),
         "source": "classes in words",
         "licence": "none",
-        "classes": [{"name": name} for name in names],
+        "classes": classes,
     }
-    return make_vocabulary(raw, f"classes {words!r}", "Give two or more, separated by commas")
+    return make_vocabulary(raw, source, "Give two or more, separated by commas")
+
+
+def _class_in_words(word: str, source: str) -> dict[str, Any]:
+    """The raw class of "name", "member | member", "name: phrase" or "name: member | member"."""
+    name, colon, meaning = (part.strip() for part in word.partition(":"))
+    if not colon and "|" not in word:
+        return {"name": word}
+    members = [member.strip() for member in (meaning if colon else word).split("|")]
+    if not name or not all(members):
+        missing = "a name before its colon" if not name else "a phrase for each of its members"
+        raise VocabularyError(
+            source,
+            f"{word!r} lacks {missing}",
+            'Write members as in "other: forest | water | town"',
+        )
+    return {"name": name if colon else " | ".join(members), "members": members}
 
 
 def make_vocabulary(raw: dict[str, Any], source: str, remedy: str = _REMEDY) -> Vocabulary:

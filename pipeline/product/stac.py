@@ -186,7 +186,8 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
         f"{_composites(run)} of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, embedded pixel by pixel by a TimeSenCLIP encoder (checkpoint "
         f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
-        f"text embedding among the {len(vocabulary.classes)} of “{vocabulary.title}”.{stands}"
+        f"text embedding among those of the {len(vocabulary.classes)} classes of "
+        f"“{vocabulary.title}”.{stands}"
     )
 
 

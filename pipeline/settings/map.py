@@ -64,7 +64,9 @@ class LegendSettings(Strict):
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
     )
     classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
-        None, description='classes in words: "wheat field, forest, lake"; or give a vocabulary'
+        None,
+        description='classes in words: "wheat field, forest, lake", or with members where they are '
+        'unions: "cropland, other: forest | lake | town"; or give a vocabulary',
     )
     vocabulary: Annotated[
         str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from flows.cli.main import run
-from flows.cli.vocabulary import alike
+from flows.cli.vocabulary import summary
 from models.encoder.checkpoint import load_checkpoint
 from models.towers.text_embeddings import embed_vocabulary
 from models.towers.text_tower import load_text_tower
@@ -57,11 +57,11 @@ def test_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert {name: listed[name] for name in expected} == expected
 
 
-def test_listing_and_checking_load_no_torch() -> None:
+def test_listing_and_showing_load_no_torch() -> None:
     """They answer at once."""
     script = (
         "import sys\nfrom flows.cli.main import run\n"
-        "assert run(['vocabulary', 'list']) == run(['vocabulary', 'check', 'lucas-crops']) == 0\n"
+        "assert run(['vocabulary', 'list']) == run(['vocabulary', 'show', 'lucas-crops']) == 0\n"
         "print('torch' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -81,6 +81,12 @@ def test_show_tells_all_of_a_class(tmp_path: Path, capsys: pytest.CaptureFixture
     assert any(row.startswith("2 W wet land ██ #") for row in rows)
 
 
+def test_show_parts_members_by_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members = '[[classes]]\nname = "wet"\nmembers = [["lake", "pond"], "reed bed"]\n'
+    assert run(["vocabulary", "show", _own(tmp_path, '[[classes]]\nname = "dry"\n' + members)]) == 0
+    assert "lake, pond | reed bed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", shipped_vocabularies())
 def test_show_has_a_row_for_every_class(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["vocabulary", "show", name]) == 0
@@ -93,13 +99,46 @@ def test_check_says_what_a_vocabulary_is_made_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["vocabulary", "check", _own(tmp_path)]) == 0
-    assert capsys.readouterr().out == (
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == (
         "2 classes, uint16, values 1 to 300, 3 prompts in 6 templates, 2 parents, "
-        "2 background prompts\n"
+        "2 background prompts"
     )
     many = "".join(f'[[classes]]\nname = "class {index}"\n' for index in range(300))
-    assert run(["vocabulary", "check", _own(tmp_path, many)]) == 0
-    assert capsys.readouterr().out.startswith("300 classes, uint16, values 1 to 300")
+    described = summary(load_vocabulary(_own(tmp_path, many)))
+    assert described.startswith("300 classes, uint16, values 1 to 300, 300 prompts")
+
+
+UNLIKE = """templates = ["a photo of {}."]
+[[classes]]
+name = "wheat field"
+[[classes]]
+name = "other land"
+members = [["lake", "airport"], ["field of wheat", "wheat farm"]]
+"""
+
+
+def test_check_warns_of_words_that_may_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = _own(tmp_path, UNLIKE)
+    assert run(["vocabulary", "check", own, "--apart", "0.6"]) == 0
+    single, close, apart = capsys.readouterr().out.splitlines()[1:]
+    assert single.startswith("warning: a single wording stands for wheat field. Give each some syn")
+    assert "(cosine above 0.85)" in close
+    assert "wheat field and other land (field of wheat) (0.9" in close
+    assert close.endswith("Choose words that name the difference, or make one class of both.")
+    assert "(cosine below 0.6)" in apart
+    assert "other land: lake and airport (0." in apart
+    assert apart.endswith("Make them members of the class; then the nearest counts.")
+    assert run(["vocabulary", "check", own, "--close", "0.999", "--apart", "-1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2  # the single wording is left
+
+
+@pytest.mark.parametrize("option", ["--close", "--apart"])
+def test_check_takes_cosines(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["vocabulary", "check", "cropland", option, "85"]) == 2
+    assert f"{option} 85: it is no cosine. Give one from -1 to 1" in capsys.readouterr().err
 
 
 def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +172,8 @@ def test_embed_writes_what_the_checkpoints_tower_gives(
     written = load_file(out)
     tower = load_text_tower(load_checkpoint("sample").card.text_tower)
     expected = embed_vocabulary(load_vocabulary(own), tower)
-    np.testing.assert_allclose(written["classes"], expected.classes, atol=1e-6)
+    np.testing.assert_allclose(written["classes"], expected.members, atol=1e-6)
+    assert written["class_index"].tolist() == [0, 1]
     np.testing.assert_allclose(written["background"], expected.background, atol=1e-6)
     # Kept: a process that asks again needs no text tower.
     script = (
@@ -158,13 +198,6 @@ def test_embed_warns_of_words_that_mean_the_same(
     assert "warning: these words mean nearly the same" in said
     assert "wheat field and field of wheat (0.9" in said
     assert "glacier" not in said
-
-
-def test_alike_are_sorted_by_how_much() -> None:
-    angles = np.radians([0, 10, 90, 95, 200])
-    pairs = alike(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    assert [(a, b) for a, b, _ in pairs] == [(2, 3), (0, 1)]
-    np.testing.assert_allclose([c for _, _, c in pairs], np.cos(np.radians([5, 10])))
 
 
 def test_what_may_go_wrong_when_embedding(

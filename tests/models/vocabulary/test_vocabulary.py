@@ -211,6 +211,31 @@ def test_words_become_classes() -> None:
     assert vocabulary == vocabulary_from_words("Wheat field,maize field,forest,lake")
 
 
+def test_a_class_in_words_may_have_members() -> None:
+    vocabulary = vocabulary_from_words("cropland, other: forest |water| town , rock|sand, wet: fen")
+    assert vocabulary.title == "cropland, other, rock | sand, wet"
+    assert [(entry.name, entry.synonyms) for entry in vocabulary.classes] == [
+        ("cropland", (("cropland",),)),
+        ("other", (("forest",), ("water",), ("town",))),
+        ("rock | sand", (("rock",), ("sand",))),
+        ("wet", (("fen",),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("field, other:", "'other:' lacks a phrase for each of its members"),
+        ("field, other: forest | | lake", "'other: forest | | lake' lacks a phrase"),
+        ("field, forest |", r"'forest \|' lacks a phrase"),
+        ("field, : forest | lake", "': forest | lake' lacks a name before its colon"),
+    ],
+)
+def test_members_in_words_that_are_missing_are_named(words: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=f"{message}.*Write members as in"):
+        vocabulary_from_words(words)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -4,7 +4,9 @@ import itertools
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from models.vocabulary.colours import _oklab, _rgb
 from models.vocabulary.vocabulary import load_vocabulary, make_vocabulary, shipped_vocabularies
 from models.vocabulary.vocabulary_class import VocabularyParent
 
-DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "vocabularies.md"
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTATION = ROOT / "docs" / "vocabularies.md"
 DISTINCT = 0.05
 """Between colours made by rule, in OKLab; a just noticeable difference is about 0.02."""
 OFFICIAL = 0.01
@@ -50,12 +53,54 @@ def test_shipped_vocabularies_are_whole(name: str) -> None:
     assert vocabulary.source
     assert vocabulary.licence
     assert vocabulary.dtype == np.uint8
-    prompts = [prompt.casefold() for entry in vocabulary.classes for prompt in entry.prompts]
+    prompts = [phrase.casefold() for entry in vocabulary.classes for phrase in entry.phrases]
     assert len(set(prompts)) == len(prompts), "one prompt cannot mean two classes"
+    assert all(len(entry.phrases) > 1 for entry in vocabulary.classes), "a single wording"
     least = OFFICIAL if name in _LEGENDS else DISTINCT
     assert _closest(vocabulary.classes) > least
     if vocabulary.parents:
         assert _closest(vocabulary.parents) > DISTINCT
+
+
+def _held_out(part: Any) -> Iterator[str]:
+    """The wordings of all lists `held_out` within a TOML document."""
+    children = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, child in children:
+        if key == "held_out":
+            yield from child
+        elif isinstance(child, dict | list):
+            yield from _held_out(child)
+
+
+def test_words_that_checkpoints_never_train_on_are_in_none() -> None:
+    """Else what a map by a shipped vocabulary is worth would say nothing of new words."""
+    files = (ROOT / "pipeline").rglob("*.toml")
+    held_out = {
+        wording.casefold()
+        for file in files
+        for wording in _held_out(tomllib.loads(file.read_text(encoding="utf-8")))
+    }
+    assert len(held_out) > 50
+    for name in shipped_vocabularies():
+        phrases = {p.casefold() for entry in load_vocabulary(name).classes for p in entry.phrases}
+        assert not phrases & held_out, name
+
+
+@pytest.mark.parametrize(
+    ("name", "unlike"),
+    [
+        ("corine-land-cover", ("12", "14", "24", "33")),
+        ("eunis-habitats", ("B1", "G5", "J4")),
+        ("lucas-land-cover", ("A", "B", "F", "G")),
+        ("lucas-land-use", ("U111", "U350", "U362")),
+        ("iucn-ecosystems", ("T7.3", "T7.4")),
+        ("esa-worldcover", ("Bare / sparse vegetation",)),
+        ("cropland", ("cropland", "other land")),
+    ],
+)
+def test_classes_of_unlike_things_have_members(name: str, unlike: tuple[str, ...]) -> None:
+    members = {entry.key: entry.members for entry in load_vocabulary(name).classes}
+    assert all(len(members[key]) > 1 for key in unlike)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +194,7 @@ def test_lucas_crops_are_the_croplands_of_the_detailed_classes() -> None:
     cropland = {entry.code: entry for entry in detailed if entry.parent == "B"}
     assert list(crops) == list(cropland)
     for code, crop in crops.items():
-        assert (crop.name, crop.prompts) == (cropland[code].name, cropland[code].prompts)
+        assert (crop.name, crop.synonyms) == (cropland[code].name, cropland[code].synonyms)
 
 
 def test_lucas_land_use_is_whole() -> None:

@@ -7,6 +7,7 @@ import torch
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
 from pipeline.classification.classify import make_classifier
+from pipeline.evaluation.calibration import fit_logit_scale
 from pipeline.evaluation.zero_shot import ZeroShotClasses, correlation, prompt_score
 
 
@@ -29,12 +30,13 @@ def of_kind(kind: str) -> Vocabulary:
 
 
 @pytest.mark.parametrize("kind", ["plain", "biased", "parents", "none"])
-def test_as_a_map_shows_it(kind: str) -> None:
+@pytest.mark.parametrize("most_members", [1, 4])
+def test_as_a_map_shows_it(kind: str, most_members: int) -> None:
     rng = np.random.default_rng(8)
     vocabulary = of_kind(kind)
-    text = TextEmbeddings.of_classes(
-        unit(rng, len(vocabulary.classes)), unit(rng, len(vocabulary.background))
-    )
+    classes, background = len(vocabulary.classes), len(vocabulary.background)
+    index = np.repeat(np.arange(classes), rng.integers(1, most_members, classes, endpoint=True))
+    text = TextEmbeddings(unit(rng, len(index)), index, unit(rng, background))
     embeddings = unit(rng, 500)
     words = ZeroShotClasses.of(vocabulary, text)
     ranking, confidence = words.predict(embeddings, 18.0)
@@ -48,6 +50,20 @@ def test_as_a_map_shows_it(kind: str) -> None:
     assert words.names == tuple(entry.name for entry in vocabulary.legend)
     if kind == "none":
         assert (~certain).any()
+
+
+def test_the_scale_is_fitted_to_the_nearest_members() -> None:
+    rng = np.random.default_rng(3)
+    vocabulary = of_kind("biased")
+    index = np.repeat(np.arange(len(vocabulary.classes)), 3)
+    text = TextEmbeddings(unit(rng, len(index)), index, unit(rng, 0))
+    embeddings, reference = unit(rng, 300), rng.integers(0, len(vocabulary.classes), 300)
+    found = ZeroShotClasses.of(vocabulary, text).fit_scale(embeddings, reference, 18.0)
+    bias = np.array([entry.bias for entry in vocabulary.classes])
+    groups = np.arange(len(bias))
+    wanted = fit_logit_scale(text.cosines(embeddings), bias, groups, reference, 18.0)
+    assert found.logit_scale == pytest.approx(wanted.logit_scale, rel=1e-3)
+    assert found.loss_before == pytest.approx(wanted.loss_before, rel=1e-5)
 
 
 def test_the_score_is_the_softmax_of_two() -> None:

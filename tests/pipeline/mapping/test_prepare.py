@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from models.encoder.checkpoint import load_checkpoint, save_with_card
 from models.encoder.vocabulary_calibration import VocabularyCalibration
@@ -136,7 +138,7 @@ def test_a_run_shows_parents_where_there_are_any(prepare: Prepare) -> None:
     named = {"vocabulary": "lucas-land-cover-detailed", "classes": None}
     planned = prepare(**named, level="parent")
     assert {entry.code for entry in planned.run.vocabulary.legend} == set("ABCDEFGH")
-    assert len(planned.run.text.members) == 74
+    assert len(planned.run.text.starts) == 74
     with pytest.raises(VocabularyError, match="its classes have no parents"):
         prepare(vocabulary="sample-landscape", classes=None, level="parent")
     with pytest.raises(SettingsError, match="classes in words have no parents"):
@@ -153,6 +155,20 @@ def test_a_run_of_which_a_cell_is_begun_is_kept(prepare: Prepare, tmp_path: Path
         prepare(classes="forest, lake")
     assert contents(tmp_path / "run") == before
     assert prepare().run.manifest.fingerprint == planned.run.manifest.fingerprint
+
+
+def test_text_embeddings_of_a_run_before_classes_had_members_are_read(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    planned = prepare()
+    file = tmp_path / "run" / TEXT_FILE
+    tensors = load_tensors(file.read_bytes())
+    tensors["classes"] = -tensors["classes"]  # so that they must come from the file
+    file.write_bytes(save_tensors({k: tensors[k] for k in ("classes", "background")}))
+    again = prepare().run
+    assert again.manifest.fingerprint == planned.run.manifest.fingerprint
+    np.testing.assert_array_equal(again.text.members, -planned.run.text.members)
+    np.testing.assert_array_equal(again.text.class_index, planned.run.text.class_index)
 
 
 def test_a_run_killed_while_it_was_planned_is_planned_again(
