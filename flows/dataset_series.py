@@ -77,6 +77,7 @@ def series_summary(card: SeriesCard) -> str:
     """A series table in a few lines of Markdown."""
     lines = [f"{card.rows} series of {card.points} points", ""]
     lines += [f"- {year}: {count}" for year, count in card.years.items()]
+    lines += [f"- without band {band}: {count}" for band, count in card.absent.items()]
     lines += [f"- left out, {reason}: {count}" for reason, count in card.left_out.items()]
     return "\n".join(lines)
 
@@ -91,6 +92,7 @@ def _input(settings: SeriesSettings, points: Points) -> Mapping[str, object]:
         "reading": settings.reading.model_dump(mode="json")
         | {"keep_scl": list(kept_scenes(settings.reading, AUTHORS.scl_keep))},
         "cell_size": CELL_SIZE,
+        **({"optional_bands": list(settings.optional_bands)} if settings.optional_bands else {}),
     }
 
 
@@ -134,6 +136,7 @@ class _Season:
             list(self.groups.values()),
             self.reading.bands,
             dict(self.reading.substitute),
+            self.reading.optional_bands,
         )
         if isinstance(items, str):
             return items

@@ -53,7 +53,8 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
     vocabulary = _vocabulary(settings)
     buffer = min(_BUFFER, settings.block_km / 4)
     rule = SplitRule(block_km=settings.block_km, buffer_km=buffer, seed=settings.seed)
-    source = open_samples(settings.data, checkpoint.card.preprocessing.bands, rule)
+    inputs = checkpoint.card.preprocessing
+    source = open_samples(settings.data, inputs.bands, rule, inputs.optional_bands)
     _require_columns(settings, source)
     rows = read(settings, source, checkpoint, vocabulary)
     measured = tuple(measure_steps(settings, rows, checkpoint, steps) for steps in settings.steps)
@@ -193,6 +194,8 @@ def _about(
     vocabulary: Vocabulary | None,
     rows: EvaluationRows,
 ) -> dict[str, object]:
+    counts = zip(checkpoint.card.preprocessing.bands, rows.evaluated.absent.tolist(), strict=True)
+    absent = {band: count for band, count in counts if count}
     return {
         "checkpoint": checkpoint.card.name,
         "fingerprint": checkpoint.fingerprint,
@@ -202,6 +205,7 @@ def _about(
         "part": rows.part,
         "rows": len(rows.evaluated),
         "without observation": rows.evaluated.left_out,
+        **({"without band": absent} if absent else {}),
         "vocabulary": None if vocabulary is None else vocabulary.name,
         "label": settings.label,
         "region": settings.region,

@@ -15,16 +15,19 @@ from torch.nn import functional as F
 from models.encoder.card import Card
 from models.encoder.checkpoint import Checkpoint
 from models.encoder.inference import Progress, device_at_hand, embed_all
+from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.registry import make_architecture, new_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError
 from models.pretraining.row_random import RowDraws
 from models.pretraining.variations import (
     AnotherYear,
+    LostBands,
     LostMonths,
     Others,
     Reflectance,
     ShiftedCalendar,
+    Variation,
     vary_series,
 )
 from models.towers.text_embeddings import TextEmbeddings
@@ -83,7 +86,7 @@ def label_series(
     Raises:
         CheckpointError: The teacher gives no finite embedding at all.
     """
-    varied = vary_bank(series, count, seed)
+    varied = vary_bank(series, count, seed, teacher.card.preprocessing)
     embeddings = embed_all(teacher, varied, progress)
     finite = embeddings.isfinite().all(dim=1)
     if not finite.any():
@@ -155,13 +158,22 @@ def train_student(
     return student.eval().cpu()
 
 
-def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
+def vary_bank(
+    series: np.ndarray, count: int, seed: int, preprocessing: Preprocessing = AUTHORS
+) -> np.ndarray:
     """Make `count` series out of some, uint16 (n, 12, band) without gaps, each used equally often.
 
     A quarter stay as they are. Half of the others are mixtures with another series; all have
-    another reflectance; every second is shifted in time, and every second has lost months. Returns
-    uint16 (count, 12, band), 1 or more.
+    another reflectance; every second is shifted in time, and every second has lost months. If
+    `preprocessing` has optional bands, every second lacks some of them.
+
+    Returns:
+        uint16 (count, 12, band); 0 is a band that a series lacks.
     """
+    variations: tuple[Variation, ...] = _VARIATIONS
+    if optional := preprocessing.optional_bands:
+        groups = tuple((band,) for band in optional)
+        variations = (*_VARIATIONS, LostBands(probability=0.5, groups=groups))
     rng = np.random.default_rng([seed, 1])
     rounds = -(-count // len(series))
     order = np.concatenate([rng.permutation(len(series)) for _ in range(rounds)])[:count]
@@ -169,10 +181,11 @@ def vary_bank(series: np.ndarray, count: int, seed: int) -> np.ndarray:
     for step, start in enumerate(range(0, count, _AT_ONCE)):
         own = torch.from_numpy(series[order[start : start + _AT_ONCE]].astype(np.float32))
         draws = RowDraws(seed, step, 0, len(own))
-        others = Others(torch.zeros(len(own), dtype=torch.long), 0, lambda rows: rows)
-        varied = vary_series(own, _VARIATIONS, draws, others)
+        keys = torch.zeros(len(own), dtype=torch.long)
+        others = Others(keys, 0, lambda rows: rows, preprocessing.bands)
+        varied = vary_series(own, variations, draws, others)
         varied = torch.where(draws.chance(_UNCHANGED)[:, None, None], own, varied)
-        stored = varied.round().clamp(1, np.iinfo(np.uint16).max)  # 0 is nodata
+        stored = varied.round().clamp(0, np.iinfo(np.uint16).max)
         made[start : start + _AT_ONCE] = stored.numpy().astype(np.uint16)
     return made
 

@@ -23,13 +23,14 @@ def made_set(
     dim: int = 16,
     shard_rows: int = 23,
     bands: tuple[str, ...] = BANDS,
+    absent: tuple[str, ...] = (),
     seed: int = 0,
 ) -> DatasetCard:
     """Write a training set: `train` rows for training, `held_out` each for validation and test.
 
     Ids count from "p0" over all splits. A row has 1 … `views` views, whose embeddings are similar
     to a vector of its class, and a label "cover", which is missing in every tenth row. One month
-    in twelve is missing.
+    in twelve is missing, and the bands `absent` in all.
     """
     draw = np.random.default_rng(seed)
     ground = GroundSide(kind="photos", tower="clip:made", revision="r", dim=dim, views=views)
@@ -40,17 +41,25 @@ def made_set(
         rows = train if split == "train" else held_out
         for start in range(0, rows, shard_rows):
             count = min(shard_rows, rows - start)
-            writer.write(split, _table(draw, centres, first, count, views, len(bands)))
+            table = _table(draw, centres, first, count, views, bands, absent)
+            writer.write(split, table)
             first += count
     return writer.finish(SplitRule(), {}, ["made for a test"], {})
 
 
 def _table(
-    draw: np.random.Generator, centres: np.ndarray, first: int, count: int, views: int, bands: int
+    draw: np.random.Generator,
+    centres: np.ndarray,
+    first: int,
+    count: int,
+    views: int,
+    bands: tuple[str, ...],
+    absent: tuple[str, ...],
 ) -> pa.Table:
     label = draw.integers(0, len(CLASSES), count)
-    series = draw.integers(1, 3000, (count, 12, bands)) + 1000 * label[:, None, None]
+    series = draw.integers(1, 3000, (count, 12, len(bands))) + 1000 * label[:, None, None]
     series[draw.random((count, 12)) < 1 / 12] = 0
+    series[:, :, np.isin(bands, absent)] = 0
     counts = draw.integers(1, views + 1, count)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     owner = np.repeat(label, counts)

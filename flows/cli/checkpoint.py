@@ -129,6 +129,8 @@ def show_checkpoint(
         _say_field(console, title, "" if stated else "not stated")
         for field, value in stated.items():
             _say_field(console, "", f"{field}: {value}")
+    if optional := card.preprocessing.optional_bands:
+        _say_field(console, "does without", ", ".join(optional))
     console.print(
         _band_table(card.preprocessing.bands, card.preprocessing.low, card.preprocessing.high)
     )

@@ -60,11 +60,13 @@ def _classes(card: DatasetCard, label: str, classes: tuple[str, ...]) -> Table:
 def _bands(card: DatasetCard) -> Table:
     statistics = card.statistics
     names = [f"{percent} %" for percent in statistics.quantiles]
-    table = Table("band", *map(_right, [*names, "mean", "std"]), box=box.SIMPLE)
+    absent = ["absent"] if any(statistics.absent) else []
+    table = Table("band", *map(_right, [*names, "mean", "std", *absent]), box=box.SIMPLE)
     for number, band in enumerate(card.bands):
         quantiles = [values[number] for values in statistics.quantiles.values()]
         values = [*quantiles, statistics.mean[number], statistics.std[number]]
-        table.add_row(band, *(f"{value:.0f}" for value in values))
+        shares = [f"{statistics.absent[number]:.1%}"] if absent else []
+        table.add_row(band, *(f"{value:.0f}" for value in values), *shares)
     return table
 
 

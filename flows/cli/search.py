@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from flows.cli.settings_command import settings_command
+from models.encoder.preprocessing import BANDS
 from models.option import Option, RelativePath
 from pipeline.catalog.description import describe_catalog, is_table
 from pipeline.catalog.item_snapshot import make_snapshot
+from pipeline.catalog.normalise import items_without
 from pipeline.catalog.search import search
 from pipeline.errors import OutputError
 from pipeline.grid.region import read_region
@@ -63,6 +65,9 @@ def search_app(settings: ItemTableSettings) -> int:
             markup=False,
             soft_wrap=True,
         )
-    tiles = len({item.tile for item in found.items})
+    items, tiles = len(found.items), len({item.tile for item in found.items})
+    for band, count in items_without(found.items, BANDS).items():
+        share = "no item has" if count == items else f"{count} of {items} items lack"
+        console.print(f"{share} band {band}", markup=False, soft_wrap=True)
     console.print(f"{len(found.published)} items of {tiles} tiles: {table}", soft_wrap=True)
     return 0

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
@@ -44,9 +44,21 @@ class SeriesSettings(Strict):
     photo_column: Annotated[str, _COLUMN] = Field(
         "photo_key", description="the key of a point's photos"
     )
+    optional_bands: Annotated[tuple[str, ...], COMMAS, Option(metavar="B8A,B05,…")] = Field(
+        (), description="bands that the catalogue may lack; they are 0 in the series then"
+    )
     catalog: CatalogSettings = CatalogSettings()
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
+
+    @field_validator("optional_bands")
+    @classmethod
+    def _some_bands(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if strange := [band for band in bands if band not in BANDS]:
+            raise ValueError(f"{', '.join(strange)} is no band; bands are {', '.join(BANDS)}")
+        if len(set(bands)) == len(BANDS):
+            raise ValueError("these are all bands; a series must have one or more")
+        return tuple(band for band in BANDS if band in bands)
 
     @property
     def columns(self) -> PointColumns:
@@ -57,7 +69,7 @@ class SeriesSettings(Strict):
 
     def point_reading(self, access: Access) -> Reading:
         """How points are read; `access` is that of the catalogue's description."""
-        return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access)
+        return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access, self.optional_bands)
 
 
 class Sen4MapSettings(Strict):

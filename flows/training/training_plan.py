@@ -1,7 +1,7 @@
 """The checks of a pretraining before it begins, and its checkpoint when it has ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from models.encoder.checkpoint import (
 from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.series_encoder import Architecture
 from models.errors import UserError
+from models.pretraining.checks import require_known_bands
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import AVERAGE, MODEL
 from pipeline.errors import DatasetError
@@ -31,6 +32,7 @@ from pipeline.training_set.card import DatasetCard
 from pipeline.training_set.loader import TrainingSet
 
 CURVE = "loss.png"
+_SIZEABLE = 0.05  # share of the training rows that lack a band
 _VERSIONS = ("timesen", "torch", "numpy")
 _ENCODER, _LOG_SCALE = "encoder.", "loss.log_scale"
 
@@ -87,6 +89,8 @@ def work_of(settings: PretrainSettings) -> Work:
         start = load_checkpoint(settings.start)
         preprocessing, architecture = start.card.preprocessing, start.card.architecture
         card.require(preprocessing.bands, architecture.embedding_dim)
+    optional = optional_bands(settings.recipe, card)
+    preprocessing = replace(preprocessing, optional_bands=optional)
     if card.rows(TRAIN) < settings.recipe.batch:
         raise DatasetError(
             f"batches of {settings.recipe.batch}",
@@ -101,6 +105,34 @@ def work_of(settings: PretrainSettings) -> Work:
             "Pack it again with a validation part, or leave patience out",
         )
     return work
+
+
+def optional_bands(recipe: Recipe, card: DatasetCard) -> tuple[str, ...]:
+    """The bands that an encoder learns to do without, in the set's order.
+
+    These are the bands that the recipe's variations can make absent, and those that 5 % or more
+    of the training rows lack.
+
+    Raises:
+        UserError: They are all of the set's bands, or the recipe names another band.
+    """
+    require_known_bands(recipe, card.bands)
+    lacking = [
+        band
+        for band, share in zip(card.bands, card.statistics.absent, strict=False)
+        if share >= _SIZEABLE
+    ]
+    optional = tuple(b for b in card.bands if b in recipe.lost_bands or b in lacking)
+    if len(optional) == len(card.bands):
+        raise UserError(
+            f"bands {', '.join(optional)}",
+            "each of them may be absent, by lost-bands "
+            f"({', '.join(recipe.lost_bands) or 'none'}) or in {_SIZEABLE:.0%} or more of the "
+            f"training rows ({', '.join(lacking) or 'none'}), so that an encoder could rely on "
+            "none",
+            "Leave some out of the groups of lost-bands, or pack rows that have them",
+        )
+    return optional
 
 
 @dataclass(frozen=True)
@@ -191,9 +223,19 @@ def _result_part(recipe: Recipe) -> str:
 
 
 def _preprocessing(settings: PretrainSettings, card: DatasetCard) -> Preprocessing:
-    """The preprocessing of a new encoder: the authors', or the set's 1 and 99 % become 0 and 1."""
+    """The preprocessing of a new encoder: the authors', or the set's 1 and 99 % become 0 and 1.
+
+    Raises DatasetError where the set has no values of a band that should be normalised by them.
+    """
     if settings.normalise == "authors":
         return AUTHORS
+    if unseen := [b for b, mean in zip(card.bands, card.statistics.mean, strict=True) if not mean]:
+        raise DatasetError(
+            'normalise = "dataset"',
+            f"no training row of {settings.dataset} has {', '.join(unseen)}, so that there are no "
+            "quantiles of it",
+            'Set normalise = "authors", or pack rows that have it',
+        )
     low, high = card.statistics.quantiles["1"], card.statistics.quantiles["99"]
     spread = tuple(max(top - bottom, 1.0) for bottom, top in zip(low, high, strict=True))
     return Preprocessing(card.bands, low, spread, 0.0, "annual-median", AUTHORS.scl_keep)

@@ -87,7 +87,7 @@ def imported_card(
             )
         sizes["heads"] = sizes["dim"] // _HEAD_DIM
         assumed["architecture"] = f"heads {sizes['heads']}, {_HEAD_DIM} of the width to each"
-    known = {"bands", "months", *_section(partial, "preprocessing")}
+    known = {"bands", "months", "optional_bands", *_section(partial, "preprocessing")}
     if authors := [field for field in card["preprocessing"] if field not in known]:
         assumed["preprocessing"] = f"{', '.join(authors)} as the authors'"
     if "text_tower" not in partial:

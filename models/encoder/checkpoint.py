@@ -265,6 +265,8 @@ def _fingerprint(stored: bytes, card: Card) -> str:
         del fields["calibrations"]
     if card.architecture.kind == DEFAULT_KIND:
         del fields["architecture"]["kind"]
+    if not card.preprocessing.optional_bands:
+        del fields["preprocessing"]["optional_bands"]
     digest.update(json.dumps(fields, sort_keys=True).encode())
     return digest.hexdigest()
 

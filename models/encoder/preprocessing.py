@@ -1,4 +1,4 @@
-"""A checkpoint's preprocessing: band order, gap filling, mask, normalisation."""
+"""A checkpoint's preprocessing: band order, gap filling, mask, normalisation, optional bands."""
 
 import math
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ class Preprocessing:
             observations of that band and pixel.
         scl_keep: The Sentinel-2 scene classes that count as clear.
         months: Months of a series, always 12.
+        optional_bands: Those of `bands` that a series may lack altogether: it is 0 in all months,
+            and so is the encoder's input. A band that is observed is at least 1.
 
     Raises:
         CheckpointError: These values contradict each other.
@@ -48,6 +50,7 @@ class Preprocessing:
     gap_fill: Literal["annual-median"]
     scl_keep: tuple[int, ...]
     months: int = 12
+    optional_bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if problem := self._contradiction():
@@ -72,10 +75,17 @@ class Preprocessing:
             return "scl_keep must name scene classes of 1 to 11"
         if self.months != _MONTHS:
             return f"months is {self.months}; series are made of {_MONTHS} months"
+        optional = self.optional_bands
+        if len(set(optional)) < len(optional) or not set(optional) <= set(self.bands):
+            return f"optional_bands is {list(optional)}, and must name bands of it, each once"
+        if len(optional) == len(self.bands):
+            return "optional_bands names all bands; a series must have one or more"
         return None
 
     def normalise(self, series: "np.ndarray | torch.Tensor") -> "torch.Tensor":
         """Reflectance to the encoder's input: (x + add − low) / high, clipped to [0, 1].
+
+        A 0 of an optional band stays 0.
 
         Source: the TimeSenCLIP authors' code (arXiv 2508.11919).
 
@@ -103,7 +113,16 @@ class Preprocessing:
             values = torch.from_numpy(series.astype("float32", order="C"))
         shift = torch.tensor([self.add - low for low in self.low], device=values.device)
         high = torch.tensor(self.high, device=values.device)
-        return values.add_(shift).div_(high).clamp_(0.0, 1.0)
+        lifted = [  # the optional bands of which 0 is not clipped to 0 anyway
+            place
+            for place, (band, low) in enumerate(zip(self.bands, self.low, strict=True))
+            if band in self.optional_bands and self.add > low
+        ]
+        absent = [(place, values[..., place] == 0) for place in lifted]
+        values.add_(shift).div_(high).clamp_(0.0, 1.0)
+        for place, zeros in absent:
+            values[..., place].masked_fill_(zeros, 0.0)
+        return values
 
 
 AUTHORS = Preprocessing(

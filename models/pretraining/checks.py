@@ -1,5 +1,6 @@
 """Checks before a training: recipe, encoder, device and batch must fit together."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +33,7 @@ def require_together(
         if own != other:
             problem = f"it has {own} {what}, the preprocessing {other}"
             raise PretrainingError("the architecture", problem, "Correct it")
+    require_known_bands(recipe, preprocessing.bands)
     lengths = architecture.series_lengths
     if not set(recipe.months) <= set(lengths):
         problem = f"months {recipe.months}: the architecture takes {lengths}"
@@ -42,6 +44,16 @@ def require_together(
             "the checkpoint to start from",
             f"its sizes are others: {changed}",
             "Take its architecture, or start from none",
+        )
+
+
+def require_known_bands(recipe: Recipe, bands: Sequence[str]) -> None:
+    """Raise PretrainingError where the variation lost-bands names other bands than these."""
+    if strange := [band for band in recipe.lost_bands if band not in bands]:
+        raise PretrainingError(
+            "the variation lost-bands",
+            f"it can lose {', '.join(strange)}; the series have {', '.join(bands)}",
+            "Set its groups, such as lost-bands:groups=B8A/B05+B06+B07",
         )
 
 

@@ -53,7 +53,7 @@ class InputMaker:
         number = draws.uniform()
         view = drawn_place(present, number) if recipe.views == "drawn" else _first_view(present)
         ground, present, keys, subjects = self._ground(batch, present, view)
-        others = Others(keys, first, self.processes.gathered)
+        others = Others(keys, first, self.processes.gathered, self.preprocessing.bands)
         series = vary_series(self._series(batch), recipe.variations, draws, others)
         series = self.preprocessing.normalise(reduce_months(series, months))
         if months < self.preprocessing.months or recipe.augmentation == "none":

@@ -13,10 +13,11 @@ from pydantic import (
     model_validator,
 )
 
+from models.encoder.preprocessing import BANDS
 from models.errors import PretrainingError
 from models.option import COMMAS, WHOLE_NUMBER, Option
 from models.pretraining.augmentation import Augmentation
-from models.pretraining.variations import Share, Variation
+from models.pretraining.variations import LostBands, Share, Variation
 
 Steps = Annotated[Literal[12, 4, 1], WHOLE_NUMBER]
 
@@ -34,8 +35,8 @@ def _read_variation(value: Any) -> Any:
     name, _, pairs = value.partition(":")
     values = [pair.partition("=") for pair in pairs.split(",") if pair]
     if not all(equals for _, equals, _ in values):
-        raise ValueError(f"{value}: write NAME:SETTING=NUMBER, as lost-months:share=0.6")
-    return {"name": name.strip()} | {key.strip(): number for key, _, number in values}
+        raise ValueError(f"{value}: write NAME:SETTING=VALUE, as lost-months:share=0.6")
+    return {"name": name.strip()} | {key.strip(): text for key, _, text in values}
 
 
 class Recipe(BaseModel):
@@ -84,8 +85,9 @@ class Recipe(BaseModel):
         Option("--variation", group="Series", metavar="NAME[:share=0.6,…]"),
     ] = Field(
         (),
-        description="other years of a series: reflectance, lost-months, shifted-calendar or "
-        "another-year, with values behind a colon; repeatable, applied in this order",
+        description="other years of a series: reflectance, lost-months, lost-bands, "
+        "shifted-calendar or another-year, with values behind a colon; repeatable, applied in this "
+        "order",
     )
     augmentation: Annotated[Augmentation, _SERIES] = Field(
         "TSMixAug", description="the paper's augmentation of series of 12 months"
@@ -156,6 +158,12 @@ class Recipe(BaseModel):
         if self.cosine_steps is not None and self.schedule != "cosine":
             raise ValueError(f"cosine_steps is given, but the schedule is {self.schedule}")
         return self
+
+    @property
+    def lost_bands(self) -> tuple[str, ...]:
+        """The bands that a variation can make absent, in Sentinel-2's order."""
+        losing = [one for one in self.variations if isinstance(one, LostBands) and one.probability]
+        return tuple(band for band in BANDS if any(band in one.bands for one in losing))
 
     def share(self, world: int) -> int:
         """The rows of a batch that each of `world` processes takes.

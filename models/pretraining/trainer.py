@@ -230,6 +230,8 @@ class Pretraining:
             "preprocessing": asdict(self.preprocessing),
             "architecture": asdict(self.architecture),
         }
+        if not self.preprocessing.optional_bands:  # states of the first trainings do not have them
+            del facts["preprocessing"]["optional_bands"]
         plain: dict[str, Any] = json.loads(json.dumps(facts))
         return plain
 

@@ -3,14 +3,18 @@
 Each `vary` takes and returns reflectance × 10000, float32 (n, 12, band), without gaps; each row is
 changed with the variation's probability. A recipe lists variations, which are applied in its order.
 Distillation makes its bank of series with them as well.
+
+A band that a row lacks is 0 in all its months, and stays so through all variations. Other values
+are 1 or more.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from models.encoder.preprocessing import BANDS
 from models.encoder.series_months import replace_by_median
 from models.pretraining.memory_bank import depict_the_same
 from models.pretraining.row_random import RowDraws, drawn_place
@@ -20,6 +24,29 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0, lt=10)]
 Gather = Callable[[torch.Tensor], torch.Tensor]
 
+BAND_GROUPS = {"red-edge": ("B05", "B06", "B07"), "swir": ("B11", "B12")}
+"""Names that stand for several bands in a variation's settings."""
+
+_LOWEST = 1.0  # of an observed band; 0 is an absent one
+
+
+def _read_groups(value: Any) -> Any:
+    """Read "B8A+red-edge/B11", or a list of lists or of such texts, as a list of lists of bands."""
+    if isinstance(value, str):
+        value = value.split("/")
+    if not isinstance(value, list | tuple):
+        return value
+    return [_bands_of(group.split("+") if isinstance(group, str) else group) for group in value]
+
+
+def _bands_of(group: Any) -> Any:
+    if not isinstance(group, list | tuple):
+        return group
+    bands: list[Any] = []
+    for name in group:
+        bands += BAND_GROUPS.get(name.strip(), (name.strip(),)) if isinstance(name, str) else [name]
+    return bands
+
 
 class Others:
     """The whole batch, over all processes: the other rows that a row can be mixed with.
@@ -28,10 +55,13 @@ class Others:
         keys: int64 (n,), those of this process's rows.
         first: The place of this process's first row in the whole batch.
         gather: Returns all processes' rows of a tensor, by rank.
+        bands: The bands of all rows, in order.
     """
 
-    def __init__(self, keys: torch.Tensor, first: int, gather: Gather) -> None:
-        self.keys, self.first, self.gather = keys, first, gather
+    def __init__(
+        self, keys: torch.Tensor, first: int, gather: Gather, bands: Sequence[str] = BANDS
+    ) -> None:
+        self.keys, self.first, self.gather, self.bands = keys, first, gather, tuple(bands)
 
 
 class _Variation(BaseModel):
@@ -61,7 +91,7 @@ class Reflectance(_Variation):
         factor = factor + self.band_gain * draws.normal(1, bands)
         factor = factor + self.month_gain * draws.normal(months, 1)
         added = self.shift * draws.normal(1, bands) + self.noise * draws.normal(months, bands)
-        return (series * factor + added * _REFLECTANCE).clamp(min=0)
+        return (series * factor + added * _REFLECTANCE).clamp(min=_LOWEST)
 
 
 class LostMonths(_Variation):
@@ -109,7 +139,8 @@ class AnotherYear(_Variation):
     """A series between two that depict the same: up to `share` of another row of the batch.
 
     The other is drawn from the rows of the whole batch that carry the row's key. A row whose key
-    no other carries stays as it is. The share is drawn evenly from 0 … `share`.
+    no other carries stays as it is. The share is drawn evenly from 0 … `share`. A band that one of
+    the two lacks is absent.
     """
 
     name: Literal["another-year"] = "another-year"
@@ -122,20 +153,75 @@ class AnotherYear(_Variation):
         alike = depict_the_same(others.keys, others.gather(others.keys))
         alike[rows, others.first + rows] = False
         other = others.gather(series)[drawn_place(alike, draws.uniform())]
-        share = self.share * draws.uniform() * alike.any(dim=1)
-        return torch.lerp(series, other, share[:, None, None])
+        mixed = alike.any(dim=1)
+        share = self.share * draws.uniform() * mixed
+        lost = absent_bands(other) & mixed[:, None]
+        return torch.lerp(series, other, share[:, None, None]).masked_fill(lost[:, None], 0.0)
+
+
+class LostBands(_Variation):
+    """A sensor or a catalogue without some bands: one or more of `groups` become absent.
+
+    How many groups is drawn evenly, then which. A row keeps the bands that it would lose if it had
+    no others.
+    """
+
+    name: Literal["lost-bands"] = "lost-bands"
+    probability: Share = 0.5
+    groups: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(_read_groups)] = Field(
+        (("B8A",), BAND_GROUPS["red-edge"]), min_length=1
+    )
+
+    @field_validator("groups")
+    @classmethod
+    def _known_bands(cls, groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        if strange := [name for group in groups for name in group if name not in BANDS]:
+            raise ValueError(
+                f"{', '.join(map(repr, strange))} is no band; bands are {', '.join(BANDS)}, and "
+                f"{' and '.join(BAND_GROUPS)} stand for several"
+            )
+        if not all(groups):
+            raise ValueError("a group is empty; write groups as B8A/B05+B06+B07")
+        return groups
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands that can be lost, in Sentinel-2's order."""
+        named = {band for group in self.groups for band in group}
+        return tuple(band for band in BANDS if band in named)
+
+    def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
+        """Vary the series, float32 (n, 12, band)."""
+        groups = len(self.groups)
+        members = torch.tensor([[band in group for band in others.bands] for group in self.groups])
+        number = 1 + (draws.uniform() * groups).long()
+        chosen = draws.uniform(groups).argsort(dim=1).argsort(dim=1) < number[:, None]
+        lost = (chosen[:, :, None] & members.to(series.device)).any(dim=1)
+        lost &= ~(lost | absent_bands(series)).all(dim=1, keepdim=True)
+        return series.masked_fill(lost[:, None], 0.0)
 
 
 Variation = Annotated[
-    Reflectance | LostMonths | ShiftedCalendar | AnotherYear, Field(discriminator="name")
+    Reflectance | LostMonths | LostBands | ShiftedCalendar | AnotherYear,
+    Field(discriminator="name"),
 ]
+
+
+def absent_bands(series: torch.Tensor) -> torch.Tensor:
+    """The bands that are 0 in all months of each series, (n, 12, band): bool (n, band)."""
+    return (series == 0).all(dim=1)
 
 
 def vary_series(
     series: torch.Tensor, variations: Sequence[Variation], draws: RowDraws, others: Others
 ) -> torch.Tensor:
-    """Apply variations to series, float32 (n, 12, band), each to the rows that chance chooses."""
+    """Apply variations to series, float32 (n, 12, band), each to the rows that chance chooses.
+
+    A band that a row lacks stays 0.
+    """
     for variation in variations:
         chosen = draws.chance(variation.probability)[:, None, None]
-        series = torch.where(chosen, variation.vary(series, draws, others), series)
+        varied = variation.vary(series, draws, others)
+        varied = varied.masked_fill(absent_bands(series)[:, None], 0.0)
+        series = torch.where(chosen, varied, series)
     return series

@@ -151,7 +151,10 @@ def cloud_cover_of(stac_item: StacJson) -> float | None:
 
 
 def require_bands(
-    items: Sequence[Item], bands: Sequence[str], substitute: Mapping[str, str] | None = None
+    items: Sequence[Item],
+    bands: Sequence[str],
+    substitute: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
 ) -> None:
     """Require that items offer every band and SCL; single items may lack a raster.
 
@@ -159,6 +162,7 @@ def require_bands(
         items: The items.
         bands: The bands.
         substitute: Absent band → band that stands for it.
+        optional: Bands that may be absent, if nothing should stand for them.
 
     Raises:
         CatalogError: No item offers a band, nor the band that stands for it.
@@ -167,7 +171,7 @@ def require_bands(
     offered = {key for item in items for key in item.assets}
     for band in (*bands, SCL):
         stand_in = substitute.get(band)
-        if band in offered or stand_in in offered:
+        if band in offered or stand_in in offered or (band in optional and not stand_in):
             continue
         near = next((b for b in ("B08", *BANDS) if b in offered), "B08")
         found = ", ".join(sorted(offered)) or "none"
@@ -178,9 +182,15 @@ def require_bands(
         raise CatalogError(
             f"band {band}" + (f" (to be replaced by {stand_in})" if stand_in else ""),
             f"no item of the catalogue offers it (found: {found})",
-            "Use a checkpoint without it, or name the band that stands for it: "
+            "Use a checkpoint that does without it, or name the band that stands for it: "
             f'substitute = {{ {band} = "{near}" }} under [reading]',
         )
+
+
+def items_without(items: Sequence[Item], bands: Sequence[str]) -> dict[str, int]:
+    """How many items have no raster of a band, for each band that some item lacks."""
+    counts = {band: sum(band not in item.assets for item in items) for band in bands}
+    return {band: count for band, count in counts.items() if count}
 
 
 def resolve_duplicates(items: Iterable[Item]) -> list[Item]:

@@ -29,13 +29,14 @@ class Samples:
     """n rows that an encoder can take.
 
     Attributes:
-        series: uint16 (n, 12, band), in the encoder's order of bands, gaps filled.
+        series: uint16 (n, 12, band), in the encoder's order of bands, gaps filled; 0 is an optional
+            band that a row lacks.
         labels: By column, object arrays (n,) of texts or None.
         blocks: (n,), equal for rows in the same block of land.
         ground: float32 (n, dim), unit length: the mean of a row's ground embeddings. None in a
             table of series.
         keys: int64 (n, k), the subjects of the ground views; `NO_KEY` is equal to nothing.
-        left_out: How many other rows have a band without any clear observation.
+        left_out: How many other rows have no clear observation of a band that the encoder needs.
     """
 
     series: np.ndarray
@@ -47,6 +48,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.series)
+
+    @property
+    def absent(self) -> np.ndarray:
+        """How many rows lack each band: int (band,)."""
+        return np.asarray((~self.series.any(axis=1)).sum(axis=0))
 
     def take(self, rows: np.ndarray) -> "Samples":
         """Some of the rows, by a mask or by their numbers."""
@@ -72,13 +78,16 @@ class SampleSource(Protocol):
         """Read the rows of a split, or of "all", or `most` of them at random."""
 
 
-def open_samples(address: str, bands: Sequence[str], rule: SplitRule) -> SampleSource:
+def open_samples(
+    address: str, bands: Sequence[str], rule: SplitRule, optional: Sequence[str] = ()
+) -> SampleSource:
     """Open the training set or the table of series at an address.
 
     Args:
         address: A folder or an `s3://` prefix.
         bands: The bands that the encoder takes, in its order.
         rule: Divides a table into splits; a training set is divided already.
+        optional: Those of the bands that series may lack.
 
     Raises:
         DatasetError: There is neither a set nor a table, or a band is missing.
@@ -86,10 +95,10 @@ def open_samples(address: str, bands: Sequence[str], rule: SplitRule) -> SampleS
     store = Store(address)
     if store.exists(SET_CARD):
         dataset = TrainingSet.open(address)
-        return _SetSamples(dataset, _band_order(dataset.card.bands, bands, address))
+        return _SetSamples(dataset, _Bands.of(dataset.card.bands, bands, optional, address))
     if store.exists(TABLE_CARD):
         table = SeriesTable.open(address)
-        return _TableSamples(table, _band_order(table.card.bands, bands, address), rule)
+        return _TableSamples(table, _Bands.of(table.card.bands, bands, optional, address), rule)
     raise DatasetError(
         public_url(store.root),
         f"there is neither a training set ({SET_CARD}) nor a table of series ({TABLE_CARD})",
@@ -118,9 +127,9 @@ def numbers_of(labels: Iterable[str | None], name: str) -> np.ndarray:
 class _SetSamples:
     """The rows of a training set."""
 
-    def __init__(self, dataset: TrainingSet, order: np.ndarray) -> None:
+    def __init__(self, dataset: TrainingSet, bands: "_Bands") -> None:
         card = dataset.card
-        self._dataset, self._order = dataset, order
+        self._dataset, self._bands = dataset, bands
         self.labels: tuple[str, ...] = tuple(card.labels)
         self.has_ground, self.default_split = True, "test"
         self.about: Mapping[str, Any] = {
@@ -162,16 +171,16 @@ class _SetSamples:
                 ground=np.concatenate(ground),
                 keys=np.concatenate([batch.keys for batch in batches]),
             ).take(np.arange(count)[:most]),
-            self._order,
+            self._bands,
         )
 
 
 class _TableSamples:
     """The rows of a table of series, divided into splits by a rule."""
 
-    def __init__(self, table: SeriesTable, order: np.ndarray, rule: SplitRule) -> None:
+    def __init__(self, table: SeriesTable, bands: "_Bands", rule: SplitRule) -> None:
         card = table.card
-        self._table, self._order, self._rule = table, order, rule
+        self._table, self._bands, self._rule = table, bands, rule
         self.labels = card.labels
         self.has_ground, self.default_split = False, ALL
         self.about: Mapping[str, Any] = {
@@ -202,25 +211,53 @@ class _TableSamples:
             start += len(rows)
         blocks = blocks_of(lon[wanted], lat[wanted], self._rule.block_km)
         columns = {name: np.array(of, object) for name, of in labels.items()}
-        return _encodable(Samples(np.concatenate(series), columns, blocks), self._order)
+        return _encodable(Samples(np.concatenate(series), columns, blocks), self._bands)
 
 
-def _band_order(held: Sequence[str], wanted: Sequence[str], address: str) -> np.ndarray:
-    """The place of each wanted band among those held."""
-    missing = [band for band in wanted if band not in held]
-    if missing:
+@dataclass(frozen=True, eq=False)
+class _Bands:
+    """The encoder's bands: their places among those held, -1 for none, and which are optional."""
+
+    names: Sequence[str]
+    places: np.ndarray
+    optional: np.ndarray
+    address: str
+
+    @classmethod
+    def of(
+        cls, held: Sequence[str], wanted: Sequence[str], optional: Sequence[str], address: str
+    ) -> "_Bands":
+        missing = [band for band in wanted if band not in (*held, *optional)]
+        if missing:
+            raise DatasetError(
+                public_url(address),
+                f"it has no {', '.join(missing)}, which the checkpoint takes; it has "
+                f"{', '.join(held)}",
+                "Give series of the checkpoint's bands, or another checkpoint",
+            )
+        places = [list(held).index(band) if band in held else -1 for band in wanted]
+        return cls(wanted, np.array(places), np.isin(wanted, optional), address)
+
+    def ordered(self, series: np.ndarray) -> np.ndarray:
+        """Series (n, 12, band) as the encoder takes them; a band that is not held is 0."""
+        ordered = series[:, :, self.places]
+        ordered[:, :, self.places < 0] = 0
+        return ordered
+
+
+def _encodable(samples: Samples, bands: _Bands) -> Samples:
+    """Put the bands in order, leave out rows that lack one, and fill the gaps of others."""
+    series = bands.ordered(samples.series)
+    seen = np.asarray((series > 0).any(axis=1))
+    observed = np.asarray(seen.any(axis=1) & (seen | bands.optional).all(axis=1))
+    if seen.any() and not observed.any():
+        lacking = (~seen & ~bands.optional).sum(axis=0).tolist()
+        named = ", ".join(f"{n} lack {b}" for b, n in zip(bands.names, lacking, strict=True) if n)
         raise DatasetError(
-            public_url(address),
-            f"it has no {', '.join(missing)}, which the checkpoint takes; it has {', '.join(held)}",
-            "Give series of the checkpoint's bands, or another checkpoint",
+            public_url(bands.address),
+            f"none of its {len(series)} series has all bands that the checkpoint takes: {named}",
+            "Give series with them, or a checkpoint whose card names them in optional_bands",
         )
-    return np.array([list(held).index(band) for band in wanted])
-
-
-def _encodable(samples: Samples, order: np.ndarray) -> Samples:
-    """Put the bands in order, leave out rows with an empty band, and fill the gaps of others."""
-    series = samples.series[:, :, order]
-    observed: np.ndarray = np.all((series > 0).any(axis=1), axis=1)
     kept = replace(samples, series=series, left_out=int((~observed).sum())).take(observed)
     for start in range(0, len(kept), _AT_ONCE):
         part = kept.series[start : start + _AT_ONCE]

@@ -62,10 +62,12 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
 
     def geometric_medians(block: Block) -> dict[str, Delayed]:
         months = [
-            delayed(read_month)(shared_items, bands, cell, block, clear, month, settings)
+            delayed(read_month)(
+                shared_items, bands, cell, block, clear, month, settings, reading.optional
+            )
             for month in range(MONTHS)
         ]
-        series = delayed(series_of_months, nout=len(bands))(*months)
+        series = delayed(series_of_months, nout=len(bands))(*months, optional=reading.optional)
         return dict(zip(bands, series, strict=True))
 
     around = {

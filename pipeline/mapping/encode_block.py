@@ -81,6 +81,7 @@ def map_block(
     series = SeriesBlock(
         tuple(_cut(part, place, block) for part, place in zip(parts, places, strict=True)),
         (block.height, block.width),
+        run.reading.optional,
     )
     rasters = blank_rasters(run, series.shape)
     classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, encoder.device)

@@ -2,8 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pyproj import Geod
 from models.encoder.checkpoint import Checkpoint
 from pipeline import layout
 from pipeline.catalog.item import Item
+from pipeline.catalog.normalise import items_without
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, region_near, tiles_of
 from pipeline.grid.footprint import footprint
@@ -38,6 +39,7 @@ from pipeline.mapping.plan_geojson import (
     cell_feature,
     tile_feature,
 )
+from pipeline.observations.cube import substituted
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
@@ -59,6 +61,8 @@ class Plan:
         worker_memory: Bytes that a worker needs at its peak.
         memory_warning: Advice if workers have less.
         refused: Errors of the items that cannot be used; these are left out.
+        absent_bands: Optional bands that some items lack, with nothing in their place → how many
+            of the items.
     """
 
     tiles: tuple[TilePlan, ...]
@@ -68,6 +72,7 @@ class Plan:
     worker_memory: float
     memory_warning: str | None = None
     refused: tuple[CatalogError, ...] = ()
+    absent_bands: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -86,13 +91,19 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings before a run: scarce memory, items left out, land and months without items."""
+        """Warnings before a run: scarce memory, items left out, absent bands, land and months."""
         warnings = [self.memory_warning] if self.memory_warning else []
         if self.refused:
             warnings.append(
                 f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
                 f"for one {self.refused[0].given}: {self.refused[0].problem}"
             )
+        items = sum(tile.items for tile in self.tiles)
+        warnings += [
+            f"{'no item has' if count >= items else f'{count} of {items} items lack'} band {band}: "
+            "the checkpoint does without it"
+            for band, count in self.absent_bands.items()
+        ]
         uncovered = sum(tile.uncovered for tile in self.tiles)
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
@@ -149,6 +160,7 @@ class Plan:
             "seconds": [round(value, 1) for value in self.seconds],
             "encoded_pixels_per_second": self.encode_rate and round(self.encode_rate),
             "worker_memory_bytes": round(self.worker_memory),
+            "absent_bands": dict(self.absent_bands),
             "warnings": list(self.warnings),
         }
         _write(store, PLAN_KEY, numbers)
@@ -181,8 +193,9 @@ def make_plan(
         RegionError: The region holds no pixel's centre.
     """
     bands = checkpoint.card.preprocessing.bands
+    substitute = settings.reading.substitute
     # The bands and their substitutes; an item's assets show which of them it has.
-    read = tuple(dict.fromkeys([*bands, *settings.reading.substitute.values()]))
+    read = tuple(dict.fromkeys([*bands, *substitute.values()]))
     of_tile: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
         of_tile[item.tile].append(item)
@@ -211,6 +224,10 @@ def make_plan(
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
         refused=tuple(refused),
+        absent_bands=items_without(
+            substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute),
+            checkpoint.card.preprocessing.optional_bands,
+        ),
     )
 
 

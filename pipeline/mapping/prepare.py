@@ -23,7 +23,7 @@ from models.vocabulary.vocabulary import (
 from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
-from pipeline.catalog.normalise import require_bands
+from pipeline.catalog.normalise import items_without, require_bands
 from pipeline.catalog.search import search
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.cells import Cell
@@ -84,7 +84,13 @@ class Run:
     def reading(self) -> Reading:
         """The bands, masking and reader of the run's observations."""
         inputs = self.card.preprocessing
-        return reading_of(self.settings.reading, inputs.bands, inputs.scl_keep, self.access)
+        return reading_of(
+            self.settings.reading,
+            inputs.bands,
+            inputs.scl_keep,
+            self.access,
+            inputs.optional_bands,
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,8 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         results = search(region, settings, catalog)
         items, refused = results.items, results.refused
         snapshot = make_snapshot(results.published, catalog)
-    require_bands(items, card.preprocessing.bands, settings.reading.substitute)
+    inputs, substitute = card.preprocessing, settings.reading.substitute
+    require_bands(items, inputs.bands, substitute, inputs.optional_bands)
     access = catalog.access.access()
     plan = make_plan(settings, region, items, checkpoint, refused=refused, requests=access.requests)
     if held is None:
@@ -152,13 +159,11 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         plan.write(store)
     parts |= {
         "items": _digest(snapshot),
-        "substituted": {
-            band: other
-            for band, other in settings.reading.substitute.items()
-            if any(band not in item.assets for item in items)
-        },
+        "substituted": {b: other for b, other in substitute.items() if items_without(items, [b])},
         "attributions": sorted({item.attribution for item in items}),
     }
+    if plan.absent_bands:
+        parts["absent bands"] = list(plan.absent_bands)
     manifest = open_run(store, parts, settings.model_dump(mode="json"))
     run = Run(
         settings=settings,

@@ -5,7 +5,7 @@ sum of distances to the observed spectra (Weiszfeld 1937; for satellite composit
 and McIntyre 2017, IEEE TGRS 55(11), 6254-6264). Geoscience Australia's `geomad` computes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import geomad
 import numpy as np
@@ -16,7 +16,10 @@ _ITERATIONS = 200
 
 
 def geometric_median(
-    bands: Sequence[np.ndarray], clear: np.ndarray, acquisition: np.ndarray
+    bands: Sequence[np.ndarray],
+    clear: np.ndarray,
+    acquisition: np.ndarray,
+    optional: Collection[int] = (),
 ) -> np.ndarray:
     """The geometric median of every pixel: uint16 (band, y, x), 0 = nodata.
 
@@ -24,11 +27,16 @@ def geometric_median(
     that counts, in the order of the arrays. Distances are in DN over all bands. The median of two
     observations is their midpoint.
 
+    An optional band that is 0 in all observations of a pixel that are whole otherwise is left out
+    of its spectra, and its result is 0. Where no observation has all the bands that are left, all
+    optional bands are left out.
+
     Args:
         bands: uint16 (t, y, x) for each band, 0 = nodata, or (t, y / n, x / n) for n times coarser
             pixels; the finest band has the result's pixels.
         clear: The clear pixels: bool (t, y, x), or coarser in the same way.
         acquisition: int (t,), equal for observations of one overpass.
+        optional: The numbers of bands that observations may lack.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -48,26 +56,80 @@ def geometric_median(
         spectra = np.empty((len(rows), width, len(bands), times), np.uint16)
         for index, band in enumerate(bands):
             spectra[:, :, index] = np.moveaxis(_finer(band, rows, height, width), 0, -1)
-        counts = np.moveaxis(_finer(clear, rows, height, width), 0, -1) & spectra.all(axis=2)
-        counts = _first_of_each(counts, acquisition)
-        spectra *= counts[:, :, None]
-        result[:, rows] = np.moveaxis(_solved(spectra), -1, 0)
+        shown = np.moveaxis(_finer(clear, rows, height, width), 0, -1)
+        found = _medians(spectra.copy() if optional else spectra, shown, acquisition)
+        if optional:
+            _add_lacking(found, spectra, shown, acquisition, sorted(optional))
+        result[:, rows] = np.moveaxis(found, -1, 0)
     return result
 
 
-def with_gaps_filled(months: np.ndarray) -> np.ndarray:
+def with_gaps_filled(months: np.ndarray, optional: Collection[int] = ()) -> np.ndarray:
     """Monthly composites, uint16 (month, band, y, x), 0 = nodata, without gaps.
 
     A month that is nodata gets the geometric median of the pixel's other months, so that the
     year's observations need not be held at once. A pixel that is nodata in all months stays so.
+    A month that lacks an optional band gets the median of that band in the pixel's other months.
     """
-    present = np.asarray(months.all(axis=1))
+    required = np.ones(months.shape[1], bool)
+    required[list(optional)] = False
+    present = months.all(axis=1, where=required[:, None, None])
     gaps = ~present & present.any(axis=0)
-    if not gaps.any():
-        return months
-    year = geometric_median(list(np.moveaxis(months, 1, 0)), present, np.arange(len(months)))
-    filled: np.ndarray = np.where(gaps[:, None], year[None], months)
-    return filled
+    if gaps.any():
+        bands, number = list(np.moveaxis(months, 1, 0)), np.arange(len(months))
+        year = geometric_median(bands, present, number, optional)
+        months = np.where(gaps[:, None], year[None], months)
+    for place in optional:
+        some = months[:, place].any(axis=0) & ~months[:, place].all(axis=0)
+        if some.any():
+            months = months.copy()
+            months[:, place, some] = _with_medians(months[:, place, some])
+    return months
+
+
+def _with_medians(values: np.ndarray) -> np.ndarray:
+    """Values (month, pixel), 0 = missing: each takes the median of its pixel's others."""
+    seen = np.where(values > 0, values.astype(np.float64), np.nan)
+    return np.where(values > 0, values, np.rint(np.nanmedian(seen, axis=0)).astype(np.uint16))
+
+
+def _add_lacking(
+    found: np.ndarray,
+    spectra: np.ndarray,
+    shown: np.ndarray,
+    acquisition: np.ndarray,
+    optional: Sequence[int],
+) -> None:
+    """Add the medians of pixels without an observation of all bands to those that are `found`.
+
+    `found` is (y, x, band), `spectra` (y, x, band, t), `shown` the clear observations, (y, x, t).
+    """
+    required = np.ones(found.shape[-1], bool)
+    required[optional] = False
+    whole = shown & spectra[:, :, required].all(axis=2)
+    lacking = whole.any(axis=-1) & ~found.any(axis=-1)
+    if not lacking.any():
+        return
+    spectra, shown, whole = spectra[lacking], shown[lacking], whole[lacking]  # of n pixels
+    medians = np.zeros((len(spectra), len(required)), np.uint16)
+    seen = np.asarray(((spectra > 0) & whole[:, None]).any(axis=-1))
+    for kept in (*np.unique(seen, axis=0), required):
+        left = (seen == kept).all(axis=1) if kept is not required else np.ones(len(seen), bool)
+        left &= ~medians.any(axis=1)
+        if left.any():
+            part = spectra[left][:, kept]
+            medians[np.ix_(left, kept)] = _medians(part[None], shown[left][None], acquisition)[0]
+    found[lacking] = medians
+
+
+def _medians(spectra: np.ndarray, shown: np.ndarray, acquisition: np.ndarray) -> np.ndarray:
+    """The medians (y, x, band) of spectra (y, x, band, t), where `shown`, bool (y, x, t).
+
+    Spectra that do not count become 0 in place.
+    """
+    counts = _first_of_each(shown & spectra.all(axis=2), acquisition)
+    spectra *= counts[:, :, None]
+    return _solved(spectra)
 
 
 def _finer(part: np.ndarray, rows: np.ndarray, height: int, width: int) -> np.ndarray:

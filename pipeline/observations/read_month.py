@@ -1,7 +1,7 @@
 """The work of a Dask task for geometric medians: read all bands of a month in a block."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +36,13 @@ def read_month(
     clear: ClearMask,
     month: int,
     settings: ReaderSettings | None = None,
+    optional: Collection[int] = (),
 ) -> MonthComposite:
     """Read all bands of a month (0 … 11) in a block and make their geometric median.
 
-    `clear` is the mask of the same items in the whole cell. Bands are held at their own
-    resolution. Raises as `pipeline.observations.read_band.read_series`.
+    `clear` is the mask of the same items in the whole cell, `optional` the numbers of bands that
+    may be absent. Bands are held at their own resolution. Raises as
+    `pipeline.observations.read_band.read_series`.
     """
     start = time.perf_counter()
     of_month, mask, chosen = chosen_in(items, clear, block, month)
@@ -49,7 +51,8 @@ def read_month(
         for band in bands
     ]
     done = time.perf_counter()
-    spectra = geometric_median([part.values for part in read], mask, clear.acquisition[chosen])
+    values, acquisition = [part.values for part in read], clear.acquisition[chosen]
+    spectra = geometric_median(values, mask, acquisition, optional)
     n = block.height // spectra.shape[1]  # without a band of 10 m
     if n > 1:
         spectra = spectra.repeat(n, axis=1).repeat(n, axis=2)
@@ -58,15 +61,18 @@ def read_month(
     return MonthComposite(spectra, replace(stats, seconds=seconds))
 
 
-def series_of_months(*months: MonthComposite) -> tuple[BandSeries, ...]:
+def series_of_months(
+    *months: MonthComposite, optional: Collection[int] = ()
+) -> tuple[BandSeries, ...]:
     """The series of each band from a year's months, in order, gaps filled.
 
-    The first band's series has the stats of all.
+    The first band's series has the stats of all. `optional` are the numbers of bands that may be
+    absent.
     """
     if len(months) != MONTHS:
         raise ValueError(f"a year has {MONTHS} months, not {len(months)}")
     start = time.perf_counter()
-    spectra = with_gaps_filled(np.stack([month.spectra for month in months]))
+    spectra = with_gaps_filled(np.stack([month.spectra for month in months]), optional)
     filling = ReadStats(seconds={"composite": time.perf_counter() - start})
     stats = total_stats([filling, *(month.stats for month in months)])
     others = (BandSeries(spectra[:, band], PIXEL) for band in range(1, spectra.shape[1]))

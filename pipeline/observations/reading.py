@@ -19,6 +19,7 @@ class Reading:
         reader: How rasters are opened.
         geometric: Whether a month's composite is the geometric median, not each band's median.
         substitute: Pairs of an absent band and the band that stands for it.
+        optional_bands: Those of `bands` without which a pixel's series is whole; they are 0 then.
     """
 
     bands: tuple[str, ...]
@@ -26,10 +27,20 @@ class Reading:
     reader: ReaderSettings
     geometric: bool = False
     substitute: tuple[tuple[str, str], ...] = ()
+    optional_bands: tuple[str, ...] = ()
+
+    @property
+    def optional(self) -> frozenset[int]:
+        """The numbers of the optional bands among `bands`."""
+        return frozenset(self.bands.index(band) for band in self.optional_bands)
 
 
 def reading_of(
-    settings: ReadingSettings, bands: Sequence[str], trained_with: Sequence[int], access: Access
+    settings: ReadingSettings,
+    bands: Sequence[str],
+    trained_with: Sequence[int],
+    access: Access,
+    optional_bands: Sequence[str] = (),
 ) -> Reading:
     """Make a `Reading` from a user's settings.
 
@@ -38,6 +49,7 @@ def reading_of(
         bands: The bands of the checkpoint, in its order.
         trained_with: The scene classes that count as clear by the checkpoint's card.
         access: How the catalogue's rasters are opened.
+        optional_bands: The bands that a series may lack.
     """
     return Reading(
         bands=tuple(bands),
@@ -50,6 +62,7 @@ def reading_of(
         reader=ReaderSettings(strict=settings.strict, access=access),
         geometric=settings.geometric,
         substitute=tuple(sorted(settings.substitute.items())),
+        optional_bands=tuple(optional_bands),
     )
 
 

@@ -16,10 +16,12 @@ class SeriesBlock:
             pixels are repeated only when they are encoded, so a block of 20 m bands takes a
             quarter of the memory.
         shape: Rows and columns of the block's 10 m pixels.
+        optional: The numbers of bands that a pixel may lack: these are 0 in all months then.
     """
 
     bands: tuple[np.ndarray, ...]
     shape: tuple[int, int]
+    optional: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for band in self.bands:
@@ -28,12 +30,14 @@ class SeriesBlock:
 
     @property
     def valid(self) -> np.ndarray:
-        """The pixels with a value in every band: bool (rows, columns).
+        """The pixels with a value in every band that is not optional: bool (rows, columns).
 
         Gap filling leaves a band without a value in either no month or all of them.
         """
         valid = np.ones(self.shape, bool)
-        for band in self.bands:
+        for number, band in enumerate(self.bands):
+            if number in self.optional:
+                continue
             ratio_y, ratio_x = self._ratio(band)
             valid &= np.all(band > 0, axis=0).repeat(ratio_y, axis=0).repeat(ratio_x, axis=1)
         return valid

@@ -31,6 +31,7 @@ def season_items(
     groups: Sequence[PointGroup],
     bands: Sequence[str],
     substitute: Mapping[str, str],
+    optional: Sequence[str] = (),
 ) -> list[Item] | str:
     """The items of the groups' tile in the twelve months of their year.
 
@@ -45,6 +46,7 @@ def season_items(
         groups: Groups of one tile and year.
         bands: The bands that items must have.
         substitute: Bands to take instead of missing ones.
+        optional: Bands that items may lack.
 
     Returns:
         The items, or the reason why there are none.
@@ -74,5 +76,5 @@ def season_items(
     of_tile = [item for item in items if item.tile == tile.name]
     if not of_tile:
         return f"no acquisitions: the catalogue has none of tile {tile.name}"
-    require_bands(of_tile, bands, substitute)
+    require_bands(of_tile, bands, substitute, optional)
     return of_tile

@@ -37,7 +37,7 @@ class PointSeries:
 
     Attributes:
         series: uint16 (n, 12, band), January to December: reflectance × 10000 without offset, 0 =
-            no clear observation.
+            no clear observation. A band that no acquisition has is 0 in all months.
         clear: Counts of clear acquisitions that were read, uint16 (n, 12).
         acquisitions: How many acquisitions show any part of the cell.
         stats: The facts of reading.
@@ -164,7 +164,10 @@ class _Job:
             for band in self.reading.bands
         ]
         spectra = geometric_median(
-            [part.values for part in read], seen.at, self.clear.acquisition[seen.chosen]
+            [part.values for part in read],
+            seen.at,
+            self.clear.acquisition[seen.chosen],
+            self.reading.optional,
         )
         return _Part(
             at.points,

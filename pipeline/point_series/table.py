@@ -33,6 +33,7 @@ class SeriesCard(BaseModel):
         rows: How many series there are.
         points: How many points the input had.
         left_out: Counts of points without a series, by reason; `left-out.csv` names them.
+        absent: Counts of series that lack a band altogether, for the bands that some series lack.
         made: The sources of the table and how it was made.
         fingerprint: A hash over all that the series depend on.
     """
@@ -48,6 +49,7 @@ class SeriesCard(BaseModel):
     rows: int
     points: int
     left_out: dict[str, int]
+    absent: dict[str, int] = {}
     made: dict[str, Any]
     attribution: str
     licence: str

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import OutputError
 from pipeline.io.store import public_url
 from pipeline.io.table_folder import TableFolder, from_parquet, reasons_csv, to_parquet
+from pipeline.observations.monthly_median import MONTHS
 from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 
@@ -112,9 +114,12 @@ class SeriesFolder(TableFolder):
             OutputError: No point has a series.
         """
         rows, years, notes = 0, Counter[int](), Notes(left_out)
-        for table, values in self.read_parts(["year"]):
+        absent = np.zeros(len(self.bands), np.int64)
+        for table, values in self.read_parts(["year", "series"]):
             rows += table.num_rows
             years.update(table["year"].to_pylist())
+            numbers = table["series"].combine_chunks().flatten().to_numpy()
+            absent += (~numbers.reshape(-1, MONTHS, len(self.bands)).any(axis=1)).sum(axis=0)
             notes += Notes.of_json(values)
         if not rows:
             reasons = Counter(notes.left_out.values()).most_common(1)
@@ -133,6 +138,9 @@ class SeriesFolder(TableFolder):
             rows=rows,
             points=points,
             left_out=dict(Counter(r.partition(":")[0] for r in notes.left_out.values())),
+            absent={
+                band: int(count) for band, count in zip(self.bands, absent, strict=True) if count
+            },
             made={
                 **made,
                 "input": dict(self.depends_on),

@@ -61,6 +61,11 @@ class RunManifest:
         substitutes: Mapping[str, str] = self.parts.get("substituted", {})
         return substitutes
 
+    @property
+    def absent_bands(self) -> tuple[str, ...]:
+        """Bands that some item lacks and the checkpoint does without."""
+        return tuple(self.parts.get("absent bands", ()))
+
     def to_json(self) -> bytes:
         """The bytes of `run.json`."""
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()

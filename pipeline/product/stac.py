@@ -67,6 +67,7 @@ def cell_item(
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     geometry, bbox = footprint(cell.bounds, cell.epsg)
     substitutes = {f"{PREFIX}substitute": dict(run.substitutes)} if run.substitutes else {}
+    absent = {f"{PREFIX}absent_bands": list(run.absent_bands)} if run.absent_bands else {}
     return {
         "type": "Feature",
         "stac_version": PRODUCT_STAC_VERSION,
@@ -93,6 +94,7 @@ def cell_item(
             f"{PREFIX}tile": cell.tile.name,
             f"{PREFIX}attribution": run.attribution,
             **substitutes,
+            **absent,
             **report.to_properties(),
         },
         "assets": {
@@ -182,6 +184,9 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
         f" Where {band} is absent from the source, {other} stands for it."
         for band, other in run.substitutes.items()
     )
+    if bands := run.absent_bands:
+        stands += f" Where {' and '.join(bands)} {'are' if bands[1:] else 'is'} absent from the "
+        stands += "source, the encoder does without."
     return (
         f"{_composites(run)} of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, embedded pixel by pixel by a TimeSenCLIP encoder (checkpoint "

@@ -70,8 +70,9 @@ class SampledSeries:
 def series_of_file(path: Path, card: Card) -> SampledSeries:
     """Read series from a .npy file: uint16 (n, 12, band), in the checkpoint's order of bands.
 
-    They are reflectance × 10000 without offset and without gaps: no zeros. Since their places are
-    not known, each counts as a place of its own.
+    They are reflectance × 10000 without offset and without gaps: no zeros, but for optional bands
+    that a series lacks in all months. Since their places are not known, each counts as a place of
+    its own.
 
     Raises:
         UserError: The file holds anything else.
@@ -80,7 +81,8 @@ def series_of_file(path: Path, card: Card) -> SampledSeries:
     series: Any = None
     try:
         series = np.load(path, allow_pickle=False)
-        problem = _problem(series, (months, len(bands)))
+        optional = [band in card.preprocessing.optional_bands for band in bands]
+        problem = _problem(series, (months, len(bands)), np.array(optional))
     except OSError as error:
         problem = f"it cannot be read ({error.strerror or error})"
     except (ValueError, EOFError):
@@ -155,9 +157,11 @@ def _read_blocks(
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     content, inputs = store.read(ITEMS_FILE), card.preprocessing
     snapshot = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
-    require_bands(snapshot, inputs.bands, settings.reading.substitute)
+    optional = inputs.optional_bands
+    require_bands(snapshot, inputs.bands, settings.reading.substitute, optional)
     snapshot = substituted(snapshot, settings.reading.substitute)
-    reading = reading_of(settings.reading, inputs.bands, inputs.scl_keep, catalog.access.access())
+    access = catalog.access.access()
+    reading = reading_of(settings.reading, inputs.bands, inputs.scl_keep, access, optional)
     cells = [
         cell for tile in tiles_of(region) for cell in cells_of(tile, region, settings.cell_size)
     ]
@@ -183,19 +187,25 @@ def _read_block(
     with ThreadPoolExecutor() as pool:
         if reading.geometric:
             months = pool.map(
-                lambda month: read_month(items, bands, cell, block, clear, month, settings),
+                lambda month: read_month(
+                    items, bands, cell, block, clear, month, settings, reading.optional
+                ),
                 range(MONTHS),
             )
-            parts = series_of_months(*months)
+            parts = series_of_months(*months, optional=reading.optional)
         else:
             parts = pool.map(
                 lambda band: read_series(items, band, cell, block, clear, settings), bands
             )
-        return SeriesBlock(tuple(part.series for part in parts), (block.height, block.width))
+        series = tuple(part.series for part in parts)
+        return SeriesBlock(series, (block.height, block.width), reading.optional)
 
 
-def _problem(series: Any, shape: tuple[int, int]) -> str | None:
-    """What is wrong with an array that should be uint16 (n, *shape) without nodata."""
+def _problem(series: Any, shape: tuple[int, int], optional: np.ndarray) -> str | None:
+    """What is wrong with an array that should be uint16 (n, *shape) without nodata.
+
+    `optional` says which bands a series may lack: bool (band,).
+    """
     if not isinstance(series, np.ndarray):
         return "it holds several arrays"
     if series.ndim != 3 or series.shape[1:] != shape or not len(series):
@@ -204,7 +214,9 @@ def _problem(series: Any, shape: tuple[int, int]) -> str | None:
         return f"it is {series.dtype} and holds NaN or infinity"
     if series.dtype != np.uint16:
         return f"it is {series.dtype}"
-    if not series.all():
-        empty = int((series == 0).any(axis=(1, 2)).sum())
-        return f"{empty} of its series hold zeros, which are no observation"
+    empty = series == 0
+    empty &= ~(empty.all(axis=1, keepdims=True) & optional)
+    if empty.any():
+        count = int(empty.any(axis=(1, 2)).sum())
+        return f"{count} of its series hold zeros, which are no observation"
     return None

@@ -39,14 +39,17 @@ class Shard(_Part):
 class Statistics(_Part):
     """Statistics of each band over the clear months of the training split.
 
-    `quantiles` by percent ("1", "50", "99"), `mean` and `std` are in reflectance × 10000; `missing`
-    is the share of months without a clear observation.
+    `quantiles` by percent ("1", "50", "99"), `mean` and `std` are in reflectance × 10000, 0 for a
+    band that no row has. `missing` is the share of months without a clear observation, of the bands
+    that rows have. `absent` is the share of rows that lack a band altogether, for each band; sets
+    that were packed by earlier versions do not state it.
     """
 
     quantiles: dict[str, tuple[float, ...]]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     missing: float
+    absent: tuple[float, ...] = ()
 
 
 class DatasetCard(_Part):

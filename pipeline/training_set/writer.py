@@ -98,7 +98,7 @@ class SetWriter:
             sources: The tables that the set is made of, as JSON values.
 
         Raises:
-            DatasetError: A band has no clear observation in the training split.
+            DatasetError: The training split has no clear observation.
         """
         card = DatasetCard(
             bands=self._bands,
@@ -154,13 +154,23 @@ def content_hash(table: pa.Table) -> str:
 
 
 class BandStatistics:
-    """Counts each band's values as series come; 0 is a month without a clear observation."""
+    """Counts each band's values as series come; 0 is a month without a clear observation.
+
+    A band that is 0 in all months of a row is absent, and counts as such only.
+    """
 
     def __init__(self, bands: int) -> None:
         self._counts = np.zeros((bands, _VALUES), np.int64)
+        self._absent = np.zeros(bands, np.int64)  # rows
+        self._rows = 0
 
     def add(self, series: np.ndarray) -> None:
         """Count series, uint16 (n, month, band)."""
+        rows, months, _ = series.shape
+        absent = (~series.any(axis=1)).sum(axis=0)
+        self._rows += rows
+        self._absent += absent
+        self._counts[:, 0] -= months * absent
         for counts, band in zip(self._counts, np.moveaxis(series, -1, 0), strict=True):
             counts += np.bincount(band.ravel(), minlength=_VALUES)
 
@@ -172,20 +182,20 @@ class BandStatistics:
         """
         seen = self._counts[:, 1:]
         total = seen.sum(axis=1)
-        if not total.all():
+        if not total.any():
             raise DatasetError(
                 "the series of the training split",
-                "a band has no clear observation at all",
+                "no band has a clear observation",
                 "Give series of other points too",
             )
         values = np.arange(1, _VALUES, dtype=np.float64)
-        mean = seen @ values / total
-        variance = seen @ values**2 / total - mean**2
+        mean = seen @ values / np.maximum(total, 1)
+        variance = seen @ values**2 / np.maximum(total, 1) - mean**2
         below = seen.cumsum(axis=1)
         return Statistics(
             quantiles={
                 str(percent): tuple(
-                    1.0 + int(np.searchsorted(band, percent / 100 * count))
+                    1.0 + int(np.searchsorted(band, percent / 100 * count)) if count else 0.0
                     for band, count in zip(below, total, strict=True)
                 )
                 for percent in _PERCENTS
@@ -193,4 +203,5 @@ class BandStatistics:
             mean=tuple(mean.tolist()),
             std=tuple(np.sqrt(np.maximum(variance, 0)).tolist()),
             missing=float(self._counts[:, 0].sum() / self._counts.sum()),
+            absent=tuple((self._absent / self._rows).tolist()),
         )

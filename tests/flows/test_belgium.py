@@ -11,6 +11,7 @@ import torch
 
 from flows.cli.map import run_map
 from models.encoder.checkpoint import load_checkpoint
+from models.encoder.preprocessing import BANDS
 from models.towers.text_embeddings import embed_vocabulary
 from models.towers.text_tower import load_text_tower
 from models.vocabulary.vocabulary import load_vocabulary
@@ -26,6 +27,7 @@ from tests.belgium import (
     write_belgian_archive,
 )
 from tests.benchmarks.belgium import map_patch
+from tests.pipeline.cell_runs import random_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,35 @@ def test_the_map_is_complete_and_pixel_for_pixel(
     properties = json.loads(item.read_text())["properties"]
     assert "B08" in json.dumps(properties)
     assert "B8A" in json.dumps(properties)
+
+
+@pytest.mark.parametrize("composite", ["median", "geometric-median"])
+def test_a_checkpoint_that_does_without_a_band_maps_an_archive_without_it(
+    shared_data: Path, archive: Path, tmp_path: Path, composite: str
+) -> None:
+    random_checkpoint(tmp_path / "random", optional_bands=("B8A", "B05"))
+    settings = belgian_settings(
+        shared_data,
+        archive,
+        tmp_path / "run",
+        checkpoint=str(tmp_path / "random"),
+        reading={"composite": composite},
+        keep_embeddings=True,
+    )
+    assert run_map(settings) == 0
+    patch = read_patch(shared_data)
+    bands = [band for band in BANDS if band != "B8A"]
+    seen = np.any(
+        np.all([patch[f"S2-L2A-{band}"].values != NO_OBSERVATION for band in bands], axis=0), axis=0
+    )
+    with rasterio.open(tmp_path / "run" / "class.vrt") as raster:
+        assert (raster.read(1) > 0).sum() == seen.sum()
+    (item,) = (tmp_path / "run").glob("cells/*/*/item.json")
+    properties = json.loads(item.read_text())["properties"]
+    assert properties["timesen:absent_bands"] == ["B8A"]
+    assert "Where B8A is absent from the source" in properties["processing:lineage"]
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "B8A is absent from the source, wholly or in part" in report
 
 
 @pytest.mark.slow

@@ -242,7 +242,7 @@ def test_what_may_go_wrong(
         ),
         ([*given, "--recipe", str(tmp_path / "none.toml")], "there is no such file"),
         ([*given, "--months", "12,five"], "recipe.months.1: Input should be 12, 4 or 1"),
-        ([*given, "--variation", "lost-months:share"], "write NAME:SETTING=NUMBER"),
+        ([*given, "--variation", "lost-months:share"], "write NAME:SETTING=VALUE"),
         ([*given, "--run", str(tmp_path / "file")], "it is a file"),
         ([*given, "--out", "s3://bucket/made"], "a checkpoint is written to a folder"),
         ([*given, "--run", "s3://key:secret@bucket/run"], "may hold a secret"),

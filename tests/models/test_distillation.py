@@ -1,5 +1,6 @@
 """A student learns to give its teacher's embeddings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.distillation import (
 )
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.encoder.inference import embed_all
+from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
 from models.towers.text_embeddings import TextEmbeddings
@@ -196,6 +198,22 @@ def test_series_are_varied_and_some_are_not() -> None:
     lost = [len(np.unique(one, axis=0)) < 12 for one in made]
     assert 150 < sum(lost) < 600
     assert np.array_equal(made, vary_bank(series, 1000, 0))
+
+
+def test_a_teacher_without_some_bands_is_asked_without_them(tmp_path: Path) -> None:
+    preprocessing = replace(AUTHORS, optional_bands=("B05", "B8A"))
+    torch.manual_seed(1)
+    save_checkpoint(
+        tmp_path / "t", TimeSenClipEncoder(TEACHER), made_card(TEACHER, preprocessing=preprocessing)
+    )
+    series = made_series(300, 2)
+    series[::3, :, 7] = 0
+    bank = label_series(load_checkpoint(tmp_path / "t"), series, 900, 0)
+    absent = (bank.series == 0).all(axis=1)
+    assert not absent[:, [0, 1, 2, 4, 5, 6, 8, 9]].any()
+    assert 200 < absent[:, 3].sum() < 350  # half of three quarters, then one or both of two
+    assert absent[:, 7].sum() > absent[:, 3].sum() + 150
+    assert np.array_equal((bank.series == 0).any(axis=1), absent)
 
 
 def test_every_series_is_taken_as_often() -> None:

@@ -56,6 +56,20 @@ def test_from_a_run_file(sample_archive: SampleArchive, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_bands_that_items_lack_are_told(
+    sample_archive: SampleArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "SCL": "scl"}
+    lines = [f'url = "{sample_archive.folder}"', "[assets]"]
+    lines += [f'{band} = "{name}"' for band, name in names.items()]
+    (tmp_path / "visible.toml").write_text("\n".join(lines))
+    table = str(tmp_path / "items.parquet")
+    assert run(searched(sample_archive, str(tmp_path / "visible.toml"), "--items", table)) == 0
+    said = capsys.readouterr().out
+    assert "no item has band B8A" in said
+    assert "band B04" not in said
+
+
 def test_what_may_go_wrong(
     sample_archive: SampleArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,11 @@
+import hashlib
 import json
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.encoder.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoints
+from models.encoder.preprocessing import AUTHORS
 from models.encoder.registry import empty_encoder
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
@@ -75,6 +78,25 @@ def test_the_fingerprint_is_of_weights_and_card_only(folder: Path, tmp_path: Pat
     _edit_card(folder, lambda card: card.update(logit_scale=15.0))
     assert load_checkpoint(folder).fingerprint != first
     assert save_checkpoint(tmp_path / "other", _encoder(1), CARD) != first
+
+
+def test_a_card_without_optional_bands_keeps_its_fingerprint(folder: Path, tmp_path: Path) -> None:
+    before = load_checkpoint(folder)
+    _edit_card(folder, lambda card: card["preprocessing"].pop("optional_bands"))
+    earlier = load_checkpoint(folder)
+    assert earlier.fingerprint == before.fingerprint
+    assert earlier.card.preprocessing.optional_bands == ()
+    # As it was computed before cards had the field.
+    fields = earlier.card.model_dump(mode="json")
+    del fields["trained_steps"], fields["architecture"]["kind"], fields["calibrations"]
+    del fields["preprocessing"]["optional_bands"]
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
+    digest.update(json.dumps(fields, sort_keys=True).encode())
+    assert earlier.fingerprint == digest.hexdigest()
+    preprocessing = replace(AUTHORS, optional_bands=("B8A",))
+    card = CARD.model_copy(update={"preprocessing": preprocessing})
+    assert save_checkpoint(tmp_path / "other", _encoder(), card) != before.fingerprint
+    assert load_checkpoint(tmp_path / "other").card.preprocessing == preprocessing
 
 
 def test_a_checkpoint_travels_to_a_worker(folder: Path) -> None:

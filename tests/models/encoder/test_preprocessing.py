@@ -46,6 +46,23 @@ def test_normalise_leaves_its_input_alone_and_takes_any_layout() -> None:
     assert bool((floats == 500.0).all())
 
 
+def test_an_absent_band_is_0_for_the_encoder() -> None:
+    series = np.random.default_rng(3).integers(1, 3000, (4, 12, 10), dtype=np.uint16)
+    series[:, :, 7] = 0
+    absent = dataclasses.replace(AUTHORS, optional_bands=("B8A",))
+    assert torch.equal(absent.normalise(series), AUTHORS.normalise(series))
+    assert bool((absent.normalise(series)[:, :, 7] == 0).all())
+    # Constants by which a 0 would not be clipped to 0.
+    lifting = dataclasses.replace(absent, low=(-500.0,) * 10)
+    for values in (series, torch.from_numpy(series.astype(np.float32))):
+        made = lifting.normalise(values)
+        assert bool((made[:, :, 7] == 0).all())
+        required = dataclasses.replace(lifting, optional_bands=()).normalise(values)
+        assert bool((required[:, :, 7] > 0).all())
+        others = [*range(7), 8, 9]
+        assert torch.equal(made[..., others], required[..., others])
+
+
 def test_normalise_refuses_another_number_of_bands() -> None:
     with pytest.raises(CheckpointError, match=r"a series of 9 bands.*takes 10"):
         AUTHORS.normalise(np.zeros((1, 12, 9), np.uint16))
@@ -68,6 +85,9 @@ def test_normalise_refuses_another_number_of_bands() -> None:
         ({"months": 7}, "months is 7"),
         ({"months": 4}, "months is 4"),
         ({"months": 1}, "months is 1"),
+        ({"optional_bands": ("B01",)}, "must name bands of it, each once"),
+        ({"optional_bands": ("B8A", "B8A")}, "must name bands of it, each once"),
+        ({"optional_bands": BANDS}, "optional_bands names all bands"),
     ],
 )
 def test_contradictions_are_refused(change: dict[str, Any], message: str) -> None:

@@ -75,6 +75,13 @@ def test_a_recipe_survives_json() -> None:
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
+def test_bands_that_a_recipe_can_lose() -> None:
+    variations: list[Any] = ["lost-bands:groups=B11/B8A", {"name": "lost-bands", "groups": ["B05"]}]
+    assert Recipe.model_validate({"variations": variations}).lost_bands == ("B05", "B8A", "B11")
+    never = ["lost-bands:probability=0,groups=red-edge", "lost-months"]
+    assert Recipe.model_validate({"variations": never}).lost_bands == ()
+
+
 def test_the_in_batch_loss_needs_no_bank() -> None:
     assert Recipe(loss="in-batch", batch=4096).batch == 4096
 

@@ -15,6 +15,8 @@ from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import PretrainingError
 from models.pretraining.batch import NO_KEY, Batch
+from models.pretraining.collectives import Processes
+from models.pretraining.model_input import InputMaker
 from models.pretraining.recipe import Recipe
 from models.pretraining.state import TrainingState
 from models.pretraining.trainer import Pretraining
@@ -22,7 +24,8 @@ from tests.models.made_points import SIZES, batch_of_step, made_points, rows_of
 
 CPU = torch.device("cpu")
 EVERY_VARIATION = [
-    {"name": name} for name in ("reflectance", "shifted-calendar", "another-year", "lost-months")
+    {"name": name}
+    for name in ("reflectance", "shifted-calendar", "another-year", "lost-months", "lost-bands")
 ]
 
 
@@ -324,6 +327,41 @@ def test_what_does_not_go_together(
 ) -> None:
     with pytest.raises(PretrainingError, match=problem):
         training_of(recipe_of(**recipe), sizes, **more)
+
+
+def test_bands_that_the_encoder_does_not_take_cannot_be_lost() -> None:
+    order = [*range(7), 8, 9]
+    nine = replace(
+        AUTHORS,
+        **{
+            name: tuple(getattr(AUTHORS, name)[n] for n in order)
+            for name in ("bands", "low", "high")
+        },
+    )
+    recipe = recipe_of(variations=["lost-bands"])
+    with pytest.raises(PretrainingError, match="it can lose B8A; the series have B02"):
+        Pretraining(recipe, nine, replace(SIZES, bands=9), CPU)
+
+
+def test_rows_without_a_band_are_learned(points: Batch) -> None:
+    lacking = replace(points, series=points.series.copy())
+    lacking.series[::2, :, 7] = 0
+    variations = ["another-year", "reflectance:shift=0.01", "lost-bands:probability=1"]
+    training = training_of(recipe_of(variations=variations))
+    assert np.isfinite(trained(training, lacking, 4)).all()
+    batch = rows_of(lacking, slice(0, 12))
+    seen = InputMaker(training.recipe, AUTHORS, Processes(0, 1), CPU).training(batch, 0).series
+    assert (seen[::2, :, 7] == 0).all()
+    assert (seen[:, :, [0, 1, 2, 6, 8, 9]] > 0).any(dim=1).all()
+
+
+def test_states_from_before_optional_bands_are_gone_on_from(points: Batch) -> None:
+    training = training_of(recipe_of())
+    assert "optional_bands" not in training.state().facts["preprocessing"]
+    optional = replace(AUTHORS, optional_bands=("B8A",))
+    other = Pretraining(recipe_of(), optional, SIZES, CPU)
+    with pytest.raises(PretrainingError, match="optional_bands None, not"):
+        other.load_state(training.state())
 
 
 def test_a_state_of_another_recipe_is_refused() -> None:

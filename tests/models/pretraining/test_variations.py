@@ -9,6 +9,7 @@ from models.pretraining.batch import NO_KEY
 from models.pretraining.row_random import RowDraws
 from models.pretraining.variations import (
     AnotherYear,
+    LostBands,
     LostMonths,
     Others,
     Reflectance,
@@ -63,7 +64,7 @@ def test_reflectance_has_the_spread_that_it_names() -> None:
         alike = tuple(axis for axis in (1, 2) if axis not in axes)
         assert not alike or float(added.std(dim=alike).max()) < 1e-2
         assert float(added.std()) == pytest.approx(spread, rel=0.04)
-    assert done(flat, Reflectance(shift=1.0)).min() == 0  # no reflectance below 0
+    assert done(flat, Reflectance(shift=1.0)).min() == 1  # the lowest; 0 is an absent band
 
 
 def test_lost_months_take_the_median_of_the_rest() -> None:
@@ -115,7 +116,7 @@ def test_another_year_is_of_the_same_key() -> None:
 
 def test_every_other_of_the_key_is_as_likely() -> None:
     keys = torch.tensor([5, 5, 5, 5, 6])
-    series = torch.arange(5.0)[:, None, None].expand(5, 12, 1) * 100
+    series = torch.arange(1.0, 6.0)[:, None, None].expand(5, 12, 1) * 100
     counts = {0.0: 0, 2.0: 0, 3.0: 0}
     for step in range(600):
         draws = RowDraws(0, step, 0, 5)
@@ -127,9 +128,75 @@ def test_every_other_of_the_key_is_as_likely() -> None:
     assert min(counts.values()) > 160
 
 
+@pytest.mark.parametrize(
+    "variations",
+    [
+        (Reflectance(shift=0.5, noise=0.1),),
+        (LostMonths(probability=1.0),),
+        (ShiftedCalendar(probability=1.0),),
+        (LostBands(probability=1.0),),
+        (AnotherYear(probability=1.0),),
+        (AnotherYear(), ShiftedCalendar(), Reflectance(shift=0.5), LostBands(), LostMonths()),
+    ],
+    ids=lambda variations: "-".join(one.name for one in variations),
+)
+def test_an_absent_band_stays_absent_and_no_other_becomes_so(
+    variations: tuple[Variation, ...],
+) -> None:
+    series, keys = series_of(400), torch.arange(400) % 5
+    series[::2, :, 7] = 0
+    series[::3, :, 3:6] = 0
+    absent = (series == 0).all(dim=1)
+    made = vary_series(series, variations, RowDraws(2, 0, 0, 400), others_of(keys))
+    assert (made[absent[:, None].expand_as(made)] == 0).all()
+    if not {"lost-bands", "another-year"} & {one.name for one in variations}:
+        assert (made[~absent[:, None].expand_as(made)] >= 1).all()
+    zero = made == 0
+    assert torch.equal(zero.all(dim=1), zero.any(dim=1))  # a band is there or it is not
+    assert not torch.equal(made, series)
+
+
+def test_a_mixture_lacks_what_one_of_the_two_lacks() -> None:
+    series, keys = series_of(40), torch.arange(40) // 2
+    series[::2, :, 7] = 0
+    keys[-2:] = NO_KEY
+    for share in (1.0, 0.2):
+        one = AnotherYear(probability=1.0, share=share)
+        made = vary_series(series, [one], RowDraws(0, 0, 0, 40), others_of(keys))
+        assert (made[:38, :, 7] == 0).all()
+        assert torch.equal(made[38:], series[38:])  # mixed with none
+        others = [*range(7), 8, 9]
+        assert (made[..., others] > 0).all()
+
+
+def test_groups_of_bands_are_lost_together() -> None:
+    series = series_of(MANY)
+    made = done(series, LostBands(probability=0.5, groups=(("B8A",), ("B05", "B06", "B07"))))
+    lost = (made == 0).all(dim=1)
+    assert torch.equal(made[~lost[:, None].expand_as(made)], series[~lost[:, None].expand_as(made)])
+    assert not lost[:, [0, 1, 2, 6, 8, 9]].any()
+    assert torch.equal(lost[:, 3], lost[:, 4])
+    assert torch.equal(lost[:, 3], lost[:, 5])
+    one, other = lost[:, 7], lost[:, 3]
+    # One or both groups, as likely; of one, either.
+    assert float((one & other).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert float((one & ~other).float().mean()) == pytest.approx(0.125, abs=0.01)
+    assert float((other & ~one).float().mean()) == pytest.approx(0.125, abs=0.01)
+
+
+def test_lost_bands_are_those_of_the_rows_order_and_some_band_stays() -> None:
+    series = series_of(50)[..., :3]
+    others = Others(torch.zeros(50), 0, lambda part: part, ("B8A", "B04", "B02"))
+    losing = LostBands(probability=1.0, groups=(("B04", "B05"),))
+    made = vary_series(series, [losing], RowDraws(0, 0, 0, 50), others)
+    assert (made == 0).all(dim=1).any(dim=0).tolist() == [False, True, False]
+    series[:, :, [0, 2]] = 0
+    assert torch.equal(vary_series(series, [losing], RowDraws(0, 0, 0, 50), others), series)
+
+
 def test_two_processes_mix_with_the_same_rows_as_one() -> None:
     series, keys = series_of(24), torch.arange(24) % 4
-    variations = (Reflectance(), AnotherYear(), LostMonths(), ShiftedCalendar())
+    variations = (Reflectance(), AnotherYear(), LostBands(), LostMonths(), ShiftedCalendar())
     whole = vary_series(series, variations, RowDraws(9, 4, 0, 24), others_of(keys))
     first = vary_series(series, variations[:1], RowDraws(9, 4, 0, 24), others_of(keys))
     parts = []
@@ -147,6 +214,27 @@ def test_two_processes_mix_with_the_same_rows_as_one() -> None:
 def test_variations_are_named() -> None:
     kind = TypeAdapter(Variation)
     assert kind.validate_python({"name": "lost-months", "share": 0.4}) == LostMonths(share=0.4)
+    groups = (("B8A", "B05", "B06", "B07"), ("B11",))
+    for given in (
+        "B8A+red-edge/B11",
+        ["B8A+B05+B06+B07", "B11"],
+        [["B8A", "red-edge"], ["B11"]],
+    ):
+        made = kind.validate_python({"name": "lost-bands", "groups": given})
+        assert made == LostBands(groups=groups)
+        assert kind.validate_json(made.model_dump_json()) == made
+    assert LostBands(groups=groups).bands == ("B05", "B06", "B07", "B8A", "B11")
+    assert LostBands().groups == (("B8A",), ("B05", "B06", "B07"))
+    for wrong, problem in (
+        ("B8A/B1", "'B1' is no band; bands are B02"),
+        ("", "'' is no band"),
+        ([[]], "a group is empty"),
+        ([], "at least 1 item"),
+        (5, "tuple"),
+        ([[["B8A"]]], "string"),
+    ):
+        with pytest.raises(ValidationError, match=problem):
+            kind.validate_python({"name": "lost-bands", "groups": wrong})
     with pytest.raises(ValidationError, match="lost-month"):
         kind.validate_python({"name": "lost-month"})
     with pytest.raises(ValidationError, match="less than or equal to 1"):

@@ -304,6 +304,11 @@ def test_absent_bands() -> None:
     items = [normalise(published)]
     require_bands(items, [band for band in BANDS if band != "B8A"])
     require_bands(items, BANDS, {"B8A": "B08"})
+    require_bands(items, BANDS, optional=("B8A", "B05"))
+    with pytest.raises(CatalogError, match="B8A: no item"):
+        require_bands(items, BANDS, optional=("B05",))
+    with pytest.raises(CatalogError, match="to be replaced by B01"):
+        require_bands(items, BANDS, {"B8A": "B01"}, ("B8A",))
     with pytest.raises(CatalogError, match=r'band B8A: no item.*substitute = \{ B8A = "B08" \}'):
         require_bands(items, BANDS)
     with pytest.raises(CatalogError, match="to be replaced by B8A"):

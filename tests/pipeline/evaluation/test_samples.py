@@ -1,5 +1,6 @@
 """Rows of a table and of a training set, made ready for an encoder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from models.encoder.preprocessing import BANDS
 from models.errors import UserError
 from pipeline.errors import DatasetError
 from pipeline.evaluation.samples import ALL, numbers_of, open_samples
+from pipeline.point_series.table import SeriesTable
 from tests.pipeline.evaluation.made_samples import (
     RULE,
     MadeSamples,
@@ -86,6 +88,41 @@ def test_what_does_not_fit(table: str, tmp_path: Path) -> None:
         open_samples(table, ("B02", "B01"), RULE)
     with pytest.raises(DatasetError, match="neither a training set"):
         open_samples(str(tmp_path), BANDS, RULE)
+
+
+def test_rows_may_lack_an_optional_band(made: MadeSamples, tmp_path: Path) -> None:
+    lacking = replace(made, rows=replace(made.rows, series=made.rows.series.copy()))
+    lacking.rows.series[:50, :, 7] = 0
+    lacking.rows.series[50:60, :, 0] = 0
+    table = write_table(tmp_path / "table", lacking)
+    assert SeriesTable.open(table).card.absent == {
+        **dict.fromkeys(BANDS, 2), "B8A": 52, "B02": 12,
+    }  # fmt: skip
+    assert open_samples(table, BANDS, RULE).read(ALL).left_out == 62
+    found = open_samples(table, BANDS, RULE, ("B05", "B8A")).read(ALL)
+    assert found.left_out == 12
+    assert found.absent.tolist() == [0, 0, 0, 0, 0, 0, 0, 50, 0, 0]
+    assert not found.series[:50, :, 7].any()
+    assert found.series[50:].all()
+
+
+def test_series_without_a_band_that_is_needed_are_refused(
+    made: MadeSamples, tmp_path: Path
+) -> None:
+    lacking = replace(made, rows=replace(made.rows, series=made.rows.series.copy()))
+    lacking.rows.series[:, :, 7] = 0
+    table = write_table(tmp_path / "table", lacking)
+    with pytest.raises(DatasetError, match=r"none of its 300 series has all bands.*300 lack B8A"):
+        open_samples(table, BANDS, RULE).read(ALL)
+    assert len(open_samples(table, BANDS, RULE, ("B8A",)).read(ALL)) == COUNT - 2
+
+
+def test_a_table_may_have_no_column_for_an_optional_band(table: str) -> None:
+    with pytest.raises(DatasetError, match="it has no B01, which the checkpoint takes"):
+        open_samples(table, ("B02", "B01", "B8A"), RULE, ("B8A",))
+    found = open_samples(table, ("B02", "B01", "B8A"), RULE, ("B01",)).read(ALL)
+    assert not found.series[:, :, 1].any()
+    assert found.series[:, :, [0, 2]].all()
 
 
 def test_numbers() -> None:

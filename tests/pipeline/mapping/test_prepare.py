@@ -22,8 +22,10 @@ from pipeline.mapping import prepare as prepare_module
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.product.ledger import commit_cell, read_run
+from pipeline.product.stac import lineage
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings, make_settings
+from tests.pipeline.cell_runs import random_checkpoint
 from tests.pipeline.made_run import result_of
 
 Prepare = Callable[..., PreparedRun]
@@ -225,6 +227,43 @@ def test_only_substitutes_that_are_needed_are_told(
     one.write_text(json.dumps(item))
     run = prepare(reading=reading, catalog={"url": str(archive)}, out=str(tmp_path / "less")).run
     assert run.manifest.substitutes == {"B8A": "B08"}
+
+
+def test_optional_bands_may_be_absent_and_are_told(
+    prepare: Prepare, sample_archive: SampleArchive, tmp_path: Path
+) -> None:
+    random_checkpoint(tmp_path / "needs")
+    random_checkpoint(tmp_path / "does", optional_bands=("B05", "B8A"))
+    archive = tmp_path / "archive"
+    shutil.copytree(sample_archive.folder, archive)
+
+    def prepared(checkpoint: str, out: str, **changes: Any) -> PreparedRun:
+        given = {"checkpoint": str(tmp_path / checkpoint), "out": str(tmp_path / out)}
+        return prepare(**given, catalog={"url": str(archive)}, **changes)
+
+    assert "absent bands" not in prepared("does", "whole").run.manifest.parts
+    paths = sorted(archive.rglob("*_L2A.json"))
+    for number, path in enumerate(paths):
+        item = json.loads(path.read_text())
+        del item["assets"]["nir08"]
+        if number == 0:
+            del item["assets"]["rededge1"]
+        path.write_text(json.dumps(item))
+    with pytest.raises(CatalogError, match="band B8A: no item of the catalogue offers it"):
+        prepared("needs", "refused")
+    assert not (tmp_path / "refused").exists()
+    made = prepared("does", "absent")
+    assert made.run.manifest.absent_bands == ("B05", "B8A")
+    assert made.run.reading.optional == {3, 7}
+    assert "no item has band B8A: the checkpoint does without it" in made.plan.summary()
+    assert f"1 of {len(made.items)} items lack band B05" in made.plan.summary()
+    plan = json.loads((tmp_path / "absent" / "plan" / "plan.json").read_text())
+    assert plan["absent_bands"] == {"B05": 1, "B8A": len(made.items)}
+    assert "B05 and B8A are absent from the source" in lineage(
+        made.run.manifest, made.run.vocabulary
+    )
+    stand_in = prepared("does", "stands", reading={"substitute": {"B8A": "B08"}}).run.manifest
+    assert (stand_in.absent_bands, stand_in.substitutes) == (("B05",), {"B8A": "B08"})
 
 
 def test_items_of_a_cell_are_those_of_its_tile(prepare: Prepare) -> None:

@@ -124,3 +124,48 @@ def test_shapes_that_do_not_fit() -> None:
         geometric_median([band], np.ones((3, 3, 4), bool), np.arange(3))
     with pytest.raises(ValueError, match="2 acquisitions"):
         geometric_median([band], np.ones((3, 4, 4), bool), np.arange(2))
+
+
+def series_with(points: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """The bands of (pixel, t, band), each (t, 1, pixel), and a mask that is clear everywhere."""
+    bands = [np.ascontiguousarray(points[:, :, b].T[:, None]) for b in range(points.shape[2])]
+    return bands, np.ones((points.shape[1], 1, points.shape[0]), bool)
+
+
+def test_a_pixel_without_an_optional_band_has_the_median_of_the_others() -> None:
+    rng = np.random.default_rng(4)
+    points = rng.integers(300, 4000, (6, 7, 4)).astype(np.uint16)
+    points[1, :, 2] = 0  # in no observation
+    points[2, :4, 2] = 0  # in some
+    points[3, ::2, 2] = points[3, 1::2, 3] = 0  # of two, one in each
+    points[4, :, 2:] = 0
+    points[5, :, 0] = 0  # a band that is not optional
+    bands, clear = series_with(points)
+    found = geometric_median(bands, clear, np.arange(7), {2, 3})[:, 0].T
+
+    def whole(pixel: int, times: slice, chosen: list[int]) -> np.ndarray:
+        part, mask = series_with(points[pixel : pixel + 1, times][:, :, chosen])
+        result: np.ndarray = geometric_median(part, mask, np.arange(len(mask)))[:, 0, 0]
+        return result
+
+    assert found[0].tolist() == whole(0, slice(None), [0, 1, 2, 3]).tolist()
+    assert found[1, [0, 1, 3]].tolist() == whole(1, slice(None), [0, 1, 3]).tolist()
+    assert found[1, 2] == 0
+    assert found[2].tolist() == whole(2, slice(4, None), [0, 1, 2, 3]).tolist()
+    assert found[3].tolist() == [*whole(3, slice(None), [0, 1]).tolist(), 0, 0]
+    assert found[4].tolist() == [*whole(4, slice(None), [0, 1]).tolist(), 0, 0]
+    assert not found[5].any()
+    strict = geometric_median(bands, clear, np.arange(7))[:, 0].T
+    assert strict[0].tolist() == found[0].tolist()
+    assert not strict[[1, 3, 4, 5]].any()
+
+
+def test_months_without_an_optional_band_take_its_own_median() -> None:
+    months = np.zeros((12, 3, 1, 2), np.uint16)
+    months[[1, 5, 6], :2] = 400
+    months[[1, 5, 6], 2, 0, 0] = (100, 0, 200)  # the third pixel's optional band lacks May
+    filled = with_gaps_filled(months, [2])
+    assert (filled[:, :2] == 400).all()
+    assert filled[:, 2, 0, 0].tolist() == [150, 100, 150, 150, 150, 150, 200] + [150] * 5
+    assert not filled[:, 2, 0, 1].any()
+    assert not months[0].any()

@@ -156,6 +156,29 @@ def test_a_band_that_stands_for_another(cell: Cell, items: list[Item]) -> None:
     assert not np.array_equal(plain[:, :, 7], plain[:, :, 6])
 
 
+@pytest.mark.parametrize("geometric", [False, True], ids=["medians", "geometric medians"])
+def test_a_band_that_no_item_has_is_0_and_the_others_are_as_without_it(
+    cell: Cell, items: list[Item], geometric: bool
+) -> None:
+    lost = ("B8A", "B06")
+    lacking = [
+        dataclasses.replace(i, assets={b: a for b, a in i.assets.items() if b not in lost})
+        for i in items
+    ]
+    rows, columns = (axis[::9, ::9].ravel() for axis in np.indices(cell.shape))
+    reading = dataclasses.replace(READING, geometric=geometric, optional_bands=lost)
+    found = read_point_series(cell, rows, columns, lacking, reading).series
+    absent = [BANDS.index(band) for band in lost]
+    others = [number for number in range(10) if number not in absent]
+    fewer = dataclasses.replace(
+        READING, geometric=geometric, bands=tuple(BANDS[number] for number in others)
+    )
+    assert not found[:, :, absent].any()
+    expected = read_point_series(cell, rows, columns, lacking, fewer).series
+    assert expected.any(axis=(1, 2)).mean() > 0.5
+    assert np.array_equal(found[:, :, others], expected)
+
+
 def test_a_place_without_items_has_no_acquisitions(cell: Cell) -> None:
     found = read_point_series(cell, np.array([1, 2]), np.array([1, 2]), [], READING)
     assert found.series.shape == (2, 12, 10)

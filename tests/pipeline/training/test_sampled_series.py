@@ -1,5 +1,6 @@
 """Series to learn from: drawn of a run's land as it is mapped, or read from a file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,21 @@ def known(prepared: PreparedRun) -> set[bytes]:
         pixels = np.moveaxis(series, 0, 2)[valid].astype(np.uint16)
         found |= {one.tobytes() for one in pixels}
     return found
+
+
+def test_a_file_may_lack_optional_bands(tmp_path: Path) -> None:
+    series = np.full((4, 12, 10), 700, np.uint16)
+    series[1, :, 7] = 0
+    np.save(tmp_path / "s.npy", series)
+    with pytest.raises(UserError, match="1 of its series hold zeros"):
+        series_of_file(tmp_path / "s.npy", CARD)
+    optional = replace(AUTHORS, optional_bands=("B8A",))
+    card = made_card(TimeSenClipArchitecture(), preprocessing=optional)
+    assert np.array_equal(series_of_file(tmp_path / "s.npy", card).series, series)
+    series[2, 3, 7] = series[3, :, 0] = 0  # a gap, and a band that is needed
+    np.save(tmp_path / "s.npy", series)
+    with pytest.raises(UserError, match="2 of its series hold zeros"):
+        series_of_file(tmp_path / "s.npy", card)
 
 
 def test_pixels_are_those_that_are_mapped(
