@@ -159,6 +159,15 @@ def test_a_run_of_which_a_cell_is_begun_is_kept(prepare: Prepare, tmp_path: Path
     assert prepare().run.manifest.fingerprint == planned.run.manifest.fingerprint
 
 
+def test_a_run_by_words_compares_with_the_members_of_a_class(prepare: Prepare) -> None:
+    planned = prepare(classes="cropland, other: forest | lake | town").run
+    assert [entry.name for entry in planned.vocabulary.legend] == ["cropland", "other"]
+    assert planned.text.class_index.tolist() == [0, 1, 1, 1]
+    again = prepare(classes="cropland, other: forest | lake | town").run.text  # from its folder
+    np.testing.assert_array_equal(again.class_index, planned.text.class_index)
+    np.testing.assert_array_equal(again.members, planned.text.members)
+
+
 def test_text_embeddings_of_a_run_before_classes_had_members_are_read(
     prepare: Prepare, tmp_path: Path
 ) -> None:
