@@ -29,7 +29,7 @@ _ARTIFACT_SECONDS = 30
 _CURVE, _MEASURES, _PROGRESS = "loss-curve", "pretraining-measures", "pretraining-progress"
 
 
-@flow(name="pretrain", flow_run_name="{settings.dataset} → {settings.out}", persist_result=False)
+@flow(name="pretrain", flow_run_name="{settings.named_sets} → {settings.out}", persist_result=False)
 def pretrain(settings: PretrainSettings) -> Pretrained:
     """Pretrain an encoder and write its checkpoint; started again, it goes on where it stopped.
 
@@ -147,6 +147,6 @@ class _TrainingProgress:
         picture = base64.b64encode(loss_curve(journal)).decode()
         create_image_artifact(f"data:image/png;base64,{picture}", key=_CURVE)
         if measures := validation_table(journal):
-            described = public_text(self._work.settings.dataset)
+            described = public_text(self._work.settings.named_sets)
             create_table_artifact(measures, key=_MEASURES, description=f"validation, {described}")
         self._published = time.monotonic()

@@ -25,16 +25,22 @@ def made_set(
     bands: tuple[str, ...] = BANDS,
     absent: tuple[str, ...] = (),
     seed: int = 0,
+    label: str = "cover",
+    prefix: str = "p",
+    tower: str = "clip:made",
+    rare: int = 0,
 ) -> DatasetCard:
     """Write a training set: `train` rows for training, `held_out` each for validation and test.
 
-    Ids count from "p0" over all splits. A row has 1 … `views` views, whose embeddings are similar
-    to a vector of its class, and a label "cover", which is missing in every tenth row. One month
-    in twelve is missing, and the bands `absent` in all.
+    Ids count from `prefix` "p" and 0 over all splits. A row has 1 … `views` views, whose embeddings
+    are similar to a vector of its class, and a label "cover", which is missing in every tenth row.
+    The first `rare` rows have the class "rare". One month in twelve is missing, and the bands
+    `absent` in all.
     """
     draw = np.random.default_rng(seed)
-    ground = GroundSide(kind="photos", tower="clip:made", revision="r", dim=dim, views=views)
-    writer = SetWriter(Store(address), bands, ground, {"cover": CLASSES})
+    ground = GroundSide(kind="photos", tower=tower, revision="r", dim=dim, views=views)
+    classes = (*CLASSES, "rare") if rare else CLASSES
+    writer = SetWriter(Store(address), bands, ground, {label: classes})
     centres = draw.standard_normal((len(CLASSES), dim))
     first = 0
     for split in SPLITS:
@@ -42,7 +48,14 @@ def made_set(
         for start in range(0, rows, shard_rows):
             count = min(shard_rows, rows - start)
             table = _table(draw, centres, first, count, views, bands, absent)
-            writer.write(split, table)
+            names = table["label"].to_pylist()
+            names[: max(0, rare - first)] = ["rare"] * len(names[: max(0, rare - first)])
+            columns = {
+                "id": [prefix + number for number in table["id"].to_pylist()],
+                f"label_{label}": pa.array(names, pa.string()),
+            }
+            fields = {name: table[name] for name in writer.schema.names if name not in columns}
+            writer.write(split, pa.table(fields | columns).select(writer.schema.names))
             first += count
     return writer.finish(SplitRule(), {}, ["made for a test"], {})
 
@@ -68,14 +81,14 @@ def _table(
     names = [CLASSES[value] if (first + row) % 10 else None for row, value in enumerate(label)]
     return pa.table(
         {
-            "id": [f"p{first + row}" for row in range(count)],
+            "id": [str(first + row) for row in range(count)],
             "lon": draw.uniform(0, 10, count),
             "lat": draw.uniform(45, 55, count),
             "year": np.full(count, 2018, np.int32),
             "series": fixed_lists(series.astype(np.uint16)),
             "clear": fixed_lists(np.full((count, 12), 3, np.uint16)),
             "photo_key": pa.nulls(count, pa.string()),
-            "label_cover": pa.array(names, pa.string()),
+            "label": pa.array(names, pa.string()),
             "block": ["1"] * count,
             "ground": ground_lists(offsets, made.astype(np.float16)),
             "views": _lists(offsets, [str(view) for size in counts for view in range(size)]),

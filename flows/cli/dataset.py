@@ -116,11 +116,19 @@ def texts_app(settings: TextSettings) -> int:
     from pipeline.ground_views.texts import embed_pairs, read_pairs
 
     console, table = Console(), Path(settings.table)
-    pairs = read_pairs(table, settings.id_column, settings.text_column, settings.class_column)
+    pairs = read_pairs(
+        table,
+        settings.id_column,
+        settings.text_column,
+        settings.class_column,
+        settings.possible_column,
+    )
     with show_progress(console):
         report_progress(RunProgress("loading the text tower"))
         loaded = load_text_tower(settings.tower, settings.revision)
-        texts = hashlib.sha256(repr((pairs.ids, pairs.texts, pairs.keys)).encode()).hexdigest()
+        depends_on: tuple[object, ...] = (pairs.ids, pairs.texts, pairs.keys)
+        depends_on += (sorted(pairs.possible.items()),) if pairs.possible else ()
+        texts = hashlib.sha256(repr(depends_on).encode()).hexdigest()
         folder = GroundFolder(
             Store(settings.out), {"tower": loaded.name, "revision": loaded.revision, "texts": texts}
         )
@@ -135,6 +143,7 @@ def texts_app(settings: TextSettings) -> int:
                 {"table": table.name, "texts": len(set(pairs.texts))},
                 pairs.left_out,
                 settings.attribution,
+                pairs.most_possible,
             )
     return _say_ground(console, GroundTable.open(settings.out).card, folder.store)
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -146,11 +145,13 @@ class _Process:
         if not self._work.validates or (done % self._settings.validate_every and not is_last):
             return
         share = (self._place.rank, self._place.world)
-        points = partial(validation_batches, self._work.data, self._recipe, *share)
-        found = {
-            f"T={months}": self._training.validate(points(), months)
-            for months in sorted(set(self._recipe.months), reverse=True)
-        }
+        found = {}
+        for months in sorted(set(self._recipe.months), reverse=True):
+            points = validation_batches(self._work.data, self._recipe, *share)
+            whole, parts = self._training.validate_parts(points, months)
+            found[f"T={months}"] = whole
+            if len(self._work.data.sets) > 1:
+                found |= {f"T={months}, {name}": part for name, part in parts.items()}
         self._journal = self._journal.with_validation(done, found)
         if self._is_first:
             for steps, values in found.items():

@@ -1,8 +1,8 @@
 """The settings of tables of series, of photos and of texts, and of the training sets of both."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
@@ -135,6 +135,17 @@ class TextSettings(_GroundSettings):
         description="what they depict: rows of one class are no negatives of each other; "
         "default: the text",
     )
+    possible_column: Annotated[str | None, Option(metavar="COLUMN")] = Field(
+        None,
+        description="further classes that may be true of the point, separated by semicolons: their "
+        "texts are no negatives of it",
+    )
+
+    @model_validator(mode="after")
+    def _possible_classes(self) -> Self:
+        if self.possible_column and not self.class_column:
+            raise ValueError("possible_column names classes; name the texts' own by class_column")
+        return self
 
 
 class PackSettings(Strict):

@@ -4,19 +4,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from models.encoder.registry import DEFAULT_KIND, make_architecture
 from models.encoder.series_encoder import Architecture
 from models.errors import CheckpointError, PretrainingError
-from models.option import Option
+from models.option import COMMAS, Option
 from models.pretraining.recipe import Recipe
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.settings.load import anchored
 from pipeline.settings.map import SHIPPED_CHECKPOINT
 from pipeline.settings.sections import Address, Strict
+from pipeline.training_set.class_balance import ClassBalance
 
 _RUN = Option(group="Training run")
+_DRAWING = "Drawing of points"
 
 
 class EncoderSizes(Strict):
@@ -54,13 +64,25 @@ class EncoderSizes(Strict):
         return make_architecture({**sizes, "bands": bands, "embedding_dim": embedding_dim})
 
 
+def _in_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class PretrainSettings(Strict):
-    """A checkpoint to be trained on `dataset`, a training set, and written to `out`, a folder."""
+    """A checkpoint to be trained on `dataset`, training sets, and written to `out`, a folder."""
 
     model_config = ConfigDict(title="Checkpoint")
 
-    dataset: Annotated[Address, Option(positional=True, metavar="SET")] = Field(
-        description="the training set, which `timesen dataset pack` makes"
+    dataset: Annotated[
+        tuple[Address, ...],
+        BeforeValidator(_in_a_list),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+        ),
+        Option(positional=True, metavar="SET"),
+    ] = Field(
+        min_length=1,
+        description="the training set that `timesen dataset pack` makes, or several",
     )
     out: Annotated[Address, Option(metavar="CHECKPOINT")] = Field(
         description="the checkpoint's folder"
@@ -89,6 +111,30 @@ class PretrainSettings(Strict):
         description="normalise reflectance by the authors' constants, or by the set's quantiles",
     )
     recipe: Recipe = Recipe()
+    shares: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
+        COMMAS,
+        Option(group=_DRAWING, metavar="0.4,0.6"),
+    ] = Field(
+        None, description="the share of each set in a batch; default: by their numbers of points"
+    )
+    set_exponent: Annotated[float | None, Option(group=_DRAWING, metavar="0…1")] = Field(
+        None,
+        ge=0,
+        le=1,
+        description="in place of shares: in proportion to the number of points to this power; "
+        "1: by points, 0: all sets alike",
+    )
+    balance: Annotated[str | None, Option(group=_DRAWING, metavar="LABEL")] = Field(
+        None, min_length=1, description="draw rare classes of this label more often, within a set"
+    )
+    balance_exponent: Annotated[float | None, Option(group=_DRAWING, metavar="0…1")] = Field(
+        None,
+        ge=0,
+        le=1,
+        description="classes are drawn in proportion to their number of points to this power; 1: "
+        "as they come, 0: all alike; default: 0.5",
+    )
     processes: Annotated[int, _RUN] = Field(
         1, ge=1, description="processes that train together, each on a worker of its own"
     )
@@ -130,6 +176,18 @@ class PretrainSettings(Strict):
         return anchored(cls, raw, Path()) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
+    def _drawn_in_one_way(self) -> Self:
+        if self.shares is not None and self.set_exponent is not None:
+            raise ValueError("shares and set_exponent both say how often a set is drawn; give one")
+        if self.set_exponent is not None and len(self.dataset) == 1:
+            raise ValueError("set_exponent is for several sets, and there is one")
+        if self.shares is not None and len(self.shares) != len(self.dataset):
+            raise ValueError(f"{len(self.shares)} shares for {len(self.dataset)} sets")
+        if self.balance_exponent is not None and self.balance is None:
+            raise ValueError("balance_exponent is for a label; name it by balance")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_shared(self) -> Self:
         try:
             self.recipe.share(self.processes)
@@ -142,6 +200,19 @@ class PretrainSettings(Strict):
                 f"{workers}; leave it out"
             )
         return self
+
+    @property
+    def class_balance(self) -> ClassBalance | None:
+        """How classes are drawn within a set; None where rows are drawn as they come."""
+        if self.balance is None:
+            return None
+        exponent = 0.5 if self.balance_exponent is None else self.balance_exponent
+        return ClassBalance(self.balance, exponent)
+
+    @property
+    def named_sets(self) -> str:
+        """The addresses of the training sets in one text."""
+        return ", ".join(self.dataset)
 
     @property
     def folder(self) -> str:

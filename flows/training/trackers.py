@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ _log = logging.getLogger(__name__)
 EVENTS = "tensorboard"
 """The subfolder of a training's folder that holds TensorBoard's events."""
 _TRACKED_RUNS = "tracker.json"
+_OTHER_SIGNS = re.compile(r"[^\w./ -]")  # that MLflow takes in no name, such as "=" and ","
 
 
 class _Tracker(ABC):
@@ -130,11 +132,11 @@ class _MLflow(_Tracker):
         if known is None:
             _remember_run(work, "mlflow", run.info.run_id)
             mlflow.log_params(work.settings.recipe.model_dump(mode="json"))
-            mlflow.set_tag("training set", work.data.card.fingerprint)
+            mlflow.set_tag("training set", work.data.fingerprint)
 
     def log(self, step: int, measures: Mapping[str, float]) -> None:
-        # Its names take no "=".
-        self._mlflow.log_metrics({n.replace("=", " "): v for n, v in measures.items()}, step=step)
+        named = {_OTHER_SIGNS.sub(" ", name): value for name, value in measures.items()}
+        self._mlflow.log_metrics(named, step=step)
 
     def close(self) -> None:
         self._mlflow.end_run()
@@ -149,7 +151,7 @@ class _WandB(_Tracker):
             id=_tracked_run(work, "wandb"),
             resume="allow",
             name=Path(work.settings.out).name,
-            config=recipe | {"training set": work.data.card.fingerprint},
+            config=recipe | {"training set": work.data.fingerprint},
         )
         _remember_run(work, "wandb", self._run.id)
 

@@ -42,8 +42,15 @@ class Batch:
         return len(self.ids)
 
 
-def save_batch(batch: Batch, path: Path) -> None:
-    """Write a batch as a safetensors file, its ids in the metadata, without labels."""
+def try_to_save_batch(batch: Batch, path: Path) -> str:
+    """Write a batch as a safetensors file, its ids in the metadata, without labels.
+
+    Returns a clause that says whether it is there now.
+    """
     arrays = {name: np.ascontiguousarray(getattr(batch, name)) for name in _ARRAYS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(safetensors.numpy.save(arrays, {_IDS: json.dumps(list(batch.ids))}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(safetensors.numpy.save(arrays, {_IDS: json.dumps(list(batch.ids))}))
+    except OSError as error:
+        return f"its batch could not be saved as {path} ({error.strerror})"
+    return f"its batch is saved as {path}"

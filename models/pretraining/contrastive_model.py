@@ -1,5 +1,7 @@
 """The contrastive model: the encoder, the pooling of ground views, and the loss, as one module."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -57,3 +59,12 @@ class ContrastiveModel(nn.Module):
         with torch.autocast(inputs.series.device.type, self._dtype, enabled=is_reduced):
             embeddings: torch.Tensor = self.encoder(inputs.series, inputs.kept)
         return embeddings
+
+    def optimiser(self, recipe: Recipe) -> torch.optim.AdamW:
+        """AdamW; a learned temperature does not decay, since it should not tend to 0."""
+        temperature = [p for p in self.loss.parameters() if p.requires_grad]
+        others = [*self.encoder.parameters(), *self.pooling.parameters()]
+        groups: list[dict[str, Any]] = [{"params": others, "weight_decay": recipe.weight_decay}]
+        if temperature:
+            groups.append({"params": temperature, "weight_decay": 0.0})
+        return torch.optim.AdamW(groups, lr=recipe.rate)

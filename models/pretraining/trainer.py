@@ -8,9 +8,10 @@ series. Dropout alone is drawn for each process.
 import copy
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from models.encoder.preprocessing import Preprocessing
 from models.encoder.registry import new_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import PretrainingError
-from models.pretraining.batch import Batch, save_batch
+from models.pretraining.batch import Batch, try_to_save_batch
 from models.pretraining.checks import field_differences, require_fitting, require_together
 from models.pretraining.collectives import Processes
 from models.pretraining.contrastive_model import ContrastiveModel
@@ -100,7 +101,7 @@ class Pretraining:
         self._bank: MemoryBank | None = None
         if recipe.loss == "memory-bank":
             self._bank = MemoryBank(recipe.memory_bank, architecture.embedding_dim).to(device)
-        self._optimiser = _optimiser(recipe, self._model)
+        self._optimiser = self._model.optimiser(recipe)
         self._scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "float16")
         self._parallel = self._over_processes() if world > 1 else self._model
         self._step = 0
@@ -163,21 +164,37 @@ class Pretraining:
         months = inputs.series.shape[1]
         return StepReport(self._step - 1, mean, norm, rate, temperature, months, skipped)
 
-    @torch.inference_mode()
     def validate(self, batches: Iterable[Batch], months: int | None = None) -> dict[str, float]:
         """Measure loss and retrieval over all batches of all processes, as `validation_measures`.
 
         Series have `months` steps, by default the recipe's highest number.
         """
+        return self.validate_parts({"": batches}, months)[0]
+
+    @torch.inference_mode()
+    def validate_parts(
+        self, parts: Mapping[str, Iterable[Batch]], months: int | None = None
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """The measures of `validate` over the batches of all parts, and over those of each.
+
+        All processes name the same parts in the same order.
+        """
         steps = months or max(self.recipe.months)
         self._model.eval()
         try:
-            parts = [self._embed(batch, steps) for batch in batches]
+            embedded = {n: [self._embed(one, steps) for one in of] for n, of in parts.items()}
         finally:
             self._model.train()
-        points = Embedded.joined(parts, self.architecture.embedding_dim, self._device)
-        both = self.recipe.loss == "in-batch"
-        return validation_measures(points, self._processes, self.logit_scale, both)
+        dim, both = self.architecture.embedding_dim, self.recipe.loss == "in-batch"
+
+        def measures(found: Sequence[Embedded]) -> dict[str, float]:
+            points = Embedded.joined(found, dim, self._device)
+            return validation_measures(points, self._processes, self.logit_scale, both)
+
+        whole = measures(list(chain.from_iterable(embedded.values())))
+        if len(embedded) == 1:
+            return whole, dict.fromkeys(embedded, whole)
+        return whole, {name: measures(found) for name, found in embedded.items()}
 
     def state(self) -> TrainingState:
         """Where the training stands; the same on every process, so that one may save it."""
@@ -277,26 +294,10 @@ class Pretraining:
 
     def _stopped(self, batch: Batch, problem: str) -> PretrainingError:
         """Save the batch of a step that fails; returns the step's error."""
-        rank = self._processes.rank
-        path = self._failed_batches / f"batch-step-{self._step:09d}-process-{rank}.safetensors"
-        try:
-            save_batch(batch, path)
-            saved = f"its batch is saved as {path}"
-        except OSError as error:
-            saved = f"its batch could not be saved as {path} ({error.strerror})"
+        name = f"batch-step-{self._step:09d}-process-{self._processes.rank}.safetensors"
         return PretrainingError(
             f"step {self._step}",
-            f"{problem}; {saved}",
+            f"{problem}; {try_to_save_batch(batch, self._failed_batches / name)}",
             "See that its ground embeddings are finite, or take a lower rate, or limit the "
             "gradient (steepest); the last state that was saved is from before this step",
         )
-
-
-def _optimiser(recipe: Recipe, model: ContrastiveModel) -> torch.optim.AdamW:
-    """AdamW; a learned temperature does not decay, since it should not tend to 0."""
-    temperature = [p for p in model.loss.parameters() if p.requires_grad]
-    others = [*model.encoder.parameters(), *model.pooling.parameters()]
-    groups: list[dict[str, Any]] = [{"params": others, "weight_decay": recipe.weight_decay}]
-    if temperature:
-        groups.append({"params": temperature, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=recipe.rate)

@@ -31,14 +31,19 @@ class Embedded:
 
     @classmethod
     def joined(cls, parts: Sequence["Embedded"], dim: int, device: torch.device) -> "Embedded":
-        """The points of all parts, of as many subjects each; of no part, none."""
+        """The points of all parts; those with fewer subjects get NO_KEY."""
         none = torch.empty(0, dim, device=device)
         no_key = torch.empty(0, dtype=torch.long, device=device)
+        width = max((part.subjects.shape[1] for part in parts), default=0)
+
+        def wide(part: "Embedded") -> torch.Tensor:
+            return F.pad(part.subjects, (0, width - part.subjects.shape[1]), value=NO_KEY)
+
         return cls(
             torch.cat([none, *(part.pixels for part in parts)]),
             torch.cat([none, *(part.ground for part in parts)]),
             torch.cat([no_key, *(part.keys for part in parts)]),
-            torch.cat([part.subjects for part in parts] or [no_key[:, None]]),
+            torch.cat([no_key.reshape(0, width), *(wide(part) for part in parts)]),
         )
 
 

@@ -28,5 +28,5 @@ class WeightAverage(Generic[Module]):
         decay = min(self._decay, (1 + updates) / (10 + updates))
         for own, other in zip(self.module.parameters(), module.parameters(), strict=True):
             own.lerp_(other, 1 - decay)
-        for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
-            own.copy_(other)
+        for kept, last in zip(self.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(last)

@@ -136,7 +136,7 @@ class _SetSamples:
             "kind": "training set",
             "address": public_url(dataset.store.root),
             "fingerprint": card.fingerprint,
-            "ground": card.ground.model_dump(),
+            "ground": card.ground.model_dump(exclude_defaults=True),
             "blocks of land, km": card.split_rule.block_km,
             "attribution": list(card.attribution),
         }
@@ -153,7 +153,7 @@ class _SetSamples:
                     break
                 table = self._dataset.read_shard(shards[number], more_columns=("block",))
                 rows = to_rows([table], card)
-                batch = rows.batch(np.arange(len(rows)), card.ground.views, classes)
+                batch = rows.batch(np.arange(len(rows)), card.ground, classes)
                 batches.append(batch)
                 ground.append(_mean_view(batch.ground, batch.present))
                 blocks.append(table["block"].to_numpy())
@@ -169,7 +169,8 @@ class _SetSamples:
                 },
                 blocks=np.concatenate(blocks),
                 ground=np.concatenate(ground),
-                keys=np.concatenate([batch.keys for batch in batches]),
+                # Those of the views: of what only may be true, retrieval counts nothing as found.
+                keys=np.concatenate([batch.keys[:, : card.ground.views] for batch in batches]),
             ).take(np.arange(count)[:most]),
             self._bands,
         )

@@ -33,6 +33,7 @@ class GroundCard(BaseModel):
         tower: The spec of the tower that embedded the views, of weights `revision`, into `dim`
             dimensions.
         rows: How many views there are, of `points` points, at most `views` of one point.
+        possible: How many further keys, which may be true of it, a point has at most.
         left_out: Counts of photos or texts without a row, by reason; `unreadable.csv` names photos
             that cannot be read.
         made: The sources of the table.
@@ -49,6 +50,7 @@ class GroundCard(BaseModel):
     rows: int
     points: int
     views: int
+    possible: int = 0
     left_out: dict[str, int]
     made: dict[str, Any]
     attribution: str
@@ -57,13 +59,15 @@ class GroundCard(BaseModel):
     created: str
 
 
-def ground_schema(dim: int) -> pa.Schema:
+def ground_schema(dim: int, with_possible: bool = False) -> pa.Schema:
     """The columns of a part.
 
     `id` is that of the point, or its `photo_key` in a series table. `view` is N, E, S or W for
     LUCAS photos, else the photo's name or the text's number. `embedding` is of unit length. Views
-    with equal `key` depict the same; `NO_KEY` is equal to nothing.
+    with equal `key` depict the same; `NO_KEY` is equal to nothing. `possible`, if it is there, has
+    further keys that may be true of the point, in the row of its first view alone.
     """
+    possible = [pa.field("possible", pa.list_(pa.int64()), nullable=False)]
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -71,6 +75,7 @@ def ground_schema(dim: int) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.float16(), dim), nullable=False),
             pa.field("text", pa.string()),
             pa.field("key", pa.int64(), nullable=False),
+            *(possible if with_possible else []),
         ]
     )
 
@@ -81,8 +86,11 @@ def ground_rows(
     embeddings: np.ndarray,
     keys: Sequence[int],
     texts: Sequence[str | None] | None = None,
+    possible: Sequence[Sequence[int]] | None = None,
 ) -> pa.Table:
-    """Rows of `ground_schema`; `embeddings` are float (n, dim).
+    """Rows of `ground_schema`, with the column `possible` if it is given.
+
+    `embeddings` are float (n, dim).
 
     Raises:
         DatasetError: An embedding is not of unit length, as a damaged tower's may be.
@@ -100,8 +108,10 @@ def ground_rows(
         fixed_lists(embeddings.astype(np.float16)),
         pa.array([None] * len(ids) if texts is None else texts, pa.string()),
         pa.array(keys, pa.int64()),
+        *([] if possible is None else [pa.array(possible, pa.list_(pa.int64()))]),
     ]
-    return pa.Table.from_arrays(columns, schema=ground_schema(embeddings.shape[1]))
+    schema = ground_schema(embeddings.shape[1], possible is not None)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def key_of(text: str | None) -> int:
@@ -126,7 +136,7 @@ class GroundTable:
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows, one part at a time. Raises DatasetError where a part is damaged."""
-        wanted = ground_schema(self.card.dim)
+        wanted = ground_schema(self.card.dim, self.card.possible > 0)
         for key in part_keys(self.store):
             with open_part(self.store, key, wanted, _REMEDY) as file:
                 yield file.read(wanted.names)

@@ -26,6 +26,7 @@ class GroundFolder(TableFolder):
         made: Mapping[str, Any],
         left_out: Mapping[str, int],
         attribution: str,
+        possible: int = 0,
     ) -> GroundCard:
         """Write `unreadable.csv` and then the card, from the parts that are there.
 
@@ -35,6 +36,7 @@ class GroundFolder(TableFolder):
             made: The sources of the table, for the card.
             left_out: Counts of photos or texts that never came into a part, by reason.
             attribution: The attribution of the photos or texts.
+            possible: Further keys that a point has at most. Parts have their column unless it is 0.
 
         Raises:
             DatasetError: No row is left.
@@ -63,6 +65,7 @@ class GroundFolder(TableFolder):
             rows=views.total(),
             points=len(views),
             views=max(views.values()),
+            possible=possible,
             left_out={**left_out, **dict(reasons.most_common())},
             made=dict(made),
             attribution=attribution,

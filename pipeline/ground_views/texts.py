@@ -1,8 +1,8 @@
 """Descriptions of points in words, which replace photos, and their embeddings."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +23,8 @@ class TextPairs:
 
     Attributes:
         keys: The keys of the texts' subjects.
+        possible: Of each point, the keys of classes that may be true of it and that none of its
+            texts has; points without any are left out.
         left_out: Counts of the table's other rows, by reason.
     """
 
@@ -30,21 +32,32 @@ class TextPairs:
     texts: tuple[str, ...]
     keys: tuple[int, ...]
     left_out: dict[str, int]
+    possible: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def most_possible(self) -> int:
+        """The number of further keys of the point that has most."""
+        return max(map(len, self.possible.values()), default=0)
 
 
 def read_pairs(
-    path: Path, id_column: str = "id", text_column: str = "text", class_column: str | None = None
+    path: Path,
+    id_column: str = "id",
+    text_column: str = "text",
+    class_column: str | None = None,
+    possible_column: str | None = None,
 ) -> TextPairs:
     """The pairs of a CSV, Parquet or vector file; a point may have several rows, one per view.
 
     Equal texts have the same subject; with `class_column`, equal classes do. Rows without a text,
-    and those that repeat both id and text, are left out.
+    and those that repeat both id and text, are left out. `possible_column` has classes that may be
+    true of the point as well, separated by semicolons; those of all its rows count.
 
     Raises:
         DatasetError: The file is unreadable, a row has no id, or no row has a text.
     """
-    names = [id_column, text_column, *([class_column] if class_column else [])]
-    columns = read_columns(path, names)
+    optional = [name for name in (class_column, possible_column) if name]
+    columns = read_columns(path, [id_column, text_column, *optional])
     classes = columns[class_column] if class_column else columns[text_column]
     ids, texts, keys = [], [], []
     seen: set[tuple[str, str]] = set()
@@ -65,7 +78,28 @@ def read_pairs(
     if not ids:
         raise DatasetError(str(path), f"no row has a {text_column}", "Describe one or more points")
     reasons = {reason: count for reason, count in left_out.items() if count}
-    return TextPairs(tuple(ids), tuple(texts), tuple(keys), reasons)
+    possible: dict[str, tuple[int, ...]] = {}
+    if possible_column:
+        possible = _further_keys(ids, keys, columns[id_column], columns[possible_column])
+    return TextPairs(tuple(ids), tuple(texts), tuple(keys), reasons, possible)
+
+
+def _further_keys(
+    ids: Sequence[str],
+    keys: Sequence[int],
+    owners: Sequence[str | None],
+    listed: Sequence[str | None],
+) -> dict[str, tuple[int, ...]]:
+    """The keys of the classes that are listed for each point and that none of its texts has."""
+    own: defaultdict[str, set[int]] = defaultdict(set)
+    for name, key in zip(ids, keys, strict=True):
+        own[name].add(key)
+    further: defaultdict[str, set[int]] = defaultdict(set)
+    for owner, names in zip(owners, listed, strict=True):
+        if owner in own and names:
+            further[owner] |= {key_of(part.strip()) for part in names.split(";") if part.strip()}
+    left = {name: tuple(sorted(found - own[name])) for name, found in further.items()}
+    return {name: found for name, found in left.items() if found}
 
 
 def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:
@@ -75,13 +109,17 @@ def embed_pairs(pairs: TextPairs, tower: TextTower) -> Iterator[pa.Table]:
     embeddings = tower.embed(distinct).astype(np.float16)
     counts: defaultdict[str, count[int]] = defaultdict(count)
     views = [str(next(counts[name])) for name in pairs.ids]
+    with_possible = pairs.most_possible > 0
     for start in range(0, len(pairs.ids), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         texts = pairs.texts[part]
+        named = zip(pairs.ids[part], views[part], strict=True)
+        possible = [pairs.possible.get(name, ()) if view == "0" else () for name, view in named]
         yield ground_rows(
             pairs.ids[part],
             views[part],
             embeddings[[place[text] for text in texts]],
             pairs.keys[part],
             texts,
+            possible if with_possible else None,
         )

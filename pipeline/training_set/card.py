@@ -18,7 +18,8 @@ class _Part(BaseModel):
 class GroundSide(_Part):
     """The ground views of the set: at most `views` for each point, embeddings of length `dim`.
 
-    `tower` and `revision` are the spec and the weights of the tower that embedded them.
+    `tower` and `revision` are the spec and the weights of the tower that embedded them. A point has
+    at most `possible` further keys, which may be true of it; sets of earlier versions have none.
     """
 
     kind: Literal["photos", "texts"]
@@ -26,14 +27,20 @@ class GroundSide(_Part):
     revision: str
     dim: int
     views: int
+    possible: int = 0
 
 
 class Shard(_Part):
-    """A Parquet file of a split: its key in the set's folder, its rows, its SHA-256 (hex)."""
+    """A Parquet file of a split: its key in the set's folder, its rows, its SHA-256 (hex).
+
+    `counts` are rows by label and class, those without a class under ""; sets of earlier versions
+    lack them.
+    """
 
     key: str
     rows: int
     sha256: str
+    counts: dict[str, dict[str, int]] | None = None
 
 
 class Statistics(_Part):
@@ -91,6 +98,15 @@ class DatasetCard(_Part):
                 f"split {split!r}", "no such split", f"There are {', '.join(self.splits)}"
             )
         return self.splits[split]
+
+    def require_label(self, label: str, where: str) -> None:
+        """Raise DatasetError, which names `where`, for a label that the set lacks."""
+        if label not in self.labels:
+            raise DatasetError(
+                f"label {label!r}",
+                f"{where} has none of this name",
+                f"Name one that is there: {', '.join(self.labels) or 'it has no label'}",
+            )
 
     def require(self, bands: Sequence[str], dim: int | None = None) -> None:
         """Raise DatasetError where an encoder takes other bands, or embeds into other than `dim`.

@@ -1,10 +1,11 @@
 """The loader of a training set: batches in a random order per epoch, from any batch on."""
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
+from itertools import count, zip_longest
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,12 @@ from models.pretraining.batch import Batch
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import open_card
+from pipeline.point_series.points import LABEL
 from pipeline.training_set.card import SET_CARD, DatasetCard, Shard
+from pipeline.training_set.class_balance import ClassBalance, times_of_rows
 from pipeline.training_set.prefetch import prefetched
 from pipeline.training_set.random_order import Window, inner_order, windows_of
-from pipeline.training_set.shards import ShardRows, read_rows, to_rows
+from pipeline.training_set.shards import ShardRows, join_batches, read_rows, to_rows
 
 _READERS = 4  # shards read at once, since each request to object storage waits
 _AHEAD = 4  # batches made before they are needed
@@ -29,6 +32,9 @@ class TrainingSet:
 
     store: Store
     card: DatasetCard
+    _counted: dict[tuple[str, str], np.ndarray] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def open(cls, address: str) -> "TrainingSet":
@@ -59,6 +65,7 @@ class TrainingSet:
         rank: int = 0,
         world: int = 1,
         drop_last: bool = True,
+        balance: ClassBalance | None = None,
     ) -> Generator[Batch]:
         """The batches of an epoch from number `start` on; of each, the share of a process.
 
@@ -68,12 +75,13 @@ class TrainingSet:
         the same batches, however many they are, and wherever one begins.
 
         With `drop_last`, the last, smaller batch is left out; otherwise the last processes may get
-        less of it, or nothing. Rows are read ahead by threads. In memory are the rows of at most
-        twelve shards, and a few batches.
+        less of it, or nothing. With `balance`, rows come more or less than once in an epoch of as
+        many rows (`ClassBalance`). Rows are read ahead by threads. In memory are the rows of at
+        most twelve shards, and a few batches.
 
         Raises:
-            DatasetError: The batch cannot be cut, the split has less than one batch, or a shard is
-                missing or damaged.
+            DatasetError: The batch cannot be cut, the split has less than one batch, the label to
+                balance is not there, or a shard is missing or damaged.
         """
         self._require(split, batch, rank, world, drop_last)
         rows, spans = self.rows(split), []
@@ -83,7 +91,46 @@ class TrainingSet:
             low = first + rank * share
             if low < last:
                 spans.append((low, min(low + share, last)))
-        return prefetched(_batches(self, split, seed, epoch, spans), _AHEAD)
+        first = spans[0][0] if spans else rows
+        windows = self._epochs(split, seed, balance).windows(epoch, first)
+        return prefetched(_batches(RowStream(windows, self.card), spans), _AHEAD)
+
+    def stream(
+        self, split: str, seed: int, first: int, balance: ClassBalance | None = None
+    ) -> "RowStream":
+        """The rows of a split from row `first` on, in each epoch's order, epoch after epoch.
+
+        Row numbers go on over the epochs. Raises DatasetError as `batches`.
+        """
+        return RowStream(self._epochs(split, seed, balance).endless(first), self.card)
+
+    def class_counts(self, split: str, label: str) -> np.ndarray:
+        """Rows of each shard and class of a label, the last class being none: int64 (shard, class).
+
+        Where the card has no counts by shard, all shards are read.
+
+        Raises:
+            DatasetError: There is no such label, or a shard is missing or damaged.
+        """
+        if (split, label) in self._counted:
+            return self._counted[split, label]
+        self.card.require_label(label, public_url(self.store.root))
+        classes = (*self.card.labels[label], "")
+
+        def counts(shard: Shard) -> Mapping[str, int]:
+            if shard.counts is not None:
+                return shard.counts[label]
+            texts = self.read_shard(shard)[LABEL + label].to_pylist()
+            return Counter(text or "" for text in texts)
+
+        found = [counts(shard) for shard in self.card.shards(split)]
+        rows = [[of.get(name, 0) for name in classes] for of in found]
+        self._counted[split, label] = np.array(rows, np.int64).reshape(-1, len(classes))
+        return self._counted[split, label]
+
+    def _epochs(self, split: str, seed: int, balance: ClassBalance | None) -> "_Epochs":
+        counts = None if balance is None else self.class_counts(split, balance.label)
+        return _Epochs(self, split, seed, balance, counts)
 
     def _require(self, split: str, batch: int, rank: int, world: int, drop_last: bool) -> None:
         rows = self.rows(split)
@@ -127,66 +174,116 @@ class TrainingSet:
         )
 
 
-def _batches(
-    dataset: TrainingSet, split: str, seed: int, epoch: int, spans: Sequence[tuple[int, int]]
-) -> Iterator[Batch]:
+class RowStream:
+    """Rows in the order of their windows, taken from the front; close it at the end."""
+
+    def __init__(self, windows: Generator["_WindowRows"], card: DatasetCard) -> None:
+        self._windows, self._side = windows, card.ground
+        self._classes = {name: np.array([*of, None], object) for name, of in card.labels.items()}
+        self._held: _WindowRows | None = None
+
+    def take(self, low: int, high: int) -> Batch:
+        """The rows `low` … `high - 1` of the order; `low` is not below what was taken before."""
+        parts = []
+        while low < high:
+            if self._held is None or self._held.end <= low:
+                self._held = None  # free its rows before the next one is read
+                self._held = next(self._windows)
+                continue
+            held, end = self._held, min(high, self._held.end)
+            which = held.order[low - held.start : end - held.start]
+            parts.append(held.rows.batch(which, self._side, self._classes))
+            low = end
+        return join_batches(parts)
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self._windows.close()
+
+
+def _batches(stream: RowStream, spans: Sequence[tuple[int, int]]) -> Iterator[Batch]:
     """The batches of spans of an epoch's order, which follow each other."""
-    card = dataset.card
-    classes = {name: np.array([*texts, None], object) for name, texts in card.labels.items()}
-    first = spans[0][0] if spans else dataset.rows(split)
-    with contextlib.closing(_windows(dataset, split, seed, epoch, first)) as windows:
-        held = None
+    with contextlib.closing(stream):
         for low, high in spans:
-            parts = []
-            while low < high:
-                if held is None or held.window.end <= low:
-                    held = None  # free its rows before the next one is read
-                    held = next(windows)
-                    continue
-                window, end = held.window, min(high, held.window.end)
-                which = held.order[low - window.start : end - window.start]
-                parts.append(held.rows.batch(which, card.ground.views, classes))
-                low = end
-            yield parts[0] if len(parts) == 1 else _join(parts)
+            yield stream.take(low, high)
 
 
 @dataclass(frozen=True, eq=False)
 class _WindowRows:
-    """The rows of a window, and their order."""
+    """The rows of a window, and their order, which begins at place `start`."""
 
-    window: Window
+    start: int
     rows: ShardRows
     order: np.ndarray
 
-
-def _windows(
-    dataset: TrainingSet, split: str, seed: int, epoch: int, first: int
-) -> Generator[_WindowRows]:
-    """The windows of an epoch from row `first` of its order on; the next is read meanwhile."""
-    shards = dataset.card.shards(split)
-    windows = windows_of([shard.rows for shard in shards], seed, epoch)
-    windows = [window for window in windows if window.end > first]
-    threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reading-shards")
-
-    def begin(window: Window) -> list[Future[pa.Table]]:
-        return [threads.submit(dataset.read_shard, shards[number]) for number in window.shards]
-
-    try:
-        following = begin(windows[0]) if windows else []
-        for window, after in zip_longest(windows, windows[1:]):
-            current, following = following, begin(after) if after else []
-            rows = to_rows([table.result() for table in current], dataset.card)
-            del current
-            yield _WindowRows(window, rows, inner_order(window, seed, epoch))
-            del rows
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+    @property
+    def end(self) -> int:
+        return self.start + len(self.order)
 
 
-def _join(parts: Sequence[Batch]) -> Batch:
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("series", "ground", "present", "keys")
-    }
-    labels = {name: [t for part in parts for t in part.labels[name]] for name in parts[0].labels}
-    return Batch(**arrays, ids=[name for part in parts for name in part.ids], labels=labels)
+@dataclass(frozen=True, eq=False)
+class _Epochs:
+    """The epochs of a split; `counts` are those of the label that is balanced."""
+
+    dataset: TrainingSet
+    split: str
+    seed: int
+    balance: ClassBalance | None
+    counts: np.ndarray | None
+
+    def endless(self, first: int) -> Generator[_WindowRows]:
+        """The windows from row `first` on, counted over all epochs."""
+        rows = self.dataset.rows(self.split)
+        begun, within = divmod(first, rows)
+        for epoch in count(begun):
+            with contextlib.closing(self.windows(epoch, within)) as windows:
+                for held in windows:
+                    yield replace(held, start=epoch * rows + held.start)
+                    del held
+            within = 0
+
+    def windows(self, epoch: int, first: int) -> Generator[_WindowRows]:
+        """The windows of an epoch from row `first` of its order on; the next is read meanwhile."""
+        shards, card = self.dataset.card.shards(self.split), self.dataset.card
+        rows_of_classes = None
+        if self.balance is not None and self.counts is not None:
+            rows_of_classes = self.balance.rows_per_shard(self.counts, self.seed, epoch)
+        rows_of = [shard.rows for shard in shards]
+        if rows_of_classes is not None:
+            rows_of = rows_of_classes.sum(axis=1).tolist()
+        windows = windows_of(rows_of, self.seed, epoch)
+        windows = [window for window in windows if window.end > first]
+        threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reading-shards")
+
+        def begin(window: Window) -> list[Future[pa.Table]]:
+            return [
+                threads.submit(self.dataset.read_shard, shards[number]) for number in window.shards
+            ]
+
+        try:
+            following = begin(windows[0]) if windows else []
+            for window, after in zip_longest(windows, windows[1:]):
+                current, following = following, begin(after) if after else []
+                rows = to_rows([table.result() for table in current], card)
+                del current
+                order = inner_order(window, self.seed, epoch)
+                if rows_of_classes is not None:
+                    order = self._repeated(rows, window, rows_of_classes, epoch)[order]
+                yield _WindowRows(window.start, rows, order)
+                del rows
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _repeated(
+        self, rows: ShardRows, window: Window, wanted: np.ndarray, epoch: int
+    ) -> np.ndarray:
+        """The numbers of a window's rows, each as often as it comes in the epoch: int64 (n,)."""
+        assert self.balance is not None
+        shards = self.dataset.card.shards(self.split)
+        cuts = np.cumsum([shards[number].rows for number in window.shards])[:-1]
+        classes = np.split(rows.labels[self.balance.label], cuts)
+        times = [
+            times_of_rows(of, wanted[number], self.seed, epoch, number)
+            for number, of in zip(window.shards, classes, strict=True)
+        ]
+        return np.repeat(np.arange(len(rows)), np.concatenate(times))

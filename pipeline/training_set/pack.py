@@ -72,7 +72,7 @@ def pack_training_set(
             series_schema(len(bands), labels),
             _series_rows(tables, labels, unclear),
         )
-        view_schema = ground_schema(ground_table.card.dim)
+        view_schema = ground_schema(ground_table.card.dim, ground_table.card.possible > 0)
         views = _spool(scratch / "ground.arrow", view_schema, ground_table.tables())
         pairing = pair_series_with_views(rows, views)
         lon, lat = (rows[axis].to_numpy()[pairing.series] for axis in ("lon", "lat"))
@@ -89,6 +89,7 @@ def pack_training_set(
             revision=ground_table.card.revision,
             dim=ground_table.card.dim,
             views=int(pairing.counts[parts != NO_SPLIT].max()),
+            possible=ground_table.card.possible,
         )
         store = Store(out)
         named = {name: rows[LABEL + name].drop_null().unique().to_pylist() for name in labels}
@@ -141,6 +142,12 @@ def _join(
         "views": pa.ListArray.from_arrays(lists, views["view"].combine_chunks()),
         "keys": pa.ListArray.from_arrays(lists, views["key"].combine_chunks()),
     }
+    if "possible" in views.column_names:
+        possible = views["possible"].combine_chunks()
+        ends = np.concatenate([[0], np.cumsum(possible.value_lengths().to_numpy())])[offsets]
+        joined["possible"] = pa.ListArray.from_arrays(
+            pa.array(ends, pa.int32()), possible.flatten()
+        )
     joined |= {n: rows[n].combine_chunks() for n in schema.names if n not in joined}
     return pa.Table.from_arrays([joined[name] for name in schema.names], schema=schema)
 

@@ -50,5 +50,9 @@ def shuffled(count: int, *key: int) -> np.ndarray:
     Made of a bit generator's raw output, which NumPy keeps the same over its versions
     (https://numpy.org/neps/nep-0019-rng-policy.html); it does not keep `Generator.permutation`.
     """
-    drawn = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
-    return np.argsort(drawn, kind="stable")
+    return np.argsort(raw_numbers(count, *key), kind="stable")
+
+
+def raw_numbers(count: int, *key: int) -> np.ndarray:
+    """Draw random numbers by a key of whole numbers, 0 or more: uint64 (count,)."""
+    return np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)

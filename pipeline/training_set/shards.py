@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from models.pretraining.batch import NO_KEY, Batch
 from pipeline.observations.monthly_median import MONTHS
 from pipeline.point_series.points import LABEL
-from pipeline.training_set.card import DatasetCard
+from pipeline.training_set.card import DatasetCard, GroundSide
 
 GROUND_NUMBERS = np.dtype("<f2")
 
@@ -27,6 +27,7 @@ class ShardRows:
         offsets: int64 (n + 1,); row i has the views from `offsets[i]` up to `offsets[i + 1]`.
         ground: float16 (view, dim).
         keys: int64 (view,).
+        possible_offsets: int64 (n + 1,), of row i's further keys in `possible`, int64 (key,).
         labels: Numbers of classes by the label's name, int64 (n,), -1 for none.
     """
 
@@ -35,27 +36,34 @@ class ShardRows:
     offsets: np.ndarray
     ground: np.ndarray
     keys: np.ndarray
+    possible_offsets: np.ndarray
+    possible: np.ndarray
     labels: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batch(self, which: np.ndarray, views: int, classes: Mapping[str, np.ndarray]) -> Batch:
+    def batch(
+        self, which: np.ndarray, side: GroundSide, classes: Mapping[str, np.ndarray]
+    ) -> Batch:
         """Make a batch of some rows.
 
         Args:
             which: int64 (m,), their numbers.
-            views: Views of each row in the batch; those that it lacks are zeros.
+            side: Says how many views and further keys each row has in the batch; views that it
+                lacks are zeros.
             classes: The texts of each label's classes, with None as the last.
         """
-        starts = self.offsets[which]
-        present = np.arange(views) < (self.offsets[which + 1] - starts)[:, None]
-        places = np.where(present, starts[:, None] + np.arange(views), 0)
+        places, present = _places(self.offsets, which, side.views)
         ground = self.ground[places].astype(np.float32)
         keys = self.keys[places]
         if not present.all():
             ground[~present] = 0
             keys[~present] = NO_KEY
+        if side.possible:
+            places, there = _places(self.possible_offsets, which, side.possible)
+            further = np.append(self.possible, NO_KEY)[np.where(there, places, -1)]
+            keys = np.concatenate((keys, further), axis=1)
         return Batch(
             series=self.series[which],
             ground=ground,
@@ -68,7 +76,16 @@ class ShardRows:
         )
 
 
-def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
+def _places(offsets: np.ndarray, which: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the items of some rows, `most` for each, and which are there: (m, most)."""
+    starts = offsets[which]
+    there = np.arange(most) < (offsets[which + 1] - starts)[:, None]
+    return np.where(there, starts[:, None] + np.arange(most), 0), there
+
+
+def shard_schema(
+    bands: int, dim: int, labels: Sequence[str], with_possible: bool = False
+) -> pa.Schema:
     """The columns of a shard, which `docs/datasets.md` explains.
 
     A view's numbers are bytes (float16, little-endian): as a list of lists, Parquet would count
@@ -88,6 +105,7 @@ def shard_schema(bands: int, dim: int, labels: Sequence[str]) -> pa.Schema:
             ("ground", pa.list_(pa.binary(dim * GROUND_NUMBERS.itemsize))),
             ("views", pa.list_(pa.string())),
             ("keys", pa.list_(pa.int64())),
+            *([("possible", pa.list_(pa.int64()))] if with_possible else []),
         ]
     )
 
@@ -114,7 +132,7 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
     `source` is a path or an Arrow file; ArrowException or OSError is raised for a damaged one.
     """
     columns = ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels)]
-    columns += more_columns
+    columns += [*(["possible"] if card.ground.possible else []), *more_columns]
     with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as file:
         return file.read(columns, use_threads=False)
 
@@ -127,17 +145,36 @@ def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> ShardRows:
         for name, chunked in zip(table.column_names, table.columns, strict=True)
     }
     offsets = column["ground"].offsets.to_numpy().astype(np.int64)
+    if card.ground.possible:
+        possible_offsets = column["possible"].offsets.to_numpy().astype(np.int64)
+        possible = column["possible"].flatten().to_numpy()
+    else:
+        possible_offsets, possible = np.zeros(len(offsets), np.int64), np.empty(0, np.int64)
     return ShardRows(
         ids=column["id"].to_numpy(zero_copy_only=False),
         series=column["series"].flatten().to_numpy().reshape(-1, MONTHS, len(card.bands)),
         offsets=offsets - offsets[0],
         ground=_numbers(column["ground"].flatten(), card.ground.dim),
         keys=column["keys"].flatten().to_numpy(),
+        possible_offsets=possible_offsets - possible_offsets[0],
+        possible=possible,
         labels={
             name: _class_numbers(column[LABEL + name], classes)
             for name, classes in card.labels.items()
         },
     )
+
+
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    """The rows of batches of equal shapes and labels as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("series", "ground", "present", "keys")
+    }
+    labels = {name: [t for part in parts for t in part.labels[name]] for name in parts[0].labels}
+    return Batch(**arrays, ids=[name for part in parts for name in part.ids], labels=labels)
 
 
 def _numbers(views: pa.Array, dim: int) -> np.ndarray:

@@ -58,7 +58,7 @@ class SetWriter:
             store.remove(key)
         self._store, self._bands, self._ground = store, tuple(bands), ground
         self._classes = {name: tuple(values) for name, values in classes.items()}
-        self.schema = shard_schema(len(bands), ground.dim, tuple(classes))
+        self.schema = shard_schema(len(bands), ground.dim, tuple(classes), ground.possible > 0)
         self._statistics = BandStatistics(len(bands))
         self._shards: dict[str, list[Shard]] = {split: [] for split in SPLITS}
         self._counts: dict[str, dict[str, Counter[str]]] = {
@@ -72,12 +72,21 @@ class SetWriter:
         content = shard_file(table.cast(self.schema))
         key = f"{_FOLDER}/{split}-{number:05d}.parquet"
         self._store.write(key, content)
+        counts = {
+            name: Counter(text or "" for text in table[LABEL + name].to_pylist())
+            for name in self._counts
+        }
         self._shards[split].append(
-            Shard(key=key, rows=table.num_rows, sha256=hashlib.sha256(content).hexdigest())
+            Shard(
+                key=key,
+                rows=table.num_rows,
+                sha256=hashlib.sha256(content).hexdigest(),
+                counts={name: dict(sorted(of.items())) for name, of in counts.items()},
+            )
         )
         self._contents.append(f"{split} {content_hash(table)}")
-        for name, counts in self._counts.items():
-            counts[split].update(text or "" for text in table[LABEL + name].to_pylist())
+        for name, of in counts.items():
+            self._counts[name][split].update(of)
         if split == "train":
             series = table["series"].combine_chunks().flatten().to_numpy()
             self._statistics.add(series.reshape(table.num_rows, -1, len(self._bands)))
@@ -120,6 +129,8 @@ class SetWriter:
         )
         described = {"format", "bands", "months", "ground", "labels", "split_rule"}
         parts = {**card.model_dump(mode="json", include=described), "contents": self._contents}
+        if not card.ground.possible:  # the fingerprints of such sets stay what they were
+            del parts["ground"]["possible"]
         card = card.model_copy(update={"fingerprint": fingerprint(parts)})
         self._store.write(SET_CARD, card.model_dump_json(indent=1).encode() + b"\n")
         return card
@@ -127,7 +138,7 @@ class SetWriter:
 
 def rows_per_shard(bands: int, ground: GroundSide) -> int:
     """The number of rows of a shard of about 16 MB in memory."""
-    row = 24 * bands + ground.views * (2 * ground.dim + 16) + 64
+    row = 24 * bands + ground.views * (2 * ground.dim + 16) + 8 * ground.possible + 64
     return int(np.clip(_SHARD_BYTES // row, 1, _MOST_ROWS))
 
 

@@ -32,7 +32,7 @@ from models.pretraining.batch import Batch
 from models.pretraining.recipe import Recipe
 from models.pretraining.trainer import Pretraining
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.training_set.loader import TrainingSet
+from pipeline.training_set.mixture import SetMixture
 from tests.training_sets import made_set
 
 RESULT = Path(__file__).parent / "results" / "pretrain.md"
@@ -61,7 +61,7 @@ SIZES = (
 )
 
 
-def beside_fixed(data: TrainingSet, sizes: Sizes) -> tuple[list[float], list[float]]:
+def beside_fixed(data: SetMixture, sizes: Sizes) -> tuple[list[float], list[float]]:
     """Points per second, turn by turn: fed with one fixed batch, and with the training set's."""
     recipe = Recipe(batch=sizes.batch, steps=100_000)
     training = Pretraining(recipe, AUTHORS, sizes.encoder, torch.device("cpu"))
@@ -168,7 +168,7 @@ def main() -> None:
         _say("The training set …")
         dataset = folder / "set"
         made_set(str(dataset), train=_POINTS, held_out=0, views=_VIEWS, dim=_DIM, shard_rows=_SHARD)
-        data = TrainingSet.open(str(dataset))
+        data = SetMixture.open([str(dataset)])
         fed = {}
         for sizes in SIZES:
             _say(f"Training {sizes.name} …")

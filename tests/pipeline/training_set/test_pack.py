@@ -5,14 +5,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError, OutputError
-from pipeline.ground_views.table import GroundTable, ground_rows
+from pipeline.evaluation.samples import open_samples
+from pipeline.ground_views.table import GroundTable, ground_rows, ground_schema
 from pipeline.ground_views.table_writer import GroundFolder
 from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows, SeriesTable
@@ -24,6 +27,7 @@ from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of
 RULE = SplitRule(block_km=30, buffer_km=6, seed=3)
 DIM = 8
 COUNT = 300
+FINGERPRINT = "2872984e7b57939b7c934d899db8f586d5f3ea0c5086974a5a8363cbd6fd8a43"
 
 
 def write_series(
@@ -174,6 +178,56 @@ def test_what_is_not_in_the_set_is_named_and_counted(packed: TrainingSet) -> Non
         "x",
         "FR_7",
     }
+
+
+def test_further_keys_come_into_batches_without_a_view(
+    tables: tuple[str, str], packed: TrainingSet, tmp_path: Path
+) -> None:
+    """The same tables, but that of some points further keys may be true."""
+    source = GroundTable.open(tables[1])
+    rows = pa.concat_tables(source.tables())
+    rows = rows.sort_by([("id", "ascending"), ("view", "ascending")])
+    ids = rows["id"].to_pylist()
+    firsts = [i == 0 or ids[i - 1] != ids[i] for i in range(len(ids))]
+    possible = [
+        [1000 + n for n in range(len(name) % 3)] if first else []
+        for name, first in zip(ids, firsts, strict=True)
+    ]
+    folder = GroundFolder(Store(str(tmp_path / "ground")), {})
+    folder.open()
+    columns = rows.append_column("possible", pa.array(possible, pa.list_(pa.int64())))
+    folder.write_part("0", columns.cast(ground_schema(DIM, True)), {})
+    folder.finish("photos", ("clip:made", "r", DIM), {}, {}, "of photos", 2)
+    out = str(tmp_path / "set")
+    pack_training_set([tables[0]], str(tmp_path / "ground"), out, RULE, shard_rows=40)
+    made = TrainingSet.open(out)
+    assert made.card.ground.possible == 2
+    of_view = {name: found for name, found in zip(ids, possible, strict=True) if found}
+    whole: dict[str, Any] = {"batch": 16, "seed": 0, "epoch": 0, "drop_last": False}
+    before = packed.batches("train", **whole)
+    for batch, old in zip(made.batches("train", **whole), before, strict=True):
+        assert batch.ids == old.ids
+        assert batch.keys.shape == (len(batch), old.keys.shape[1] + 2)
+        np.testing.assert_array_equal(batch.keys[:, :-2], old.keys)
+        np.testing.assert_array_equal(batch.ground, old.ground)
+        for name, keys in zip(batch.ids, batch.keys[:, -2:].tolist(), strict=True):
+            number = int(name[1:])
+            found = of_view.get(f"FR_{number}" if number % 2 else name, [])
+            assert keys == [*found, *[-1] * (2 - len(found))]
+    described = open_samples(out, BANDS, RULE).read("train")
+    assert described.keys is not None
+    assert described.keys.shape[1] == made.card.ground.views
+
+
+def test_a_set_without_further_keys_has_the_fingerprint_of_earlier_versions(
+    packed: TrainingSet,
+) -> None:
+    """Taken from a set that was packed before sets could have further keys."""
+    assert packed.card.fingerprint == FINGERPRINT
+    assert (
+        "possible"
+        not in pq.read_schema(packed.store.path(packed.card.shards("train")[0].key)).names
+    )
 
 
 def test_parts_are_of_whole_blocks_and_shuffled(packed: TrainingSet) -> None:
