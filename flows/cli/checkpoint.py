@@ -125,6 +125,15 @@ def show_checkpoint(
             f"ECE {fitted.ece_before:.3f} → {fitted.ece_after:.3f} "
             f"({fitted.points:,} points, {fitted.data})",
         )
+    sample = checkpoint.training_sample
+    _say_field(
+        console,
+        "trained on",
+        "not stated: no map can show what is unlike it"
+        if sample is None
+        else f"a sample of {len(sample.stored):,} embeddings, T = {sample.steps}; 95 % of held-out "
+        f"points lie within a cosine distance of {sample.limit:.3f}",
+    )
     for title, stated in (("training", card.training), ("metrics", card.metrics)):
         _say_field(console, title, "" if stated else "not stated")
         for field, value in stated.items():

@@ -76,7 +76,8 @@ def calibrate_on_points(
     folder = _folder(found, out)
     require_writable(folder, replace=out is None)
     rule = SplitRule(block_km=block_km, buffer_km=min(_BUFFER, block_km / 4))
-    source = open_samples(data, found.card.preprocessing.bands, rule)
+    inputs = found.card.preprocessing
+    source = open_samples(data, inputs.bands, rule, inputs.optional_bands)
     part = split or (ALL if source.default_split == ALL else "validation")
     points = CalibrationPoints(source, part, label, level)
     fitted = calibrate_checkpoint(found, words, points, steps)

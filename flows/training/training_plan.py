@@ -11,6 +11,7 @@ import torch
 
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import TRAIN, validation_batches
+from flows.training.embedding_sample import embedding_sample
 from models.encoder.card import Card
 from models.encoder.checkpoint import (
     Checkpoint,
@@ -20,7 +21,8 @@ from models.encoder.checkpoint import (
     save_checkpoint,
 )
 from models.encoder.preprocessing import AUTHORS, Preprocessing
-from models.encoder.series_encoder import Architecture
+from models.encoder.series_encoder import Architecture, SeriesEncoder
+from models.encoder.training_sample import TrainingSample
 from models.errors import UserError
 from models.pretraining.checks import require_known_bands
 from models.pretraining.recipe import Recipe
@@ -164,7 +166,8 @@ class Pretrained:
 def finish(work: Work) -> Pretrained:
     """Write the checkpoint of a training that has ended, and its loss curve.
 
-    The weights are those of the last state, or with `patience` those of the lowest loss. Raises as
+    With it goes a sample of what it was trained on (`flows.training.embedding_sample`). The weights
+    are those of the last state, or with `patience` those of the lowest loss. Raises as
     `models.encoder.checkpoint.save_checkpoint`.
     """
     settings, run = work.settings, work.run
@@ -180,8 +183,19 @@ def finish(work: Work) -> Pretrained:
     encoder = encoder_of_weights(work.architecture, weights, settings.folder)
     card = _card(work, journal, step, float(tensors[f"{part}.{_LOG_SCALE}"].exp()))
     run.store.write(CURVE, loss_curve(journal))
-    fingerprint = save_checkpoint(settings.out, encoder, card, replace=settings.replace)
+    fingerprint = save_checkpoint(
+        settings.out,
+        encoder,
+        card,
+        replace=settings.replace,
+        training_sample=_sample(encoder, card, work),
+    )
     return Pretrained(Path(settings.out), fingerprint, step, card.metrics)
+
+
+def _sample(encoder: SeriesEncoder, card: Card, work: Work) -> TrainingSample | None:
+    trained = Checkpoint(encoder, card, "", Path(work.settings.out))
+    return embedding_sample(trained, work.data.sets)
 
 
 def _card(work: Work, journal: Journal, step: int, logit_scale: float) -> Card:

@@ -1,4 +1,7 @@
-"""Checkpoints: folders of a model.safetensors and the card.json that explains it. No pickles."""
+"""Checkpoints: folders of a model.safetensors and the card.json that explains it. No pickles.
+
+A third file, training_embeddings.safetensors, is optional: a sample of what it was trained on.
+"""
 
 import hashlib
 import json
@@ -17,10 +20,12 @@ from models.durable_files import sync_folder, write_durably
 from models.encoder.card import DEFAULT_STEPS, Card, parse_card
 from models.encoder.registry import DEFAULT_KIND, empty_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
+from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError, WorldError
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
+CHECKPOINT_SAMPLE = "training_embeddings.safetensors"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
 _MOST_TO_BUILD = 10  # times the weights of its file that an encoder may have
 
@@ -30,10 +35,11 @@ class Checkpoint:
     """An encoder (float32, eval mode, on the CPU) with its card.
 
     Attributes:
-        fingerprint: The SHA-256 (hex) over weights and card. It depends neither on the folder's
-            path nor on the card's formatting.
-        embedding_fingerprint: The same without calibrations: checkpoints of one give the same
-            embeddings.
+        fingerprint: The SHA-256 (hex) over weights, card and training sample. It depends neither on
+            the folder's path nor on the card's formatting.
+        embedding_fingerprint: The same without calibrations and training sample: checkpoints of one
+            give the same embeddings.
+        training_sample: What it was trained on, if a file of the folder says it.
     """
 
     encoder: SeriesEncoder
@@ -41,6 +47,7 @@ class Checkpoint:
     fingerprint: str
     path: Path
     embedding_fingerprint: str = ""
+    training_sample: TrainingSample | None = None
 
 
 def shipped_checkpoints() -> tuple[str, ...]:
@@ -71,9 +78,20 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
             str(weights_path), f"truncated or corrupt ({error})", "Fetch the file again"
         ) from error
     encoder = encoder_of_weights(card.architecture, tensors, str(weights_path))
-    uncalibrated = card.model_copy(update={"calibrations": ()})
-    fingerprints = _fingerprint(stored, card), _fingerprint(stored, uncalibrated)
-    return Checkpoint(encoder, card, fingerprints[0], folder, fingerprints[1])
+    sample_path = folder / CHECKPOINT_SAMPLE
+    sampled, sample = b"", None
+    if sample_path.exists():
+        sampled = _read(sample_path)
+        dim = card.architecture.embedding_dim
+        sample = TrainingSample.from_bytes(sampled, dim, str(sample_path))
+    return Checkpoint(
+        encoder=encoder,
+        card=card,
+        fingerprint=_fingerprint(stored, card, sampled),
+        path=folder,
+        embedding_fingerprint=_fingerprint(stored, card.model_copy(update={"calibrations": ()})),
+        training_sample=sample,
+    )
 
 
 def save_checkpoint(
@@ -83,6 +101,7 @@ def save_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
     replace: bool = False,
+    training_sample: TrainingSample | None = None,
 ) -> str:
     """Write a checkpoint whole or not at all.
 
@@ -93,12 +112,15 @@ def save_checkpoint(
         The checkpoint's fingerprint.
 
     Raises:
-        CheckpointError: Card and encoder do not fit, loading would refuse the weights, or the
-            folder is in use.
+        CheckpointError: Card and encoder do not fit, loading would refuse the weights or the
+            sample, or the folder is in use.
         WorldError: The disk fails.
     """
     folder = Path(folder).absolute()
     _require_of(encoder, card)
+    sampled = b"" if training_sample is None else training_sample.to_bytes()
+    if sampled:
+        TrainingSample.from_bytes(sampled, card.architecture.embedding_dim, f"sample for {folder}")
     tensors = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in encoder.state_dict().items()
@@ -106,8 +128,8 @@ def save_checkpoint(
     _require_sound(tensors, f"encoder for {folder}")
     require_writable(folder, replace)
     stored = safetensors.torch.save(tensors)
-    _write_files(folder, stored, card)
-    return _fingerprint(stored, card)
+    _write_files(folder, stored, card, sampled)
+    return _fingerprint(stored, card, sampled)
 
 
 def save_with_card(
@@ -127,14 +149,16 @@ def save_with_card(
     """
     folder = Path(folder).absolute()
     stored = _read(checkpoint.path / CHECKPOINT_WEIGHTS)
-    if _fingerprint(stored, checkpoint.card) != checkpoint.fingerprint:
+    sample = checkpoint.training_sample
+    sampled = b"" if sample is None else _read(checkpoint.path / CHECKPOINT_SAMPLE)
+    if _fingerprint(stored, checkpoint.card, sampled) != checkpoint.fingerprint:
         raise CheckpointError(
             str(checkpoint.path), "its files have changed meanwhile", "Start again"
         )
     _require_of(checkpoint.encoder, card)
     require_writable(folder, replace)
-    _write_files(folder, stored, card)
-    return _fingerprint(stored, card)
+    _write_files(folder, stored, card, sampled)
+    return _fingerprint(stored, card, sampled)
 
 
 def require_writable(folder: str | Path, replace: bool) -> None:
@@ -144,7 +168,7 @@ def require_writable(folder: str | Path, replace: bool) -> None:
         return
     if not replace:
         raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
-    own = {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD}
+    own = {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD, CHECKPOINT_SAMPLE}
     if others := sorted({path.name for path in folder.iterdir()} - own):
         raise CheckpointError(
             str(folder), f"also holds {', '.join(others)}", "Choose another, or empty it"
@@ -179,13 +203,15 @@ def encoder_of_weights(
     return encoder.eval()
 
 
-def _write_files(folder: Path, stored: bytes, card: Card) -> None:
+def _write_files(folder: Path, stored: bytes, card: Card, sampled: bytes) -> None:
+    """Write weights, card and, where there is one, the training sample."""
+    described = card.model_dump_json(indent=2).encode() + b"\n"
+    files = {CHECKPOINT_WEIGHTS: stored, CHECKPOINT_CARD: described, CHECKPOINT_SAMPLE: sampled}
     try:
         with _written_beside(folder) as temporary:
-            write_durably(temporary / CHECKPOINT_WEIGHTS, stored)
-            write_durably(
-                temporary / CHECKPOINT_CARD, card.model_dump_json(indent=2).encode() + b"\n"
-            )
+            for name, content in files.items():
+                if content:
+                    write_durably(temporary / name, content)
     except OSError as error:
         raise WorldError(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -255,7 +281,7 @@ def _require_sound(tensors: Mapping[str, torch.Tensor], where: str) -> None:
         )
 
 
-def _fingerprint(stored: bytes, card: Card) -> str:
+def _fingerprint(stored: bytes, card: Card, sampled: bytes = b"") -> str:
     digest = hashlib.sha256(stored)
     fields = card.model_dump(mode="json")
     # The first cards state none of these: their fingerprints stay what they were.
@@ -268,6 +294,7 @@ def _fingerprint(stored: bytes, card: Card) -> str:
     if not card.preprocessing.optional_bands:
         del fields["preprocessing"]["optional_bands"]
     digest.update(json.dumps(fields, sort_keys=True).encode())
+    digest.update(sampled)
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from models.encoder.quantised_embeddings import is_valid
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.class_scores import ClassTexts, nearest_classes
@@ -152,16 +153,6 @@ def _margin(confidence: np.ndarray) -> np.ndarray:
     # The first may have the smaller share, since it is chosen by its highest logit.
     ahead = np.maximum(first.astype(np.int16) - second, 0)
     return np.where(first == NODATA_CONFIDENCE, first, ahead).astype(np.uint8)
-
-
-def is_valid(embeddings: torch.Tensor) -> torch.Tensor:
-    """Which embeddings (pixel, dim) are finite and have a direction: bool (pixel,).
-
-    On a GPU the encoder's products are of float16, which overflow for extreme input: then an
-    embedding is not a number.
-    """
-    length = embeddings.norm(dim=1)
-    return length.isfinite() & (length > 0)
 
 
 def make_classifier(

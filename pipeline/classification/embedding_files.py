@@ -1,9 +1,7 @@
 """Files of kept embeddings, which a later run classifies with other classes.
 
-Each block has a GeoTIFF of int8, one band per dimension, pixel interleaved, tiled, ZSTD. The stored
-numbers are the embedding times 127 over its largest magnitude, rounded. The error is at most 0.004
-of the largest magnitude, and the cosine to a text changes by some 1e-4. Embeddings have unit
-length, so no scale is stored: divide the stored vector by its length. All zero is nodata.
+Each block has a GeoTIFF of int8, one band per dimension, pixel interleaved, tiled, ZSTD; the
+numbers are those of `models.encoder.quantised_embeddings`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,8 +14,8 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from models.encoder.quantised_embeddings import restored
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.classification.classify import is_valid
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
@@ -29,22 +27,7 @@ from pipeline.product.manifest import RunManifest
 from pipeline.product.stac import file_fields, layer_asset, raster_tags
 
 _TILE = 128  # pixels: a tile of 512 dimensions is 8 MB
-_LARGEST = 127
 _ROWS = 32  # rows of a block that are restored at once
-
-
-def quantised(embeddings: torch.Tensor) -> torch.Tensor:
-    """Quantise embeddings (pixel, dim) to int8 (pixel, dim); invalid ones become nodata, 0."""
-    largest = embeddings.abs().amax(dim=1, keepdim=True)
-    scaled = (embeddings * (_LARGEST / largest)).round()
-    return torch.where(is_valid(embeddings)[:, None], scaled, 0).to(torch.int8)
-
-
-def restored(stored: torch.Tensor) -> torch.Tensor:
-    """Restore embeddings from int8 (pixel, dim): float32, unit length; nodata stays 0."""
-    values = stored.to(torch.float32)
-    length = torch.linalg.vector_norm(values, dim=1, keepdim=True)
-    return values / length.clamp_min(1)
 
 
 def embedding_rows(

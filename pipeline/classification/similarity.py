@@ -11,11 +11,11 @@ from affine import Affine
 from pyproj import Transformer
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
+from models.encoder.quantised_embeddings import restored
 from pipeline.classification.embedding_files import (
     embedding_blocks,
     embedding_rows,
     read_embeddings,
-    restored,
 )
 from pipeline.errors import OutputError, RegionError
 from pipeline.io.store import Store, public_url

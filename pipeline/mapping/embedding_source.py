@@ -15,7 +15,15 @@ EMBEDDED_BY = "embedded by"
 is left out where that is the `checkpoint`."""
 
 # Parts of a run's fingerprint on which its embeddings do not depend.
-_FREE = ("vocabulary", "timesen", "top_k", "keep_embeddings", "embeddings", "logit_scale")
+_FREE = (
+    "vocabulary",
+    "timesen",
+    "top_k",
+    "unlike_training",
+    "keep_embeddings",
+    "embeddings",
+    "logit_scale",
+)
 # Settings that the new run does not take over.
 _OWN = (
     "out",
@@ -23,6 +31,7 @@ _OWN = (
     "classes",
     "level",
     "top_k",
+    "unlike_training",
     "keep_embeddings",
     "embeddings",
     "cluster",

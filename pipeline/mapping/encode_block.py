@@ -20,16 +20,18 @@ from models.encoder.inference import (
     device_at_hand,
     one_core_per_thread,
 )
+from models.encoder.quantised_embeddings import quantised
+from models.encoder.training_sample import TrainingDistance
 from models.errors import CheckpointError
 from pipeline.classification.classify import Classifier, PixelClasses, make_classifier
-from pipeline.classification.embedding_files import quantised, write_embeddings
+from pipeline.classification.embedding_files import write_embeddings
 from pipeline.grid.cells import Cell
 from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of
-from pipeline.product.layers import CLASS, NODATA_CLASS
+from pipeline.product.layers import CLASS, NODATA_CLASS, UNLIKE_TRAINING
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
 
@@ -85,13 +87,16 @@ def map_block(
     )
     rasters = blank_rasters(run, series.shape)
     classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, encoder.device)
-    settings = run.settings
+    settings, sample = run.settings, run.training_sample
+    distance = None if sample is None else TrainingDistance(sample, encoder.device)
     dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0
     embeddings = np.zeros((*series.shape, dim), np.int8)
     invalid, encoding, classifying = 0, 0.0, 0.0
     batches = batches_of(series, owned[block.slices()], encoder.batch_size)
-    for batch in _one_behind(_begun(batches, encoder, classifier, settings)):
+    for batch in _one_behind(_begun(batches, encoder, classifier, distance, settings)):
         values = classifier.rasters(batch.classes, settings.top_k)
+        if batch.unlike is not None:
+            values[UNLIKE_TRAINING.name] = batch.unlike.cpu().numpy()[None]
         for name, bands in values.items():
             rasters[name][:, batch.rows, batch.columns] = bands
         invalid += int(np.count_nonzero(values[CLASS.name] == NODATA_CLASS))
@@ -118,11 +123,12 @@ def map_block(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch on the device: its pixels, classes, kept embeddings, and marks of its clock."""
+    """A batch on the device: its pixels, what is known of them, and marks of its clock."""
 
     rows: np.ndarray
     columns: np.ndarray
     classes: PixelClasses
+    unlike: torch.Tensor | None
     stored: torch.Tensor | None
     start: Mark
     encoded: Mark
@@ -133,6 +139,7 @@ def _begun(
     batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     encoder: PixelEncoder,
     classifier: Classifier,
+    distance: TrainingDistance | None,
     settings: MapSettings,
 ) -> Iterator[_Batch]:
     """Give each batch as soon as the device has begun it."""
@@ -145,9 +152,10 @@ def _begun(
             embeddings = encoder.embed(pixels, settings.steps)
             encoded = clock.mark()
             classes = classifier.classify(embeddings, settings.top_k)
+            unlike = None if distance is None else distance.percent(embeddings)
             stored = quantised(embeddings) if settings.keep_embeddings else None
             end = clock.mark()
-        yield _Batch(rows, columns, classes, stored, start, encoded, end)
+        yield _Batch(rows, columns, classes, unlike, stored, start, encoded, end)
 
 
 def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:

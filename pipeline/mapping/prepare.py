@@ -12,7 +12,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.encoder.card import Card
-from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.checkpoint import CHECKPOINT_SAMPLE, Checkpoint, load_checkpoint
+from models.encoder.training_sample import TrainingSample
+from models.errors import CheckpointError
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import (
     Vocabulary,
@@ -44,6 +46,7 @@ from pipeline.settings.map import MapSettings
 _KNOWN_BY_CONTENT = frozenset(
     {"region", "vocabulary", "classes", "level", "checkpoint", "catalog", "embeddings"}
 )
+_NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
 _WITHOUT_EFFECT = frozenset({"out", "cluster", "batch_size", "allow_untrained_steps"})
 
 
@@ -61,6 +64,7 @@ class Run:
         card: Its card.
         vocabulary: The classes.
         text: The text embeddings of the vocabulary.
+        training_sample: What the checkpoint was trained on, if `unlike_training` is mapped.
         access: How the catalogue's rasters are opened.
     """
 
@@ -73,6 +77,7 @@ class Run:
     card: Card
     vocabulary: Vocabulary
     text: TextEmbeddings
+    training_sample: TrainingSample | None
     access: Access
 
     @property
@@ -132,6 +137,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     card = checkpoint.card
     if not settings.allow_untrained_steps:
         card.require_trained_steps(settings.steps)
+    training_sample = _training_sample(settings, checkpoint)
     vocabulary = _vocabulary(settings)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     parts = _known_parts(settings, region, checkpoint, vocabulary, catalog)
@@ -175,9 +181,31 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         card=card,
         vocabulary=vocabulary,
         text=text,
+        training_sample=training_sample,
         access=access,
     )
     return PreparedRun(run, plan, plan.cells, tuple(items))
+
+
+def _training_sample(settings: MapSettings, checkpoint: Checkpoint) -> TrainingSample | None:
+    """The checkpoint's sample, if the run asks for what is unlike it."""
+    if not settings.unlike_training:
+        return None
+    sample, name = checkpoint.training_sample, checkpoint.card.name
+    if sample is None:
+        raise CheckpointError(
+            "unlike_training = true",
+            f"checkpoint {name} has no {CHECKPOINT_SAMPLE}, which says what it was trained on",
+            "Leave it out, or take a checkpoint of `timesen pretrain`, which writes the file",
+        )
+    if sample.steps != settings.steps:
+        raise CheckpointError(
+            "unlike_training = true",
+            f"the {CHECKPOINT_SAMPLE} of checkpoint {name} is of series of {sample.steps} steps, "
+            f"and steps is {settings.steps}",
+            f"Leave it out, or set steps = {sample.steps}",
+        )
+    return sample
 
 
 def _vocabulary(settings: MapSettings) -> Vocabulary:
@@ -205,6 +233,7 @@ def _known_parts(
     bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
     calibration = checkpoint.card.calibration_of(vocabulary.identity, settings.steps)
     # What a run has not is left out, so that runs that were begun before keep their fingerprints.
+    unset = {name for name in _NEWER if not getattr(settings, name)}
     newer: dict[str, Any] = {}
     if calibration is not None:
         newer["logit_scale"] = calibration.logit_scale
@@ -215,7 +244,7 @@ def _known_parts(
         "checkpoint": f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}",
         "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",
         "region": f"{bounds} {_digest(region.geometry.wkb)}",
-        **settings.model_dump(mode="json", exclude={*_KNOWN_BY_CONTENT, *_WITHOUT_EFFECT}),
+        **settings.model_dump(mode="json", exclude={*_KNOWN_BY_CONTENT, *_WITHOUT_EFFECT, *unset}),
         "catalog": settings.catalog.model_dump(mode="json")
         | {
             "url": public_url(settings.catalog.url),

@@ -21,7 +21,7 @@ def publish(prepared: PreparedRun) -> Summary:
     items = finished_items(run.store, run.manifest.fingerprint)
     if items:
         write_collection(run.store, run.manifest, items, run.vocabulary)
-        write_styles(run.store, run.vocabulary)
+        write_styles(run.store, run.manifest, run.vocabulary)
         write_mosaics(run.store, run.manifest, items, run.vocabulary)
         write_preview(
             run.store,

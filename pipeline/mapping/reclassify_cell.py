@@ -11,6 +11,7 @@ import torch
 from rasterio.io import MemoryFile
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
+from models.encoder.training_sample import TrainingDistance
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,
@@ -24,7 +25,7 @@ from pipeline.layout import ITEM, cell_key
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.product.cell_report import CellReport, CellResult
-from pipeline.product.layers import CLEAR_OBSERVATIONS
+from pipeline.product.layers import CLEAR_OBSERVATIONS, UNLIKE_TRAINING
 from pipeline.product.ledger import commit_cell
 
 
@@ -67,9 +68,12 @@ def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dic
         (band, y, x) by the name of the layer.
     """
     rasters = blank_rasters(run, (stored.shape[1], stored.shape[2]))
-    top_k = run.settings.top_k
-    for rows, valid, embeddings in embedding_rows(stored, classifier.bias.device):
+    top_k, sample, device = run.settings.top_k, run.training_sample, classifier.bias.device
+    distance = None if sample is None else TrainingDistance(sample, device)
+    for rows, valid, embeddings in embedding_rows(stored, device):
         values = classifier.rasters(classifier.classify(embeddings, top_k), top_k)
+        if distance is not None:
+            values[UNLIKE_TRAINING.name] = distance.percent(embeddings).cpu().numpy()[None]
         for name, bands in values.items():
             rasters[name][:, rows][:, valid] = bands
     return rasters

@@ -15,6 +15,7 @@ from pipeline.product.layers import (
     CONFIDENCE,
     NODATA_CLASS,
     NODATA_CONFIDENCE,
+    UNLIKE_TRAINING,
 )
 from pipeline.raster.read_stats import Fault, ReadStats
 
@@ -35,6 +36,7 @@ class CellReport:
         coverage: Percent of the cell that was observed clear, by month.
         stats: The facts of reading, and the time by stage.
         invalid_embeddings: Pixels that are nodata because their embedding is not a number.
+        unlike_training: Pixels over 100 % in the raster of that name; None where it is not mapped.
     """
 
     cell: str
@@ -46,6 +48,7 @@ class CellReport:
     coverage: tuple[float, ...]
     stats: ReadStats
     invalid_embeddings: int = 0
+    unlike_training: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
@@ -53,6 +56,8 @@ class CellReport:
             "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
             "coverage": list(self.coverage),
         }
+        if self.unlike_training is None:
+            del values["unlike_training"]
         return values | self.stats.to_dict()
 
     @classmethod
@@ -65,6 +70,7 @@ class CellReport:
             coverage=tuple(raw["coverage"]),
             stats=ReadStats.from_dict(raw),
             invalid_embeddings=raw.get("invalid_embeddings", 0),
+            unlike_training=raw.get("unlike_training"),
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -125,7 +131,14 @@ class CellResult:
             coverage=self.coverage,
             stats=replace(self.stats, faults=faults),
             invalid_embeddings=self.invalid_embeddings,
+            unlike_training=self._unlike_training(),
         )
+
+    def _unlike_training(self) -> int | None:
+        percent = self.rasters.get(UNLIKE_TRAINING.name)
+        if percent is None:
+            return None
+        return int(np.count_nonzero((percent > 100) & (percent != UNLIKE_TRAINING.nodata)))
 
 
 def tally(

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.encoder.training_sample import MOST_PERCENT, NO_PERCENT
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.product.manifest import RunManifest
 
@@ -37,7 +38,8 @@ class OutputLayer:
         overview: GDAL's resampling for overviews.
         roles: The roles of its STAC asset.
         unit: The unit of its numbers.
-        style: How a GIS shows it: the colours and names of classes, or a ramp over `limits`.
+        style: How a GIS shows it: the colours and names of classes, a ramp over `limits`, or a ramp
+            that marks what lies beyond 100.
         limits: Lowest and highest number of the ramp.
         mosaic: Whether a VRT over the whole run is written; then it has one band, of 10 m.
         per_pixel: Whether it is computed block by block, at 10 m.
@@ -54,7 +56,7 @@ class OutputLayer:
     overview: Literal["mode", "nearest", "average"] = "nearest"
     roles: tuple[str, ...] = ("data",)
     unit: str | None = None
-    style: Literal["classes", "ramp"] | None = None
+    style: Literal["classes", "ramp", "beyond-100"] | None = None
     limits: tuple[float, float] = (0, 100)
     mosaic: bool = False
     per_pixel: bool = True
@@ -143,6 +145,21 @@ TOP_CONFIDENCES = OutputLayer(
     overview="average",
     unit="%",
 )
+UNLIKE_TRAINING = OutputLayer(
+    name="unlike-training",
+    title="Unlike the training",
+    dtype="uint8",
+    nodata=NO_PERCENT,
+    description="The cosine distance of each pixel's embedding from the nearest of the training, "
+    "in percent of the distance within which 95 % of held-out training points lie",
+    bands=lambda run: ("unlike training",),
+    written=lambda run: bool(run.settings.get("unlike_training")),
+    overview="average",
+    unit="%",
+    style="beyond-100",
+    limits=(0, MOST_PERCENT),
+    mosaic=True,
+)
 CLEAR_OBSERVATIONS = OutputLayer(
     name="clear-observations",
     title="Clear observations",
@@ -164,7 +181,15 @@ EMBEDDINGS = OutputLayer(
     per_pixel=False,
     per_block=True,
 )
-CELL_LAYERS = (CLASS, CONFIDENCE, CLEAR_OBSERVATIONS, TOP_CLASSES, TOP_CONFIDENCES, EMBEDDINGS)
+CELL_LAYERS = (
+    CLASS,
+    CONFIDENCE,
+    UNLIKE_TRAINING,
+    CLEAR_OBSERVATIONS,
+    TOP_CLASSES,
+    TOP_CONFIDENCES,
+    EMBEDDINGS,
+)
 """The rasters of a mapped cell."""
 
 SIMILARITY = OutputLayer(

@@ -14,7 +14,7 @@ from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, class_hectares
-from pipeline.product.layers import CELL_LAYERS, CLASS
+from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.read_stats import total_stats
@@ -64,6 +64,13 @@ class Summary:
         weights = [(r.mean_confidence, sum(r.pixels.values())) for r in self.reports]
         total = sum(count for _, count in weights)
         return sum((mean or 0.0) * count for mean, count in weights) / total if total else None
+
+    @property
+    def unlike_training(self) -> float | None:
+        """Percent of the mapped pixels that are unlike the training; None if it is not mapped."""
+        counts = [r.unlike_training for r in self.reports if r.unlike_training is not None]
+        total = sum(sum(r.pixels.values()) for r in self.reports)
+        return 100 * sum(counts) / total if counts and total else None
 
     @property
     def calibration(self) -> VocabularyCalibration | None:
@@ -154,7 +161,12 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         meaning=confidence_meaning(summary.calibration),
         preview=base64.b64encode(preview).decode() if preview else None,
         mosaic=public_url(mosaic),
-        mosaics=[layer for layer in CELL_LAYERS if layer.mosaic and layer is not CLASS],
+        mosaics=[
+            layer
+            for layer in CELL_LAYERS
+            if layer.mosaic and layer.written(summary.run) and layer is not CLASS
+        ],
+        unlike=unlike_meaning(summary.unlike_training),
         invalid_embeddings=summary.invalid_embeddings,
         remote=store.is_remote,
     )
@@ -176,6 +188,18 @@ def confidence_meaning(calibration: VocabularyCalibration | None) -> str:
         f"{calibration.points:,} points of the {calibration.data}). This holds on land like that "
         "of these points."
     ).replace("%", " %")
+
+
+def unlike_meaning(percent: float | None) -> str | None:
+    """What the share of pixels that are unlike the training means; None where it is not mapped."""
+    if percent is None:
+        return None
+    return (
+        f"{percent:.1f} % of the mapped pixels lie outside of what the checkpoint was trained on "
+        f"(over 100 % in {UNLIKE_TRAINING.mosaic_file}): do not trust the map there. Of land like "
+        "that of its training it would be 5 %. A pixel within is not for that reason right: the "
+        "encoder places some land that it has never seen among land that it knows."
+    )
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -200,6 +224,8 @@ def summary_markdown(summary: Summary) -> str:
         for area in summary.areas
     ]
     lines.append(f"\n{_plain(confidence_meaning(summary.calibration))}")
+    if (unlike := unlike_meaning(summary.unlike_training)) is not None:
+        lines.append(f"\n{unlike}")
     if summary.failures:
         lines.append("\n| failed cell | why |\n|---|---|")
         lines += [

@@ -78,6 +78,10 @@ class LegendSettings(Strict):
         1, ge=1, le=8, description="best classes that are kept per pixel, in order, with the margin"
     )
 
+    unlike_training: bool = Field(
+        False, description="also map how unlike the checkpoint's training each pixel is"
+    )
+
     @model_validator(mode="after")
     def _one_list_of_classes(self) -> Self:
         if (self.vocabulary is None) == (self.classes is None):

@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.inference import PIXELS_PER_CORE
 from models.encoder.openvino_encoder import OpenVinoEncoder
+from models.encoder.quantised_embeddings import quantised, restored
 from models.encoder.registry import fast_form
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_fast import FastTimeSenClip
 from models.towers.text_embeddings import embed_for_checkpoint
 from models.vocabulary.vocabulary import load_vocabulary
-from pipeline.classification.embedding_files import quantised, restored
 from tests.benchmarks.real_series import TABLES, read_real_series
 
 RESULT = Path(__file__).parent / "results" / "encoder.md"

@@ -68,6 +68,11 @@ def test_a_checkpoint_its_card_and_what_is_shown(
     )
     assert facts["data"]["points"] == {"train": 200, "validation": 40, "test": 40}
     assert facts["data"]["attribution"] == ["made for a test"]
+    # What it was trained on, for maps that show what is unlike it.
+    assert made.training_sample is not None
+    assert made.training_sample.stored.shape == (200, 16)
+    assert made.training_sample.steps == 12
+    assert made.training_sample.limit > 0
     assert set(facts["versions"]) == {"timesen", "torch", "numpy"}
     (session,) = facts["sessions"]
     assert (session["from_step"], session["processes"], session["threads"]) == (0, 1, 1)

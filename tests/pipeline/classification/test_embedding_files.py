@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.inference import PixelEncoder
+from models.encoder.quantised_embeddings import quantised, restored
 from pipeline.classification.embedding_files import (
     embedding_blocks,
     embeddings_tif,
-    quantised,
     read_embeddings,
-    restored,
 )
 from pipeline.classification.similarity import open_embedded_run, write_similarity
 from pipeline.errors import OutputError
