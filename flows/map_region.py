@@ -27,6 +27,7 @@ from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_text
 from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.fit_run import fitted_run
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.mapping.publish import publish
 from pipeline.product.ledger import record_failure
@@ -64,6 +65,9 @@ def map_region(settings: MapSettings) -> Summary:
     prepared = _prepared.get()
     if prepared is None or prepared.run.settings != settings:
         prepared = prepare(settings)
+    if settings.examples is not None:
+        report_progress(RunProgress("reading examples"))
+        prepared = fitted_run(prepared)
     _map_cells(prepared)
     report_progress(RunProgress("publishing"))
     summary: Summary = publish_run(passed_as_is(prepared))

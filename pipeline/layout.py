@@ -7,6 +7,8 @@ REPORT = "report.html"
 ITEMS_FILE = "items.parquet"
 TEXT_FILE = "text.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
+EXAMPLES_FILE = "examples.safetensors"
+EXAMPLES_REPORT = "examples.json"
 PLAN_FOLDER = "plan/"
 PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER)
 """Keys that planning writes before `run.json`, which makes the folder a run."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.option import COMMAS, WHOLE_NUMBER, Option, RelativePath
-from pipeline.evaluation.labels import Level
+from models.vocabulary.labels import Level
 from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
 from pipeline.settings.sections import Address, Strict
 from pipeline.training_set.spatial_split import BlockSize

@@ -9,6 +9,7 @@ from models.encoder.quantised_embeddings import is_valid
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.class_scores import ClassTexts, nearest_classes
+from pipeline.classification.examples import ExampleCache
 from pipeline.product.layers import (
     CLASS,
     CONFIDENCE,
@@ -46,7 +47,9 @@ class Classifier:
         values: uint8 or uint16 (shown + 2,), the map's values; the last but one is that of "none
             of these", the last is nodata.
         logit_scale: The factor of the cosine.
-        threshold: A pixel less similar than this to its nearest class is none of these.
+        threshold: A pixel whose nearest member of its class is less similar than this is none of
+            these.
+        examples: What labelled examples add to the classes' logits.
     """
 
     text: ClassTexts
@@ -55,6 +58,7 @@ class Classifier:
     values: np.ndarray
     logit_scale: float
     threshold: float | None
+    examples: ExampleCache | None = None
 
     def classify(self, embeddings: torch.Tensor, top_k: int = 1) -> PixelClasses:
         """Find the classes of each pixel that the map shows.
@@ -75,7 +79,7 @@ class Classifier:
         """The logits of the classes `first` … `end` − 1: float (pixel, class).
 
         A class's logit is logit_scale × the cosine to the nearest of its members + its bias, so
-        that a class of many members is not preferred.
+        that a class of many members is not preferred; and what examples add, if there are any.
 
         Args:
             embeddings: float (pixel, dim), unit length.
@@ -84,6 +88,8 @@ class Classifier:
         """
         logits = self.logit_scale * self.text.cosines(embeddings, first, end)
         logits += self.bias[first:end]
+        if self.examples is not None:
+            logits += self.examples.logits(embeddings, first, end)
         return logits
 
     def shares(self, embeddings: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,6 +108,8 @@ class Classifier:
             shares = scores.of_groups.gather(1, place)
         if self.threshold is not None:
             nearest = scores.logit[:, :1] - self.bias[scores.index[:, :1]]
+            if self.examples is not None:
+                nearest -= self.examples.logits_of(embeddings, scores.index[:, :1])
             below = nearest / self.logit_scale < self.threshold
             place, shares = self._none_first(place, shares, below)
         return (

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from affine import Affine
-from pyproj import Transformer
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
 from models.encoder.quantised_embeddings import restored
@@ -18,6 +17,7 @@ from pipeline.classification.embedding_files import (
     read_embeddings,
 )
 from pipeline.errors import OutputError, RegionError
+from pipeline.grid.places import Places
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
@@ -53,28 +53,52 @@ def open_embedded_run(folder: str) -> EmbeddedRun:
     return EmbeddedRun(store, manifest, with_embeddings)
 
 
+def embeddings_at(run: EmbeddedRun, places: Places) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings of the pixels that hold places, read block by block.
+
+    Returns:
+        float32 (n, dim), unit length, 0 where there is none; and bool (n,), the places that lie in
+        a finished cell.
+
+    Raises:
+        OutputError: A file of embeddings is damaged.
+    """
+    inside = np.zeros(len(places), bool)
+    found: np.ndarray | None = None
+    for item in run.items:
+        properties = item["properties"]
+        points, rows, columns = places.in_grid(
+            int(properties["proj:code"].removeprefix("EPSG:")),
+            Affine(*properties["proj:transform"][:6]),
+            tuple(properties["proj:shape"]),
+        )
+        inside[points] = True
+        for block, name in embedding_blocks(item) if len(points) else ():
+            y, x = rows - block.row, columns - block.column
+            within = (y >= 0) & (y < block.height) & (x >= 0) & (x < block.width)
+            if not within.any():
+                continue
+            stored = read_embeddings(run.store, _key(item, name))[:, y[within], x[within]].T
+            if found is None:
+                found = np.zeros((len(places), stored.shape[1]), np.float32)
+            # Where cells of two zones cover a place, only the cell that owns it has an embedding.
+            valid = stored.any(axis=1)
+            restored_values = restored(torch.from_numpy(np.ascontiguousarray(stored[valid])))
+            found[points[within][valid]] = restored_values.numpy()
+    return np.zeros((len(places), 0), np.float32) if found is None else found, inside
+
+
 def embedding_at(run: EmbeddedRun, lon: float, lat: float) -> np.ndarray:
     """The embedding of the pixel that holds a place (degrees, WGS 84): float32 (dim,).
 
     Raises RegionError where the run has no embedding there.
     """
-    for item in run.items:
-        properties = item["properties"]
-        to_cell = Transformer.from_crs("EPSG:4326", properties["proj:code"], always_xy=True)
-        x, y = to_cell.transform(lon, lat)
-        column, row = (
-            int(np.floor(v)) for v in ~Affine(*properties["proj:transform"][:6]) @ (x, y)
+    embedding: np.ndarray = embeddings_at(run, Places(np.array([lon]), np.array([lat])))[0][0]
+    if not embedding.any():
+        raise RegionError(
+            f"{lon},{lat}", "the run has no embedding of this place", "Give LON,LAT within the map"
         )
-        for block, name in embedding_blocks(item):
-            y_in, x_in = row - block.row, column - block.column
-            if 0 <= y_in < block.height and 0 <= x_in < block.width:
-                stored = read_embeddings(run.store, _key(item, name))[:, y_in, x_in]
-                if stored.any():
-                    embedding = restored(torch.from_numpy(stored.copy())[None])[0]
-                    return np.asarray(embedding)
-    raise RegionError(
-        f"{lon},{lat}", "the run has no embedding of this place", "Give LON,LAT within the map"
-    )
+    return embedding
 
 
 def write_similarity(

@@ -14,10 +14,10 @@ from models.encoder.inference import embed_all
 from models.encoder.vocabulary_calibration import ReliabilityBin, VocabularyCalibration
 from models.errors import UserError
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.vocabulary.labels import UNMATCHED, Level, match_labels
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.checkpoint_evaluation import embed_finite
-from pipeline.evaluation.labels import UNMATCHED, Level, match_labels
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.zero_shot import ZeroShotClasses
 

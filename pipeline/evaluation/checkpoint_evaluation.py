@@ -11,8 +11,8 @@ from models.encoder.card import Card
 from models.encoder.quantised_embeddings import is_valid
 from models.errors import UserError
 from models.towers.text_embeddings import embed_for_checkpoint, embed_words
+from models.vocabulary.labels import UNMATCHED, Level, MatchedLabels, match_labels
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.evaluation.labels import UNMATCHED, Level, MatchedLabels, match_labels
 from pipeline.evaluation.probes import LabelledEmbeddings, ProbeMetrics, measure_probes
 from pipeline.evaluation.retrieval import Retrieval, retrieval
 from pipeline.evaluation.samples import ALL, Samples, SampleSource, numbers_of

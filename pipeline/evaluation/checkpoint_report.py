@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.vocabulary.labels import MatchedLabels
 from pipeline.evaluation.checkpoint_evaluation import CheckpointMetrics
 from pipeline.evaluation.classification import Classification
 from pipeline.evaluation.figures import calibration_figure, confusion_figure, few_shot_figure
-from pipeline.evaluation.labels import MatchedLabels
 from pipeline.evaluation.probes import Probe, ProbeMetrics
 from pipeline.evaluation.retrieval import Retrieval
 from pipeline.evaluation.tables import (

@@ -8,20 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from models.vocabulary.labels import Level, MatchedLabels, match_labels
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.area_accuracy import FEWEST, AreaAccuracy, area_accuracy
-from pipeline.evaluation.labels import Level, MatchedLabels, match_labels
-from pipeline.evaluation.map_points import (
-    OUTSIDE,
-    ReferencePoints,
-    classes_at,
-    is_mapped,
-    read_reference,
-)
+from pipeline.evaluation.map_points import OUTSIDE, classes_at, is_mapped
 from pipeline.io.store import Store, public_url
 from pipeline.layout import VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError
+from pipeline.point_series.reference_points import ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.ledger import finished_items, read_run

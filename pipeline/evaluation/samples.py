@@ -9,8 +9,9 @@ import torch
 
 from models.encoder.series_months import fill_gaps
 from models.errors import UserError
+from models.vocabulary.labels import text_of
 from pipeline.errors import DatasetError
-from pipeline.evaluation.labels import text_of
+from pipeline.grid.blocks import blocks_of
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.table import CARD as TABLE_CARD
 from pipeline.point_series.table import SeriesTable
@@ -18,7 +19,7 @@ from pipeline.training_set.card import SET_CARD
 from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.random_order import shuffled
 from pipeline.training_set.shards import to_rows
-from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of, split
+from pipeline.training_set.spatial_split import SPLITS, SplitRule, split
 
 ALL = "all"
 _AT_ONCE = 4096  # rows whose gaps are filled together

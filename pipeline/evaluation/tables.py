@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.labels import MatchedLabels
+from models.vocabulary.labels import MatchedLabels
 from pipeline.io.store import Store
 
 NUMBERS, REPORT = "evaluation.json", "report.md"

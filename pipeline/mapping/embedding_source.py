@@ -16,13 +16,8 @@ is left out where that is the `checkpoint`."""
 
 # Parts of a run's fingerprint on which its embeddings do not depend.
 _FREE = (
-    "vocabulary",
-    "timesen",
-    "top_k",
-    "unlike_training",
-    "keep_embeddings",
-    "embeddings",
-    "logit_scale",
+    *("vocabulary", "logit_scale", "examples"),
+    *("timesen", "top_k", "unlike_training", "keep_embeddings", "embeddings"),
 )
 # Settings that the new run does not take over.
 _OWN = (
@@ -30,6 +25,8 @@ _OWN = (
     "vocabulary",
     "classes",
     "level",
+    "examples",
+    "label",
     "top_k",
     "unlike_training",
     "keep_embeddings",

@@ -23,7 +23,7 @@ from models.encoder.inference import (
 from models.encoder.quantised_embeddings import quantised
 from models.encoder.training_sample import TrainingDistance
 from models.errors import CheckpointError
-from pipeline.classification.classify import Classifier, PixelClasses, make_classifier
+from pipeline.classification.classify import Classifier, PixelClasses
 from pipeline.classification.embedding_files import write_embeddings
 from pipeline.grid.cells import Cell
 from pipeline.mapping.cell_rasters import blank_rasters
@@ -86,7 +86,7 @@ def map_block(
         run.reading.optional,
     )
     rasters = blank_rasters(run, series.shape)
-    classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, encoder.device)
+    classifier = run.classifier(encoder.device)
     settings, sample = run.settings, run.training_sample
     distance = None if sample is None else TrainingDistance(sample, encoder.device)
     dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0

@@ -3,11 +3,13 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -27,6 +29,8 @@ from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import items_without, require_bands
 from pipeline.catalog.search import search
+from pipeline.classification.classify import Classifier, make_classifier
+from pipeline.classification.examples import ExampleFit
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
@@ -34,6 +38,7 @@ from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.embedding_source import EMBEDDED_BY, items_from_embeddings
+from pipeline.mapping.example_points import ExamplePoints, read_example_points
 from pipeline.mapping.plan import Plan, make_plan
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
@@ -44,7 +49,10 @@ from pipeline.settings.map import MapSettings
 # A run's fingerprint holds every setting but these, so that none is forgotten: those whose content
 # it holds instead of their name, and those on which no result depends.
 _KNOWN_BY_CONTENT = frozenset(
-    {"region", "vocabulary", "classes", "level", "checkpoint", "catalog", "embeddings"}
+    {
+        *("region", "vocabulary", "classes", "level", "examples", "label"),
+        *("checkpoint", "catalog", "embeddings"),
+    }
 )
 _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
 _WITHOUT_EFFECT = frozenset({"out", "cluster", "batch_size", "allow_untrained_steps"})
@@ -66,6 +74,8 @@ class Run:
         text: The text embeddings of the vocabulary.
         training_sample: What the checkpoint was trained on, if `unlike_training` is mapped.
         access: How the catalogue's rasters are opened.
+        examples: What was fitted to the user's labelled examples, if there are any, before any cell
+            is mapped.
     """
 
     settings: MapSettings
@@ -79,6 +89,21 @@ class Run:
     text: TextEmbeddings
     training_sample: TrainingSample | None
     access: Access
+    examples: ExampleFit | None = None
+
+    def classifier(self, device: torch.device) -> Classifier:
+        """The classifier of the run's pixels, on a device.
+
+        Raises ValueError where the run has examples and they are not fitted (`fitted_run`).
+        """
+        if (self.settings.examples is None) != (self.examples is None):
+            raise ValueError("the run's examples must be fitted before its pixels are classified")
+        cache = None if self.examples is None else self.examples.cache
+        return replace(self.words(device), examples=cache and cache.to(device))
+
+    def words(self, device: torch.device) -> Classifier:
+        """The classifier by words alone, on a device."""
+        return make_classifier(self.vocabulary, self.text, self.logit_scale, device)
 
     @property
     def logit_scale(self) -> float:
@@ -100,12 +125,16 @@ class Run:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run with an open folder, and its work: the cells and the items that each reads."""
+    """A run with an open folder, and its work: the cells and the items that each reads.
+
+    `points` are the user's labelled examples, if there are any.
+    """
 
     run: Run
     plan: Plan
     cells: tuple[Cell, ...]
     items: tuple[Item, ...]
+    points: ExamplePoints | None = None
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:
         """The items of a cell's tile, by time."""
@@ -139,8 +168,11 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         card.require_trained_steps(settings.steps)
     training_sample = _training_sample(settings, checkpoint)
     vocabulary = _vocabulary(settings)
+    points = _example_points(settings, region, vocabulary)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     parts = _known_parts(settings, region, checkpoint, vocabulary, catalog)
+    if points is not None:  # a run without examples has no such part, as before there were any
+        parts["examples"] = points.fingerprint
     source = items_from_embeddings(settings.embeddings, parts) if settings.embeddings else None
     held = _held_snapshot(store, parts)
     if held is not None and store.exists(TEXT_FILE):
@@ -184,7 +216,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         training_sample=training_sample,
         access=access,
     )
-    return PreparedRun(run, plan, plan.cells, tuple(items))
+    return PreparedRun(run, plan, plan.cells, tuple(items), points)
 
 
 def _training_sample(settings: MapSettings, checkpoint: Checkpoint) -> TrainingSample | None:
@@ -220,6 +252,14 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
         settings.vocabulary,
         'Give each class a parent in the file, or leave level = "parent" out',
     )
+
+
+def _example_points(
+    settings: MapSettings, region: Region, vocabulary: Vocabulary
+) -> ExamplePoints | None:
+    if settings.examples is None or settings.label is None:
+        return None
+    return read_example_points(Path(settings.examples), settings.label, vocabulary, region)
 
 
 def _known_parts(

@@ -12,7 +12,7 @@ from rasterio.io import MemoryFile
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
 from models.encoder.training_sample import TrainingDistance
-from pipeline.classification.classify import Classifier, make_classifier
+from pipeline.classification.classify import Classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,
     embedding_rows,
@@ -38,7 +38,7 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     began = time.perf_counter()
     source = Store(str(run.settings.embeddings))
     item = _item(source, cell)
-    classifier = make_classifier(run.vocabulary, run.text, run.logit_scale, device_at_hand())
+    classifier = run.classifier(device_at_hand())
     reading = 0.0
     one_core_per_thread()
     blocks = []

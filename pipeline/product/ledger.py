@@ -27,6 +27,7 @@ from pipeline.layout import (
 )
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.cog_writer import categories_xml, cog_bytes
+from pipeline.product.example_report import read_example_report
 from pipeline.product.layers import OutputLayer, cell_layers
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.qgis_styles import layer_style
@@ -232,7 +233,8 @@ def write_collection(
     store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
 ) -> None:
     """Write the STAC collection of the finished cells, `collection.json`."""
-    store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary)))
+    examples = read_example_report(store, run.fingerprint)
+    store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary, examples)))
 
 
 def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:

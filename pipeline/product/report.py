@@ -14,6 +14,7 @@ from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, class_hectares
+from pipeline.product.example_report import ExampleReport, read_example_report
 from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
@@ -47,6 +48,7 @@ class Summary:
     reports: tuple[CellReport, ...]
     failures: tuple[FailedCell, ...]
     areas: tuple[ClassArea, ...]
+    examples: ExampleReport | None = None
 
     @property
     def left(self) -> int:
@@ -74,7 +76,12 @@ class Summary:
 
     @property
     def calibration(self) -> VocabularyCalibration | None:
-        """The calibration of the confidence, if the checkpoint's card has one for the classes."""
+        """The calibration of the confidence, if the checkpoint's card has one for the classes.
+
+        It does not hold where examples have changed the logits.
+        """
+        if self.examples is not None and self.examples.weight:
+            return None
         steps = int(self.run.settings.get("steps", 12))
         return self.card.calibration_of(self.vocabulary.identity, steps)
 
@@ -131,6 +138,7 @@ def summarise(
         reports=tuple(CellReport.from_item(item) for item in items),
         failures=tuple(failed_cells(store).values()),
         areas=tuple(sorted(areas, key=lambda area: -area.hectares)),
+        examples=read_example_report(store, run.fingerprint),
     )
 
 
@@ -154,6 +162,7 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         summary=summary,
         run=summary.run,
         card=summary.card,
+        examples=summary.examples,
         faults=summary.faults,
         seconds=summary.seconds,
         settings=_setting_rows(summary.run.settings),
@@ -218,6 +227,8 @@ def summary_markdown(summary: Summary) -> str:
             f"**{summary.invalid_embeddings:,} pixels are nodata because their embedding is not a "
             "number.**\n"
         )
+    if summary.examples is not None:
+        lines.append(f"{_plain(summary.examples.summary)}\n")
     lines.append("| class | hectares | share |\n|---|---:|---:|")
     lines += [
         f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % |"

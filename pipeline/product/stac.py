@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.footprint import footprint, joint_bbox
 from pipeline.product.cell_report import PREFIX, CellReport
+from pipeline.product.example_report import ExampleReport
 from pipeline.product.layers import OutputLayer, cell_layers, layer_of_asset
 from pipeline.product.manifest import RunManifest
 
@@ -117,9 +118,15 @@ def cell_item(
 
 
 def collection(
-    run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+    run: RunManifest,
+    items: Sequence[Mapping[str, Any]],
+    vocabulary: Vocabulary,
+    examples: ExampleReport | None = None,
 ) -> dict[str, Any]:
-    """The STAC collection (1.1.0) over the items of the run's finished cells."""
+    """The STAC collection (1.1.0) over the items of the run's finished cells.
+
+    `examples` is the report on the run's labelled examples, if it has any.
+    """
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     codes = sorted({str(item["properties"]["proj:code"]) for item in items})
     written = [layer.name for layer in cell_layers(run)]
@@ -152,6 +159,7 @@ def collection(
             "processing:software": [dict(run.versions)],
             "classification:classes": stac_classes(vocabulary),
             f"{PREFIX}fingerprint": [run.fingerprint],
+            **({f"{PREFIX}examples": [asdict(examples)]} if examples else {}),
         },
         "item_assets": {
             key: layer_asset(layer_of_asset(key), run, vocabulary) for key in asset_keys
@@ -187,12 +195,14 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
     if bands := run.absent_bands:
         stands += f" Where {' and '.join(bands)} {'are' if bands[1:] else 'is'} absent from the "
         stands += "source, the encoder does without."
+    used = str(run.parts.get("examples", "")).split(" ")[0]
+    examples = f" {used} labelled points adjusted the words, where they helped." if used else ""
     return (
         f"{_composites(run)} of clear Sentinel-2 L2A observations from {start:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, embedded pixel by pixel by a TimeSenCLIP encoder (checkpoint "
         f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
         f"text embedding among those of the {len(vocabulary.classes)} classes of "
-        f"“{vocabulary.title}”.{stands}"
+        f"“{vocabulary.title}”.{examples}{stands}"
     )
 
 

@@ -82,6 +82,23 @@ class LegendSettings(Strict):
         False, description="also map how unlike the checkpoint's training each pixel is"
     )
 
+    examples: Annotated[str | None, RelativePath(), Option(metavar="FILE")] = Field(
+        None,
+        description="labelled points of your own, whose pixels adjust the words: a vector file, or "
+        "a CSV with lon and lat; needs label",
+    )
+    label: Annotated[str | None, Option(metavar="COLUMN")] = Field(
+        None, description="the column of the examples' classes: names or codes"
+    )
+
+    @model_validator(mode="after")
+    def _examples_have_labels(self) -> Self:
+        if (self.examples is None) != (self.label is None):
+            raise ValueError(
+                "examples and label belong together: a file of points, and its column of classes"
+            )
+        return self
+
     @model_validator(mode="after")
     def _one_list_of_classes(self) -> Self:
         if (self.vocabulary is None) == (self.classes is None):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import DatasetError
+from pipeline.grid.blocks import blocks_of
 from pipeline.ground_views.table import GroundTable, ground_schema
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import reasons_csv
@@ -23,7 +24,7 @@ from pipeline.training_set.card import DatasetCard, GroundSide
 from pipeline.training_set.pairing import Pairing, pair_series_with_views
 from pipeline.training_set.random_order import shuffled
 from pipeline.training_set.shards import GROUND_NUMBERS, ground_lists
-from pipeline.training_set.spatial_split import NO_SPLIT, SPLITS, SplitRule, blocks_of, split
+from pipeline.training_set.spatial_split import NO_SPLIT, SPLITS, SplitRule, split
 from pipeline.training_set.writer import SetWriter, rows_per_shard
 
 ROWS_LEFT_OUT = "left-out.csv"

@@ -1,9 +1,8 @@
 """Training, validation and test splits by blocks of land, so that neighbours don't leak.
 
-A block is a piece of a grid of nearly equal areas: rows of equal height from pole to pole, each cut
-into the whole number of columns that makes its pieces as wide as they are high. All points of a
-block belong to one split. Points of two splits can still meet at a block's border: `split` leaves
-out those of training that lie within a buffer of points that are held out.
+All points of a block (`pipeline.grid.blocks`) belong to one split. Points of two splits can still
+meet at a block's border: `split` leaves out those of training that lie within a buffer of points
+that are held out.
 """
 
 from collections.abc import Sequence
@@ -15,15 +14,13 @@ from scipy.spatial import KDTree
 
 from models.errors import UserError
 from models.option import COMMAS, Option
+from pipeline.grid.blocks import EARTH_KM, blocks_of, on_sphere
 from pipeline.settings.sections import Strict
 from pipeline.training_set.random_order import shuffled
 
 SPLITS = ("train", "validation", "test")
 NO_SPLIT = -1
 """The number of points that lie too near to a split that is held out."""
-
-_EARTH_KM = 6371.0072  # radius of the sphere of the Earth's area (authalic, WGS 84)
-_HALF_TURN = np.pi * _EARTH_KM
 
 
 BlockSize = Annotated[float, Field(ge=0.1, le=5000)]
@@ -66,29 +63,6 @@ class SplitRule(Strict):
         return self
 
 
-def blocks_of(lon: np.ndarray, lat: np.ndarray, block_km: float) -> np.ndarray:
-    """The block of each point: int64 (n,), equal where points share one.
-
-    `lon`, `lat` are float64 (n,) in degrees (EPSG:4326); UserError is raised for other values.
-    """
-    lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
-    # NaN compares as false, so it is found here, too.
-    wrong = ~((np.abs(lon) <= 360) & (np.abs(lat) <= 90))
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise UserError(
-            f"point {first} at longitude {lon[first]}, latitude {lat[first]}",
-            f"{int(wrong.sum())} points lie nowhere on Earth",
-            "Give degrees, longitude from -180 to 180 and latitude from -90 to 90",
-        )
-    rows = max(1, round(_HALF_TURN / block_km))
-    row = np.minimum(((lat + 90) / 180 * rows).astype(np.int64), rows - 1)
-    middle = np.radians((row + 0.5) / rows * 180 - 90)
-    columns = np.maximum(1, np.round(2 * rows * np.cos(middle)).astype(np.int64))
-    column = np.minimum((lon % 360 / 360 * columns).astype(np.int64), columns - 1)
-    return row * (2 * rows) + column
-
-
 def folds(lon: np.ndarray, lat: np.ndarray, k: int, block_km: float, seed: int) -> np.ndarray:
     """The fold of each point for spatially blocked cross-validation: int64 (n,), 0 … k - 1.
 
@@ -111,8 +85,7 @@ def split(lon: np.ndarray, lat: np.ndarray, rule: SplitRule) -> np.ndarray:
     blocks = blocks_of(lon, lat, rule.block_km)
     parts = _divide(blocks, np.array(rule.shares), SPLITS, rule.block_km, rule.seed)
     if rule.buffer_km:
-        x, y = np.radians(np.asarray(lon, np.float64)), np.radians(np.asarray(lat, np.float64))
-        places = np.column_stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)])
+        places = on_sphere(lon, lat)
         whole = parts.copy()
         for part in (0, 1):
             own, held_out = np.flatnonzero(whole == part), whole > part
@@ -148,6 +121,6 @@ def _require_all(parts: np.ndarray, names: Sequence[str], block_km: float, block
 
 def _within(places: np.ndarray, others: np.ndarray, km: float) -> np.ndarray:
     """Whether each place on the unit sphere is at most `km` from one of the others: bool (n,)."""
-    chord = 2 * np.sin(km / _EARTH_KM / 2)
+    chord = 2 * np.sin(km / EARTH_KM / 2)
     distance, _ = KDTree(others).query(places, distance_upper_bound=chord)
     return np.isfinite(distance)

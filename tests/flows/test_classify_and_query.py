@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -45,6 +46,43 @@ def test_classes_in_other_words(
     # Started again there is nothing left to do, and nothing changes.
     assert run(["classify", str(mapped), "--classes", WORDS, "--out", str(out)]) == 0
     np.testing.assert_array_equal(shown(out / "class.vrt"), after)
+
+
+def test_examples_adjust_the_words(
+    mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(mapped / "class.vrt") as raster:
+        values = raster.read(1)
+        rows, columns = np.nonzero(values)
+        chosen = np.random.default_rng(0).permutation(len(rows))[:60]
+        xs, ys = rasterio.transform.xy(raster.transform, rows[chosen], columns[chosen])
+        crs = raster.crs
+    # The labels follow the map by other words, which these words know nothing of.
+    labels = np.where(values[rows[chosen], columns[chosen]] % 2, "LAKE", "town")
+    points = geopandas.GeoDataFrame(
+        {"cover": labels}, geometry=geopandas.points_from_xy(xs, ys), crs=crs
+    )
+    points.to_file(tmp_path / "points.gpkg")
+    out = tmp_path / "examples"
+    asked = ["classify", str(mapped), "--classes", WORDS, "--out", str(out)]
+    given = ["--examples", str(tmp_path / "points.gpkg"), "--label"]
+    assert run([*asked, *given, "cover"]) == 0
+    report = json.loads((out / "examples.json").read_text())
+    assert sum(report["by_class"].values()) == 60
+    collection = json.loads((out / "collection.json").read_text())
+    assert collection["summaries"]["timesen:examples"][0]["by_class"] == report["by_class"]
+    assert "60 labelled points adjusted the words" in collection["description"]
+    assert "60 examples" in (out / "report.html").read_text()
+    after = shown(out / "class.vrt")
+    assert run([*asked, *given, "cover"]) == 0  # there is nothing left to do
+    np.testing.assert_array_equal(shown(out / "class.vrt"), after)
+    capsys.readouterr()
+    assert run(asked) == 2
+    assert "it holds another run" in capsys.readouterr().err
+    assert run([*asked[:-1], str(tmp_path / "b"), *given, "colour"]) == 2
+    assert "no column 'colour'" in capsys.readouterr().err
+    assert run([*asked[:-1], str(tmp_path / "b"), *given[:2]]) == 2
+    assert "examples and label belong together" in capsys.readouterr().err
 
 
 def test_mistakes_are_told(

@@ -6,9 +6,9 @@ from scipy.special import softmax
 
 from models.errors import UserError
 from models.towers.text_embeddings import TextEmbeddings
+from models.vocabulary.labels import UNMATCHED
 from models.vocabulary.vocabulary import vocabulary_from_words
 from pipeline.evaluation.calibrate import LEAST_POINTS, calibrate_vocabulary
-from pipeline.evaluation.labels import UNMATCHED
 
 VOCABULARY = vocabulary_from_words("forest, lake, town")
 TEXT = TextEmbeddings.of_classes(np.eye(3, 8, dtype=np.float32), np.empty((0, 8), np.float32))

@@ -15,6 +15,7 @@ import pytest
 from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError, OutputError
 from pipeline.evaluation.samples import open_samples
+from pipeline.grid.blocks import blocks_of
 from pipeline.ground_views.table import GroundTable, ground_rows, ground_schema
 from pipeline.ground_views.table_writer import GroundFolder
 from pipeline.io.store import Store
@@ -22,7 +23,7 @@ from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.point_series.table_writer import Notes, SeriesFolder
 from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.pack import pack_training_set
-from pipeline.training_set.spatial_split import SPLITS, SplitRule, blocks_of
+from pipeline.training_set.spatial_split import SPLITS, SplitRule
 
 RULE = SplitRule(block_km=30, buffer_km=6, seed=3)
 DIM = 8

@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from pyproj import Geod
 
 from models.errors import UserError
+from pipeline.grid.blocks import blocks_of
 from pipeline.training_set.spatial_split import (
     NO_SPLIT,
     SPLITS,
     SplitRule,
-    blocks_of,
     folds,
     split,
 )

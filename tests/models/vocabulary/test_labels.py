@@ -1,7 +1,7 @@
 """Labels → classes: names, codes, numbers, finer codes, parents."""
 
+from models.vocabulary.labels import UNMATCHED, match_labels
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
-from pipeline.evaluation.labels import UNMATCHED, match_labels
 
 COARSE = load_vocabulary("lucas-land-cover")
 DETAILED = load_vocabulary("lucas-land-cover-detailed")
