@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import torch
+from torch import nn
 
 from models.encoder.series_encoder import FastEncoder
 
@@ -19,7 +20,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
-__all__ = ["OpenVinoEncoder", "ops", "ov"]
+__all__ = ["OpenVinoEncoder", "centred", "constant_of", "linear", "ops", "ov"]
 
 
 class OpenVinoEncoder:
@@ -80,3 +81,19 @@ def _compile(model: ov.Model) -> ov.CompiledModel:
             "ENABLE_CPU_PINNING": False,  # other work shares the cores
         },
     )
+
+
+def linear(rows: ov.Node, layer: nn.Linear) -> ov.Node:
+    """The operations of a linear layer on (…, in)."""
+    product = ops.matmul(rows, constant_of(layer.weight), False, True)
+    return product if layer.bias is None else ops.add(product, constant_of(layer.bias))
+
+
+def centred(rows: ov.Node, eps: float) -> ov.Node:
+    """The operation of a layer norm without weights over the last axis."""
+    return ops.mvn(rows, np.array([-1], np.int64), True, eps, "inside_sqrt")
+
+
+def constant_of(tensor: torch.Tensor) -> ov.Node:
+    """A tensor as a constant of float32."""
+    return ops.constant(np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy()))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from models.encoder.perceptron import PerceptronArchitecture, PerceptronEncoder
+from models.encoder.perceptron_fast import FastPerceptron
 from models.encoder.series_encoder import Architecture, FastEncoder, SeriesEncoder
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_fast import FastTimeSenClip
@@ -31,7 +33,8 @@ class EncoderKind:
 
 
 ENCODERS: Mapping[str, EncoderKind] = {
-    "timesenclip": EncoderKind(TimeSenClipArchitecture, TimeSenClipEncoder, FastTimeSenClip)
+    "timesenclip": EncoderKind(TimeSenClipArchitecture, TimeSenClipEncoder, FastTimeSenClip),
+    "perceptron": EncoderKind(PerceptronArchitecture, PerceptronEncoder, FastPerceptron),
 }
 
 

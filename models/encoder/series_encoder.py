@@ -122,3 +122,13 @@ class FastEncoder(nn.Module):
             batch_size: Pixels that the graph takes: float32 (batch_size, steps, bands).
         """
         raise NotImplementedError
+
+
+def folded_linear(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Linear:
+    """Make the layer that computes x @ matrix + bias, for a fast form."""
+    with torch.device("meta"):
+        linear = nn.Linear(matrix.shape[0], matrix.shape[1], bias=bias is not None)
+    linear.weight = nn.Parameter(matrix.T.clone(memory_format=torch.contiguous_format))
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.clone())
+    return linear

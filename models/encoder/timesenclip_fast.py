@@ -20,14 +20,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.encoder.series_encoder import FastEncoder
+from models.encoder.series_encoder import FastEncoder, folded_linear
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_layers import (
     FirstLayer,
     LastLayer,
     LayerWeights,
     MiddleLayer,
-    folded_linear,
 )
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.encoder.series_encoder import folded_linear
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 
 
@@ -168,13 +169,3 @@ class LastLayer(nn.Module):
         summed = torch.bmm(shares, tokens).movedim(1, 0)
         attended = torch.bmm(summed, self.value).movedim(0, 1).flatten(1)
         return self.after(self.out(attended).add_(class_token))
-
-
-def folded_linear(matrix: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Linear:
-    """Make the layer that computes x @ matrix + bias."""
-    with torch.device("meta"):
-        linear = nn.Linear(matrix.shape[0], matrix.shape[1], bias=bias is not None)
-    linear.weight = nn.Parameter(matrix.T.clone(memory_format=torch.contiguous_format))
-    if bias is not None:
-        linear.bias = nn.Parameter(bias.clone())
-    return linear

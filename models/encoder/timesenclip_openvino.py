@@ -7,10 +7,9 @@ decides how fast it is.
 """
 
 import numpy as np
-import torch
 from torch import nn
 
-from models.encoder.openvino_encoder import ops, ov
+from models.encoder.openvino_encoder import centred, constant_of, linear, ops, ov
 from models.encoder.timesenclip_layers import AfterAttention, FirstLayer, LastLayer, MiddleLayer
 
 
@@ -32,7 +31,7 @@ def timesenclip_model(
     norm, project = head
     assert isinstance(norm, nn.LayerNorm)
     assert isinstance(project, nn.Linear)
-    embedding = _linear(_centred(class_token, norm.eps), project)
+    embedding = linear(centred(class_token, norm.eps), project)
     unit = ops.normalize_l2(embedding, np.array([1], np.int64), 1e-24, "max")
     return ov.Model([unit], [series], "encoder")
 
@@ -41,7 +40,7 @@ def _first(series: ov.Node, layer: FirstLayer, count: int, steps: int, bands: in
     tokens, heads = steps + 1, layer.heads
     class_token = np.zeros((count, 1, bands), np.float32)  # it has no bands
     padded = ops.concat([ops.constant(class_token), series], 1)
-    form = ops.add(_linear(padded, layer.form), _weights(layer.form_constant[None]))
+    form = ops.add(linear(padded, layer.form), constant_of(layer.form_constant[None]))
     form = _reshaped(form, count, tokens * heads, bands + tokens)
     of_bands, of_tokens = ops.variadic_split(
         form, np.int64(2), np.array([bands, tokens], np.int64)
@@ -57,14 +56,14 @@ def _first(series: ov.Node, layer: FirstLayer, count: int, steps: int, bands: in
         ],
         2,
     )
-    out = ops.add(_linear(terms, layer.out), _weights(layer.out_constant[None]))
+    out = ops.add(linear(terms, layer.out), constant_of(layer.out_constant[None]))
     return _after_attention(out, layer.after)
 
 
 def _middle(tokens: ov.Node, layer: MiddleLayer) -> ov.Node:
     heads, width = layer.shape
     projected = ops.reshape(
-        _linear(tokens, layer.project), np.array([0, 0, 3, heads, width], np.int64), True
+        linear(tokens, layer.project), np.array([0, 0, 3, heads, width], np.int64), True
     )
     query, key, value = (
         ops.squeeze(part, np.int64(2)) for part in ops.split(projected, np.int64(2), 3).outputs()
@@ -79,24 +78,24 @@ def _middle(tokens: ov.Node, layer: MiddleLayer) -> ov.Node:
     together = ops.reshape(
         ops.transpose(attended, by_head), np.array([0, 0, heads * width], np.int64), True
     )
-    return _after_attention(ops.add(_linear(together, layer.out), tokens), layer.after)
+    return _after_attention(ops.add(linear(together, layer.out), tokens), layer.after)
 
 
 def _last(tokens: ov.Node, layer: LastLayer) -> ov.Node:
     heads, width = layer.shape
     class_token = _token(tokens)
-    query = ops.reshape(_linear(class_token, layer.query), np.array([0, heads, 1, width]), True)
-    by_head = ops.squeeze(ops.matmul(query, _weights(layer.key), False, False), np.int64(2))
+    query = ops.reshape(linear(class_token, layer.query), np.array([0, heads, 1, width]), True)
+    by_head = ops.squeeze(ops.matmul(query, constant_of(layer.key), False, False), np.int64(2))
     shares = ops.softmax(ops.matmul(by_head, tokens, False, True), 2)
     summed = ops.unsqueeze(ops.matmul(shares, tokens, False, False), np.int64(2))
-    attended = ops.matmul(summed, _weights(layer.value), False, False)
+    attended = ops.matmul(summed, constant_of(layer.value), False, False)
     together = ops.reshape(attended, np.array([0, heads * width], np.int64), True)
-    return _after_attention(ops.add(_linear(together, layer.out), class_token), layer.after)
+    return _after_attention(ops.add(linear(together, layer.out), class_token), layer.after)
 
 
 def _after_attention(summed: ov.Node, after: AfterAttention) -> ov.Node:
     tokens = _normed(summed, after.norm1)
-    narrow = _linear(ops.relu(_linear(tokens, after.wide)), after.narrow)
+    narrow = linear(ops.relu(linear(tokens, after.wide)), after.narrow)
     return _normed(ops.add(narrow, tokens), after.norm2)
 
 
@@ -106,22 +105,9 @@ def _token(tokens: ov.Node) -> ov.Node:
 
 
 def _normed(tokens: ov.Node, norm: nn.LayerNorm) -> ov.Node:
-    scaled = ops.multiply(_centred(tokens, norm.eps), _weights(norm.weight))
-    return ops.add(scaled, _weights(norm.bias))
-
-
-def _centred(tokens: ov.Node, eps: float) -> ov.Node:
-    return ops.mvn(tokens, np.array([-1], np.int64), True, eps, "inside_sqrt")
-
-
-def _linear(rows: ov.Node, linear: nn.Linear) -> ov.Node:
-    product = ops.matmul(rows, _weights(linear.weight), False, True)
-    return product if linear.bias is None else ops.add(product, _weights(linear.bias))
+    scaled = ops.multiply(centred(tokens, norm.eps), constant_of(norm.weight))
+    return ops.add(scaled, constant_of(norm.bias))
 
 
 def _reshaped(node: ov.Node, *shape: int) -> ov.Node:
     return ops.reshape(node, np.array(shape, np.int64), False)
-
-
-def _weights(tensor: torch.Tensor) -> ov.Node:
-    return ops.constant(np.ascontiguousarray(tensor.detach().to("cpu", torch.float32).numpy()))

@@ -1,11 +1,13 @@
-"""`python -m pipeline.real_land TABLES OUT`: write OUT/series (a table) and OUT/words.parquet.
+"""`python -m pipeline.real_land TABLES OUT`: write a series table and descriptions of each place.
 
-`timesen dataset texts OUT/words.parquet --class-column class` and `timesen dataset pack OUT/series`
-make a training set of these.
+OUT/<place>/series is a table and OUT/<place>/words.parquet holds its descriptions. `timesen dataset
+texts OUT/<place>/words.parquet --class-column class --possible-column possible` and `timesen
+dataset pack OUT/<place>/series` make a training set of these.
 """
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +17,48 @@ from models.encoder.preprocessing import BANDS
 from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows
 from pipeline.point_series.table_writer import Notes, SeriesFolder
-from pipeline.real_land.rows import VIEWS, YEARS, TrainingRows, drawn_rows
-from pipeline.real_land.tables import TABLES, read_labelled_points
+from pipeline.real_land.rows import TrainingRows, drawn_rows
+from pipeline.real_land.tables import TableDescription, described_tables, joined, read_table
 
 _SEED = 0
-_LICENCE = "MIT"
-_ATTRIBUTION = (
-    "WorldCereal/worldcereal-classification test resources (French and Flemish parcel registers); "
-    "contains modified Copernicus Sentinel data 2020-2023"
-)
+_SENTINEL = "contains modified Copernicus Sentinel data 2018-2023"
 
 
-def convert(folder: Path, out: Path, years: int = YEARS, views: int = VIEWS) -> int:
-    """Write the series table and the descriptions of a folder's tables; gives the number of rows.
+def folder_name(place: str) -> str:
+    """A place's name as that of a folder: "California and Arkansas" → "california-and-arkansas"."""
+    plain = place.casefold().replace("ô", "o")
+    return "-".join(plain.split())
 
-    There are `years` rows of each point, each with `views` descriptions (`rows.drawn_rows`).
-    """
-    points = read_labelled_points(folder)
-    rows = drawn_rows(points, np.random.default_rng(_SEED), years, views)
+
+def convert(folder: Path, out: Path) -> dict[str, int]:
+    """Write the series table and the descriptions of each place; gives the numbers of rows."""
+    places = dict.fromkeys(table.place for table in described_tables())
+    return {
+        place: _convert_place(
+            folder, out / folder_name(place), [t for t in described_tables() if t.place == place]
+        )
+        for place in places
+    }
+
+
+def _convert_place(folder: Path, out: Path, tables: Sequence[TableDescription]) -> int:
+    points = joined([read_table(folder, table) for table in tables])
+    rows = drawn_rows(points, np.random.default_rng(_SEED))
     hashes = {
-        name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest()
-        for name in TABLES
+        table.name: hashlib.sha256((folder / f"{table.name}.parquet").read_bytes()).hexdigest()
+        for table in tables
     }
-    made = {
-        "tables": hashes,
-        "years drawn of each point": years,
-        "seed": _SEED,
-        "B8A": "the tables lack it; B08 stands for it",
-    }
-    table = SeriesFolder(Store(str(out / "series")), made, BANDS, ("class", "table"))
-    table.open()
-    table.write_unit("real", "0", _series(rows), Notes())
-    table.finish_part("real")
-    table.finish(
+    made = {"tables": hashes, "rows": len(rows.ids), "seed": _SEED}
+    series = SeriesFolder(Store(str(out / "series")), made, BANDS, ("class", "table"))
+    series.open()
+    series.write_unit("real", "0", _series(rows), Notes())
+    series.finish_part("real")
+    series.finish(
         {"by": "pipeline.real_land"},
         points=len(points),
         first_month=1,
-        licence=_LICENCE,
-        attribution=_ATTRIBUTION,
+        licence="; ".join(dict.fromkeys(table.licence for table in tables)),
+        attribution="; ".join([*dict.fromkeys(t.attribution for t in tables), _SENTINEL]),
         left_out={},
     )
     _words(rows).to_parquet(out / "words.parquet", index=False)
@@ -69,7 +75,7 @@ def _series(rows: TrainingRows) -> SeriesRows:
         series=rows.series,
         # The number of acquisitions is not known: 1 for a month with values.
         clear=np.asarray((rows.series > 0).any(axis=2), np.uint16),
-        labels={"class": points.classes.tolist(), "table": points.tables.tolist()},
+        labels={"class": points.labels.tolist(), "table": points.tables.tolist()},
         photo_keys=[None] * len(rows.ids),
     )
 
@@ -81,6 +87,7 @@ def _words(rows: TrainingRows) -> pd.DataFrame:
             "id": np.repeat(rows.ids, views),
             "text": [text for texts in rows.texts for text in texts],
             "class": [key for keys in rows.keys for key in keys],
+            "possible": np.repeat([";".join(keys) for keys in rows.possible], views),
         }
     )
 
@@ -89,9 +96,10 @@ def main() -> None:
     """Convert the tables and print the number of rows."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.real_land", description=__doc__)
     parser.add_argument("tables", type=Path, help="the folder of the long tables")
-    parser.add_argument("out", type=Path, help="where series/ and words.parquet are written")
+    parser.add_argument("out", type=Path, help="where the places' folders are written")
     options = parser.parse_args()
-    print(f"{convert(options.tables, options.out)} rows: {options.out}")
+    for place, rows in convert(options.tables, options.out).items():
+        print(f"{place}: {rows} rows in {options.out / folder_name(place)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Series of twelve months from longer series of months or ten-day steps."""
+"""Series of twelve months from longer series of ten days to half a year."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _THINNED, _LOST = 0.7, 0.4  # share of months that lose steps, and of steps that
 def last_years(points: LabelledPoints) -> np.ndarray:
     """The medians of each point's last twelve months: uint16 (n, 12, band), 0 = no observation."""
     start = points.months - MONTHS
-    return _composited(points, start, np.isfinite(_window(points, start)[..., 0]))
+    return _composited(points, start, _is_seen(_window(points, start)))
 
 
 def drawn_years(points: LabelledPoints, rng: np.random.Generator) -> np.ndarray:
@@ -20,7 +20,7 @@ def drawn_years(points: LabelledPoints, rng: np.random.Generator) -> np.ndarray:
     A month with several steps may lose some of them, as to clouds, but never all.
     """
     start = (rng.uniform(size=len(points)) * (points.months - MONTHS + 1)).astype(np.int64)
-    seen = np.isfinite(_window(points, start)[..., 0])
+    seen = _is_seen(_window(points, start))
     lost = rng.uniform(size=seen.shape) < _LOST
     lost &= rng.uniform(size=(*seen.shape[:2], 1)) < _THINNED
     kept = seen & ~lost
@@ -35,16 +35,20 @@ def _window(points: LabelledPoints, start: np.ndarray) -> np.ndarray:
     return window
 
 
+def _is_seen(window: np.ndarray) -> np.ndarray:
+    """Which steps have values: bool (n, month, step). A band may be absent from a whole table."""
+    return np.isfinite(window).any(axis=3)
+
+
 def _composited(points: LabelledPoints, start: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """The median of the kept steps of each month; January comes first."""
-    steps = np.ma.masked_array(
-        _window(points, start),
-        np.broadcast_to(~kept[..., None], (*kept.shape, points.steps.shape[-1])),
-    )
-    medians = np.ma.median(steps, axis=2).filled(0.0)
-    seen = np.logical_or.reduce(kept, axis=2)
+    values = _window(points, start)
+    hidden = ~kept[..., None] | np.isnan(values)
+    medians = np.ma.median(np.ma.masked_array(values, hidden), axis=2)
     # 0 means no observation, so that an observed value is at least 1.
-    values = np.where(seen[..., None], np.maximum(np.rint(medians), 1), 0)
+    composite = np.where(
+        np.ma.getmaskarray(medians), 0, np.maximum(np.rint(medians.filled(0.0)), 1)
+    )
     calendar = (points.first + start)[:, None] + np.arange(MONTHS)
     january_first = np.argsort(calendar % MONTHS, axis=1)
-    return np.take_along_axis(values, january_first[:, :, None], axis=1).astype(np.uint16)
+    return np.take_along_axis(composite, january_first[:, :, None], axis=1).astype(np.uint16)

@@ -1,0 +1,96 @@
+"""A perceptron over a pixel's whole year: far fewer operations than a transformer's.
+
+Where the year is always that of a map, January to December, each month has inputs of its own, and
+no attention is needed to find it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.encoder.series_encoder import Architecture, SeriesEncoder
+
+_SEASONS = 4
+
+
+@dataclass(frozen=True)
+class PerceptronArchitecture(Architecture):
+    """The sizes of a perceptron.
+
+    Attributes:
+        dim: Width of a layer.
+        depth: Number of layers before the last, which is linear.
+        dropout: Share of values that training drops, 0 or more and below 1.
+
+    Raises:
+        CheckpointError: No encoder of these sizes can be built.
+    """
+
+    kind: Literal["perceptron"] = "perceptron"
+    dim: int = 512
+    depth: int = 2
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            self._refuse(f"dropout is {self.dropout}, and must be 0 or more and below 1")
+        super().__post_init__()
+
+    @property
+    def series_lengths(self) -> tuple[int, ...]:
+        """12 months, 4 seasons or 1 year; another number of months, or 1."""
+        seasons = (_SEASONS,) if self.months == 12 else ()
+        return tuple(dict.fromkeys((self.months, *seasons, 1)))
+
+    @property
+    def weight_count(self) -> int:
+        """The number of weights of such an encoder, computed without building it."""
+        first = (self.months * self.bands + 1) * self.dim
+        others = (self.depth - 1) * (self.dim + 1) * self.dim
+        return first + others + 2 * self.dim + (self.dim + 1) * self.embedding_dim
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes that encoding one pixel takes at its peak in float32."""
+        return 4 * (self.months * self.bands + 2 * self.dim + self.embedding_dim)
+
+
+class PerceptronEncoder(SeriesEncoder):
+    """Linear layers with GELU over all months and bands together, then a normalised linear one."""
+
+    architecture: PerceptronArchitecture
+
+    def __init__(self, architecture: PerceptronArchitecture) -> None:
+        super().__init__()
+        self.architecture = sizes = architecture
+        widths = [sizes.months * sizes.bands, *[sizes.dim] * sizes.depth]
+        self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.norm = nn.LayerNorm(sizes.dim)
+        self.head = nn.Linear(sizes.dim, sizes.embedding_dim)
+
+    def forward(self, series: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed normalised series, as `SeriesEncoder.forward` says.
+
+        Seasons, or the year, stand for each of their months. With `kept`, a step that takes no part
+        is replaced by the mean of those that do.
+        """
+        self.architecture.require_shape(series)
+        values = series.flatten(2)
+        if kept is not None:
+            weight = kept.to(values).unsqueeze(2)
+            mean = (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
+            values = torch.where(kept.unsqueeze(2), values, mean)
+        values = values.repeat_interleave(self.architecture.months // series.shape[1], dim=1)
+        hidden = input_scale(values).flatten(1)
+        for layer in self.layers:
+            hidden = self.dropout(F.gelu(layer(hidden)))
+        return F.normalize(self.head(self.norm(hidden)).float(), dim=-1)
+
+
+def input_scale(values: torch.Tensor) -> torch.Tensor:
+    """Normalised reflectance, mostly 0.1 to 0.6, as inputs around 0."""
+    return 4 * values - 1
