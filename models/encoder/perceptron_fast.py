@@ -1,4 +1,4 @@
-"""The perceptron for inference: the inputs' scale and the last normalisation folded into weights.
+"""The perceptron for inference: the last normalisation is folded into weights.
 
 For seasons and years, the first layer's weights of the months that share a step are summed.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.encoder.perceptron import PerceptronArchitecture, PerceptronEncoder, input_scale
+from models.encoder.perceptron import PerceptronArchitecture, PerceptronEncoder, perceptron_inputs
 from models.encoder.series_encoder import FastEncoder, folded_linear
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class FastPerceptron(FastEncoder):
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         """Embed normalised series, as `PerceptronEncoder.forward` does."""
         self.architecture.require_shape(series)
-        hidden = F.gelu(self.first[str(series.shape[1])](series.flatten(1)))
+        inputs = perceptron_inputs(series.flatten(2), self.architecture.pairs)
+        hidden = F.gelu(self.first[str(series.shape[1])](inputs.flatten(1)))
         for layer in self.middle:
             hidden = F.gelu(layer(hidden))
         return F.normalize(self.head(self.norm(hidden)).float(), dim=-1)
@@ -56,16 +57,13 @@ class FastPerceptron(FastEncoder):
         layers = [self.first[str(steps)], *self.middle]
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
         shape = (batch_size, steps, self.architecture.bands)
-        return perceptron_model(linear, self.norm, self.head, shape)
+        return perceptron_model(linear, self.norm, self.head, shape, self.architecture.pairs)
 
 
 def _first(encoder: PerceptronEncoder, steps: int) -> nn.Linear:
-    """The first layer for series of `steps` steps: (steps · bands) → dim, the scale included."""
+    """The first layer for series of `steps` steps: (steps · inputs) → dim."""
     sizes, layer = encoder.architecture, encoder.layers[0]
     assert isinstance(layer, nn.Linear)
-    matrix = layer.weight.detach().double().T  # (months · bands, dim)
-    zero = input_scale(torch.zeros((), dtype=torch.double))
-    factor = input_scale(torch.ones((), dtype=torch.double)) - zero
-    bias = layer.bias.detach().double() + zero * matrix.sum(dim=0)
-    by_step = matrix.unflatten(0, (steps, sizes.months // steps, sizes.bands)).sum(dim=1)
-    return folded_linear(factor * by_step.flatten(0, 1), bias)
+    matrix = layer.weight.detach().double().T  # (months · inputs, dim)
+    by_step = matrix.unflatten(0, (steps, sizes.months // steps, sizes.inputs)).sum(dim=1)
+    return folded_linear(by_step.flatten(0, 1), layer.bias.detach().double())

@@ -12,11 +12,13 @@ def depict_the_same(keys: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
     `keys` is int64 (n,) or (n, k), and `others` int64 (m,). NO_KEY equals no key, not even itself.
     """
-    same = torch.zeros(len(keys), len(others), dtype=torch.bool, device=keys.device)
-    # Key by key, so that memory does not grow with their number.
+    # Equal keys are compared once: a bank of thousands holds a hundred. Column by column, so that
+    # memory does not grow with their number.
+    distinct, place = others.unique(return_inverse=True)
+    same = torch.zeros(len(keys), len(distinct), dtype=torch.bool, device=keys.device)
     for column in keys.reshape(len(keys), -1).unbind(1):
-        same |= (column[:, None] == others) & (column[:, None] != NO_KEY)
-    return same
+        same |= (column[:, None] == distinct) & (column[:, None] != NO_KEY)
+    return same[:, place]
 
 
 class MemoryBank(nn.Module):

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from models.vocabulary.prompts import TEMPLATES, sentences
+from models.vocabulary.prompts import sentences
 from pipeline.real_land.calendars import drawn_years
 from pipeline.real_land.tables import LabelledPoints
 from pipeline.real_land.wordings import Group, groups
@@ -16,12 +16,11 @@ ROWS, MOST_YEARS, VIEWS = 10_000, 16, 8
 
 SENTENCES = (
     "{}",
-    "land covered by {}.",
+    "a photo of {}.",
+    "a land cover photo of {}.",
     "a satellite view of {}.",
-    "{a} seen from above.",
-    *TEMPLATES,
 )
-"""Templates of sentences: the paper's and others."""
+"""Templates of sentences: two of the paper's and others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +48,11 @@ def drawn_rows(
 ) -> TrainingRows:
     """Draw rows of points: years of each, each with `views` sentences.
 
-    Points of a table with fewer than `ROWS` come several times. Half of a row's sentences have
-    wordings of the groups with the fewest classes that are true of it, half those of wider groups,
-    if there are both. Points of which no group is true are left out.
+    Points of a table with fewer than `ROWS` come several times. The group of a sentence is drawn
+    from those that are true of the point, narrow ones more often than wide ones. Points of which no
+    group is true are left out.
     """
-    described = np.array([bool(subjects(classes)[0]) for classes in points.classes])
+    described = np.array([bool(subjects(classes).true) for classes in points.classes])
     points = points.take(described)
     chosen = np.concatenate(
         [
@@ -70,31 +69,36 @@ def drawn_rows(
         count[name] += 1
     texts, keys, possible = [], [], []
     for classes in many.classes:
-        true, others = subjects(classes)
-        drawn = [true[view % len(true)] for view in range(views)]
-        picked = [kind[rng.integers(len(kind))] for kind in drawn]
-        texts.append([_sentence(one, rng) for one in picked])
-        keys.append([one.key for one in picked])
+        about = subjects(classes)
+        drawn = [about.true[k] for k in rng.choice(len(about.true), views, p=about.weight)]
+        texts.append([_sentence(one, rng) for one in drawn])
+        keys.append([one.key for one in drawn])
         # A group that is true but was not drawn is no negative either.
-        undrawn = {one.key for kind in true for one in kind} - {one.key for one in picked}
-        possible.append(sorted(undrawn | {one.key for one in others}))
+        others = {*about.true, *about.possible} - set(drawn)
+        possible.append(sorted(one.key for one in others))
     return TrainingRows(many, ids, drawn_years(many, rng), texts, keys, possible)
 
 
-@cache
-def subjects(classes: frozenset[str]) -> tuple[list[list[Group]], list[Group]]:
-    """The groups that are true of a point which is one of `classes`, and those that may be.
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The groups that are `true` of a point, and those that are `possible`, nobody knows.
 
-    The first are in two lists, or one: the narrowest, and all wider ones.
+    `weight` is the probability of each true one to be drawn: 1 over the root of its number of
+    classes, in proportion, so that a rice field is "rice" more often than "other than forest".
     """
-    true = [one for one in groups() if one.is_true_of(classes)]
-    narrowest = min((len(one.of) for one in true), default=0)
-    kinds = [
-        [one for one in true if len(one.of) == narrowest],
-        [one for one in true if len(one.of) > narrowest],
-    ]
-    others = [one for one in groups() if one.may_be_true_of(classes) and one not in true]
-    return [kind for kind in kinds if kind], others
+
+    true: tuple[Group, ...]
+    weight: np.ndarray
+    possible: tuple[Group, ...]
+
+
+@cache
+def subjects(classes: frozenset[str]) -> Subjects:
+    """The groups for a point that is one of `classes`."""
+    true = tuple(one for one in groups() if one.is_true_of(classes))
+    possible = tuple(one for one in groups() if one.may_be_true_of(classes) and one not in true)
+    weight = np.array([len(one.of) for one in true]) ** -0.5
+    return Subjects(true, weight / weight.sum(), possible)
 
 
 def _sentence(one: Group, rng: np.random.Generator) -> str:

@@ -125,14 +125,13 @@ def read_labelled_points(folder: Path, names: Collection[str] | None = None) -> 
     Raises:
         DatasetError: A file is missing or not such a table.
     """
-    return joined(
-        [read_table(folder, one) for one in described_tables() if names is None or one.name in names]
-    )
+    tables = [one for one in described_tables() if names is None or one.name in names]
+    return joined([read_table(folder, one) for one in tables])
 
 
 def joined(parts: Sequence[LabelledPoints]) -> LabelledPoints:
-    """The points of several tables, their steps padded to the longest."""
-    longest = max(part.steps.shape[1] for part in parts)
+    """The points of several tables, their months and steps padded to the most."""
+    months, most = (max(part.steps.shape[axis] for part in parts) for axis in (1, 2))
     gathered = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in LabelledPoints.__dataclass_fields__
@@ -141,7 +140,12 @@ def joined(parts: Sequence[LabelledPoints]) -> LabelledPoints:
     steps = [
         np.pad(
             part.steps,
-            ((0, 0), (0, longest - part.steps.shape[1]), (0, 0), (0, 0)),
+            (
+                (0, 0),
+                (0, months - part.steps.shape[1]),
+                (0, most - part.steps.shape[2]),
+                (0, 0),
+            ),
             constant_values=np.nan,
         )
         for part in parts
@@ -159,9 +163,7 @@ def read_table(folder: Path, table: TableDescription) -> LabelledPoints:
         points = rows.groupby("sample_id", sort=False).first()
         labels = _labels(points, table)
         lon, lat = (_degrees(points, name, table) for name in ("lon", "lat"))
-        blocks = (
-            blocks_of(lon, lat, BLOCK_KM) if table.blocks is None else points[table.blocks]
-        )
+        blocks = blocks_of(lon, lat, BLOCK_KM) if table.blocks is None else points[table.blocks]
     except (OSError, KeyError, AttributeError, ValueError) as error:
         raise DatasetError(str(path), f"it is not such a table ({error})", _REMEDY) from error
     first = int(month.min())
@@ -180,7 +182,7 @@ def read_table(folder: Path, table: TableDescription) -> LabelledPoints:
         tables=np.full(len(points), table.name),
         places=np.full(len(points), table.place),
         labels=labels,
-        classes=np.array([table.classes.get(label) for label in labels], object),
+        classes=np.array([*(table.classes.get(label) for label in labels), None], object)[:-1],
         lon=lon,
         lat=lat,
         blocks=np.array([f"{table.place} {block}" for block in blocks]),

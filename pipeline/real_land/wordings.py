@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Wordings that are true of each of the classes `of`.
 

@@ -1,62 +1,95 @@
-"""Encoders trained on real series in memory, by the recipe that is shipped, and judged by words."""
+"""Encoders trained on real series in memory, as `timesen pretrain` trains them, and embeddings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from models.encoder.card import Card
-from models.encoder.checkpoint import Checkpoint
 from models.encoder.preprocessing import Preprocessing
-from models.encoder.series_encoder import SeriesEncoder
+from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.series_months import fill_gaps, reduce_months
-from models.pretraining.batch import Batch
+from models.pretraining.batch import NO_KEY, Batch
 from models.pretraining.recipe import Recipe
 from models.pretraining.trainer import Pretraining
 from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
-from pipeline.real_land.descriptions import groups
-from pipeline.real_land.rows import SENTENCES, VIEWS, TrainingRows, drawn_rows
-from pipeline.real_land.tables import LabelledPoints
+from pipeline.real_land.rows import SENTENCES, TrainingRows
+from pipeline.real_land.wordings import groups
 
 
-def trained(points: LabelledPoints, recipe: Recipe, start: Checkpoint) -> SeriesEncoder:
-    """An encoder trained on points as `timesen pretrain` would, in this process."""
+@dataclass(frozen=True)
+class TextTowerOfBenchmark:
+    """The spec and the revision of the text tower."""
+
+    spec: str
+    revision: str | None
+
+
+def trained(
+    rows: TrainingRows,
+    probability: np.ndarray,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    architecture: Architecture,
+    tower: TextTowerOfBenchmark,
+) -> SeriesEncoder:
+    """An encoder trained on rows, drawn with a `probability` each, in this process."""
     rng = np.random.default_rng(recipe.seed)
-    batches = _batches(drawn_rows(points, rng), recipe.batch, start.card, rng)
-    training = Pretraining(
-        recipe,
-        start.card.preprocessing,
-        start.card.architecture,
-        torch.device("cpu"),
-        start=start.encoder,
-    )
+    batches = _batches(rows, probability, recipe.batch, tower, rng)
+    training = Pretraining(recipe, preprocessing, architecture, torch.device("cpu"))
     for _ in range(recipe.steps):
         training.step(next(batches))
     return training.encoder()
 
 
+def draw_probability(
+    places: np.ndarray, labels: np.ndarray, shares: dict[str, float], exponent: float
+) -> np.ndarray:
+    """The probability of each row: places by their shares, classes by count ** exponent."""
+    probability = np.zeros(len(places))
+    for place in np.unique(places):
+        of_place = places == place
+        _, number, counts = np.unique(labels[of_place], return_inverse=True, return_counts=True)
+        weight = counts[number] ** (exponent - 1.0)
+        probability[of_place] = shares[place] * weight / weight.sum()
+    return probability / probability.sum()
+
+
 def _batches(
-    rows: TrainingRows, size: int, card: Card, rng: np.random.Generator
+    rows: TrainingRows,
+    probability: np.ndarray,
+    size: int,
+    tower: TextTowerOfBenchmark,
+    rng: np.random.Generator,
 ) -> Iterator[Batch]:
     # All possible sentences, the same each time: embedded once, then found in the cache.
-    texts = sentences([wording for group in groups() for wording in group.seen], SENTENCES)
+    texts = sentences([wording for group in groups() for wording in group.seen()], SENTENCES)
     place = {text: number for number, text in enumerate(texts)}
-    embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
-    ground = embeddings[[[place[text] for text in said] for said in rows.texts]]
-    keys = np.array([[key_of(key) for key in depicted] for depicted in rows.keys])
+    embeddings = embed_texts(tower.spec, tower.revision, texts)
+    drawn = np.array([[place[text] for text in said] for said in rows.texts])
+    keys = padded_keys(rows.keys, rows.possible)
+    cumulated = probability.cumsum()
     while True:
-        order = rng.permutation(len(rows.ids))
-        for first in range(0, len(order) - size + 1, size):
-            some = order[first : first + size]
-            yield Batch(
-                rows.series[some],
-                ground[some],
-                np.ones((size, VIEWS), bool),
-                keys[some],
-                [rows.ids[row] for row in some],
-            )
+        some = np.searchsorted(cumulated, rng.random(size)).clip(max=len(cumulated) - 1)
+        yield Batch(
+            rows.series[some],
+            embeddings[drawn[some]],
+            np.ones((size, drawn.shape[1]), bool),
+            keys[some],
+            [rows.ids[row] for row in some],
+        )
+
+
+def padded_keys(own: Sequence[Sequence[str]], possible: Sequence[Sequence[str]]) -> np.ndarray:
+    """The keys of rows' views, then of what else may be true of them: int64 (n, k)."""
+    numbers = {group.key: key_of(group.key) for group in groups()}
+    longest = max(map(len, possible))
+    padded = np.full((len(own), longest), NO_KEY, np.int64)
+    for row, names in enumerate(possible):
+        padded[row, : len(names)] = [numbers[name] for name in names]
+    return np.concatenate([np.array([[numbers[n] for n in names] for names in own]), padded], 1)
 
 
 @torch.inference_mode()
@@ -65,4 +98,5 @@ def embedded(
 ) -> np.ndarray:
     """Embeddings float32 (n, dim) of series uint16 (n, 12, band), 0 = missing, in T steps."""
     whole = reduce_months(fill_gaps(torch.from_numpy(series.astype(np.float32))), steps)
-    return encoder(preprocessing.normalise(whole)).numpy()
+    parts = [encoder(preprocessing.normalise(part)) for part in whole.split(4096)]
+    return torch.cat(parts).numpy()

@@ -11,7 +11,8 @@ from models.encoder.perceptron_fast import FastPerceptron
 from models.encoder.registry import empty_encoder, make_architecture
 from models.errors import CheckpointError
 
-SIZES = PerceptronArchitecture(embedding_dim=24, dim=32, depth=3)
+PAIRS = ((6, 2), (1, 6))
+SIZES = PerceptronArchitecture(embedding_dim=24, dim=32, depth=3, pairs=PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,13 @@ def encoder() -> PerceptronEncoder:
 def plain(encoder: PerceptronEncoder, series: np.ndarray) -> np.ndarray:
     """The same in numpy, step by step, of float64 series (n, 12, band)."""
     weights = {name: tensor.double().numpy() for name, tensor in encoder.state_dict().items()}
-    hidden = 4 * series.reshape(len(series), -1) - 1
+    inputs = [4 * series - 1]
+    for a, b in PAIRS:
+        with np.errstate(invalid="ignore"):
+            ratio = 2 * (series[..., a] - series[..., b]) / (series[..., a] + series[..., b] + 0.02)
+        absent = (series[..., a] == 0) | (series[..., b] == 0)
+        inputs.append(np.where(absent, 0, ratio)[..., None])
+    hidden = np.concatenate(inputs, axis=2).reshape(len(series), -1)
     for place in range(SIZES.depth):
         linear = hidden @ weights[f"layers.{place}.weight"].T + weights[f"layers.{place}.bias"]
         hidden = F.gelu(torch.from_numpy(linear)).numpy()
@@ -41,6 +48,7 @@ def plain(encoder: PerceptronEncoder, series: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("steps", [12, 4, 1])
 def test_all_forms_compute_the_same(encoder: PerceptronEncoder, steps: int) -> None:
     series = torch.rand(70, steps, 10)
+    series[:20, :, 6] = 0  # an absent band
     expected = plain(encoder, series.double().repeat_interleave(12 // steps, dim=1).numpy())
     fast = FastPerceptron(encoder)
     for form in (encoder, fast, OpenVinoEncoder(fast, 32)):
@@ -64,7 +72,7 @@ def test_weights_are_counted(encoder: PerceptronEncoder) -> None:
 
 
 def test_sizes_that_cannot_be_are_refused() -> None:
-    for wrong in ({"dropout": 1.0}, {"depth": 0}, {"dim": 0}):
+    for wrong in ({"dropout": 1.0}, {"depth": 0}, {"dim": 0}, {"pairs": [[0, 10]]}):
         with pytest.raises(CheckpointError):
             make_architecture({"kind": "perceptron", **wrong})
     with pytest.raises(CheckpointError, match="12 or 4 or 1"):
