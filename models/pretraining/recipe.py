@@ -86,8 +86,8 @@ class Recipe(BaseModel):
     ] = Field(
         (),
         description="other years of a series: reflectance, lost-months, lost-bands, "
-        "shifted-calendar or another-year, with values behind a colon; repeatable, applied in this "
-        "order",
+        "shifted-calendar, other-hemisphere, coarser-calendar or another-year, with values behind "
+        "a colon; repeatable, applied in this order",
     )
     augmentation: Annotated[Augmentation, _SERIES] = Field(
         "TSMixAug", description="the paper's augmentation of series of 12 months"

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from models.encoder.preprocessing import BANDS
-from models.encoder.series_months import replace_by_median
+from models.encoder.series_months import median_of_months, replace_by_median
 from models.pretraining.memory_bank import depict_the_same
 from models.pretraining.row_random import RowDraws, drawn_place
 
@@ -27,6 +27,7 @@ Gather = Callable[[torch.Tensor], torch.Tensor]
 BAND_GROUPS = {"red-edge": ("B05", "B06", "B07"), "swir": ("B11", "B12")}
 """Names that stand for several bands in a variation's settings."""
 
+_PERIODS = (2, 3, 6)  # months that a coarser composite covers
 _LOWEST = 1.0  # of an observed band; 0 is an absent one
 
 
@@ -135,6 +136,46 @@ class ShiftedCalendar(_Variation):
         return torch.lerp(earlier, later, (moved - whole)[:, :, None])
 
 
+class OtherHemisphere(_Variation):
+    """The same land half the Earth away: months are moved by half a year."""
+
+    name: Literal["other-hemisphere"] = "other-hemisphere"
+    probability: Share = 0.2
+
+    def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
+        """Vary the series, float32 (n, 12, band)."""
+        return series.roll(series.shape[1] // 2, dims=1)
+
+
+class CoarserCalendar(_Variation):
+    """A source with fewer composites: the medians of 2, 3 or 6 months, from January on.
+
+    A median stands in each of its months, or with the probability `sparse` in the first alone, the
+    others then being filled as months without an observation are.
+    """
+
+    name: Literal["coarser-calendar"] = "coarser-calendar"
+    probability: Share = 0.2
+    sparse: Share = 0.4
+
+    def vary(self, series: torch.Tensor, draws: RowDraws, others: Others) -> torch.Tensor:
+        """Vary the series, float32 (n, 12, band)."""
+        _, months, bands = series.shape
+        which = (draws.uniform() * len(_PERIODS)).long()
+        sparse = draws.chance(self.sparse)
+        varied = torch.empty_like(series)
+        for number, period in enumerate(_PERIODS):
+            rows = which == number
+            parts = series[rows].reshape(-1, period, bands)
+            medians = median_of_months(parts).reshape(-1, months // period, bands)
+            whole = medians.repeat_interleave(period, dim=1)
+            first = torch.arange(months, device=series.device) % period == 0
+            lost = (~first)[None, :, None].expand_as(whole)
+            filled = replace_by_median(whole, lost)
+            varied[rows] = torch.where(sparse[rows][:, None, None], filled, whole)
+        return varied
+
+
 class AnotherYear(_Variation):
     """A series between two that depict the same: up to `share` of another row of the batch.
 
@@ -202,7 +243,13 @@ class LostBands(_Variation):
 
 
 Variation = Annotated[
-    Reflectance | LostMonths | LostBands | ShiftedCalendar | AnotherYear,
+    Reflectance
+    | LostMonths
+    | LostBands
+    | ShiftedCalendar
+    | OtherHemisphere
+    | CoarserCalendar
+    | AnotherYear,
     Field(discriminator="name"),
 ]
 

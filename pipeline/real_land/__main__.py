@@ -6,9 +6,10 @@ dataset pack OUT/<place>/series` make a training set of these.
 """
 
 import argparse
-import hashlib
-from collections.abc import Sequence
+import unicodedata
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,15 @@ from models.encoder.preprocessing import BANDS
 from pipeline.io.store import Store
 from pipeline.point_series.table import SeriesRows
 from pipeline.point_series.table_writer import Notes, SeriesFolder
+from pipeline.real_land.made_series import MADE, MADE_PER_CLASS, made_points
 from pipeline.real_land.rows import TrainingRows, drawn_rows
-from pipeline.real_land.tables import TableDescription, described_tables, joined, read_table
+from pipeline.real_land.tables import (
+    LabelledPoints,
+    TableDescription,
+    described_tables,
+    joined,
+    read_table,
+)
 
 _SEED = 0
 _SENTINEL = "contains modified Copernicus Sentinel data 2018-2023"
@@ -26,29 +34,42 @@ _SENTINEL = "contains modified Copernicus Sentinel data 2018-2023"
 
 def folder_name(place: str) -> str:
     """A place's name as that of a folder: "California and Arkansas" → "california-and-arkansas"."""
-    plain = place.casefold().replace("ô", "o")
-    return "-".join(plain.split())
+    plain = unicodedata.normalize("NFKD", place).encode("ascii", "ignore").decode()
+    return "-".join(plain.casefold().split())
 
 
-def convert(folder: Path, out: Path) -> dict[str, int]:
-    """Write the series table and the descriptions of each place; gives the numbers of rows."""
-    places = dict.fromkeys(table.place for table in described_tables())
-    return {
-        place: _convert_place(
-            folder, out / folder_name(place), [t for t in described_tables() if t.place == place]
-        )
-        for place in places
-    }
+def convert(folder: Path, out: Path, made_per_class: int = MADE_PER_CLASS) -> dict[str, int]:
+    """Write a series table and descriptions for each place; gives the numbers of rows by folder.
+
+    Args:
+        folder: The folder of the long tables.
+        out: Each place gets a folder in it.
+        made_per_class: Made series of each class (`pipeline.real_land.made_series`).
+    """
+    places: dict[str, list[TableDescription]] = {}
+    for table in described_tables():
+        places.setdefault(folder_name(table.place), []).append(table)
+    rows = {}
+    for name, tables in places.items():
+        made = {
+            table.name: sha256((folder / f"{table.name}.parquet").read_bytes()).hexdigest()
+            for table in tables
+        }
+        points = joined([read_table(folder, table) for table in tables])
+        licence = "; ".join(dict.fromkeys(table.licence for table in tables))
+        whom = "; ".join([*dict.fromkeys(table.attribution for table in tables), _SENTINEL])
+        rows[name] = _write(points, out / name, {"tables": made}, licence, whom)
+    points = made_points(made_per_class, np.random.default_rng(_SEED))
+    whom = "made series (pipeline.real_land.made_series), no measurements"
+    rows[MADE] = _write(points, out / MADE, {"made per class": made_per_class}, "MIT", whom)
+    return rows
 
 
-def _convert_place(folder: Path, out: Path, tables: Sequence[TableDescription]) -> int:
-    points = joined([read_table(folder, table) for table in tables])
+def _write(
+    points: LabelledPoints, out: Path, made: dict[str, Any], licence: str, attribution: str
+) -> int:
     rows = drawn_rows(points, np.random.default_rng(_SEED))
-    hashes = {
-        table.name: hashlib.sha256((folder / f"{table.name}.parquet").read_bytes()).hexdigest()
-        for table in tables
-    }
-    made = {"tables": hashes, "rows": len(rows.ids), "seed": _SEED}
+    made = {**made, "rows": len(rows.ids), "seed": _SEED}
     series = SeriesFolder(Store(str(out / "series")), made, BANDS, ("class", "table"))
     series.open()
     series.write_unit("real", "0", _series(rows), Notes())
@@ -57,8 +78,8 @@ def _convert_place(folder: Path, out: Path, tables: Sequence[TableDescription]) 
         {"by": "pipeline.real_land"},
         points=len(points),
         first_month=1,
-        licence="; ".join(dict.fromkeys(table.licence for table in tables)),
-        attribution="; ".join([*dict.fromkeys(t.attribution for t in tables), _SENTINEL]),
+        licence=licence,
+        attribution=attribution,
         left_out={},
     )
     _words(rows).to_parquet(out / "words.parquet", index=False)
@@ -67,10 +88,14 @@ def _convert_place(folder: Path, out: Path, tables: Sequence[TableDescription]) 
 
 def _series(rows: TrainingRows) -> SeriesRows:
     points = rows.points
+    # A table without coordinates gets some, one place for each of its blocks, so that blocks of
+    # land are its blocks.
+    _, block = np.unique(points.blocks, return_inverse=True)
+    known = np.isfinite(points.lon)
     return SeriesRows(
         ids=rows.ids,
-        lon=points.lon,
-        lat=points.lat,
+        lon=np.where(known, points.lon, 10.0 * block),
+        lat=np.where(known, points.lat, 0.0),
         year=points.year.astype(np.int32),
         series=rows.series,
         # The number of acquisitions is not known: 1 for a month with values.
@@ -97,9 +122,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.real_land", description=__doc__)
     parser.add_argument("tables", type=Path, help="the folder of the long tables")
     parser.add_argument("out", type=Path, help="where the places' folders are written")
+    parser.add_argument("--made", type=int, default=MADE_PER_CLASS, help="made series per class")
     options = parser.parse_args()
-    for place, rows in convert(options.tables, options.out).items():
-        print(f"{place}: {rows} rows in {options.out / folder_name(place)}")
+    for place, rows in convert(options.tables, options.out, options.made).items():
+        print(f"{place}: {rows} rows")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ _SOILS = ("brown_soil", "dark_soil", "red_soil", "pale_soil")
 MADE = "made"
 """The name of the made series as a table and as a place."""
 
+MADE_PER_CLASS = 600
+"""Made series of each class that the shipped checkpoint is trained on."""
+
 _YEAR = 2021  # as good as any
 _NOISE = 15.0  # reflectance × 10000, standard deviation of every value
 _BLENDED = 0.15  # highest share of another class within a pixel, in half of the pixels

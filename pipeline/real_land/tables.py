@@ -33,6 +33,7 @@ class TableDescription:
         name: The file is `<folder>/<name>.parquet`.
         place: The land where the points are; tables of one place are one source.
         months: The months that a step covers; 1 for all steps of a month or less.
+        lacks: The bands that it does not have.
         labels: The columns of labels; a point takes the first that `classes` knows.
         classes: The classes that a label may mean, as in `wordings.toml`.
         blocks: The column of the blocks, for tables without coordinates.
@@ -41,6 +42,7 @@ class TableDescription:
     name: str
     place: str
     months: int
+    lacks: tuple[str, ...]
     labels: tuple[str, ...]
     classes: dict[str, frozenset[str]]
     blocks: str | None
@@ -62,6 +64,7 @@ def described_tables() -> tuple[TableDescription, ...]:
             name=entry["name"],
             place=entry["place"],
             months=_covered_months(entry["step"]),
+            lacks=tuple(entry.get("lacks", ())),
             labels=tuple(entry["labels"]),
             classes=legends[entry["legend"]],
             blocks=entry.get("blocks"),
@@ -158,7 +161,7 @@ def read_table(folder: Path, table: TableDescription) -> LabelledPoints:
     path = folder / f"{table.name}.parquet"
     try:
         rows = pd.read_parquet(path)
-        values = _bands(rows)
+        values = _bands(rows, table.lacks)
         month = (rows["timestamp"].dt.year * MONTHS + rows["timestamp"].dt.month - 1).to_numpy()
         points = rows.groupby("sample_id", sort=False).first()
         labels = _labels(points, table)
@@ -195,11 +198,9 @@ def read_table(folder: Path, table: TableDescription) -> LabelledPoints:
     return read.take(known & np.isfinite(steps[:, -MONTHS:]).any(axis=(1, 2, 3)))
 
 
-def _bands(rows: pd.DataFrame) -> np.ndarray:
+def _bands(rows: pd.DataFrame, lacks: Collection[str]) -> np.ndarray:
     """The values of a table's rows: float32 (row, band), NaN = none; a step has all or none."""
-    has = [place for place, band in enumerate(BANDS) if band in rows]
-    if len(has) < len(BANDS) // 2:
-        raise ValueError(f"its columns are {', '.join(rows)}")
+    has = [place for place, band in enumerate(BANDS) if band not in lacks]
     values = np.full((len(rows), len(BANDS)), np.nan, np.float32)
     stored = rows[[BANDS[place] for place in has]].to_numpy(np.float32)
     stored[(stored == _NO_OBSERVATION) | (stored == 0)] = np.nan

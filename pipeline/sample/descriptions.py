@@ -5,6 +5,7 @@ Some of each are held out: no training sees them, so that they show how well the
 understands new words.
 """
 
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 
 from models.vocabulary.prompts import TEMPLATES, sentences
-from pipeline.real_land.descriptions import load_groups
 from pipeline.sample.classes import CLASS_COUNT, CLASSES
 
 ABSENT = (
@@ -40,11 +40,12 @@ class Description:
 
 def descriptions() -> tuple[Description, ...]:
     """All wordings of `descriptions.toml`, the specific ones first."""
+    content = Path(__file__).with_name("descriptions.toml").read_text(encoding="utf-8")
     return tuple(
-        Description(wording, tuple(map(CLASSES.index, group.of)), is_held_out)
-        for group in load_groups(Path(__file__).with_name("descriptions.toml"))
-        for wordings, is_held_out in ((group.seen, False), (group.held_out, True))
-        for wording in wordings
+        Description(wording, tuple(map(CLASSES.index, group["of"])), kind == "held_out")
+        for group in tomllib.loads(content)["descriptions"]
+        for kind in ("seen", "held_out")
+        for wording in group[kind]
     )
 
 

@@ -37,7 +37,7 @@ class SplitRule(Strict):
     )
     shares: Annotated[
         tuple[float, float, float], COMMAS, Option(metavar="TRAIN VALIDATION TEST")
-    ] = Field((0.8, 0.1, 0.1), description="shares of the points; their sum is 1")
+    ] = Field((0.8, 0.1, 0.1), description="shares of the points; their sum is 1; 0 leaves out validation or test")
     buffer_km: Annotated[float, Option(metavar="KM")] = Field(
         1.0,
         ge=0,
@@ -49,8 +49,10 @@ class SplitRule(Strict):
     @field_validator("shares")
     @classmethod
     def _one_whole(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError("give three shares above 0 whose sum is 1")
+        if min(shares) < 0 or not shares[0] or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(
+                "give three shares whose sum is 1, that of training above 0; 0 leaves out a part"
+            )
         return shares
 
     @model_validator(mode="after")
@@ -91,7 +93,7 @@ def split(lon: np.ndarray, lat: np.ndarray, rule: SplitRule) -> np.ndarray:
             own, held_out = np.flatnonzero(whole == part), whole > part
             near = _within(places[own], places[held_out], rule.buffer_km)
             parts[own[near]] = NO_SPLIT
-        _require_all(parts, SPLITS, rule.block_km, len(np.unique(blocks)))
+        _require_all(parts, np.array(rule.shares), SPLITS, rule.block_km, len(np.unique(blocks)))
     return parts
 
 
@@ -103,14 +105,17 @@ def _divide(
     taken = np.zeros(len(shares))
     part = np.empty(len(counts), np.int64)
     for number in shuffled(len(counts), seed):
-        part[number] = np.argmin(taken / shares)
+        part[number] = np.argmin(np.where(shares > 0, taken, np.inf) / np.maximum(shares, 1e-9))
         taken[part[number]] += counts[number]
-    _require_all(part, names, block_km, len(counts))
+    _require_all(part, shares, names, block_km, len(counts))
     return part[block]
 
 
-def _require_all(parts: np.ndarray, names: Sequence[str], block_km: float, blocks: int) -> None:
-    empty = [name for number, name in enumerate(names) if not (parts == number).any()]
+def _require_all(
+    parts: np.ndarray, shares: np.ndarray, names: Sequence[str], block_km: float, blocks: int
+) -> None:
+    wanted = zip(shares, names, strict=True)
+    empty = [name for k, (share, name) in enumerate(wanted) if share and not (parts == k).any()]
     if empty:
         raise UserError(
             f"blocks of {block_km:g} km",

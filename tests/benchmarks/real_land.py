@@ -1,11 +1,11 @@
 """Encoders trained on real series in memory, as `timesen pretrain` trains them, and embeddings."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from models.encoder.card import Card
 from models.encoder.preprocessing import Preprocessing
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.series_months import fill_gaps, reduce_months
@@ -19,41 +19,31 @@ from pipeline.real_land.rows import SENTENCES, TrainingRows
 from pipeline.real_land.wordings import groups
 
 
-@dataclass(frozen=True)
-class TextTowerOfBenchmark:
-    """The spec and the revision of the text tower."""
-
-    spec: str
-    revision: str | None
-
-
 def trained(
     rows: TrainingRows,
     probability: np.ndarray,
     recipe: Recipe,
     preprocessing: Preprocessing,
     architecture: Architecture,
-    tower: TextTowerOfBenchmark,
+    card: Card,
 ) -> SeriesEncoder:
     """An encoder trained on rows, drawn with a `probability` each, in this process."""
     rng = np.random.default_rng(recipe.seed)
-    batches = _batches(rows, probability, recipe.batch, tower, rng)
+    batches = _batches(rows, probability, recipe.batch, card, rng)
     training = Pretraining(recipe, preprocessing, architecture, torch.device("cpu"))
     for _ in range(recipe.steps):
         training.step(next(batches))
     return training.encoder()
 
 
-def draw_probability(
-    places: np.ndarray, labels: np.ndarray, shares: dict[str, float], exponent: float
-) -> np.ndarray:
-    """The probability of each row: places by their shares, classes by count ** exponent."""
+def draw_probability(places: np.ndarray, labels: np.ndarray, exponent: float) -> np.ndarray:
+    """The probability of each row: all places alike, their classes by count ** exponent."""
     probability = np.zeros(len(places))
     for place in np.unique(places):
         of_place = places == place
         _, number, counts = np.unique(labels[of_place], return_inverse=True, return_counts=True)
         weight = counts[number] ** (exponent - 1.0)
-        probability[of_place] = shares[place] * weight / weight.sum()
+        probability[of_place] = weight / weight.sum()
     return probability / probability.sum()
 
 
@@ -61,13 +51,13 @@ def _batches(
     rows: TrainingRows,
     probability: np.ndarray,
     size: int,
-    tower: TextTowerOfBenchmark,
+    card: Card,
     rng: np.random.Generator,
 ) -> Iterator[Batch]:
     # All possible sentences, the same each time: embedded once, then found in the cache.
     texts = sentences([wording for group in groups() for wording in group.seen()], SENTENCES)
     place = {text: number for number, text in enumerate(texts)}
-    embeddings = embed_texts(tower.spec, tower.revision, texts)
+    embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
     drawn = np.array([[place[text] for text in said] for said in rows.texts])
     keys = padded_keys(rows.keys, rows.possible)
     cumulated = probability.cumsum()

@@ -9,8 +9,10 @@ from models.pretraining.batch import NO_KEY
 from models.pretraining.row_random import RowDraws
 from models.pretraining.variations import (
     AnotherYear,
+    CoarserCalendar,
     LostBands,
     LostMonths,
+    OtherHemisphere,
     Others,
     Reflectance,
     ShiftedCalendar,
@@ -35,7 +37,9 @@ def done(series: torch.Tensor, *variations: Variation, seed: int = 0) -> torch.T
 
 
 @pytest.mark.parametrize(
-    "kind", [Reflectance, LostMonths, ShiftedCalendar, AnotherYear], ids=lambda kind: kind.__name__
+    "kind",
+    [Reflectance, LostMonths, ShiftedCalendar, OtherHemisphere, CoarserCalendar, AnotherYear],
+    ids=lambda kind: kind.__name__,
 )
 def test_the_probability_is_kept(kind: type[Reflectance]) -> None:
     series = series_of(4000)
@@ -239,3 +243,28 @@ def test_variations_are_named() -> None:
         kind.validate_python({"name": "lost-month"})
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         kind.validate_python({"name": "lost-months", "share": 1.4})
+
+
+def test_the_other_hemisphere_is_half_a_year_away() -> None:
+    series = series_of(50)
+    moved = done(series, OtherHemisphere(probability=1.0))
+    assert torch.equal(moved, torch.cat((series[:, 6:], series[:, :6]), dim=1))
+
+
+@pytest.mark.parametrize("sparse", [0.0, 1.0])
+def test_a_coarser_calendar_has_the_medians_of_its_months(sparse: float) -> None:
+    series = series_of(600)
+    series[:100, :, 7] = 0  # an absent band
+    made = done(series, CoarserCalendar(probability=1.0, sparse=sparse))
+    counts = {2: 0, 3: 0, 6: 0}
+    for before, after in zip(series.numpy(), made.numpy(), strict=True):
+        for period in counts:
+            medians = np.median(before.reshape(-1, period, 10), axis=1)
+            expected = medians.repeat(period, axis=0)
+            if sparse:
+                expected = np.tile(np.median(medians, axis=0), (12, 1))
+                expected[::period] = medians
+            if np.allclose(after, expected, atol=0.01):
+                counts[period] += 1
+    assert sum(counts.values()) == 600
+    assert min(counts.values()) > 150

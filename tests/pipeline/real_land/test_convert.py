@@ -1,4 +1,4 @@
-"""From long tables to a training set, by the commands that the documentation names."""
+"""From long tables to training sets, by the commands that the documentation names."""
 
 from pathlib import Path
 
@@ -7,61 +7,85 @@ import pandas as pd
 import pytest
 
 from flows.cli.main import run
+from models.vocabulary.prompts import sentences
 from pipeline.point_series.table import SeriesTable
-from pipeline.real_land.__main__ import convert, main
-from pipeline.real_land.descriptions import groups
-from pipeline.real_land.rows import SENTENCES
+from pipeline.real_land import __main__ as real_land
+from pipeline.real_land.rows import SENTENCES, drawn_rows, subjects
+from pipeline.real_land.tables import read_labelled_points
+from pipeline.real_land.wordings import group
 from pipeline.training_set.loader import TrainingSet
-from pipeline.training_set.spatial_split import SPLITS
-from tests.pipeline.real_land.made_tables import write_tables
+from tests.pipeline.real_land.made_tables import write_other_tables, write_tables
+
+PLACES = {"france-and-flanders", "lesotho", "california-and-arkansas", "rondonia", "africa", "made"}
 
 
-def test_rows_are_years_and_what_is_said_of_them(tmp_path: Path) -> None:
-    write_tables(tmp_path / "tables")
-    assert convert(tmp_path / "tables", tmp_path / "out", years=3, views=4) == 36
-    table = SeriesTable.open(str(tmp_path / "out" / "series"))
-    (rows,) = table.batches(100)
-    words = pd.read_parquet(tmp_path / "out" / "words.parquet")
-    assert words["id"].tolist() == np.repeat(rows.ids, 4).tolist()
-    allowed = {
-        group.name: {
-            template.replace("{}", wording) for wording in group.seen for template in SENTENCES
-        }
-        for group in groups()
-    }
-    classes = dict(zip(rows.ids, rows.labels["class"], strict=True))
-    for entry in words.itertuples():
-        assert classes[entry.id] in entry._3.split()
-        if "{a}" not in entry.text and entry.text.split()[0] not in ("a", "an"):
-            assert any(wording in entry.text for wording in allowed[entry._3])
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    write_tables(folder)
+    write_other_tables(folder)
+    return folder
 
 
-def test_the_same_tables_give_the_same_rows(tmp_path: Path) -> None:
-    write_tables(tmp_path / "tables")
+def test_rows_are_years_and_true_sentences(tables: Path) -> None:
+    points = read_labelled_points(tables)
+    rows = drawn_rows(points, np.random.default_rng(0), views=4)
+    # "NonForest" may be so many things that nothing is true of all.
+    assert len(rows.ids) == 16 * (len(points) - 1) == len(set(rows.ids))
+    for classes, texts, keys, possible in zip(
+        rows.points.classes, rows.texts, rows.keys, rows.possible, strict=True
+    ):
+        for text, key in zip(texts, keys, strict=True):
+            assert group(key).is_true_of(classes)
+            assert text in sentences(group(key).seen(), SENTENCES)
+        assert not set(keys) & set(possible)
+        assert all(group(key).may_be_true_of(classes) for key in possible)
+
+
+def test_narrow_words_are_drawn_more_often_than_wide_ones() -> None:
+    about = subjects(frozenset({"rice"}))
+    weight = {one.key: share for one, share in zip(about.true, about.weight, strict=True)}
+    assert weight["rice"] == max(weight.values())
+    classes = len(group("cropland").of)
+    assert weight["rice"] / weight["cropland"] == pytest.approx(classes**0.5)
+    assert not about.possible
+
+
+def test_the_same_tables_give_the_same_rows(tables: Path, tmp_path: Path) -> None:
     for out in ("one", "two"):
-        convert(tmp_path / "tables", tmp_path / out, years=2, views=2)
-    one, two = (
-        next(SeriesTable.open(str(tmp_path / out / "series")).batches(100))
-        for out in ("one", "two")
-    )
-    assert np.array_equal(one.series, two.series)
-    frames = [pd.read_parquet(tmp_path / out / "words.parquet") for out in ("one", "two")]
-    pd.testing.assert_frame_equal(*frames)
+        made = real_land.convert(tables, tmp_path / out, made_per_class=2)
+    assert set(made) == PLACES
+    for place in PLACES:
+        one, two = (
+            next(SeriesTable.open(str(tmp_path / out / place / "series")).batches(1000))
+            for out in ("one", "two")
+        )
+        assert np.array_equal(one.series, two.series)
+        assert np.isfinite(one.lon).all()
+        frames = [
+            pd.read_parquet(tmp_path / out / place / "words.parquet") for out in ("one", "two")
+        ]
+        pd.testing.assert_frame_equal(*frames)
 
 
 @pytest.mark.slow
-def test_the_commands_make_a_training_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_commands_make_training_sets(
+    tables: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_tables(tmp_path / "tables")
     out = tmp_path / "out"
-    monkeypatch.setattr("sys.argv", ["real_land", str(tmp_path / "tables"), str(out)])
-    main()
-    assert capsys.readouterr().out == f"192 rows: {out}\n"
-    words, ground, packed = (str(out / name) for name in ("words.parquet", "ground", "set"))
-    assert run(["dataset", "texts", words, "--class-column", "class", "--out", ground]) == 0
-    assert run(["dataset", "pack", str(out / "series"), "--ground", ground, "--out", packed]) == 0
+    monkeypatch.setattr("sys.argv", ["real_land", str(tables), str(out), "--made", "2"])
+    real_land.main()
+    assert "lesotho: 48 rows" in capsys.readouterr().out
+    place = out / "lesotho"
+    words, ground, packed = (str(place / name) for name in ("words.parquet", "ground", "set"))
+    columns = ["--class-column", "class", "--possible-column", "possible"]
+    assert run(["dataset", "texts", words, *columns, "--out", ground]) == 0
+    pack = ["dataset", "pack", str(place / "series"), "--ground", ground, "--out", packed]
+    assert run([*pack, "--shares", "1", "0", "0"]) == 0
     training_set = TrainingSet.open(packed)
-    assert sum(training_set.rows(part) for part in SPLITS) == 192
+    assert training_set.rows("train") == 48
     (whom,) = training_set.card.attribution  # the words name nobody
     assert "Copernicus" in whom

@@ -4,9 +4,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.real_land import descriptions
+import pytest
 
-FOLDER = Path(descriptions.__file__).parent
+from pipeline.real_land import wordings
+from pipeline.sample.descriptions import descriptions
+
+FOLDER = Path(wordings.__file__).parent
+groups_by_key = {one.key: one for one in wordings.groups()}
 GROUPS: list[dict[str, Any]] = tomllib.loads(
     (FOLDER / "wordings.toml").read_text(encoding="utf-8")
 )["groups"]
@@ -111,8 +115,26 @@ def test_held_out_wordings_are_said_nowhere_else() -> None:
     assert not {content(wording) for wording in held} & {content(wording) for wording in learned}
 
 
-def test_what_was_held_out_stays_held_out() -> None:
+def test_what_the_sample_holds_out_is_held_out() -> None:
     held = {wording for group in GROUPS for wording in group["words"]["held_out"]}
-    for place in (FOLDER, FOLDER.parent / "sample"):
-        for group in descriptions.load_groups(place / "descriptions.toml"):
-            assert set(group.held_out) <= held
+    assert {one.wording for one in descriptions() if one.is_held_out} <= held
+
+
+def test_groups_say_which_classes_they_are_true_of() -> None:
+    maize, cereals, crops = (groups_by_key[key] for key in ("maize", "cereals", "annual_crops"))
+    either = frozenset({"maize", "soybean"})
+    assert maize.is_true_of(frozenset({"maize"}))
+    assert not maize.is_true_of(either)
+    assert maize.may_be_true_of(either)
+    assert cereals.may_be_true_of(either)
+    assert not cereals.is_true_of(either)
+    assert crops.is_true_of(either)
+    assert not crops.may_be_true_of(frozenset({"water"}))
+    with pytest.raises(KeyError, match="'moon'"):
+        wordings.group("moon")
+
+
+def test_a_kind_of_wordings_can_be_left_out() -> None:
+    whole, fewer = (set(wordings.group("rice").seen(without)) for without in ((), ("definition",)))
+    assert whole - fewer == set(wordings.group("rice").words["definition"])
+    assert not whole & set(wordings.group("rice").held_out)
