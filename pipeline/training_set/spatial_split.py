@@ -37,7 +37,10 @@ class SplitRule(Strict):
     )
     shares: Annotated[
         tuple[float, float, float], COMMAS, Option(metavar="TRAIN VALIDATION TEST")
-    ] = Field((0.8, 0.1, 0.1), description="shares of the points; their sum is 1; 0 leaves out validation or test")
+    ] = Field(
+        (0.8, 0.1, 0.1),
+        description="shares of the points; their sum is 1; 0 leaves out validation or test",
+    )
     buffer_km: Annotated[float, Option(metavar="KM")] = Field(
         1.0,
         ge=0,

@@ -262,8 +262,8 @@ def test_what_may_go_wrong(
             (["texts", words, *out, "--tower", "x"], "no such text tower"),
             ([*pack, *out, "--block-km", "2000"], "leaves"),
             (
-                [*pack, *out, "--block-km", "25", "--shares", "1", "0", "0"],
-                "three shares above 0",
+                [*pack, *out, "--block-km", "25", "--shares", "1", "1", "0"],
+                "three shares whose sum is 1",
             ),
             ([*pack, *out, "--block-km", "-1"], "split.block_km: Input should be greater"),
             (["pack", str(ground), "--ground", str(ground), *out], "no finished series table"),

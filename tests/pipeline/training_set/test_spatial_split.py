@@ -99,6 +99,13 @@ def test_parts_have_their_shares_and_another_seed_gives_others() -> None:
     assert "".join(map(str, line)) == "001010000000000000010220200022000000000100112000000000000000"
 
 
+def test_a_part_can_be_left_out() -> None:
+    lon, lat = _points()
+    assert not split(lon, lat, SplitRule(shares=(1, 0, 0))).any()
+    parts = split(lon, lat, SplitRule(shares=(0.7, 0, 0.3), block_km=30, buffer_km=0))
+    np.testing.assert_allclose(np.bincount(parts) / len(parts), [0.7, 0, 0.3], atol=0.01)
+
+
 def test_a_buffer_keeps_the_parts_apart_and_only_what_is_near_is_left_out() -> None:
     lon, lat = _points(1000)
     whole = split(lon, lat, SplitRule(buffer_km=0))
@@ -145,8 +152,9 @@ def test_impossible_rules_are_refused() -> None:
     for given_rule, problem in (
         ({"block_km": 0}, "block_km\n.*greater than or equal to 0.1"),
         ({"block_km": float("nan")}, "block_km\n.*Input should be"),
-        ({"shares": (0.9, 0.1, 0.1)}, "three shares above 0 whose sum is 1"),
-        ({"shares": (0.9, 0.1, 0.0)}, "three shares above 0 whose sum is 1"),
+        ({"shares": (0.9, 0.1, 0.1)}, "three shares whose sum is 1"),
+        ({"shares": (1.1, -0.1, 0.0)}, "three shares whose sum is 1"),
+        ({"shares": (0.0, 0.5, 0.5)}, "that of training above 0"),
         ({"buffer_km": 25}, "less than half of that"),
     ):
         with pytest.raises(ValidationError, match=problem):
