@@ -12,22 +12,39 @@ from flows.cli.map import run_map
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
 from pipeline.product.layers import CLASS
+from pipeline.real_land.belgium import BBOX, write_belgian_archive
 from pipeline.sample.agreement import agreement_with_truth
 from pipeline.sample.archive import write_archive
 from pipeline.settings.map import make_settings
 
 _VOCABULARY, _YEAR = "sample-landscape", 2021
 
-demo_app = command_app("demo", examples=("timesen demo", "timesen demo --folder /data/demo"))
+demo_app = command_app(
+    "demo", examples=("timesen demo", "timesen demo --real ../shared/data --folder /data/demo")
+)
 
 
 @demo_app.default
 def run_demo(
     *,
     folder: Annotated[Path, Parameter(metavar="FOLDER", help="Where to put it.")] = Path("demo"),
+    real: Annotated[
+        Path | None,
+        Parameter(
+            metavar="DATA",
+            help="Map a real square kilometre of Belgium instead: the folder that holds "
+            "WorldCereal's real/belgium_2021_patch.nc, or an archive that was made of it.",
+        ),
+    ] = None,
 ) -> int:
     """Map a made-up landscape that comes with timesen, offline, in a few minutes."""
     console = Console()
+    return (
+        _map_made_land(folder, console) if real is None else _map_real_land(real, folder, console)
+    )
+
+
+def _map_made_land(folder: Path, console: Console) -> int:
     console.print("[bold]1/2[/] The sample archive: a made-up landscape in four Sentinel-2 tiles …")
     archive = folder / "archive"
     if not (archive / "catalog.json").exists():  # written last
@@ -48,6 +65,35 @@ def run_demo(
     result = agreement_with_truth(folder / "map", archive, load_vocabulary(_VOCABULARY))
     console.print(_table(result))
     console.print(_where(folder / "map"), soft_wrap=True)
+    console.print(
+        "The sample checkpoint and landscape are for demonstration: they say nothing of real land.",
+        soft_wrap=True,
+    )
+    return code
+
+
+def _map_real_land(data: Path, folder: Path, console: Console) -> int:
+    console.print("[bold]1/2[/] The archive: a square kilometre of Belgium, November 2020 on …")
+    archive = data
+    if not (data / "catalog.json").exists():
+        archive = folder / "belgium"
+        if not (archive / "catalog.json").exists():  # written last
+            write_belgian_archive(data, archive)
+    settings = make_settings(
+        {
+            "region": BBOX,
+            "year": 2020,
+            "first_month": 11,
+            "vocabulary": "lucas-land-cover",
+            "checkpoint": "real-land",
+            "catalog": {"url": str(archive)},
+            "out": str(folder / "belgium-map"),
+        },
+        source="demo",
+    )
+    console.print("[bold]2/2[/] The map: LUCAS land cover, by the checkpoint real-land …")
+    code = run_map(settings)
+    console.print(_where(folder / "belgium-map"), soft_wrap=True)
     return code
 
 
@@ -66,6 +112,5 @@ def _where(run: Path) -> str:
     return (
         f"The map is {run.absolute() / CLASS.mosaic_file}\n"
         "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
-        "and class names load with it. The sample checkpoint and landscape are for demonstration: "
-        "they say nothing of real land."
+        "and class names load with it."
     )

@@ -289,9 +289,7 @@ def _preprocessing(settings: PretrainSettings, data: SetMixture) -> Preprocessin
     bands = data.card.bands
     # A set in which no row has a band says nothing of it.
     seen = np.array([one.card.statistics.mean for one in data.sets]) > 0
-    if unseen := [
-        band for band, any_set in zip(bands, seen.any(axis=0), strict=True) if not any_set
-    ]:
+    if unseen := [band for place, band in enumerate(bands) if not seen[:, place].any()]:
         raise DatasetError(
             'normalise = "dataset"',
             f"no training row of {settings.named_sets} has {', '.join(unseen)}, so that there are "

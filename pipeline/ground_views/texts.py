@@ -96,7 +96,7 @@ def _further_keys(
         own[name].add(key)
     further: defaultdict[str, set[int]] = defaultdict(set)
     for owner, names in zip(owners, listed, strict=True):
-        if owner in own and names:
+        if owner is not None and owner in own and names:
             further[owner] |= {key_of(part.strip()) for part in names.split(";") if part.strip()}
     left = {name: tuple(sorted(found - own[name])) for name, found in further.items()}
     return {name: found for name, found in left.items() if found}

@@ -73,7 +73,7 @@ def with_gaps_filled(months: np.ndarray, optional: Collection[int] = ()) -> np.n
     """
     required = np.ones(months.shape[1], bool)
     required[list(optional)] = False
-    present = months.all(axis=1, where=required[:, None, None])
+    present: np.ndarray = np.asarray(months.all(axis=1, where=required[:, None, None]))
     gaps = ~present & present.any(axis=0)
     if gaps.any():
         bands, number = list(np.moveaxis(months, 1, 0)), np.arange(len(months))

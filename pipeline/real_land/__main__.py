@@ -24,7 +24,7 @@ from pipeline.real_land.tables import (
     LabelledPoints,
     TableDescription,
     described_tables,
-    joined,
+    joined_points,
     read_table,
 )
 
@@ -55,7 +55,7 @@ def convert(folder: Path, out: Path, made_per_class: int = MADE_PER_CLASS) -> di
             table.name: sha256((folder / f"{table.name}.parquet").read_bytes()).hexdigest()
             for table in tables
         }
-        points = joined([read_table(folder, table) for table in tables])
+        points = joined_points([read_table(folder, table) for table in tables])
         licence = "; ".join(dict.fromkeys(table.licence for table in tables))
         whom = "; ".join([*dict.fromkeys(table.attribution for table in tables), _SENTINEL])
         rows[name] = _write(points, out / name, {"tables": made}, licence, whom)

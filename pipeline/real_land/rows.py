@@ -1,6 +1,5 @@
 """Training rows: random years of each point, each with several descriptions of its class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +12,11 @@ from pipeline.real_land.wordings import Group, groups
 
 ROWS, MOST_YEARS, VIEWS = 10_000, 16, 8
 """Rows wanted of a table, years of a point at most, and sentences of each row."""
+
+BREADTH = 0.35
+"""How much more often narrow groups are drawn than wide ones: 0 is alike."""
+
+_PLAIN = ("name", "synonym")  # kinds of wordings that are drawn twice as often as others
 
 SENTENCES = (
     "{}",
@@ -83,8 +87,8 @@ def drawn_rows(
 class Subjects:
     """The groups that are `true` of a point, and those that are `possible`, nobody knows.
 
-    `weight` is the probability of each true one to be drawn: 1 over the root of its number of
-    classes, in proportion, so that a rice field is "rice" more often than "other than forest".
+    `weight` is the probability of each true one to be drawn, in proportion to its number of classes
+    to the power of `-BREADTH`, so that a rice field is "rice" more often than "land without trees".
     """
 
     true: tuple[Group, ...]
@@ -97,12 +101,14 @@ def subjects(classes: frozenset[str]) -> Subjects:
     """The groups for a point that is one of `classes`."""
     true = tuple(one for one in groups() if one.is_true_of(classes))
     possible = tuple(one for one in groups() if one.may_be_true_of(classes) and one not in true)
-    weight = np.array([len(one.of) for one in true]) ** -0.5
+    weight = np.array([len(one.of) for one in true], float) ** -BREADTH
     return Subjects(true, weight / weight.sum(), possible)
 
 
 def _sentence(one: Group, rng: np.random.Generator) -> str:
-    wordings: Sequence[str] = one.seen()
-    wording = wordings[rng.integers(len(wordings))]
+    kinds = [kind for kind in one.words if one.words[kind]]
+    weight = np.array([2.0 if kind in _PLAIN else 1.0 for kind in kinds])
+    wordings = one.words[kinds[rng.choice(len(kinds), p=weight / weight.sum())]]
+    wording = wordings[int(rng.integers(len(wordings)))]
     (sentence,) = sentences([wording], [SENTENCES[rng.integers(len(SENTENCES))]])
     return sentence

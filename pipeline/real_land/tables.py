@@ -129,10 +129,10 @@ def read_labelled_points(folder: Path, names: Collection[str] | None = None) -> 
         DatasetError: A file is missing or not such a table.
     """
     tables = [one for one in described_tables() if names is None or one.name in names]
-    return joined([read_table(folder, one) for one in tables])
+    return joined_points([read_table(folder, one) for one in tables])
 
 
-def joined(parts: Sequence[LabelledPoints]) -> LabelledPoints:
+def joined_points(parts: Sequence[LabelledPoints]) -> LabelledPoints:
     """The points of several tables, their months and steps padded to the most."""
     months, most = (max(part.steps.shape[axis] for part in parts) for axis in (1, 2))
     gathered = {

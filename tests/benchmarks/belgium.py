@@ -15,14 +15,14 @@ from rasterio.windows import from_bounds
 from flows.cli.map import run_map
 from models.encoder.checkpoint import load_checkpoint
 from models.vocabulary.vocabulary import load_vocabulary
-from pipeline.settings.map import make_settings
-from tests.belgium import (
+from pipeline.real_land.belgium import (
     patch_bbox,
     patch_transform,
     read_cropland,
     read_patch,
     write_belgian_archive,
 )
+from pipeline.settings.map import make_settings
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 RESULT = Path(__file__).resolve().parent / "results" / "belgium.md"

@@ -10,7 +10,7 @@ FOLDER, so that the same command goes on where it stopped.
 import argparse
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
@@ -32,8 +33,8 @@ from models.pretraining.recipe import Recipe
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.made_series import MADE_PER_CLASS, made_points
 from pipeline.real_land.rows import drawn_rows
-from pipeline.real_land.tables import LabelledPoints, joined, read_labelled_points
-from tests.benchmarks.land_tasks import Task, accuracy_and_f1, class_scores, load_tasks
+from pipeline.real_land.tables import LabelledPoints, joined_points, read_labelled_points
+from tests.benchmarks.land_tasks import Task, class_scores
 from tests.benchmarks.real_land import draw_probability, embedded, trained
 
 RESULT = Path(__file__).parent / "results" / "real-land.md"
@@ -97,14 +98,14 @@ def trials(points: LabelledPoints) -> Iterator[Trial]:
 
 def judge(trial: Trial, work: Path) -> None:
     """Train without a trial's points, and keep the embeddings of these, degraded in many ways."""
-    path = work / f"{trial.name}.npz"
+    path = work / f"{trial.name}.safetensors"
     if path.exists():
         return
     torch.set_num_threads(1)
     settings = recipe_file()
     recipe = Recipe.model_validate(settings["recipe"]).model_copy(update={"seed": trial.seed})
     points, rng = read_labelled_points(_SHARED / "real"), np.random.default_rng(trial.seed)
-    train = joined([points.take(trial.train), made_points(MADE_PER_CLASS, rng)])
+    train = joined_points([points.take(trial.train), made_points(MADE_PER_CLASS, rng)])
     if trial.name == "without-classes":
         gone = {name for names in _LEFT_OUT.values() for name in names}
         train = train.take(np.array([not classes & gone for classes in train.classes]))
@@ -118,11 +119,12 @@ def judge(trial: Trial, work: Path) -> None:
     encoder = trained(rows, probability, recipe, AUTHORS, architecture, card)
     series = last_years(points.take(trial.judged))
     found = {
-        name: embedded(encoder, AUTHORS, changed, steps)
+        name: embedded(encoder, AUTHORS, changed, steps).astype(np.float16)
         for name, (changed, steps) in _degraded(series, trial.seed).items()
     }
-    np.savez_compressed(path.with_suffix(".part.npz"), **found)
-    path.with_suffix(".part.npz").rename(path)
+    part = path.with_suffix(".part")
+    part.write_bytes(safetensors.numpy.save(found))
+    part.rename(path)
 
 
 def _degraded(series: np.ndarray, seed: int) -> dict[str, tuple[np.ndarray, int]]:
@@ -159,7 +161,7 @@ def found_by_words(
 ) -> np.ndarray:
     """The classes by held-out words of a trial's points of a task: int64 (n,)."""
     asked = task.targets(points)[trial.judged] >= 0
-    embeddings = np.load(work / f"{trial.name}.npz")[way][asked]
+    embeddings = safetensors.numpy.load_file(work / f"{trial.name}.safetensors")[way][asked]
     return scores_of(embeddings, task).argmax(axis=1)
 
 

@@ -27,10 +27,10 @@ from models.encoder.preprocessing import BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary
+from pipeline.real_land.belgium import NO_OBSERVATION, read_patch
 from pipeline.sample.series import sample_series
 from pipeline.sample.train import train_sample_encoder
 from pipeline.training.distillation_report import StudentAgreement, student_agreement, student_card
-from tests.belgium import NO_OBSERVATION, read_patch
 from tests.benchmarks.real_series import TABLES, read_real_series
 
 RESULT = Path(__file__).parent / "results" / "student.md"

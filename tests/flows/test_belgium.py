@@ -16,8 +16,7 @@ from models.towers.text_embeddings import embed_vocabulary
 from models.towers.text_tower import load_text_tower
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import CatalogError
-from pipeline.settings.map import MapSettings, make_settings
-from tests.belgium import (
+from pipeline.real_land.belgium import (
     EPSG,
     NO_OBSERVATION,
     patch_bbox,
@@ -26,6 +25,7 @@ from tests.belgium import (
     read_patch,
     write_belgian_archive,
 )
+from pipeline.settings.map import MapSettings, make_settings
 from tests.benchmarks.belgium import map_patch
 from tests.pipeline.cell_runs import random_checkpoint
 

@@ -10,7 +10,7 @@ from flows.cli.main import run
 from models.vocabulary.prompts import sentences
 from pipeline.point_series.table import SeriesTable
 from pipeline.real_land import __main__ as real_land
-from pipeline.real_land.rows import SENTENCES, drawn_rows, subjects
+from pipeline.real_land.rows import BREADTH, SENTENCES, drawn_rows, subjects
 from pipeline.real_land.tables import read_labelled_points
 from pipeline.real_land.wordings import group
 from pipeline.training_set.loader import TrainingSet
@@ -47,7 +47,7 @@ def test_narrow_words_are_drawn_more_often_than_wide_ones() -> None:
     weight = {one.key: share for one, share in zip(about.true, about.weight, strict=True)}
     assert weight["rice"] == max(weight.values())
     classes = len(group("cropland").of)
-    assert weight["rice"] / weight["cropland"] == pytest.approx(classes**0.5)
+    assert weight["rice"] / weight["cropland"] == pytest.approx(classes**BREADTH)
     assert not about.possible
 
 
