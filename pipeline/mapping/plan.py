@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class Plan:
         encode_rate: Pixels per second; None if another run's embeddings are classified.
         worker_memory: Bytes that a worker needs at its peak.
         memory_warning: Advice if workers have less.
+        checkpoint_warning: What a demonstration checkpoint is not for.
         refused: Errors of the items that cannot be used; these are left out.
         absent_bands: Optional bands that some items lack, with nothing in their place → how many
             of the items.
@@ -71,6 +73,7 @@ class Plan:
     encode_rate: float | None
     worker_memory: float
     memory_warning: str | None = None
+    checkpoint_warning: str | None = None
     refused: tuple[CatalogError, ...] = ()
     absent_bands: Mapping[str, int] = field(default_factory=dict)
 
@@ -92,7 +95,7 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings before a run: scarce memory, items left out, absent bands, land and months."""
-        warnings = [self.memory_warning] if self.memory_warning else []
+        warnings = [text for text in (self.checkpoint_warning, self.memory_warning) if text]
         if self.refused:
             warnings.append(
                 f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
@@ -223,6 +226,7 @@ def make_plan(
         encode_rate=rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
+        checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
         refused=tuple(refused),
         absent_bands=items_without(
             substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute),
@@ -306,3 +310,23 @@ def _time(seconds: float) -> str:
         if seconds < limit:
             return f"{max(seconds / size, 1):.0f} {unit}"
     return f"{seconds / 86_400:.1f} days"
+
+
+def _checkpoint_warning(checkpoint: Checkpoint, catalog: str) -> str | None:
+    """A warning of a demonstration checkpoint on any catalogue but the sample archive."""
+    if not checkpoint.card.demonstration or _is_sample_archive(catalog):
+        return None
+    return (
+        f"checkpoint {checkpoint.card.name} is for demonstration and knows nothing of this "
+        "catalogue's land: take real-land, or a checkpoint of your own"
+    )
+
+
+def _is_sample_archive(catalog: str) -> bool:
+    path = Path(catalog)
+    root = path if path.suffix == ".json" else path / "catalog.json"
+    try:
+        document = json.loads(root.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("id") == layout.SAMPLE_CATALOG

@@ -10,6 +10,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.mgrs import Tile
+from pipeline.layout import SAMPLE_CATALOG
 from pipeline.sample.weather import SUN_AZIMUTH, Overpass, sun_elevation
 
 SAMPLE_COLLECTION = "sentinel-2-l2a"
@@ -190,7 +191,7 @@ def make_catalog() -> dict[str, Any]:
     return {
         "type": "Catalog",
         "stac_version": _STAC_VERSION,
-        "id": "timesen-sample",
+        "id": SAMPLE_CATALOG,
         "description": "The sample archive of timesen: a static catalogue of one collection.",
         "links": [
             {"rel": "root", "href": "./catalog.json", "type": "application/json"},

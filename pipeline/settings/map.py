@@ -121,7 +121,7 @@ class MapSettings(LegendSettings, SearchSettings):
     model_config = ConfigDict(title="How to map")
 
     checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
-        "sample", description="the encoder: a shipped checkpoint's name, or a folder"
+        "real-land", description="the encoder: a shipped checkpoint's name, or a folder"
     )
     steps: Annotated[Literal[12, 4, 1], WHOLE_NUMBER] = Field(
         12, description="steps of a pixel's series: 12 months, or, faster, 4 seasons or 1 year"

@@ -10,7 +10,7 @@ import shapely
 import torch
 from shapely.geometry import mapping
 
-from models.encoder.checkpoint import Checkpoint
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.item import Item
@@ -35,7 +35,8 @@ REGION = "5.95,50.80,6.03,50.85"  # across the border of zones 31 and 32
 def checkpoint() -> Checkpoint:
     config = TimeSenClipArchitecture(dim=24, depth=1, heads=3, feedforward=20, embedding_dim=12)
     torch.manual_seed(0)
-    return Checkpoint(TimeSenClipEncoder(config).eval(), made_card(config), "none", Path("tiny"))
+    card = made_card(config, demonstration=False)
+    return Checkpoint(TimeSenClipEncoder(config).eval(), card, "none", Path("tiny"))
 
 
 def _settings(**fields: Any) -> MapSettings:
@@ -80,6 +81,18 @@ def test_numbers_add_up(checkpoint: Checkpoint) -> None:
     assert plan.warnings == ()
     fastest, slowest = plan.seconds
     assert plan.pixels / 1000 <= fastest < slowest
+
+
+def test_a_demonstration_checkpoint_warns_of_any_archive_but_its_own(
+    sample_archive: SampleArchive,
+) -> None:
+    sample = load_checkpoint("sample")
+    region = read_region(REGION)
+    items = _items(*(tile.name for tile in tiles_of(region)))
+    (warning,) = _plan(region, items, sample).warnings
+    assert "for demonstration" in warning
+    own = {"url": str(sample_archive.folder)}
+    assert _plan(region, items, sample, catalog=own).warnings == ()
 
 
 def test_memory_of_a_worker_grows_with_cell_and_dates(checkpoint: Checkpoint) -> None:
