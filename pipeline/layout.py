@@ -37,5 +37,6 @@ def mosaic_part_key(raster: str, part: str) -> str:
     """The key of a part of a mosaic of several zones: `mosaic/class-epsg32631.vrt`."""
     return f"{MOSAIC_PARTS}/{raster}-{part}.vrt"
 
+
 SAMPLE_CATALOG = "timesen-sample"
 """The id of the sample archive's root catalogue, the one that demonstration checkpoints are for."""

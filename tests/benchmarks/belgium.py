@@ -39,7 +39,6 @@ def map_patch(shared: Path, folder: Path, checkpoint: str) -> np.ndarray:
             "vocabulary": "cropland",
             "checkpoint": checkpoint,
             "catalog": {"url": str(write_belgian_archive(shared, folder / "archive"))},
-            "reading": {"substitute": {"B8A": "B08"}},
             "out": str(folder / "map"),
         }
     )
@@ -65,10 +64,10 @@ def table(ours: np.ndarray, theirs: np.ndarray, checkpoint: str) -> str:
     return f"""# Cropland in Belgium
 
 One square kilometre in Belgium (EPSG:32631), November 2020 to October 2021: real Sentinel-2 monthly
-composites, two months of which are missing, read as a static archive and mapped by the whole flow
-with the vocabulary `cropland` and the checkpoint `{checkpoint}`. B8A is absent there; B08 stands
-for it. Compared with WorldCereal's cropland layer of the same pixels, which is itself a map. (Its
-class value is 0 for cropland, as its `probability_cropland` tells.)
+composites, two months of which are missing and which have no B8A, read as a static archive and
+mapped by the whole flow with the vocabulary `cropland` and the checkpoint `{checkpoint}`. Compared
+with WorldCereal's cropland layer of the same pixels, which is itself a map. (Its class value is 0
+for cropland, as its `probability_cropland` tells.)
 
 | | WorldCereal: cropland | WorldCereal: other |
 |---|---:|---:|

@@ -20,12 +20,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from models.encoder.checkpoint import load_checkpoint
-from models.encoder.preprocessing import BANDS, Preprocessing
+from models.encoder.perceptron import PerceptronEncoder
+from models.encoder.preprocessing import AUTHORS, BANDS, Preprocessing
 from models.encoder.quantised_embeddings import quantised, restored
 from models.encoder.series_encoder import SeriesEncoder
 from models.encoder.series_months import fill_gaps
-from models.encoder.timesenclip import TimeSenClipEncoder
 from models.encoder.training_sample import (
     SAMPLE_SIZE,
     TrainingDistance,
@@ -36,13 +35,13 @@ from pipeline.real_land.calendars import last_years
 from pipeline.real_land.rows import drawn_rows
 from pipeline.real_land.tables import read_labelled_points
 from pipeline.training_set.spatial_split import folds
-from tests.benchmarks.bench_real_land import the_recipe
-from tests.benchmarks.real_land import trained
+from tests.benchmarks.real_land import trained_on
 
 RESULT = Path(__file__).parent / "results" / "unlike-training.md"
 COMMAND = "python -m tests.benchmarks.bench_unlike_training"
 _SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-_FOLDS, _BLOCK_KM, _YEARS, _MOST = 5, 50.0, 8, 1500
+_FOLDS, _BLOCK_KM, _MOST = 5, 50.0, 1500
+_TABLES = ("france_2022_monthly", "france_2023_dekadal", "flanders_2021_monthly")
 _REAL = 8  # sets of real land, which come first
 _TIMED = 20_000  # pixels
 _LIKE = "like the training"
@@ -100,15 +99,17 @@ def made_series(like: np.ndarray, inputs: Preprocessing, rng: np.random.Generato
 @torch.inference_mode()
 def spaces(encoder: SeriesEncoder, inputs: Preprocessing, series: np.ndarray) -> Spaces:
     """The places of series (n, 12, band) in each space in which distances are compared."""
-    assert isinstance(encoder, TimeSenClipEncoder)
+    assert isinstance(encoder, PerceptronEncoder)
     filled = fill_gaps(torch.from_numpy(np.ascontiguousarray(series)))
     normalised = inputs.normalise(filled)
-    tokens = encoder.spectral_embedding(normalised) + encoder.positions(12)
-    tokens = torch.cat((encoder.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
+    last: list[torch.Tensor] = []
+    hook = encoder.norm.register_forward_hook(lambda _, __, out: last.append(out))
+    embedding = encoder(normalised)
+    hook.remove()
     relative = filled / torch.tensor(inputs.high)
     return {
-        "embedding": encoder(normalised).numpy(),
-        "last layer": encoder.transformer(tokens)[:, 0].numpy(),
+        "embedding": embedding.numpy(),
+        "last layer": last[0].numpy(),
         "input": normalised.flatten(1).numpy(),
         "input, log": torch.log(relative + 0.01).flatten(1).numpy(),
     }
@@ -135,14 +136,13 @@ def separation(like: np.ndarray, unlike: np.ndarray) -> tuple[float, float]:
 def fold_results(fold: int) -> tuple[dict[str, dict[str, tuple[float, float]]], list[str]]:
     """The separation by space and set of a fold, and a table of samples of its embeddings."""
     torch.set_num_threads(1)
-    points, start = read_labelled_points(_SHARED / "real"), load_checkpoint("sample")
+    points, inputs = read_labelled_points(_SHARED / "real", _TABLES), AUTHORS
     parts = folds(points.lon, points.lat, _FOLDS, _BLOCK_KM, 0)
     own, others = points.take(parts != fold), points.take(parts == fold)
-    encoder = trained(own, the_recipe().model_copy(update={"seed": fold}), start)
-    rng, inputs = np.random.default_rng(fold), start.card.preprocessing
+    encoder, rng = trained_on(own, fold), np.random.default_rng(fold)
     like = last_years(others).astype(np.float32)
     sets = {_LIKE: like, **foreign_land(rng), **made_series(like, inputs, rng)}
-    seen = drawn_rows(own, rng, _YEARS, 1).series.astype(np.float32)
+    seen = drawn_rows(own, rng, 1).series.astype(np.float32)
     train = spaces(encoder, inputs, seen)
     judged = {name: spaces(encoder, inputs, series) for name, series in sets.items()}
     found = {

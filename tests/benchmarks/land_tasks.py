@@ -3,7 +3,9 @@
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import f1_score
@@ -52,9 +54,20 @@ class Task:
         return np.where(np.isin(points.tables, self.tables), place, -1)
 
 
+@cache
+def _content() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def load_rivals() -> dict[str, dict[str, str]]:
+    """Of each class that training leaves out: the classes to choose from, by their groups' keys."""
+    rivals: dict[str, dict[str, str]] = _content()["rivals"]
+    return rivals
+
+
 def load_tasks() -> tuple[Task, ...]:
     """All tasks, in order."""
-    raw = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    raw = _content()
     return tuple(
         Task(
             entry["name"],

@@ -1,12 +1,20 @@
 """Encoders trained on real series in memory, as `timesen pretrain` trains them, and embeddings."""
 
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+import pipeline.real_land
+from flows.settings.pretrain import EncoderSizes
 from models.encoder.card import Card
-from models.encoder.preprocessing import Preprocessing
+from models.encoder.checkpoint import load_checkpoint
+from models.encoder.preprocessing import AUTHORS, BANDS, Preprocessing
+from models.encoder.registry import make_architecture
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.series_months import fill_gaps, reduce_months
 from models.pretraining.batch import NO_KEY, Batch
@@ -15,8 +23,31 @@ from models.pretraining.trainer import Pretraining
 from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
-from pipeline.real_land.rows import SENTENCES, TrainingRows
+from pipeline.real_land.rows import SENTENCES, TrainingRows, drawn_rows
+from pipeline.real_land.tables import LabelledPoints
 from pipeline.real_land.wordings import groups
+
+RECIPE = Path(pipeline.real_land.__path__[0]) / "recipe.toml"
+
+
+@cache
+def recipe_file() -> Mapping[str, Any]:
+    """The settings of the shipped checkpoint's training."""
+    return tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+
+
+def trained_on(points: LabelledPoints, seed: int) -> SeriesEncoder:
+    """An encoder trained on points by the shipped checkpoint's recipe, in this process."""
+    settings = recipe_file()
+    recipe = Recipe.model_validate(settings["recipe"]).model_copy(update={"seed": seed})
+    rows = drawn_rows(points, np.random.default_rng(seed))
+    probability = draw_probability(
+        rows.points.places, rows.points.labels, float(settings["balance_exponent"])
+    )
+    sizes = EncoderSizes.model_validate(settings["encoder"]).model_dump(exclude_unset=True)
+    architecture = make_architecture({**sizes, "bands": len(BANDS), "embedding_dim": 384})
+    card = load_checkpoint("sample").card
+    return trained(rows, probability, recipe, AUTHORS, architecture, card)
 
 
 def trained(
