@@ -8,9 +8,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -57,6 +59,14 @@ class EncoderSizes(Strict):
             sizes = ", ".join(str(entry["loc"][-1]) for entry in error.errors())
             raise ValueError(f"an encoder of kind {self.kind} has no such {sizes}") from None
         return self
+
+    @model_serializer(mode="wrap")
+    def _own_sizes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of another kind, only the sizes that were set: it has not those of the paper's."""
+        sizes: dict[str, Any] = dump(self)
+        if self.kind == DEFAULT_KIND:
+            return sizes
+        return {name: value for name, value in sizes.items() if name in self.model_fields_set}
 
     def architecture(self, bands: int, embedding_dim: int) -> Architecture:
         """The architecture of these sizes."""

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import torch
 
+from flows.cli.main import run
 from flows.cli.map import run_map
 from models.encoder.checkpoint import load_checkpoint
 from models.encoder.preprocessing import BANDS
@@ -146,3 +147,23 @@ def test_cropland_is_where_worldcereal_has_it(shared_data: Path, tmp_path: Path)
     """The checkpoint of real land, asked by the words of the vocabulary `cropland`."""
     ours = map_patch(shared_data, tmp_path, "real-land")
     assert (ours == read_cropland(shared_data).values).mean() >= 0.85
+
+
+@pytest.mark.slow
+def test_the_demo_maps_real_land(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--real", str(shared_data), "--folder", str(tmp_path)]) == 0
+    assert str(tmp_path / "belgium-map" / "class.vrt") in capsys.readouterr().out
+    with rasterio.open(tmp_path / "belgium-map" / "class.vrt") as raster:
+        assert (raster.read(1) > 0).sum() == 10_000
+    # An archive that was made before is as good as the data.
+    made = tmp_path / "belgium"
+    assert run(["demo", "--real", str(made), "--folder", str(tmp_path / "again")]) == 0
+
+
+def test_the_demo_says_which_data_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--real", str(tmp_path / "none"), "--folder", str(tmp_path)]) == 2
+    assert "belgium_2021_patch.nc" in capsys.readouterr().err
