@@ -11,8 +11,8 @@ import pandas as pd
 
 from models.encoder.preprocessing import BANDS
 from pipeline.errors import DatasetError
+from pipeline.grid.blocks import blocks_of
 from pipeline.observations.monthly_median import MONTHS
-from pipeline.training_set.spatial_split import blocks_of
 
 BLOCK_KM = 50.0
 """The side of a block of land: points of one block are never on both sides of a comparison."""
