@@ -11,6 +11,7 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
+from models.encoder.distance_percent import MOST_PERCENT, NO_PERCENT
 from models.encoder.quantised_embeddings import is_valid, quantised, restored
 from models.errors import CheckpointError
 
@@ -18,10 +19,6 @@ SAMPLE_SIZE = 1000
 """Embeddings of a sample: 384 kB of 384 dimensions."""
 LIMIT = 95
 """The percentile of the held-out points' distances that counts as 100 %."""
-MOST_PERCENT = 254
-"""Larger percentages are written as this."""
-NO_PERCENT = 255
-"""The value of a pixel without an embedding."""
 _EMBEDDINGS, _DISTANCES, _STEPS = "embeddings", "held_out_distances", "steps"
 _REMEDY = "Fetch the file again, or remove it: maps go on without it"
 _AT_ONCE = 4096  # embeddings compared at once

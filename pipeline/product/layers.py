@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.encoder.training_sample import MOST_PERCENT, NO_PERCENT
+from models.encoder.distance_percent import MOST_PERCENT, NO_PERCENT
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.product.manifest import RunManifest
 
