@@ -242,6 +242,8 @@ def document(checkpoint: Checkpoint, points: LabelledPoints) -> Iterator[str]:
     yield "lowest difference of accuracy; “used in” the share of draws in which leaving blocks out"
     yield "gave the examples a weight. Beside it, without words: the vote of the (at most"
     yield f"{_NEIGHBOURS}) nearest examples, and the nearest mean of a class's examples."
+    yield "The shipped real-land was trained on these very points: its words find more of them than"
+    yield "of other land, and examples add less than there."
     for title, asked in ASKED.items():
         yield from ("", f"## {title}", "")
         yield from rows(pixels_of(asked, points, checkpoint))
