@@ -16,6 +16,8 @@ CELLS = "cells"
 FAILURES = "failures"
 MOSAIC_PARTS = "mosaic"
 ITEM = "item.json"
+SAMPLE_CATALOG = "timesen-sample"
+"""The id of the sample archive's root catalogue, the one that demonstration checkpoints are for."""
 
 
 def cell_key(tile: str, cell: str, name: str) -> str:
@@ -36,7 +38,3 @@ def failure_key(cell: str) -> str:
 def mosaic_part_key(raster: str, part: str) -> str:
     """The key of a part of a mosaic of several zones: `mosaic/class-epsg32631.vrt`."""
     return f"{MOSAIC_PARTS}/{raster}-{part}.vrt"
-
-
-SAMPLE_CATALOG = "timesen-sample"
-"""The id of the sample archive's root catalogue, the one that demonstration checkpoints are for."""

@@ -37,11 +37,11 @@ def run_demo(
         ),
     ] = None,
 ) -> int:
-    """Map a made-up landscape that comes with timesen, offline, in a few minutes."""
+    """Map a made-up landscape that comes with timesen, or real land, offline, in a few minutes."""
     console = Console()
-    return (
-        _map_made_land(folder, console) if real is None else _map_real_land(real, folder, console)
-    )
+    if real is not None:
+        return _map_real_land(real, folder, console)
+    return _map_made_land(folder, console)
 
 
 def _map_made_land(folder: Path, console: Console) -> int:

@@ -1,5 +1,6 @@
 """The sample of training embeddings that a pretraining writes beside its checkpoint."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.evaluation.samples import Samples, open_samples
 from pipeline.training_set.loader import TrainingSet
 from pipeline.training_set.spatial_split import SplitRule
 
+_log = logging.getLogger(__name__)
 _MOST = 20_000  # rows of a set that are embedded, drawn at random
 _SHARE = 5  # without validation, one of so many blocks of land is held out
 
@@ -51,7 +53,8 @@ def embedding_sample(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Tra
             np.concatenate([part for part in held_out if len(part)] or [np.empty((0, 1))]),
             steps=steps,
         )
-    except CheckpointError:  # the checkpoint is worth more than its sample
+    except CheckpointError as error:  # the checkpoint is worth more than its sample
+        _log.warning("The checkpoint gets no sample of its training: %s", error)
         return None
 
 

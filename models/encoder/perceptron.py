@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.encoder.series_encoder import Architecture, SeriesEncoder
+from models.encoder.series_encoder import Architecture, SeriesEncoder, seasons_and_year
 
-_SEASONS = 4
 STEADY = 0.02
 """Keeps the normalised difference of two dark bands from being mere noise."""
 
@@ -55,8 +54,7 @@ class PerceptronArchitecture(Architecture):
     @property
     def series_lengths(self) -> tuple[int, ...]:
         """12 months, 4 seasons or 1 year; another number of months, or 1."""
-        seasons = (_SEASONS,) if self.months == 12 else ()
-        return tuple(dict.fromkeys((self.months, *seasons, 1)))
+        return seasons_and_year(self.months)
 
     @property
     def weight_count(self) -> int:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
+SEASONS = 4
+"""Steps T of a year of seasons."""
+
+
 @dataclass(frozen=True)
 class Architecture(ABC):
     """The sizes of an encoder, as a checkpoint's card states them.
@@ -76,6 +80,12 @@ class Architecture(ABC):
 
     def _refuse(self, problem: str) -> None:
         raise CheckpointError("architecture", problem, "Correct the checkpoint's card")
+
+
+def seasons_and_year(months: int) -> tuple[int, ...]:
+    """12 months, 4 seasons or 1 year; another number of months, or 1: longest first."""
+    seasons = (SEASONS,) if months == 12 else ()
+    return tuple(dict.fromkeys((months, *seasons, 1)))
 
 
 class SeriesEncoder(nn.Module):

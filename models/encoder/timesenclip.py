@@ -7,9 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.encoder.series_encoder import Architecture, SeriesEncoder
+from models.encoder.series_encoder import (
+    SEASONS,
+    Architecture,
+    SeriesEncoder,
+    seasons_and_year,
+)
 
-_SEASONS = 4
 _LIVE = 5  # arrays of the tokens' width in memory at once in a layer, beside its projections
 
 
@@ -45,8 +49,7 @@ class TimeSenClipArchitecture(Architecture):
     @property
     def series_lengths(self) -> tuple[int, ...]:
         """12 months, 4 seasons or 1 year; another number of months, or 1."""
-        seasons = (_SEASONS,) if self.months == 12 else ()
-        return tuple(dict.fromkeys((self.months, *seasons, 1)))
+        return seasons_and_year(self.months)
 
     @property
     def weight_count(self) -> int:
@@ -107,6 +110,6 @@ class TimeSenClipEncoder(SeriesEncoder):
         months = self.time_pos_encoding
         if steps == self.architecture.months:
             return months
-        if steps == _SEASONS:
-            return months.unflatten(1, (_SEASONS, -1)).median(dim=2).values
+        if steps == SEASONS:
+            return months.unflatten(1, (SEASONS, -1)).median(dim=2).values
         return F.interpolate(months.transpose(1, 2), size=1, mode="nearest").transpose(1, 2)

@@ -15,8 +15,7 @@ from pipeline.evaluation.area_accuracy import FEWEST, AreaAccuracy, area_accurac
 from pipeline.evaluation.map_points import OUTSIDE, classes_at, is_mapped
 from pipeline.io.store import Store, public_url
 from pipeline.layout import VOCABULARY_FILE
-from pipeline.point_series.point_file import PointsError
-from pipeline.point_series.reference_points import ReferencePoints, read_reference
+from pipeline.point_series.point_file import PointsError, ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.ledger import finished_items, read_run

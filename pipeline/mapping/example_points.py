@@ -13,8 +13,7 @@ from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.examples import MOST_EXAMPLES
 from pipeline.grid.places import Places
 from pipeline.grid.region import Region
-from pipeline.point_series.point_file import PointsError
-from pipeline.point_series.reference_points import read_reference
+from pipeline.point_series.point_file import PointsError, read_reference
 
 _LISTED = 8  # unknown labels that an error names
 _NEAREST = 3  # classes that it names for each

@@ -1,5 +1,6 @@
-"""Files of points, read as a table with lon and lat in degrees of WGS 84."""
+"""Files of points, read as a table with lon and lat in degrees of WGS 84, or with their labels."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import pyarrow.parquet as pq
 import shapely
 
 from models.errors import UserError
-from pipeline.io.tables import PARQUET, SEPARATORS, read_features, read_text_table, reason_of
+from pipeline.io.tables import (
+    PARQUET,
+    SEPARATORS,
+    cell_text,
+    read_features,
+    read_text_table,
+    reason_of,
+)
 
 _AXES = {
     "lon": ("lon", "longitude", "long", "lng"),
@@ -22,6 +30,18 @@ _FORMS = "Give a vector file of points, GeoParquet, or a CSV file with columns l
 
 class PointsError(UserError):
     """Unusable points: an unreadable file, or points without id, year or place."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferencePoints:
+    """Points with a label: `lon`, `lat` float64 (n,), degrees of WGS 84, NaN for no place."""
+
+    lon: np.ndarray
+    lat: np.ndarray
+    labels: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -48,6 +68,29 @@ def read_frame(path: Path) -> pd.DataFrame:
             str(path), f"not readable as a table ({reason_of(error)})", _FORMS
         ) from error
     return _of_columns(frame, path)
+
+
+def read_reference(path: Path, label: str) -> ReferencePoints:
+    """The points of a vector file of any CRS, or of a table with lon and lat, and their labels.
+
+    Raises:
+        PointsError: The file is unreadable, holds no point, or has no column `label`.
+    """
+    frame = read_frame(path)
+    if label not in frame.columns:
+        columns = ", ".join(str(name) for name in frame.columns if name not in ("lon", "lat"))
+        raise PointsError(
+            str(path),
+            f"it has no column {label!r}; its columns are {columns}",
+            "Name the column of the classes by --label",
+        )
+    if not len(frame):
+        raise PointsError(str(path), "it holds no point", "Give points with a class")
+    return ReferencePoints(
+        lon=frame["lon"].to_numpy(np.float64),
+        lat=frame["lat"].to_numpy(np.float64),
+        labels=tuple(cell_text(value) for value in frame[label]),
+    )
 
 
 def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """What people call classes of land: groups of wordings, from `wordings.toml`."""
 
 import tomllib
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,10 +21,10 @@ class Group:
     words: dict[str, tuple[str, ...]]
     held_out: tuple[str, ...]
 
-    def seen(self, without: Collection[str] = ()) -> tuple[str, ...]:
-        """The wordings of all kinds but `without`, each once."""
-        kinds = (words for kind, words in self.words.items() if kind not in without)
-        return tuple(dict.fromkeys(word for words in kinds for word in words))
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The wordings of all kinds."""
+        return tuple(word for words in self.words.values() for word in words)
 
     def is_true_of(self, classes: frozenset[str]) -> bool:
         """Whether it describes a point that is one of `classes`, whichever it is."""

@@ -8,7 +8,6 @@ FOLDER, so that the same command goes on where it stopped.
 """
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,17 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import torch
-from sklearn.ensemble import RandomForestClassifier
 
-import pipeline.real_land
 from models.encoder.checkpoint import load_checkpoint
-from models.encoder.preprocessing import AUTHORS, BANDS
-from models.encoder.series_months import fill_gaps
+from models.encoder.preprocessing import BANDS
 from models.towers.text_embeddings import embed_words
-from pipeline.real_land.calendars import last_years
-from pipeline.real_land.made_series import MADE_PER_CLASS, made_points
-from pipeline.real_land.tables import LabelledPoints, joined_points, read_labelled_points
+from pipeline.real_land.tables import LabelledPoints, read_labelled_points
 from pipeline.real_land.wordings import group
 from tests.benchmarks.land_tasks import (
     Task,
@@ -36,110 +29,21 @@ from tests.benchmarks.land_tasks import (
     load_rivals,
     load_tasks,
 )
-from tests.benchmarks.real_land import embedded, trained_on
+from tests.benchmarks.land_trials import (
+    FOLDS,
+    LEFT_OUT,
+    REPEATS,
+    SHARED,
+    TREES,
+    Trial,
+    degraded_series,
+    forest,
+    judge,
+    trials,
+)
 
 RESULT = Path(__file__).parent / "results" / "real-land.md"
 COMMAND = "python -m tests.benchmarks.bench_real_land"
-_SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-_RECIPE = Path(pipeline.real_land.__path__[0]) / "recipe.toml"
-_FOLDS, _REPEATS, _TREES = 5, 3, 500
-_LEFT_OUT = {
-    "rice": ("rice",),
-    "vineyard": ("vineyard",),
-    "wetland": ("herbaceous_wetland", "woody_wetland", "bog"),
-    "forest": ("forest_tropical",),
-}
-_RED_EDGE = [BANDS.index(band) for band in ("B05", "B06", "B07", "B8A")]
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """A training, by the numbers of its points, and the points that it is judged by."""
-
-    name: str
-    train: np.ndarray
-    judged: np.ndarray
-    seed: int
-
-
-def folds_of(points: LabelledPoints, seed: int) -> np.ndarray:
-    """The fold of each point: blocks are dealt out within each place, the largest share first."""
-    fold = np.zeros(len(points), np.int64)
-    for number, place in enumerate(np.unique(points.places)):
-        rows = np.flatnonzero(points.places == place)
-        _, block, counts = np.unique(points.blocks[rows], return_inverse=True, return_counts=True)
-        taken, of_block = np.zeros(_FOLDS), np.zeros(len(counts), np.int64)
-        for one in np.random.default_rng([seed, number]).permutation(len(counts)):
-            of_block[one] = taken.argmin()
-            taken[of_block[one]] += counts[one]
-        fold[rows] = of_block[block]
-    return fold
-
-
-def trials(points: LabelledPoints) -> Iterator[Trial]:
-    """The folds; the trainings without one place; the training without some classes."""
-    number = np.arange(len(points))
-    for seed in range(_REPEATS):
-        fold = folds_of(points, seed)
-        for k in range(_FOLDS):
-            yield Trial(f"fold-{seed}-{k}", number[fold != k], number[fold == k], 10 * seed + k)
-    for place in dict.fromkeys(points.places):
-        out = points.places == place
-        yield Trial(f"without-{place}", number[~out], number[out], 100)
-    gone = {name for names in _LEFT_OUT.values() for name in names}
-    out = np.array([bool(classes & gone) and len(classes) < 4 for classes in points.classes])
-    yield Trial("without-classes", number[~out], number[out], 101)
-
-
-def judge(trial: Trial, work: Path) -> None:
-    """Train without a trial's points, and keep the embeddings of these, degraded in many ways."""
-    path = work / f"{trial.name}.safetensors"
-    if path.exists():
-        return
-    torch.set_num_threads(1)
-    points, rng = read_labelled_points(_SHARED / "real"), np.random.default_rng(trial.seed)
-    train = joined_points([points.take(trial.train), made_points(MADE_PER_CLASS, rng)])
-    if trial.name == "without-classes":
-        gone = {name for names in _LEFT_OUT.values() for name in names}
-        train = train.take(np.array([not classes & gone for classes in train.classes]))
-    encoder = trained_on(train, trial.seed)
-    series = last_years(points.take(trial.judged))
-    found = {
-        name: embedded(encoder, AUTHORS, changed, steps).astype(np.float16)
-        for name, (changed, steps) in _degraded(series, trial.seed).items()
-    }
-    part = path.with_suffix(".part")
-    part.write_bytes(safetensors.numpy.save(found))
-    part.rename(path)
-
-
-def _degraded(series: np.ndarray, seed: int) -> dict[str, tuple[np.ndarray, int]]:
-    """Series, and the number of steps T, by the name of what is done to them."""
-    rng = np.random.default_rng(seed)
-    order = rng.uniform(size=series.shape[:2]).argsort(axis=1).argsort(axis=1)
-    fewer = series.copy()
-    fewer[..., _RED_EDGE] = 0
-    return {
-        "T = 12": (series, 12),
-        "T = 4": (series, 4),
-        "T = 1": (series, 1),
-        "3 months missing": (np.where((order < 3)[..., None], 0, series).astype(np.uint16), 12),
-        "6 months missing": (np.where((order < 6)[..., None], 0, series).astype(np.uint16), 12),
-        "no B8A, no red edge": (fewer, 12),
-    }
-
-
-def forest(points: LabelledPoints, trial: Trial, task: Task, work: Path) -> np.ndarray:
-    """A random forest's classes of a trial's points, trained on its others: int64 (n,)."""
-    path = work / f"{trial.name}-{task.tables[0]}.npy"
-    if not path.exists():
-        whole = fill_gaps(torch.from_numpy(last_years(points).astype(np.float32))).numpy()
-        x, y = whole.reshape(len(points), -1), task.targets(points)
-        known = trial.train[y[trial.train] >= 0]
-        model = RandomForestClassifier(_TREES, random_state=trial.seed).fit(x[known], y[known])
-        asked = trial.judged[y[trial.judged] >= 0]
-        np.save(path, model.predict(x[asked]))
-    return np.asarray(np.load(path))
 
 
 def scores_of(embeddings: np.ndarray, task: Task) -> np.ndarray:
@@ -209,9 +113,9 @@ def within_sources(done: Trials) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for task in load_tasks():
         rows, count = [], 0
-        for seed in range(_REPEATS):
+        for seed in range(REPEATS):
             some = done.of(f"fold-{seed}-")
-            if len(some) < _FOLDS:
+            if len(some) < FOLDS:
                 continue
             one = done.found(some, task)
             count = len(one.y)
@@ -236,7 +140,7 @@ def by_class(done: Trials) -> Iterator[str]:
 
 def degraded(done: Trials) -> Iterator[str]:
     """Accuracy by held-out words of series that are degraded."""
-    ways = list(_degraded(np.zeros((1, 12, len(BANDS)), np.uint16), 0))
+    ways = list(degraded_series(np.zeros((1, 12, len(BANDS)), np.uint16), 0))
     yield f"| points | {' | '.join(ways)} |"
     yield "|---|" + "---:|" * len(ways)
     for task in load_tasks():
@@ -253,11 +157,7 @@ def degraded(done: Trials) -> Iterator[str]:
 
 
 def transferred(done: Trials) -> Iterator[str]:
-    """The table of trainings without a place, beside the forest of the others' points.
-
-    No two sources share all classes, so a forest of the others knows only some of a task's: it is
-    trained on their points with the same classes, where there are any.
-    """
+    """The table of trainings without a place, judged by its points."""
     yield (
         "| judged by | | held-out words: accuracy | macro-F1 | plain words: accuracy | macro-F1 "
         "| commonest class |"
@@ -305,7 +205,7 @@ def never_seen(done: Trials) -> Iterator[str]:
     yield "| left out | points | found by its words | by chance | most often taken for |"
     yield "|---|---:|---:|---:|---|"
     card, embeddings = load_checkpoint("sample").card, done.embeddings(trial)
-    for name, classes in _LEFT_OUT.items():
+    for name, classes in LEFT_OUT.items():
         own = np.array([one <= set(classes) for one in done.points.classes[trial.judged]])
         names = load_rivals()[name]
         words = [[group(key).held_out] for key in names.values()]
@@ -320,13 +220,13 @@ def never_seen(done: Trials) -> Iterator[str]:
 
 def document(done: Trials) -> str:
     """All tables."""
-    seeds = sum(len(done.of(f"fold-{seed}-")) == _FOLDS for seed in range(_REPEATS))
+    seeds = sum(len(done.of(f"fold-{seed}-")) == FOLDS for seed in range(REPEATS))
     lines = [
         "# Real land by words, beside a random forest",
         "",
         f"Made by `{COMMAND} --work FOLDER`: {len(done.points):,} labelled points of six sources,",
-        f"{_FOLDS} folds of blocks of 50 km (of regions in Africa), {seeds} of {_REPEATS} seeds.",
-        f"The forest has {_TREES} trees, and the same points' last twelve months. By words: the",
+        f"{FOLDS} folds of blocks of 50 km (of regions in Africa), {seeds} of {REPEATS} seeds.",
+        f"The forest has {TREES} trees, and the same points' last twelve months. By words: the",
         "class whose words are nearest. Held-out words were in no training; most plain words were.",
         "",
         "## Within the sources",
@@ -359,7 +259,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="train for the trials whose names start so")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    points = read_labelled_points(_SHARED / "real")
+    points = read_labelled_points(SHARED / "real")
     todo = [trial for trial in trials(points) if trial.name.startswith(given.only)]
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         for done in [pool.submit(judge, trial, given.work) for trial in todo]:

@@ -86,7 +86,7 @@ def _batches(
     rng: np.random.Generator,
 ) -> Iterator[Batch]:
     # All possible sentences, the same each time: embedded once, then found in the cache.
-    texts = sentences([wording for group in groups() for wording in group.seen()], SENTENCES)
+    texts = sentences([wording for group in groups() for wording in group.seen], SENTENCES)
     place = {text: number for number, text in enumerate(texts)}
     embeddings = embed_texts(card.text_tower, card.text_tower_revision, texts)
     drawn = np.array([[place[text] for text in said] for said in rows.texts])

@@ -37,7 +37,7 @@ def test_rows_are_years_and_true_sentences(tables: Path) -> None:
     ):
         for text, key in zip(texts, keys, strict=True):
             assert group(key).is_true_of(classes)
-            assert text in sentences(group(key).seen(), SENTENCES)
+            assert text in sentences(group(key).seen, SENTENCES)
         assert not set(keys) & set(possible)
         assert all(group(key).may_be_true_of(classes) for key in possible)
 
