@@ -1,7 +1,10 @@
-"""Pooling of a point's ground views into one embedding: by mean, by attention, or one of them."""
+"""One embedding of a point's ground views: pooled, or one of them, which may be given noise."""
 
 import torch
 from torch import nn
+
+from models.pretraining.batch import NO_KEY
+from models.pretraining.row_random import RowDraws, drawn_place
 
 
 class MeanPooling(nn.Module):
@@ -34,3 +37,25 @@ class AttentionPooling(nn.Module):
 def of_view(views: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     """The view at each row's place: (n, k, …) → (n, …)."""
     return views[torch.arange(len(views), device=views.device), place]
+
+
+def wording_noise(
+    ground: torch.Tensor,
+    keys: torch.Tensor,
+    present: torch.Tensor,
+    most: float,
+    draws: RowDraws,
+) -> torch.Tensor:
+    """A random part of the difference of two of a point's views of equal keys: float (n, dim).
+
+    So an encoder learns which directions of the text space only tell one wording of a class from
+    another. The part is drawn between `-most` and `most`; where no two views have equal keys, the
+    noise is 0. `ground` is float (n, k, dim), `keys` int64 (n, k or more), `present` bool (n, k).
+    """
+    k = ground.shape[1]
+    own = torch.where(present, keys[:, :k], NO_KEY)
+    pairs = ((own[:, :, None] == own[:, None]) & (own != NO_KEY)[:, None]).triu(1).flatten(1)
+    pair = drawn_place(pairs, draws.uniform())
+    part = most * (2 * draws.uniform() - 1)
+    noise = part[:, None] * (of_view(ground, pair // k) - of_view(ground, pair % k))
+    return noise.masked_fill(~pairs.any(dim=1, keepdim=True), 0)

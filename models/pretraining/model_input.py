@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from models.encoder.preprocessing import Preprocessing
 from models.encoder.series_months import fill_gaps, reduce_months
 from models.pretraining.augmentation import augment
 from models.pretraining.batch import NO_KEY, Batch
 from models.pretraining.collectives import Processes
-from models.pretraining.ground_pooling import of_view
+from models.pretraining.ground_pooling import of_view, wording_noise
 from models.pretraining.recipe import Recipe
 from models.pretraining.row_random import RowDraws, drawn_place
 from models.pretraining.variations import Others, vary_series
@@ -52,7 +53,18 @@ class InputMaker:
         present = self._on_device(batch.present)
         number = draws.uniform()
         view = drawn_place(present, number) if recipe.views == "drawn" else _first_view(present)
+        noise = None
+        if recipe.wording_noise:
+            noise = wording_noise(
+                self._on_device(batch.ground).float(),
+                self._on_device(batch.keys),
+                present,
+                recipe.wording_noise,
+                draws,
+            )
         ground, present, keys, subjects = self._ground(batch, present, view)
+        if noise is not None:
+            ground = F.normalize(ground + noise[:, None], dim=-1)
         others = Others(keys, first, self.processes.gathered, self.preprocessing.bands)
         series = vary_series(self._series(batch), recipe.variations, draws, others)
         series = self.preprocessing.normalise(reduce_months(series, months))

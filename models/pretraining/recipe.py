@@ -25,7 +25,7 @@ _GROUND = Option(group="Ground side and loss")
 _SERIES = Option(group="Series")
 _OPTIMISER = Option(group="Optimiser")
 
-_LATER_FIELDS = ("weight_average",)
+_LATER_FIELDS = ("weight_average", "wording_noise")
 
 
 def _read_variation(value: Any) -> Any:
@@ -59,6 +59,13 @@ class Recipe(BaseModel):
     )
     pooling: Annotated[Literal["mean", "attention-view", "attention-dimension"], _GROUND] = Field(
         "mean", description="the mean, or attention with a weight per view or per dimension of it"
+    )
+    wording_noise: Annotated[float, _GROUND] = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="how much a drawn view moves along the difference of two views of equal keys, "
+        "such as two wordings of a class; 0: not at all",
     )
     loss: Annotated[Literal["memory-bank", "in-batch"], _GROUND] = Field(
         "memory-bank", description="contrast with earlier ground embeddings, or within the batch"
@@ -145,6 +152,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"pooling is {self.pooling}, but views are drawn one by one: there is nothing to "
                 'pool; leave pooling out, or set views = "pooled"'
+            )
+        if self.wording_noise and self.views != "drawn":
+            raise ValueError(
+                f"wording_noise is {self.wording_noise}, but views are pooled: it is for one view; "
+                'set views = "drawn", or leave it out'
             )
         if self.loss == "memory-bank" and self.memory_bank < self.batch:
             raise ValueError(

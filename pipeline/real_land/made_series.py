@@ -41,7 +41,7 @@ def made_series(
     """
     parts, classes = [], []
     for makes, maker in _CLASSES:
-        count = per_class * (3 if maker is _annual_crop else 1)
+        count = per_class * (3 if {"urban_open"} & set(makes) or maker is _annual_crop else 1)
         parts.append(maker(Draws(count, rng)))
         classes += [frozenset(makes)] * count
     series = np.concatenate(parts)
@@ -237,12 +237,19 @@ def _bare(ground: Sequence[str]) -> Callable[[Draws], np.ndarray]:
 
 def _built_up(least: float, most: float) -> Callable[[Draws], np.ndarray]:
     def make(d: Draws) -> np.ndarray:
-        season = (d.uniform(0.4, 0.9) + 0.4 * d.season(width=(2, 4))).clip(0, 1)
-        built = ("bright_roof", "asphalt", "asphalt", "roof_tiles", "metal_roof", "brown_soil")
+        # Lawns that are mown and hedges change less over a year than crops; some gardens do not.
+        steady = d.uniform(0.75, 1) + 0.15 * d.season(width=(2, 4))
+        seasonal = d.uniform(0.4, 0.9) + 0.4 * d.season(width=(2, 4))
+        garden = np.where(d.chance(0.6), steady, seasonal)
+        roofs = ("bright_roof", "slate", "roof_tiles", "metal_roof")
+        ground = ("asphalt", "asphalt", "gravel", "brown_soil")
         return _mixed(
-            (d.uniform(least, most) * season, d.spectrum(("herbs", "broad_leaves"))),
+            (
+                d.uniform(least, most) * garden,
+                d.spectrum(("herbs", "lush_herbs", "broad_leaves", "needles")),
+            ),
             (d.uniform(0, 0.12) + np.zeros(MONTHS), d.spectrum(("litter", "dry_grass"))),
-            rest=d.spectrum(built, 0.2),
+            rest=d.spectrum(roofs + ground, 0.25),
         )
 
     return make
@@ -305,8 +312,8 @@ _CLASSES: tuple[tuple[Collection[str], Callable[[Draws], np.ndarray]], ...] = (
     (("bare_soil",), _bare(_SOILS)),
     (("bare_rock",), _bare(("rock", "dark_rock", "brown_soil"))),
     (("sand",), _bare(("sand", "sand", "pale_soil"))),
-    (("urban_dense",), _built_up(0, 0.25)),
-    (("urban_open",), _built_up(0.2, 0.55)),
+    (("urban_dense",), _built_up(0, 0.3)),
+    (("urban_open",), _built_up(0.2, 0.7)),
     (group("annual_crops").of, _annual_crop),
     (group("vines_and_orchards").of, _orchard),
     (("deforestation",), _cleared_forest),

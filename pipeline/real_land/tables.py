@@ -90,7 +90,7 @@ class LabelledPoints:
         classes: The classes that the label may mean: frozensets.
         lon: Degrees, WGS 84; `lat` too. NaN in a table without coordinates.
         blocks: The name of the block of land in which the point lies.
-        year: The year in which the steps end.
+        year: The year in which the middle of the last twelve months lies.
         first: The first month's number, 12 · year + month − 1.
         months: The number of months, 12 or more.
         steps: float32 (n, month, 4, band): reflectance × 10000 without offset, NaN = no
@@ -189,7 +189,7 @@ def read_table(folder: Path, table: TableDescription) -> LabelledPoints:
         lon=lon,
         lat=lat,
         blocks=np.array([f"{table.place} {block}" for block in blocks]),
-        year=np.full(len(points), (first + count - 1) // MONTHS),
+        year=np.full(len(points), (first + count - MONTHS // 2 - 1) // MONTHS),
         first=np.full(len(points), first),
         months=np.full(len(points), count),
         steps=steps,

@@ -1,13 +1,13 @@
 """What labelled examples add to words, with 0, 1, 5, 10 and 50 of each class.
 
-`python -m tests.benchmarks.bench_examples --checkpoint real-land`; a few minutes of one core.
-Writes tests/benchmarks/results/examples.md. In each draw, a random half of a source's blocks of
-50 km gives the examples, and the points of the other half judge. Classes are asked for by plain
-words.
+`python -m tests.benchmarks.bench_examples --work FOLDER`, with the FOLDER of `bench_real_land`:
+its trials `without-…` were trained without any point of the place that is asked for. A few minutes
+of one core. Writes tests/benchmarks/results/examples.md. In each draw, a random half of a source's
+blocks of 50 km gives the examples, and the points of the other half judge. Classes are asked for by
+plain words.
 """
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.encoder.checkpoint import Checkpoint, load_checkpoint
-from models.encoder.inference import embed_all
-from models.encoder.series_months import fill_gaps
+from models.encoder.card import Card
+from models.encoder.checkpoint import load_checkpoint
 from models.towers.text_embeddings import embed_for_checkpoint
 from models.vocabulary.vocabulary import vocabulary_from_words
 from pipeline.classification.examples import ExampleFit, fit_examples
 from pipeline.grid.blocks import blocks_of, nearest_km, on_sphere
-from pipeline.real_land.calendars import last_years
-from pipeline.real_land.tables import LabelledPoints, read_labelled_points
+from pipeline.real_land.tables import read_labelled_points
+from tests.benchmarks.bench_real_land import Trials
+from tests.benchmarks.land_trials import SHARED
 
 RESULT = Path(__file__).parent / "results" / "examples.md"
 COMMAND = "python -m tests.benchmarks.bench_examples"
-_SHARED = Path(os.environ.get("TIMESEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 _SHOTS, _DRAWS, _MOST_JUDGED, _NEIGHBOURS = (1, 5, 10, 50), 12, 1500, 5
 _CROPS = (
     *("temporary_crops", "maize", "wheat", "barley", "oats", "rye", "triticale", "sorghum"),
@@ -119,34 +118,26 @@ class Pixels:
         return self.words.shape[1]
 
 
-def pixels_of(asked: Asked, points: LabelledPoints, checkpoint: Checkpoint) -> Pixels:
-    """Embed the points of the asked classes by a checkpoint, and compare them with the words."""
+def pixels_of(asked: Asked, done: Trials, card: Card) -> Pixels:
+    """The points of the asked classes, embedded by the training without any of their place."""
+    points = done.points
     classes = np.full(len(points), -1)
     for place, labels in enumerate(asked.labels):
         classes[np.isin(points.labels, labels) & np.isin(points.tables, asked.tables)] = place
-    some = points.take(classes >= 0)
-    series = fill_gaps(torch.from_numpy(last_years(some).astype(np.float32)))
-    whole = _with_stand_ins(series.numpy().round().astype(np.uint16))
-    embeddings = embed_all(checkpoint, whole).numpy()
-    text = embed_for_checkpoint(vocabulary_from_words(asked.words), checkpoint.card)
+    own = classes >= 0
+    (trial,) = done.of(f"without-{points.places[own][0]}")
+    some = points.take(own)
+    embeddings = done.embeddings(trial)[own[trial.judged]]
+    text = embed_for_checkpoint(vocabulary_from_words(asked.words), card)
     _, blocks = np.unique(some.blocks, return_inverse=True)
     return Pixels(
         embeddings=embeddings,
-        words=checkpoint.card.logit_scale * text.cosines(embeddings),
-        classes=classes[classes >= 0],
+        words=card.logit_scale * text.cosines(embeddings),
+        classes=classes[own],
         lon=some.lon,
         lat=some.lat,
         blocks=blocks,
     )
-
-
-def _with_stand_ins(series: np.ndarray) -> np.ndarray:
-    """The series with B08 for a B8A that a table lacks, as maps substitute it."""
-    b08, b8a = 6, 7
-    if not series[..., b8a].any():
-        series = series.copy()
-        series[..., b8a] = series[..., b08]
-    return series
 
 
 def drawn(pixels: Pixels, shots: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,33 +222,32 @@ def rows(pixels: Pixels) -> Iterator[str]:
         )
 
 
-def document(checkpoint: Checkpoint, points: LabelledPoints) -> Iterator[str]:
+def document(done: Trials, card: Card) -> Iterator[str]:
     """All tables."""
     yield "# Words and examples"
     yield ""
-    yield f"Made by `{COMMAND} --checkpoint {checkpoint.card.name}`."
+    yield f"Made by `{COMMAND} --work FOLDER`."
+    yield "Each place is asked by an encoder that was trained without any of its points."
     yield f"Means of {_DRAWS} draws. In each, a random half of the blocks of 50 km (in Africa: of"
     yield "the regions) gives the examples, all of a class where there are fewer; the points of the"
     yield "other blocks judge. Accuracy, and recall as the mean over classes. “Worst draw” is the"
     yield "lowest difference of accuracy; “used in” the share of draws in which leaving blocks out"
     yield "gave the examples a weight. Beside it, without words: the vote of the (at most"
     yield f"{_NEIGHBOURS}) nearest examples, and the nearest mean of a class's examples."
-    yield "The shipped real-land was trained on these very points: its words find more of them than"
-    yield "of other land, and examples add less than there."
     for title, asked in ASKED.items():
         yield from ("", f"## {title}", "")
-        yield from rows(pixels_of(asked, points, checkpoint))
+        yield from rows(pixels_of(asked, done, card))
 
 
 def main() -> None:
-    """Embed, draw, judge, and write the tables."""
+    """Draw, judge, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="real-land")
+    parser.add_argument("--work", type=Path, required=True, help="that of bench_real_land")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    lines = document(load_checkpoint(given.checkpoint), read_labelled_points(_SHARED / "real"))
-    text = "\n".join(lines) + "\n"
+    done = Trials(read_labelled_points(SHARED / "real"), given.work)
+    text = "\n".join(document(done, load_checkpoint("real-land").card)) + "\n"
     given.out.write_text(text, encoding="utf-8")
     print(text)
 

@@ -65,6 +65,15 @@ def load_rivals() -> dict[str, dict[str, str]]:
     return rivals
 
 
+def vocabulary_classes(vocabulary: str) -> dict[str, frozenset[str]]:
+    """Classes of a shipped vocabulary: the classes of `wordings.toml` that each of them holds."""
+    groups_of: dict[str, list[str]] = _content()["vocabularies"][vocabulary]
+    return {
+        name: frozenset().union(*(group(key).of for key in keys))
+        for name, keys in groups_of.items()
+    }
+
+
 def load_tasks() -> tuple[Task, ...]:
     """All tasks, in order."""
     raw = _content()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.pretraining.ground_pooling import AttentionPooling, MeanPooling, of_view
+from models.pretraining.batch import NO_KEY
+from models.pretraining.ground_pooling import (
+    AttentionPooling,
+    MeanPooling,
+    of_view,
+    wording_noise,
+)
+from models.pretraining.row_random import RowDraws
 from tests.models.made_points import made_points
 
 
@@ -45,3 +52,27 @@ def test_attention(views: tuple[np.ndarray, np.ndarray], per_dimension: bool) ->
 def test_of_each_row_its_view() -> None:
     views = torch.arange(24).reshape(2, 3, 4)
     assert of_view(views, torch.tensor([2, 0])).tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+
+
+def test_noise_is_a_part_of_the_difference_of_two_wordings_of_one_class() -> None:
+    n, rng = 400, np.random.default_rng(0)
+    ground = torch.from_numpy(rng.normal(size=(n, 4, 16)).astype(np.float32))
+    keys = torch.tensor([7, 8, 7, 8]).repeat(n, 1)
+    present = torch.tensor([True, True, True, False]).repeat(n, 1)
+    ground[:, 3] = torch.nan
+    noise = wording_noise(ground, keys, present, 2.0, RowDraws(0, 0, 0, n))
+    difference = ground[:, 0] - ground[:, 2]  # the only pair of equal keys that is there
+    part = (noise * difference).sum(dim=1) / (difference * difference).sum(dim=1)
+    assert (noise - part[:, None] * difference).abs().max() < 1e-5
+    assert -2 < part.min() < -1.9
+    assert 1.9 < part.max() < 2
+    assert abs(float(part.mean())) < 0.2
+
+
+def test_no_noise_without_two_wordings_of_one_class() -> None:
+    ground = torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(0))
+    ground[2, 0] = torch.nan
+    keys = torch.tensor([[1, 2], [NO_KEY, NO_KEY], [3, 3]])
+    present = torch.tensor([[True, True], [True, True], [False, True]])
+    noise = wording_noise(ground, keys, present, 1.0, RowDraws(0, 0, 0, 3))
+    assert noise.tolist() == [[0.0] * 16] * 3

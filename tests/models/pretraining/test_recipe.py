@@ -19,10 +19,11 @@ def test_the_defaults_are_the_papers() -> None:
 
 def test_a_later_choice_at_its_default_is_not_among_the_facts() -> None:
     """A training of an earlier version, whose facts know no such choice, goes on."""
-    assert "weight_average" not in Recipe().model_dump(mode="json")
-    averaged = Recipe(weight_average=0.9)
-    assert averaged.model_dump(mode="json")["weight_average"] == 0.9
-    assert Recipe.model_validate_json(averaged.model_dump_json()) == averaged
+    later = {"weight_average": 0.9, "wording_noise": 1.5}
+    assert not later.keys() & Recipe().model_dump(mode="json").keys()
+    chosen = Recipe.model_validate({"views": "drawn", **later})
+    assert later.items() <= chosen.model_dump(mode="json").items()
+    assert Recipe.model_validate_json(chosen.model_dump_json()) == chosen
 
 
 @pytest.mark.parametrize("half", [10, None])
@@ -57,6 +58,7 @@ def test_the_rate_rises_first() -> None:
             {"loss": "in-batch", "balanced_negatives": True},
             "is for a memory bank, and the loss is in",
         ),
+        ({"wording_noise": 1.0}, "wording_noise is 1.0, but views are pooled"),
         ({"weight_average": 1.0}, "less than 1"),
         ({"months": ()}, "at least 1 item"),
         ({"months": (6,)}, "12, 4 or 1"),

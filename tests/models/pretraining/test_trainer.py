@@ -188,8 +188,9 @@ def test_averaged_weights_are_what_is_validated_and_given(points: Batch) -> None
         {"pooling": "attention-dimension", "learned_temperature": True, "augmentation": "TSMS"},
         {"pooling": "attention-view", "learned_temperature": True, "weight_average": 0.9},
         {"loss": "in-batch", "views": "drawn", "variations": EVERY_VARIATION, "months": (12, 1)},
+        {"views": "drawn", "wording_noise": 1.0},
     ],
-    ids=["bank", "averaged", "in-batch"],
+    ids=["bank", "averaged", "in-batch", "noise"],
 )
 def test_a_training_goes_on_bit_for_bit(points: Batch, choices: dict[str, Any]) -> None:
     keyed = replace(points, keys=np.arange(24)[:, None] % 8 + np.zeros_like(points.keys))

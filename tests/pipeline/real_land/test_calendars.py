@@ -55,7 +55,7 @@ def test_points_carry_the_finest_label_and_what_it_may_mean(points: LabelledPoin
     assert points.labels.tolist() == ["grasslands", "maize", "temporary_crops", "trees"] * 3
     assert points.classes[1] == {"maize"}
     assert {"maize", "wheat"} < points.classes[2]
-    assert points.year.tolist() == [2023] * 4 + [2024] * 4 + [2021] * 4
+    assert points.year.tolist() == [2022] * 4 + [2023] * 4 + [2021] * 4
     assert points.months.tolist() == [17] * 8 + [16] * 4
 
 
