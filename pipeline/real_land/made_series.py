@@ -33,15 +33,15 @@ _BLENDED = 0.15  # highest share of another class within a pixel, in half of the
 def made_series(
     per_class: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[frozenset[str]]]:
-    """Series of all classes, `per_class` of each (of annual crops three times as many).
+    """Series of all classes: `per_class` of each, or two or three times that where they vary most.
 
     Returns:
         uint16 (n, 12, band), reflectance × 10000, all months seen; and what each may be, as
         `LabelledPoints.classes`.
     """
     parts, classes = [], []
-    for makes, maker in _CLASSES:
-        count = per_class * (3 if {"urban_open"} & set(makes) or maker is _annual_crop else 1)
+    for makes, maker, times in _CLASSES:
+        count = times * per_class
         parts.append(maker(Draws(count, rng)))
         classes += [frozenset(makes)] * count
     series = np.concatenate(parts)
@@ -180,13 +180,14 @@ def _open_trees(d: Draws) -> np.ndarray:
 
 
 def _grassland(d: Draws) -> np.ndarray:
-    least, cover = d.uniform(0.1, 0.5), d.uniform(0.8, 1)
-    most = np.minimum(least + d.uniform(0.15, 0.6), 0.97)
+    # From lush meadows to sparse dry grass between stones.
+    least, cover = d.uniform(0.03, 0.5), d.uniform(0.45, 1)
+    most = np.minimum(least + d.uniform(0.1, 0.6), 0.97)
     green = (least + (most - least) * d.season(width=(1.8, 3.8), power=(1.5, 3))) * cover
     return _mixed(
         (green, d.spectrum(("herbs", "herbs", "lush_herbs"))),
         ((cover - green).clip(0), d.spectrum(("dry_grass", "straw", "litter"))),
-        rest=d.soil(),
+        rest=d.soil((*_SOILS, "rock")),
     )
 
 
@@ -215,11 +216,11 @@ def _shrubland(d: Draws) -> np.ndarray:
 def _wetland(d: Draws) -> np.ndarray:
     green = d.uniform(0.15, 0.45) + d.uniform(0.25, 0.5) * d.season(width=(1.8, 3.8))
     green = np.minimum(green, 0.97)
-    wet = d.uniform(0.15, 0.7) * (1 - green) * (1 - 0.5 * d.season(width=(1, 2.5)))
+    wet = d.uniform(0.05, 0.7) * (1 - green) * (1 - 0.5 * d.season(width=(1, 2.5)))
     return _mixed(
         (green, d.spectrum(("herbs", "broad_leaves", "lush_herbs"))),
         (wet, d.spectrum(("clear_water", "green_water", "turbid_water"))),
-        rest=d.spectrum(("litter", "dry_grass", "dark_soil")),
+        rest=d.spectrum(("litter", "dry_grass", "dark_soil", "dark_soil")),
     )
 
 
@@ -299,23 +300,23 @@ def _snow(d: Draws) -> np.ndarray:
     return _mixed((cover, d.spectrum(("snow",))), rest=d.soil(("rock", "dark_rock")))
 
 
-_CLASSES: tuple[tuple[Collection[str], Callable[[Draws], np.ndarray]], ...] = (
-    (("water",), _water),
-    (("forest_tropical",), _evergreen(("rainforest", "broad_leaves"))),
-    (("forest_coniferous",), _evergreen(("needles", "needles", "broad_leaves"))),
-    (("forest_broadleaved", "forest_mixed"), _deciduous_forest),
-    (("trees_open",), _open_trees),
-    (("grassland", "pasture"), _grassland),
-    (("savanna",), _savanna),
-    (("shrubland",), _shrubland),
-    (("herbaceous_wetland",), _wetland),
-    (("bare_soil",), _bare(_SOILS)),
-    (("bare_rock",), _bare(("rock", "dark_rock", "brown_soil"))),
-    (("sand",), _bare(("sand", "sand", "pale_soil"))),
-    (("urban_dense",), _built_up(0, 0.3)),
-    (("urban_open",), _built_up(0.2, 0.7)),
-    (group("annual_crops").of, _annual_crop),
-    (group("vines_and_orchards").of, _orchard),
-    (("deforestation",), _cleared_forest),
-    (("snow_ice",), _snow),
+_CLASSES: tuple[tuple[Collection[str], Callable[[Draws], np.ndarray], int], ...] = (
+    (("water",), _water, 1),
+    (("forest_tropical",), _evergreen(("rainforest", "broad_leaves")), 1),
+    (("forest_coniferous",), _evergreen(("needles", "needles", "broad_leaves")), 1),
+    (("forest_broadleaved", "forest_mixed"), _deciduous_forest, 1),
+    (("trees_open",), _open_trees, 1),
+    (("grassland", "pasture"), _grassland, 2),
+    (("savanna",), _savanna, 1),
+    (("shrubland",), _shrubland, 1),
+    (("herbaceous_wetland",), _wetland, 1),
+    (("bare_soil",), _bare(_SOILS), 1),
+    (("bare_rock",), _bare(("rock", "dark_rock", "brown_soil")), 1),
+    (("sand",), _bare(("sand", "sand", "pale_soil")), 1),
+    (("urban_dense",), _built_up(0, 0.3), 2),
+    (("urban_open",), _built_up(0.2, 0.7), 3),
+    (group("annual_crops").of, _annual_crop, 3),
+    (group("vines_and_orchards").of, _orchard, 1),
+    (("deforestation",), _cleared_forest, 1),
+    (("snow_ice",), _snow, 1),
 )

@@ -88,7 +88,7 @@ class Trials:
         kept = safetensors.numpy.load_file(self.work / f"{trial.name}.safetensors")
         return np.asarray(kept[way], np.float32)
 
-    def found(self, some: Sequence[Trial], task: Task, *, with_forest: bool = True) -> Found:
+    def found(self, some: Sequence[Trial], task: Task, *, elsewhere: bool = False) -> Found:
         """What was found for a task's points, over several trials together."""
         plain = [one.members for one in task.classes]
         parts = []
@@ -98,9 +98,7 @@ class Trials:
                 continue
             embeddings = self.embeddings(trial)[y >= 0]
             scores, card = scores_of(embeddings, task), load_checkpoint("sample").card
-            by_forest = y[y >= 0]
-            if with_forest:
-                by_forest = forest(self.points, trial, task, self.work)
+            by_forest = forest(self.points, trial, task, self.work, elsewhere=elsewhere)
             by_plain = class_scores(embeddings, plain, card).argmax(axis=1)
             parts.append((y[y >= 0], by_forest, scores.argmax(axis=1), by_plain, scores))
         return Found(*(np.concatenate(one) for one in zip(*parts, strict=True)))
@@ -158,21 +156,19 @@ def degraded(done: Trials) -> Iterator[str]:
 
 def transferred(done: Trials) -> Iterator[str]:
     """The table of trainings without a place, judged by its points."""
-    yield (
-        "| judged by | | held-out words: accuracy | macro-F1 | plain words: accuracy | macro-F1 "
-        "| commonest class |"
-    )
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    ways_named = "forest of the others | held-out words | plain words"
+    yield f"| judged by | | accuracy: {ways_named} | commonest class | macro-F1: {ways_named} |"
+    yield "|---|" + "---:|" * 8
     for task in load_tasks():
         places = np.unique(done.points.places[task.targets(done.points) >= 0])
         some = done.of(f"without-{places[0]}")
         if not some:
             continue
-        one = done.found(some, task, with_forest=False)
-        cells = [accuracy_and_f1(one.y, way) for way in (one.words, one.plain)]
+        one = done.found(some, task, elsewhere=True)
+        pairs = [accuracy_and_f1(one.y, way) for way in (one.forest, one.words, one.plain)]
+        accuracy, f1 = (" | ".join(f"{pair[k]:.3f}" for pair in pairs) for k in (0, 1))
         commonest = np.bincount(one.y).max() / len(one.y)
-        numbers = " | ".join(f"{value:.3f}" for pair in cells for value in pair)
-        yield f"| {task.name} | {len(one.y):,} | {numbers} | {commonest:.3f} |"
+        yield f"| {task.name} | {len(one.y):,} | {accuracy} | {commonest:.3f} | {f1} |"
 
 
 def single_words(done: Trials, draws: int = 1000) -> Iterator[str]:

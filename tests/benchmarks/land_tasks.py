@@ -32,6 +32,11 @@ class LandClass:
     held_out: tuple[str, ...]
 
     @property
+    def holds(self) -> frozenset[str]:
+        """The classes of `wordings.toml` that the class is made of."""
+        return frozenset().union(*(group(key).of for key in self.held_out))
+
+    @property
     def held_out_members(self) -> tuple[tuple[str, ...], ...]:
         """The held-out wordings, a list per member."""
         words = [group(key).held_out for key in self.held_out]
@@ -52,6 +57,13 @@ class Task:
         for number, one in enumerate(self.classes):
             place[np.isin(points.labels, one.labels)] = number
         return np.where(np.isin(points.tables, self.tables), place, -1)
+
+    def targets_elsewhere(self, points: LabelledPoints) -> np.ndarray:
+        """The place of the class that holds all that each point may be, else -1: int64 (n,)."""
+        place = np.full(len(points), -1)
+        for number, one in enumerate(self.classes):
+            place[[classes <= one.holds for classes in points.classes]] = number
+        return place
 
 
 @cache

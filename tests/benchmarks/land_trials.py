@@ -111,14 +111,21 @@ def degraded_series(series: np.ndarray, seed: int) -> dict[str, tuple[np.ndarray
     }
 
 
-def forest(points: LabelledPoints, trial: Trial, task: Task, work: Path) -> np.ndarray:
-    """A random forest's classes of a trial's points, trained on its others: int64 (n,)."""
+def forest(
+    points: LabelledPoints, trial: Trial, task: Task, work: Path, *, elsewhere: bool = False
+) -> np.ndarray:
+    """A random forest's classes of a trial's points, trained on its others: int64 (n,).
+
+    With `elsewhere` it is trained on other places, whose labels are others; a class that none of
+    them has is never found.
+    """
     path = work / f"{trial.name}-{task.tables[0]}.npy"
     if not path.exists():
         whole = fill_gaps(torch.from_numpy(last_years(points).astype(np.float32))).numpy()
         x, y = whole.reshape(len(points), -1), task.targets(points)
-        known = trial.train[y[trial.train] >= 0]
-        model = RandomForestClassifier(TREES, random_state=trial.seed).fit(x[known], y[known])
+        classes = task.targets_elsewhere(points) if elsewhere else y
+        known = trial.train[classes[trial.train] >= 0]
+        model = RandomForestClassifier(TREES, random_state=trial.seed).fit(x[known], classes[known])
         asked = trial.judged[y[trial.judged] >= 0]
         np.save(path, model.predict(x[asked]))
     return np.asarray(np.load(path))
