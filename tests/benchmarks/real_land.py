@@ -23,8 +23,10 @@ from models.pretraining.trainer import Pretraining
 from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
+from pipeline.real_land.__main__ import folder_name
+from pipeline.real_land.made_series import MADE
 from pipeline.real_land.rows import SENTENCES, TrainingRows, drawn_rows
-from pipeline.real_land.tables import LabelledPoints
+from pipeline.real_land.tables import LabelledPoints, described_tables
 from pipeline.real_land.wordings import groups
 
 RECIPE = Path(pipeline.real_land.__path__[0]) / "recipe.toml"
@@ -42,7 +44,7 @@ def trained_on(points: LabelledPoints, seed: int) -> SeriesEncoder:
     recipe = Recipe.model_validate(settings["recipe"]).model_copy(update={"seed": seed})
     rows = drawn_rows(points, np.random.default_rng(seed))
     probability = draw_probability(
-        rows.points.places, rows.points.labels, float(settings["balance_exponent"])
+        rows.points.places, rows.points.labels, float(settings["balance_exponent"]), place_shares()
     )
     sizes = EncoderSizes.model_validate(settings["encoder"]).model_dump(exclude_unset=True)
     architecture = make_architecture({**sizes, "bands": len(BANDS), "embedding_dim": 384})
@@ -67,14 +69,22 @@ def trained(
     return training.encoder()
 
 
-def draw_probability(places: np.ndarray, labels: np.ndarray, exponent: float) -> np.ndarray:
-    """The probability of each row: all places alike, their classes by count ** exponent."""
+def place_shares() -> dict[str, float]:
+    """The share of each place in a batch; the recipe lists them in the order of the folders."""
+    places = {*(table.place for table in described_tables()), MADE}
+    return dict(zip(sorted(places, key=folder_name), recipe_file()["shares"], strict=True))
+
+
+def draw_probability(
+    places: np.ndarray, labels: np.ndarray, exponent: float, shares: Mapping[str, float]
+) -> np.ndarray:
+    """The probability of each row: places by their shares, their classes by count ** exponent."""
     probability = np.zeros(len(places))
     for place in np.unique(places):
         of_place = places == place
         _, number, counts = np.unique(labels[of_place], return_inverse=True, return_counts=True)
         weight = counts[number] ** (exponent - 1.0)
-        probability[of_place] = weight / weight.sum()
+        probability[of_place] = shares[place] * weight / weight.sum()
     return probability / probability.sum()
 
 
