@@ -87,7 +87,7 @@ def _input(settings: SeriesSettings, points: Points) -> Mapping[str, object]:
     return {
         "points": points.fingerprint,
         "first_month": settings.first_month,
-        "catalog": settings.catalog.model_dump(mode="json")
+        "catalog": settings.catalog.model_dump(mode="json", exclude={"accept_incomplete"})
         | {"url": public_url(settings.catalog.url)},
         "reading": settings.reading.model_dump(mode="json")
         | {"keep_scl": list(kept_scenes(settings.reading, AUTHORS.scl_keep))},

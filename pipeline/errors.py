@@ -24,7 +24,7 @@ class ReadingError(WorldError):
 
 
 class CatalogUnavailable(WorldError):
-    """A catalogue that does not answer."""
+    """A catalogue that cannot be reached, refuses, or gives a part of its items only."""
 
 
 class OutputUnwritable(WorldError):

@@ -1,7 +1,12 @@
 """The commands `timesen map`, `timesen plan` and `timesen classify`."""
 
+from typing import TYPE_CHECKING
+
 from flows.cli.settings_command import settings_command
 from pipeline.settings.map import ClassifySettings, MapSettings
+
+if TYPE_CHECKING:
+    from pipeline.mapping.prepare import PreparedRun
 
 # What a command needs is imported in it, so that its help is there at once.
 
@@ -65,7 +70,7 @@ def classify_app(settings: ClassifySettings) -> int:
 
 
 def run_map(settings: MapSettings) -> int:
-    """Run the flow `map-region`, show its progress, and say where the map is.
+    """Run the flow `map-region`, show its progress, and say where the map is and what it lacks.
 
     Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
@@ -94,9 +99,29 @@ def run_map(settings: MapSettings) -> int:
         except CellsFailed as error:
             console.print(str(error), style="red", markup=False, soft_wrap=True)
             code = 1
+    if lost := _left_out(prepared):
+        console.print(f"warning: {lost}", style="yellow", markup=False, soft_wrap=True)
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         print(f"Map      {store.gdal_path(CLASS.mosaic_file)}")
         print(f"Preview  {store.path(PREVIEW)}")
     print(f"Report   {store.path(REPORT)}")
     return code
+
+
+def _left_out(prepared: "PreparedRun") -> str:
+    """What to say of the rasters that some cell could not read; empty where there are none."""
+    from pipeline.catalog.item import SCL
+    from pipeline.product.ledger import finished_cells
+    from pipeline.raster.read_stats import rasters_left_out
+
+    run = prepared.run
+    reports = finished_cells(run.store, run.manifest.fingerprint).values()
+    lost = rasters_left_out(report.stats for report in reports)
+    if lost is None:
+        return ""
+    read = {*run.card.preprocessing.bands, *run.settings.reading.substitute.values(), SCL}
+    rasters = {
+        asset.href for item in prepared.items for band, asset in item.assets.items() if band in read
+    }
+    return f"{lost.sentence(len(rasters))}. The report names them"

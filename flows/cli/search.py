@@ -56,15 +56,15 @@ def search_app(settings: ItemTableSettings) -> int:
     found = search(read_region(settings.region), settings, catalog)
     content = make_snapshot(found.published, catalog)
     Store(str(table.parent)).write(table.name, content)
+    warnings = list(found.shortfalls)
     if found.refused:
         first = found.refused[0]
-        console.print(
-            f"warning: {len(found.refused)} items cannot be used and are left out, for one "
-            f"{first.given}: {first.problem}",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
+        warnings.append(
+            f"{len(found.refused)} items cannot be used and are left out, for one "
+            f"{first.given}: {first.problem}"
         )
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     items, tiles = len(found.items), len({item.tile for item in found.items})
     for band, count in items_without(found.items, BANDS).items():
         share = "no item has" if count == items else f"{count} of {items} items lack"

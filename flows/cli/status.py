@@ -14,7 +14,7 @@ from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
-from pipeline.raster.read_stats import total_stats
+from pipeline.raster.read_stats import LeftOut, rasters_left_out, total_stats
 
 status_app = command_app(
     "status", examples=("timesen status runs/a", "timesen status runs/a --json")
@@ -48,7 +48,7 @@ class Status:
     done: int
     failures: tuple[FailedCell, ...]
     seconds: Mapping[str, float]
-    left_out: int
+    left_out: LeftOut | None
 
     @property
     def left(self) -> int:
@@ -63,7 +63,7 @@ class Status:
             "done": self.done,
             "failed": [asdict(failure) for failure in self.failures],
             "left": self.left,
-            "rasters_left_out": self.left_out,
+            "rasters_left_out": self.left_out.rasters if self.left_out else 0,
             "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
         }
 
@@ -75,7 +75,11 @@ class Status:
             highlight=False,
         )
         if self.left_out:
-            console.print(f"{self.left_out} rasters could not be read and were left out")
+            console.print(
+                f"{self.left_out.sentence()}; the report names them",
+                highlight=False,
+                soft_wrap=True,
+            )
         if self.seconds:
             spent = ", ".join(f"{stage} {duration(s)}" for stage, s in self.seconds.items())
             console.print(f"time of the workers: {spent}", highlight=False, soft_wrap=True)
@@ -94,11 +98,12 @@ def read_status(folder: str) -> Status:
     reports = [
         report for cell, report in finished_cells(store, run.fingerprint).items() if cell in planned
     ]
+    lost = rasters_left_out(report.stats for report in reports)
     return Status(
         run=public_url(store.root),
         cells=len(planned),
         done=len(reports),
         failures=tuple(failed_cells(store).values()),
         seconds=total_stats(report.stats for report in reports).seconds,
-        left_out=sum(len(report.stats.faults) for report in reports),
+        left_out=lost,
     )

@@ -14,6 +14,7 @@ from pipeline.catalog.item import SCL, Asset
 from pipeline.errors import CatalogError
 from pipeline.grid.mgrs import Tile
 from pipeline.io.store import public_url
+from pipeline.io.times import parse_time
 
 StacJson = Mapping[str, Any]  # a STAC item or asset as JSON
 
@@ -24,6 +25,7 @@ _COMMON = {
 _TEN_METRES = ("B02", "B03", "B04", "B08")
 _TILE_SIDE = 109_800  # metres, of a granule
 _OFFSET_BASELINE = (4, 0)  # processing baseline since which products carry RADIO_ADD_OFFSET −1000
+_FOREIGN_BASELINE = (99, 0)  # and above: by Sen2Cor at home, sen2like and other tools
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)  # the day from which ESA produced with it
 _OFFSET = -1000
 _QUANTIFICATION = 0.0001  # reflectance of one digital number
@@ -173,7 +175,8 @@ def _offset(item: StacJson, asset: StacJson, baseline: str, generated: str) -> i
     1. `earthsearch:boa_offset_applied` is true: 0, though such items may still list −0.1.
     2. Baseline below 04.00: 0, since those products have none, even where one is listed.
     3. An offset in the raster extension: that, over its scale (−0.1 / 0.0001 = −1000).
-    4. Baseline 04.00 and above: −1000 (Planetary Computer lists none and applies none).
+    4. Baseline 04.00 and above: −1000 (Planetary Computer lists none and applies none). Not 99.00
+       and above, which tools other than ESA's write: CatalogError.
     5. No baseline: by generation date, −1000 since 25 January 2022. No date: CatalogError.
     """
     if item["properties"].get("earthsearch:boa_offset_applied") is True:
@@ -183,10 +186,16 @@ def _offset(item: StacJson, asset: StacJson, baseline: str, generated: str) -> i
     listed = _listed_offset(asset)
     if listed is not None:
         return listed
+    if is_foreign(baseline):
+        raise _unknown(
+            item,
+            f"its baseline {baseline} is not one of ESA's, and neither its datatake's baseline nor "
+            "raster:bands says whether its numbers have an offset",
+        )
     if baseline:
         return _OFFSET
     if generated:
-        return _OFFSET if datetime.fromisoformat(generated) >= _OFFSET_SINCE else 0
+        return _OFFSET if parse_time(generated) >= _OFFSET_SINCE else 0
     raise _unknown(item, "it states neither baseline, raster offset nor generation time")
 
 
@@ -210,6 +219,11 @@ def _raster_band(asset: StacJson) -> dict[str, Any]:
     for stated in (*later, version_1):
         fields |= {name: stated[name] for name in names if stated.get(name) is not None}
     return fields
+
+
+def is_foreign(baseline: str) -> bool:
+    """Whether a product was made outside ESA's chain, which such tools say by 99.99."""
+    return bool(baseline) and baseline_number(baseline) >= _FOREIGN_BASELINE
 
 
 def baseline_number(baseline: str) -> tuple[int, int]:

@@ -14,11 +14,12 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
 
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_assets import ANY, Conventions, band_keys
+from pipeline.catalog.item_assets import ANY, MALFORMED, Conventions, band_keys
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.errors import CatalogError, OutputError
 from pipeline.io.store import public_url
+from pipeline.io.times import format_time, parse_time
 from pipeline.layout import ITEMS_FILE
 from pipeline.raster.access import Access
 
@@ -82,6 +83,18 @@ def without_signature(asset: Mapping[str, Any], access: Access) -> dict[str, Any
     return {**asset, "href": public_url(href) if access.signs(href) else href}
 
 
+def _time(value: Any) -> str:
+    """A time as `pipeline.io.times` has read it: the table keeps no other form."""
+    return format_time(parse_time(value))
+
+
+def _integer(value: Any) -> int:
+    number = int(value)
+    if abs(number) >= 2**63:
+        raise ValueError("a column of a table holds no such number")
+    return number
+
+
 def _numbers(values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values]
 
@@ -89,22 +102,24 @@ def _numbers(values: Sequence[Any]) -> list[float]:
 # The fields that the pipeline reads and their types. A column of a table has one type, while some
 # catalogues write 10, others 10.0.
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("datetime", "start_datetime", "end_datetime", "platform"), str),
+    **dict.fromkeys(("datetime", "start_datetime", "end_datetime"), _time),
+    **dict.fromkeys(("s2:generation_time", "processing:datetime"), _time),
+    "platform": str,
     **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), str),
-    **dict.fromkeys(("s2:processing_baseline", "s2:generation_time", "s2:product_uri"), str),
+    **dict.fromkeys(("s2:processing_baseline", "s2:product_uri"), str),
     **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), str),
-    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id", "processing:datetime"), str),
+    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id"), str),
     "attribution": str,
-    **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), int),
+    **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), _integer),
     "eo:cloud_cover": float,
-    "earthsearch:boa_offset_applied": bool,
+    "earthsearch:boa_offset_applied": lambda value: value is True,  # as it is read: not "false"
 }
 _GRID: dict[str, Callable[[Any], Any]] = {
     "proj:code": str,
-    "proj:epsg": int,
+    "proj:epsg": _integer,
     "proj:bbox": _numbers,
     "proj:transform": _numbers,
-    "proj:shape": lambda values: [int(value) for value in values],
+    "proj:shape": lambda values: [_integer(value) for value in values],
 }
 _RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
     ("offset", "scale", "spatial_resolution"), float
@@ -114,7 +129,7 @@ _ASSET: dict[str, Callable[[Any], Any]] = {
     "href": str,
     "type": str,
     "gsd": float,
-    "file:size": int,
+    "file:size": _integer,
     **_RASTER_OF_BANDS,
 }
 
@@ -136,7 +151,7 @@ def _reduced(item: dict[str, Any], description: CatalogDescription) -> dict[str,
         "stac_extensions": [str(name) for name in item.get("stac_extensions") or []],
         "id": str(item["id"]),
         # STAC allows the field only beside the link.
-        "collection": item.get("collection") if "collection" in links else None,
+        "collection": _collection(item) if "collection" in links else None,
         # The table cannot hold items without geometry, but it can hold an empty one.
         "geometry": mapping(footprint) if footprint is not None else _NOWHERE,
         "bbox": _numbers(bounds),
@@ -144,6 +159,11 @@ def _reduced(item: dict[str, Any], description: CatalogDescription) -> dict[str,
         "links": list(links.values()),
         "assets": {key: _reduced_asset(item["assets"][key], item["id"], access) for key in keys},
     }
+
+
+def _collection(item: Mapping[str, Any]) -> str | None:
+    name = item.get("collection")
+    return name if isinstance(name, str) else None
 
 
 _NOWHERE = {"type": "Polygon", "coordinates": []}
@@ -160,8 +180,9 @@ def _reduced_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[
         )
     reduced = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
     for name, types in (("raster:bands", _RASTER), ("bands", _RASTER_OF_BANDS)):
-        if band := _typed((asset.get(name) or [None])[0] or {}, types):
-            reduced[name] = [band]
+        with contextlib.suppress(*MALFORMED):
+            if band := _typed((asset.get(name) or [None])[0] or {}, types):
+                reduced[name] = [band]
     return reduced
 
 
@@ -173,7 +194,7 @@ def _typed(fields: Mapping[str, Any], types: Mapping[str, Callable[[Any], Any]])
     typed = {}
     for name, convert in types.items():
         if fields.get(name) is not None:
-            with contextlib.suppress(TypeError, ValueError):
+            with contextlib.suppress(*MALFORMED):
                 typed[name] = convert(fields[name])
     return typed
 

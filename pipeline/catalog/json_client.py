@@ -8,18 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.store import public_url
 from pipeline.raster.http_client import fetch
-from pipeline.raster.read_errors import Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable
+from pipeline.raster.refusal_reason import without_words
 from pipeline.raster.retry import with_retries
 
 RESPONSE_TIMEOUT = 30.0  # seconds to connect, and between bytes
+ATTEMPTS = 4
+"""How often a request is sent while its failure may pass."""
 _CONCURRENT = 16  # requests at once
-_ATTEMPTS = 4  # of a request
 _LONGEST_PAUSE = 60.0  # seconds that a server may name (Retry-After)
+_LONGEST_REASON = 200  # characters of a server's own words that are shown
 _LOOK = "Check the address, and whether the catalogue's links lead where they should"
 
 
@@ -29,13 +32,22 @@ def is_web(location: str) -> bool:
 
 
 def resolved(base: str, href: str) -> str:
-    """An href in the document at `base` (address or path) as an absolute address or path."""
-    if href.startswith("file://"):
-        return unquote(urlsplit(href).path)
-    if "://" in href or href.startswith("/vsi"):
-        return href
-    if is_web(base):
-        return urljoin(base, href)
+    """An href in the document at `base` (address or path) as an absolute address or path.
+
+    Raises CatalogError where it is none, such as http://[.
+    """
+    try:
+        if "://" in href:
+            path = urlsplit(href).path
+            return unquote(path) if href.startswith("file://") else href
+        if href.startswith("/vsi"):
+            return href
+        if is_web(base):
+            return urljoin(base, href)
+    except ValueError:
+        raise CatalogError(
+            public_url(base), "a link in it is no address", "Correct the catalogue's links"
+        ) from None
     return os.path.normpath(Path(base).parent / unquote(href))
 
 
@@ -49,7 +61,7 @@ def read_json(location: str) -> dict[str, Any]:
     content = fetch_document(location) if is_web(location) else _file(location)
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise CatalogError(
@@ -60,6 +72,13 @@ def read_json(location: str) -> dict[str, Any]:
     return document
 
 
+def links_with(document: Mapping[str, Any], relation: str) -> list[Mapping[str, Any]]:
+    """The links of one relation in a document, whatever else stands among its links."""
+    links = document.get("links")
+    listed = links if isinstance(links, list) else []
+    return [link for link in listed if isinstance(link, dict) and link.get("rel") == relation]
+
+
 def read_all(locations: Sequence[str]) -> list[dict[str, Any]]:
     """The documents of several locations, in their order, several at once over HTTP."""
     if not any(is_web(location) for location in locations):
@@ -68,10 +87,23 @@ def read_all(locations: Sequence[str]) -> list[dict[str, Any]]:
         return list(threads.map(read_json, locations))
 
 
-def fetch_document(
-    url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+def fetch_document(url: str) -> bytes:
+    """The document at an address. Errors as `read_json`."""
+    try:
+        return fetch_answer(url)
+    except Unreadable as error:
+        failure = error.failure
+    # Raised out here, so that the error has no cause whose text may show a secret.
+    raise document_error(url, failure, secrets_of(url))
+
+
+def fetch_answer(
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    attempts: int = ATTEMPTS,
 ) -> bytes:
-    """The document at an address, or with a `body` the answer to a POST. Errors as `read_json`."""
+    """The answer to a GET, or with a `body` to a POST, after some attempts. Raises Unreadable."""
 
     def attempt() -> bytes:
         try:
@@ -80,14 +112,36 @@ def fetch_document(
             pause = min(error.failure.pause, _LONGEST_PAUSE)
             raise Unreadable(replace(error.failure, pause=pause)) from None
 
-    try:
-        return with_retries(attempt, _ATTEMPTS * _LONGEST_PAUSE, attempts=_ATTEMPTS)
-    except Unreadable as error:
-        failure = error.failure
-    # Raised out here, so that the error has no cause whose text may show a secret.
+    return with_retries(attempt, attempts * _LONGEST_PAUSE, attempts=attempts)
+
+
+def secrets_of(url: str) -> list[str]:
+    """What may be a secret in a user's address: its password, and the values of its query."""
+    parts = urlsplit(url)
+    return [unquote(parts.password or ""), *(value for _, value in parse_qsl(parts.query))]
+
+
+def document_error(
+    url: str, failure: ReadFailure, secrets: Sequence[str] = ()
+) -> CatalogError | CatalogUnavailable:
+    """The error for a failed request; it repeats the server's reason, but no secrets."""
+    reason = failure.reason
+    if said := without_words(failure.said, secrets):
+        said = said if len(said) <= _LONGEST_REASON else f"{said[:_LONGEST_REASON]}…"
+        reason = f'{reason} ("{said}")'
     if failure.unreachable:
-        raise _unavailable(url, failure.reason)
-    raise CatalogError(public_url(url), f"there is no such document ({failure.reason})", _LOOK)
+        return _unavailable(url, reason, _remedy(failure.status))
+    return CatalogError(public_url(url), f"there is no such document ({reason})", _LOOK)
+
+
+def _remedy(status: int | None) -> str:
+    if status is None:
+        return "Check the address and the network, then start again"
+    if status in (401, 403, 407):
+        return "Check whether you may read it, and its keys, then start again"
+    if status == 429 or status >= 500:
+        return "Start again later, or use another catalogue"
+    return "Check what the server says and the catalogue's settings, or use another catalogue"
 
 
 def _file(location: str) -> bytes:
@@ -96,11 +150,12 @@ def _file(location: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise CatalogError(location, "there is no such document", _LOOK) from None
     except OSError as error:
-        raise _unavailable(location, os.strerror(error.errno or 0)) from None
+        raise _unavailable(
+            location, os.strerror(error.errno or 0), "Check its disk, then start again"
+        ) from None
 
 
-def _unavailable(location: str, reason: str) -> CatalogUnavailable:
+def _unavailable(location: str, reason: str, remedy: str) -> CatalogUnavailable:
     return CatalogUnavailable(
-        f"The catalogue {public_url(location)} cannot be read: {reason}. "
-        "Check the address and the network, then start again."
+        f"The catalogue {public_url(location)} cannot be read: {reason}. {remedy}."
     )

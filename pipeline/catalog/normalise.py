@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import shapely
@@ -18,11 +18,13 @@ from pipeline.catalog.item_assets import (
     band_asset,
     band_keys,
     baseline_number,
+    is_foreign,
     naming_item,
 )
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.mgrs import Tile, parse_tile
+from pipeline.io.times import parse_time
 
 _COVERED = 0.98  # share of a granule's footprint that newer products of the overpass must cover
 
@@ -62,6 +64,9 @@ def _normal(stac_item: StacJson, conventions: Conventions) -> Item:
     datastrip = _id_parts(_DATASTRIP, properties, "datastrip_id")
     tile = tile_of(stac_item)
     baseline = _baseline(properties, named.get("baseline"), datatake.get("baseline"))
+    made_by = baseline
+    if is_foreign(baseline):  # its numbers are those of the product from which it was made
+        made_by = _baseline({}, datatake.get("baseline")) or baseline
     generated = _generation_time(properties, named.get("generated"))
     time = time_of(stac_item)
     day = (datatake.get("sensed") or named.get("sensed") or f"{time:%Y%m%d}")[:8]
@@ -80,7 +85,7 @@ def _normal(stac_item: StacJson, conventions: Conventions) -> Item:
         epsg=tile.epsg,
         footprint=footprint_of(stac_item),
         assets={
-            band: band_asset(stac_item, band, key, tile, baseline, generated, conventions.offset)
+            band: band_asset(stac_item, band, key, tile, made_by, generated, conventions.offset)
             for band, key in keys.items()
         },
         datastrip=datastrip.get("sensed", ""),
@@ -122,17 +127,11 @@ def time_of(stac_item: StacJson) -> datetime:
     properties = stac_item["properties"]
     text = properties.get("datetime") or properties.get("start_datetime")
     try:
-        return _utc(text)
+        return parse_time(text)
     except ValueError:
         raise CatalogError(
             f"item {stac_item.get('id')}", f"its datetime is {text!r}", "Correct the catalogue"
         ) from None
-
-
-def _utc(text: Any) -> datetime:
-    """A time in UTC, from a datetime or ISO 8601; a time without zone is UTC."""
-    time = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def cloud_cover_of(stac_item: StacJson) -> float | None:
@@ -197,7 +196,8 @@ def resolve_duplicates(items: Iterable[Item]) -> list[Item]:
     """One product for each granule of an overpass, sorted by time and id.
 
     The products of one tile and acquisition are taken in the order of baseline and generation
-    time, the newest first. One is left out if it is of the same granule as a newer one:
+    time, the newest first; those made outside ESA's chain (99.99) come last. One is left out if it
+    is of the same granule as a newer one:
     - their datastrips began at the same second: the newer one is a reprocessed product; or
     - their baselines differ, or a datastrip is not stated, and newer ones cover its footprint
       (98 %).
@@ -218,7 +218,8 @@ def resolve_duplicates(items: Iterable[Item]) -> list[Item]:
 
 
 def _age(item: Item) -> tuple[tuple[int, int], str, str]:
-    baseline = baseline_number(item.baseline) if item.baseline else (-1, 0)
+    known = item.baseline and not is_foreign(item.baseline)
+    baseline = baseline_number(item.baseline) if known else (-1, 0)
     return (baseline, item.generated, item.id)
 
 
@@ -256,7 +257,7 @@ def _generation_time(properties: StacJson, named: str | None) -> str:
     for text in stated:
         if text:
             try:
-                return _utc(text).isoformat(timespec="milliseconds")
+                return parse_time(text).isoformat(timespec="milliseconds")
             except ValueError:
                 raise ValueError(f"its generation time is {text!r}") from None
     return ""

@@ -1,7 +1,7 @@
 """The search for the Sentinel-2 L2A items of a region and a year, in any kind of catalogue."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
-from pipeline.catalog.json_client import is_web, read_json, resolved
+from pipeline.catalog.json_client import is_web, links_with, read_json, resolved
 from pipeline.catalog.normalise import cloud_cover_of, normalise, resolve_duplicates, time_of
 from pipeline.catalog.stac_api import StacApi
 from pipeline.catalog.static_catalog import ItemTable, StaticCatalog
@@ -54,11 +54,14 @@ class SearchResult:
         published: The STAC items with the assets that are read, sorted by time and id.
         items: The same in normal form, duplicates resolved.
         refused: The error of each item that cannot be used.
+        shortfalls: Where the catalogue gave fewer items than it says that it has; none, unless the
+            settings accept it.
     """
 
     published: list[dict[str, Any]]
     items: list[Item]
     refused: tuple[CatalogError, ...]
+    shortfalls: tuple[str, ...] = ()
 
 
 def search(
@@ -77,10 +80,13 @@ def search(
     Raises:
         RegionError: No item reaches into the region.
         CatalogError: No item is of the year, none can be used, or this is no catalogue.
-        CatalogUnavailable: The catalogue cannot be reached.
+        CatalogUnavailable: The catalogue cannot be reached, refuses, or gives fewer items than it
+            says that it has.
     """
     most = settings.catalog.max_cloud_cover
-    catalog = open_catalog(description, most)
+    shortfalls: list[str] = []
+    tolerate = shortfalls.append if settings.catalog.accept_incomplete else None
+    catalog = open_catalog(description, most, tolerate)
     conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
     shapely.prepare(region.geometry)
@@ -90,6 +96,7 @@ def search(
     refused: list[CatalogError] = []
     for item in catalog.items(_grown(region), period):
         try:
+            _require_item(item)
             if not (_is_near(item, region) and period[0] <= time_of(item) < period[1]):
                 continue
             if (cover := cloud_cover_of(item) or 0.0) > most:
@@ -116,7 +123,7 @@ def search(
     if not published:
         _raise_nothing_found(catalog, region, period, settings)
     published.sort(key=lambda item: (time_of(item), str(item["id"])))
-    return SearchResult(published, resolve_duplicates(normal), tuple(refused))
+    return SearchResult(published, resolve_duplicates(normal), tuple(refused), tuple(shortfalls))
 
 
 def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
@@ -125,10 +132,19 @@ def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
     return datetime(year, month, 1, tzinfo=UTC), datetime(year + 1, month, 1, tzinfo=UTC)
 
 
-def open_catalog(description: CatalogDescription, max_cloud_cover: float = 100.0) -> Catalog:
+def open_catalog(
+    description: CatalogDescription,
+    max_cloud_cover: float = 100.0,
+    tolerate: Callable[[str], None] | None = None,
+) -> Catalog:
     """Open the catalogue at an address, in a folder or in a table of items.
 
     A web address that offers a search is a STAC API, else a static catalogue.
+
+    Args:
+        description: The catalogue.
+        max_cloud_cover: Percent; a server that can leaves out cloudier items.
+        tolerate: As that of `StacApi`.
 
     Raises:
         CatalogError: It is none of these.
@@ -141,8 +157,8 @@ def open_catalog(description: CatalogDescription, max_cloud_cover: float = 100.0
         location = str(_file_of(resolved("/", location) if "://" in location else location))
         return StaticCatalog(location, read_json(location), collection)
     location, root = _read_root(location)
-    if any(link.get("rel") == "search" for link in root.get("links") or []):
-        return StacApi(location, collection, max_cloud_cover)
+    if links_with(root, "search"):
+        return StacApi(location, collection, max_cloud_cover, tolerate)
     return StaticCatalog(location, root, collection)
 
 
@@ -193,6 +209,16 @@ def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> 
         return {**item, "assets": assets}
 
 
+def _require_item(item: dict[str, Any]) -> None:
+    if item.get("type") != "Feature" or not isinstance(item.get("properties"), dict):
+        links = item.get("links") or [{}]
+        raise CatalogError(
+            f"item {item.get('id')} of {public_url(str(links[0].get('href')))}",
+            "not a STAC item",
+            "Correct the catalogue's links",
+        )
+
+
 def _is_near(item: dict[str, Any], region: Region) -> bool:
     """Whether an item lies in or near the region; one without a footprint may."""
     footprint = footprint_of(item)
@@ -206,6 +232,7 @@ def _raise_nothing_found(
     years: set[int] = set()
     for item in catalog.items(_grown(region), None):
         with contextlib.suppress(CatalogError):
+            _require_item(item)
             if _is_near(item, region):
                 years.add(time_of(item).year)
     if not years:

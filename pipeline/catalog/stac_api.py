@@ -1,35 +1,59 @@
 """Items of a STAC API, month by month."""
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
 
-import requests
+import numpy as np
 import shapely
-from pystac.errors import STACError, STACTypeError
-from pystac_client import Client, ConformanceClasses, ItemSearch
-from pystac_client.errors import ClientTypeError
-from pystac_client.stac_api_io import StacApiIO
+from shapely.geometry.base import BaseGeometry
 
-from pipeline.catalog.json_client import fetch_document
-from pipeline.catalog.static_catalog import absolute, links_of, unknown_collection
+from pipeline.catalog.api_pages import (
+    ApiRequest,
+    ApiServer,
+    EndlessPages,
+    method_of,
+    unseen,
+)
+from pipeline.catalog.json_client import ATTEMPTS, links_with, read_json, resolved
+from pipeline.catalog.static_catalog import absolute_by_self, links_of, unknown_collection
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, outline
 from pipeline.io.store import public_url
+from pipeline.io.times import format_time
+from pipeline.raster.read_errors import ReadFailure, Unreadable
 
-_Result = TypeVar("_Result")
-_PAGE = 200  # items of one response
+_PAGE = 200  # items of one response, until the server refuses that many
 _SLICES_AT_ONCE = 4
-_VERTICES = 500  # vertices of a region that servers accept in a request
+_VERTICES = 500  # vertices of a region that servers accept in the body of a request
+_SHORT_VERTICES = 40  # … in an address
+_LONGEST_QUERY = 1500  # characters of a region in an address; a longer one is sent as a box
+_DIGITS = 5  # decimals of a degree in an address: 1 m
 _SAMPLE = 500  # items that show the years of a catalogue
-# The errors of pystac and pystac-client for a document that is not the expected STAC.
-_NOT_STAC = (
-    KeyError, TypeError, ValueError, AttributeError, STACError, STACTypeError, ClientTypeError
-)  # fmt: skip
+_NO_METHOD = (403, 404, 405, 501)  # statuses of a server that has no search by this method
+_TOO_MANY = (400, 413, 414, 422)  # statuses of a server that may give fewer items at once
+
+Slice = tuple[datetime, datetime]
+
+
+class _Way(NamedTuple):
+    """A way to search: GET or POST, and where."""
+
+    method: str
+    href: str
+
+
+class _Found(NamedTuple):
+    """The items of a slice, and how many there are by the server."""
+
+    slice: Slice | None
+    items: list[Any]
+    matched: int | None
 
 
 @dataclass(frozen=True)
@@ -38,16 +62,22 @@ class StacApi:
 
     A server with the Filter extension leaves cloudier items out. The Query extension is not used:
     it has no way to keep the items that do not state their cloud cover.
+
+    Attributes:
+        location: The address of its landing page.
+        collection: The collection.
+        max_cloud_cover: Percent.
+        tolerate: Is told where the server gives fewer items than it says that it has; None: that
+            is an error.
     """
 
     location: str
     collection: str
     max_cloud_cover: float
+    tolerate: Callable[[str], None] | None = None
 
-    def items(
-        self, region: Region, period: tuple[datetime, datetime] | None
-    ) -> Iterator[dict[str, Any]]:
-        """Items that may reach into the region, with absolute hrefs.
+    def items(self, region: Region, period: Slice | None) -> Iterator[dict[str, Any]]:
+        """Items that may reach into the region, with absolute hrefs; malformed ones as they are.
 
         Args:
             region: The region.
@@ -56,137 +86,208 @@ class StacApi:
 
         Raises:
             CatalogError: The collection is unknown, or this is not a STAC API.
-            CatalogUnavailable: The server fails.
+            CatalogUnavailable: The server fails, or gives a part of the items only.
         """
-        client = self._guarded(self._client)
-        search: dict[str, Any] = {
-            "collections": [self.collection],
-            "limit": _PAGE,
-            "intersects": shapely.geometry.mapping(outline(region.geometry, _VERTICES)),
-        }
+        root = read_json(self.location)
+        server = ApiServer(self.location)
+        if not (ways := _ways(self.location, root)):
+            raise server.no_api("its landing page has no link to a search")
+        search = _Search(server, self.collection, region.geometry, ways)
         if period is None:
-            sample = client.search(**search, max_items=_SAMPLE)
-            yield from self._guarded(lambda: list(sample.items_as_dicts()))
+            yield from self._absolute(search.found(None, most=_SAMPLE).items)
             return
-        self._require_collection(client)
-        search |= self._cloud_filter(client)
-
-        def month(slice_: tuple[datetime, datetime]) -> list[dict[str, Any]]:
-            return self._guarded(lambda: self._all_pages(client.search(**search, datetime=slice_)))
-
+        self._require_collection(server, root)
+        search.filter = self._cloud_filter(root)
+        given: list[_Found] = []
         seen: set[str] = set()
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as threads:
-            for items in threads.map(month, _months(*period)):
-                for item in items:
-                    if (name := str(item.get("id"))) not in seen:
-                        seen.add(name)
-                        links = links_of((self.location, item), "self")
-                        yield absolute(item, links[0] if links else self.location)
+            for found in threads.map(search.found, _months(*period)):
+                given.append(found)
+                yield from self._absolute([item for item in found.items if unseen(item, seen)])
+        self._require_all(given)
 
-    def _client(self) -> Client:
-        client = Client.open(self.location, stac_io=_StacIO(self.location))
-        client.add_conforms_to("ITEM_SEARCH")  # its link to a search may be the only sign of it
-        return client
+    def _absolute(self, items: list[Any]) -> Iterator[dict[str, Any]]:
+        for item in items:
+            yield absolute_by_self(item if isinstance(item, dict) else {}, self.location)
 
-    def _all_pages(self, search: ItemSearch) -> list[dict[str, Any]]:
-        """The items of a search; raises CatalogError where its pages never end."""
-        items: list[dict[str, Any]] = []
-        seen: set[str] = set()
-        for page in search.pages_as_dicts():
-            known = len(seen)
-            items += page["features"]
-            seen.update(str(item.get("id")) for item in page["features"])
-            if len(seen) == known:
-                raise CatalogError(
-                    public_url(self.location),
-                    "its search gives the same page again and again",
-                    "Report it to the catalogue's operator, or use another one",
-                )
-        return items
+    def _require_all(self, given: list[_Found]) -> None:
+        """Require as many items as the server has said that there are."""
+        short = [found for found in given if len(found.items) < (found.matched or 0)]
+        if not short:
+            return
+        worst = max(short, key=lambda found: (found.matched or 0) - len(found.items))
+        others = f" (and too few of {len(short) - 1} other months)" if len(short) > 1 else ""
+        month = f"{worst.slice[0]:%Y-%m}" if worst.slice else "all times"
+        problem = (
+            f"{public_url(self.location)} gave {len(worst.items)} of the {worst.matched} items "
+            f"that it says it has of {month}{others}"
+        )
+        if self.tolerate is not None:
+            self.tolerate(problem)
+            return
+        raise CatalogUnavailable(
+            f"The catalogue {problem}, and no further page. A map from a part of the year is a "
+            "wrong map: start again later or use another catalogue, or set accept_incomplete = "
+            "true under [catalog] to go on with what it gives."
+        )
 
-    def _cloud_filter(self, client: Client) -> dict[str, Any]:
-        if self.max_cloud_cover >= 100 or not client.conforms_to(ConformanceClasses.FILTER):
+    def _cloud_filter(self, root: Mapping[str, Any]) -> dict[str, Any]:
+        if self.max_cloud_cover >= 100 or not _conforms(root, "/item-search#filter"):
             return {}
         cover = {"property": "eo:cloud_cover"}
         return {
+            "filter-lang": "cql2-json",
             "filter": {
                 "op": "or",
                 "args": [
                     {"op": "isNull", "args": [cover]},
                     {"op": "<=", "args": [cover, self.max_cloud_cover]},
                 ],
-            }
+            },
         }
 
-    def _require_collection(self, client: Client) -> None:
-        if not client.conforms_to(ConformanceClasses.COLLECTIONS):
+    def _require_collection(self, server: ApiServer, root: Mapping[str, Any]) -> None:
+        """Raise CatalogError where the API shows that it does not have the collection.
+
+        Nothing but ids is read, and where it does not show them the search will tell.
+        """
+        if not _conforms(root, "/collections"):
             return
-        names = self._guarded(lambda: self._names_until_found(client))
-        if self.collection not in names:
-            raise unknown_collection(self.collection, self.location, names)
-
-    def _names_until_found(self, client: Client) -> set[str]:
+        usual = resolved(self.location.partition("?")[0].rstrip("/") + "/", "collections")
+        listing = next(iter(links_of((self.location, dict(root)), "data")), usual)
+        plain = urlsplit(listing)._replace(query="", fragment="").geturl().rstrip("/")
         names: set[str] = set()
-        for collection in client.get_collections():
-            if collection.id in names:
-                break  # a server that gives the same page again and again
-            names.add(collection.id)
-            if collection.id == self.collection:
-                break
-        return names
-
-    def _guarded(self, call: Callable[[], _Result]) -> _Result:
-        """Call pystac-client; its errors become a CatalogError."""
         try:
-            return call()
-        except (CatalogError, CatalogUnavailable):
-            raise
-        except _NOT_STAC as error:
-            kind = type(error).__name__
-        raise CatalogError(  # out here, so that it has no cause whose text may show a secret
-            public_url(self.location),
-            f"its answers are not those of a STAC API ({kind})",
-            "Check the address; it is that of the API's landing page",
-        )
+            if self._answers_for_collection(server, f"{plain}/{quote(self.collection, safe='')}"):
+                return
+            for page in server.pages(ApiRequest(listing), "collections", attempts=2):
+                ids = (each.get("id") for each in page.fresh if isinstance(each, dict))
+                names.update(name for name in ids if isinstance(name, str))
+                if self.collection in names:
+                    return
+        except (Unreadable, CatalogError):
+            return
+        except EndlessPages:
+            pass  # all that it has was seen
+        raise unknown_collection(self.collection, self.location, names)
+
+    def _answers_for_collection(self, server: ApiServer, href: str) -> bool:
+        try:
+            return server.ask(ApiRequest(href), attempts=2).get("id") == self.collection
+        except (Unreadable, CatalogError):
+            return False
 
 
-class _StacIO(StacApiIO):
-    """Sends the requests of pystac-client by the project's own HTTP client.
+@dataclass
+class _Search:
+    """A search in slices of time, and what the server's answers say on how it wants to be asked.
 
-    The user, password and query of `location` are added to requests to that server only.
+    Attributes:
+        server: The server.
+        collection: The collection.
+        ground: The area.
+        ways: The ways to search that it has not refused, the preferred one first.
+        filter: The parameters of a filter; only a POST has one.
+        page: The most items of a page that it has not refused.
+        attempts: How often a request is sent while its failure may pass.
     """
 
-    def __init__(self, location: str) -> None:
-        super().__init__(max_retries=None)
-        self._own = urlsplit(location)
+    server: ApiServer
+    collection: str
+    ground: BaseGeometry
+    ways: list[_Way]
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    page: int = _PAGE
+    attempts: int = ATTEMPTS
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def request(
-        self,
-        href: str,
-        method: str | None = None,
-        headers: dict[str, str] | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> str:
-        """The text of a response; raises as `fetch_document`."""
-        if (method or "GET").upper() == "POST":
-            sent = {"Content-Type": "application/json", **(headers or {})}
-            body = json.dumps(parameters).encode()
-            return fetch_document(self._with_secrets(href), sent, body).decode()
-        if parameters:
-            href = requests.Request("GET", href, params=parameters).prepare().url or href
-        return fetch_document(self._with_secrets(href), headers).decode()
+    def found(self, slice_: Slice | None, most: int | None = None) -> _Found:
+        """The items of a slice of time, each once; `most` of them are enough.
 
-    def _with_secrets(self, href: str) -> str:
-        own, url = self._own, urlsplit(href)
-        if (own.scheme, own.hostname, own.port) != (url.scheme, url.hostname, url.port):
-            return href
-        present = dict(parse_qsl(url.query))
-        secret = [(key, value) for key, value in parse_qsl(own.query) if key not in present]
-        query = "&".join(filter(None, (urlencode(secret), url.query)))
-        return url._replace(netloc=own.netloc, query=query).geturl()
+        A search that fails is begun anew with what its failure has shown: half a page, or another
+        way. To go on in the middle with pages of another size would leave items out.
+        """
+        while True:
+            way, page = self.ways[0], self.page
+            request = self._request(way, page, slice_)
+            try:
+                found = self._all_pages(request, slice_, most)
+                self.attempts = ATTEMPTS
+                return found
+            except Unreadable as error:
+                failure = error.failure
+            if not self._learns(way, page, failure):
+                raise self.server.failed(request, failure)
+
+    def _all_pages(self, request: ApiRequest, slice_: Slice | None, most: int | None) -> _Found:
+        items: list[Any] = []
+        matched: int | None = None
+        try:
+            for page in self.server.pages(request, "features", self.attempts):
+                items += page.fresh
+                matched = max(filter(None, (matched, page.matched)), default=None)
+                if most is not None and len(items) >= most:
+                    break
+        except EndlessPages:
+            if matched is None or len(items) < matched:
+                raise CatalogError(
+                    public_url(self.server.location),
+                    "its search gives the same page again and again",
+                    "Report it to the catalogue's operator, or use another one",
+                ) from None
+        return _Found(slice_, items, matched)
+
+    def _learns(self, way: _Way, page: int, failure: ReadFailure) -> bool:
+        """Whether a failed search may succeed in another way, which is then the first."""
+        status = failure.status or 0
+        with self.lock:
+            if status in _NO_METHOD and (len(self.ways) > 1 or way not in self.ways):
+                self.ways = [other for other in self.ways if other != way]
+                return True
+            # A server that names a pause is busy; its pages are not too large.
+            overtaxed = status >= 500 and status not in _NO_METHOD and not failure.pause
+            if (overtaxed or status in _TOO_MANY) and page > 1:
+                self.page = min(self.page, page // 2)
+                if overtaxed:  # it was asked often enough, if it fails whatever the page
+                    self.attempts = 2
+                return True
+        return False
+
+    def _request(self, way: _Way, page: int, slice_: Slice | None) -> ApiRequest:
+        when = {"datetime": "/".join(map(format_time, slice_))} if slice_ else {}
+        if way.method == "POST":
+            area = {"intersects": shapely.geometry.mapping(outline(self.ground, _VERTICES))}
+            body = {"collections": [self.collection], "limit": page, **area, **when, **self.filter}
+            return ApiRequest(way.href, body)
+        query = {"collections": self.collection, "limit": page, **self._area_in_address(), **when}
+        return ApiRequest(f"{way.href}{'&' if '?' in way.href else '?'}{urlencode(query)}")
+
+    def _area_in_address(self) -> dict[str, str]:
+        """The area for a GET; larger than it is rather than longer than servers accept."""
+        simple = outline(self.ground, _SHORT_VERTICES)
+        rounded = shapely.transform(simple, lambda degrees: np.round(degrees, _DIGITS))
+        text = json.dumps(shapely.geometry.mapping(rounded), separators=(",", ":"))
+        if len(text) <= _LONGEST_QUERY:
+            return {"intersects": text}
+        west, south, east, north = self.ground.bounds
+        return {"bbox": f"{west},{south},{east},{north}"}
 
 
-def _months(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+def _ways(location: str, root: Mapping[str, Any]) -> list[_Way]:
+    """The ways to search, POST first where it is advertised: an address holds a small area only."""
+    links = [link for link in links_with(root, "search") if link.get("href")]
+    hrefs = {method_of(link): resolved(location, str(link["href"])) for link in links}
+    order = ("POST", "GET") if "POST" in hrefs else ("GET", "POST")
+    return [_Way(each, hrefs.get(each) or next(iter(hrefs.values()))) for each in order if hrefs]
+
+
+def _conforms(root: Mapping[str, Any], name: str) -> bool:
+    """Whether the landing page states a conformance class, whatever its version."""
+    stated = root.get("conformsTo")
+    return isinstance(stated, list) and any(name in str(uri) for uri in stated)
+
+
+def _months(start: datetime, end: datetime) -> list[Slice]:
     """The period in slices of a month.
 
     An API's intervals include their end, these do not: an item that comes twice is taken once, and

@@ -1,5 +1,6 @@
 """Items of catalogues without a search: a static STAC catalogue, or a table of items."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac
-from pipeline.catalog.json_client import read_all, resolved
+from pipeline.catalog.json_client import links_with, read_all, resolved
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.region import Region
 from pipeline.io.store import public_url
@@ -35,8 +36,7 @@ class ItemTable:
             raise CatalogError(self.path, reason, TABLE_REMEDY) from None
         try:
             for item in read_snapshot_stac(content, self.path):
-                links = links_of((str(path), item), "self")
-                yield absolute(item, links[0] if links else str(path))
+                yield absolute_by_self(item, str(path))
         except OutputError:
             raise CatalogError(self.path, "this is no table of items", TABLE_REMEDY) from None
 
@@ -104,19 +104,26 @@ class StaticCatalog:
 def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
     """The item with absolute hrefs of its assets, and of its links to itself and its collection.
 
-    Raises CatalogError for a document that is no item.
+    What is malformed stays as it is, for `pipeline.catalog.search` to refuse the item alone.
     """
-    if item.get("type") != "Feature" or not isinstance(item.get("properties"), dict):
-        raise CatalogError(public_url(location), "not a STAC item", "Correct the catalogue's links")
-    published = item.get("assets")
-    assets = {
-        key: {**asset, "href": resolved(location, str(asset["href"]))}
-        for key, asset in (published.items() if isinstance(published, dict) else ())
-        if isinstance(asset, dict) and asset.get("href")
-    }
+    published, assets = item.get("assets"), {}
+    for key, asset in published.items() if isinstance(published, dict) else ():
+        if isinstance(asset, dict) and asset.get("href"):
+            assets[key] = asset
+            with contextlib.suppress(CatalogError):
+                assets[key] = {**asset, "href": resolved(location, str(asset["href"]))}
     links = [{"rel": "self", "href": location}]
-    links += [{"rel": "collection", "href": h} for h in links_of((location, item), "collection")]
+    with contextlib.suppress(CatalogError):
+        hrefs = links_of((location, item), "collection")
+        links += [{"rel": "collection", "href": href} for href in hrefs]
     return {**item, "assets": assets, "links": links}
+
+
+def absolute_by_self(item: dict[str, Any], location: str) -> dict[str, Any]:
+    """The item with absolute hrefs by its link to itself, else by the `location` it came from."""
+    with contextlib.suppress(CatalogError):
+        location = next(iter(links_of((location, item), "self")), location)
+    return absolute(item, location)
 
 
 def links_of(document: Document, relation: str) -> list[str]:
@@ -124,16 +131,17 @@ def links_of(document: Document, relation: str) -> list[str]:
     location, content = document
     return [
         resolved(location, str(link["href"]))
-        for link in content.get("links") or []
-        if isinstance(link, dict) and link.get("rel") == relation and link.get("href")
+        for link in links_with(content, relation)
+        if link.get("href")
     ]
 
 
 def unknown_collection(name: str, location: str, known: Iterable[str]) -> CatalogError:
     """The error for a collection that a catalogue does not have."""
+    others = ", ".join(sorted(known)[:20]) or "no other"
     return CatalogError(
         f"collection {name!r}",
-        f"{public_url(location)} has no such collection, but {', '.join(sorted(known)[:20])}",
+        f"{public_url(location)} has no such collection, but {others}",
         "Name one of these under [catalog]",
     )
 

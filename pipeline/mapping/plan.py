@@ -63,6 +63,7 @@ class Plan:
         memory_warning: Advice if workers have less.
         checkpoint_warning: What a demonstration checkpoint is not for.
         refused: Errors of the items that cannot be used; these are left out.
+        shortfalls: Where the catalogue gave fewer items than it says that it has.
         absent_bands: Optional bands that some items lack, with nothing in their place → how many
             of the items.
     """
@@ -75,6 +76,7 @@ class Plan:
     memory_warning: str | None = None
     checkpoint_warning: str | None = None
     refused: tuple[CatalogError, ...] = ()
+    shortfalls: tuple[str, ...] = ()
     absent_bands: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -96,6 +98,7 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """Warnings before a run: scarce memory, items left out, absent bands, land and months."""
         warnings = [text for text in (self.checkpoint_warning, self.memory_warning) if text]
+        warnings += [f"{shortfall}: the map lacks the others" for shortfall in self.shortfalls]
         if self.refused:
             warnings.append(
                 f"{len(self.refused)} of the catalogue's items cannot be used and are left out, "
@@ -176,6 +179,7 @@ def make_plan(
     checkpoint: Checkpoint,
     *,
     refused: Sequence[CatalogError] = (),
+    shortfalls: Sequence[str] = (),
     encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
     rates: Rates = TYPICAL,
     requests: int = OPEN.requests,
@@ -188,6 +192,7 @@ def make_plan(
         items: The items of the run.
         checkpoint: The encoder; its speed is measured here by default.
         refused: Errors of the items that the search left out.
+        shortfalls: Where the catalogue gave fewer items than it says that it has.
         encode_rate: Gives the pixels per second that the checkpoint encodes.
         rates: The other rates.
         requests: The catalogue's number of requests that a process has under way at once.
@@ -228,6 +233,7 @@ def make_plan(
         memory_warning=memory_warning(memory, settings),
         checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
         refused=tuple(refused),
+        shortfalls=tuple(shortfalls),
         absent_bands=items_without(
             substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute),
             checkpoint.card.preprocessing.optional_bands,

@@ -180,16 +180,25 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     else:
         text = embed_for_checkpoint(vocabulary, card)
     refused: Sequence[CatalogError] = ()
+    shortfalls: Sequence[str] = ()
     if snapshot := held or source:
         items = read_snapshot(snapshot, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     else:
         results = search(region, settings, catalog)
-        items, refused = results.items, results.refused
+        items, refused, shortfalls = results.items, results.refused, results.shortfalls
         snapshot = make_snapshot(results.published, catalog)
     inputs, substitute = card.preprocessing, settings.reading.substitute
     require_bands(items, inputs.bands, substitute, inputs.optional_bands)
     access = catalog.access.access()
-    plan = make_plan(settings, region, items, checkpoint, refused=refused, requests=access.requests)
+    plan = make_plan(
+        settings,
+        region,
+        items,
+        checkpoint,
+        refused=refused,
+        shortfalls=shortfalls,
+        requests=access.requests,
+    )
     if held is None:
         store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
         store.write(TEXT_FILE, save_tensors(text.tensors()))
@@ -285,7 +294,7 @@ def _known_parts(
         "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",
         "region": f"{bounds} {_digest(region.geometry.wkb)}",
         **settings.model_dump(mode="json", exclude={*_KNOWN_BY_CONTENT, *_WITHOUT_EFFECT, *unset}),
-        "catalog": settings.catalog.model_dump(mode="json")
+        "catalog": settings.catalog.model_dump(mode="json", exclude={"accept_incomplete"})
         | {
             "url": public_url(settings.catalog.url),
             "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),

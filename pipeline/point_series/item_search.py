@@ -4,6 +4,7 @@ A continent's points are searched tile by tile and year by year, only around the
 more than the items of a tile and a year are in memory.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import shapely
@@ -21,6 +22,8 @@ from pipeline.point_series.point_groups import PointGroup
 from pipeline.point_series.table_writer import SEASON_ITEMS
 from pipeline.settings.map import SearchSettings
 from pipeline.settings.sections import CatalogSettings
+
+_log = logging.getLogger(__name__)
 
 
 def season_items(
@@ -53,7 +56,8 @@ def season_items(
 
     Raises:
         CatalogError: Items lack a band.
-        CatalogUnavailable: The catalogue does not answer.
+        CatalogUnavailable: The catalogue cannot be reached, refuses, or gives fewer items than it
+            says that it has.
         OutputUnwritable: The items cannot be stored.
     """
     tile, year, season = groups[0].tile, groups[0].year, groups[0].season
@@ -71,6 +75,8 @@ def season_items(
             found = search(region, settings, description)
         except (RegionError, CatalogError) as error:
             return f"no acquisitions: {error.problem}"
+        for shortfall in found.shortfalls:
+            _log.warning("%s: the series of %s lack the others", shortfall, season)
         store.write(key, make_snapshot(found.published, description))
         items = found.items
     of_tile = [item for item in items if item.tile == tile.name]

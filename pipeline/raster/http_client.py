@@ -41,9 +41,11 @@ from urllib3.util import make_headers, parse_url
 
 from pipeline.io.redaction import SecretFilter
 from pipeline.raster.read_errors import ReadFailure, Unreadable
+from pipeline.raster.refusal_reason import reason_in, without_words
 
 _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5
+_LONGEST_REASON = 65_536  # bytes of a refusal that are searched for its reason
 _KEPT = 256  # connections to a host, as many as may be under way at once
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses of failures that may pass
 _RENEWABLE = (400, 401, 403)  # statuses of a signature that has expired
@@ -78,7 +80,9 @@ def fetch(
     """
     response = _request(url, timeout, {"Accept-Encoding": "gzip", **(headers or {})}, body)
     if not 200 <= response.status < 300:
-        raise Unreadable(_refusal(response))
+        said = reason_in(_start_of(response))
+        failure = _refusal(response)
+        raise Unreadable(replace(failure, said=without_words(said, _sent_secrets(url, headers))))
     return _body(response)
 
 
@@ -118,8 +122,8 @@ def _request(
 ) -> urllib3.BaseHTTPResponse:
     limits = urllib3.Timeout(connect=min(timeout, _CONNECT), read=timeout)
     try:
-        host = "/".join(url.split("/", 3)[:3])
-        if auth := unquote(parse_url(url).auth or "") or _netrc_auth(host):
+        host = _host_of(url)
+        if auth := _auth_of(url):
             headers = {**headers, **make_headers(basic_auth=auth)}
         return _pool(_proxy_of(host)).request(
             "GET" if body is None else "POST",
@@ -132,6 +136,33 @@ def _request(
         )
     except (HTTPError, OSError) as error:
         raise Unreadable(_broken(error)) from None
+
+
+def _host_of(url: str) -> str:
+    """The scheme://host of an address, with its user and password."""
+    return "/".join(url.split("/", 3)[:3])
+
+
+def _auth_of(url: str) -> str | None:
+    """The "user:password" of an address, or for its host in the user's netrc file."""
+    return unquote(parse_url(url).auth or "") or _netrc_auth(_host_of(url))
+
+
+def _sent_secrets(url: str, headers: Mapping[str, str] | None) -> list[str]:
+    """What a request sends that its answer may repeat, and nobody else should see."""
+    keys = [value for name, value in (headers or {}).items() if name == KEY_HEADER]
+    if auth := _auth_of(url):
+        keys += [auth, auth.partition(":")[2], *make_headers(basic_auth=auth).values()]
+        keys.append(keys[-1].removeprefix("Basic "))
+    return keys
+
+
+def _start_of(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The first bytes of an answer, or none where it breaks off: the status says enough."""
+    try:
+        return response.read(_LONGEST_REASON)
+    except (HTTPError, OSError):
+        return b""
 
 
 def _body(response: urllib3.BaseHTTPResponse, most: int | None = None) -> bytes:
@@ -158,6 +189,7 @@ def status_failure(status: int) -> ReadFailure:
         unreachable=status not in (404, 410),
         passing=status in _PASSING,
         refused=status in _RENEWABLE,
+        status=status,
     )
 
 

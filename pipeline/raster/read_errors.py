@@ -15,6 +15,8 @@ class ReadFailure:
         passing: A later attempt may succeed.
         refused: New credentials may help.
         pause: Seconds that the server wants to be left alone.
+        status: The HTTP status of the server's answer, if it gave one.
+        said: The server's own reason, without what was sent to it in secret.
     """
 
     reason: str
@@ -23,6 +25,8 @@ class ReadFailure:
     passing: bool = False
     refused: bool = False
     pause: float = 0.0
+    status: int | None = None
+    said: str = ""
 
 
 class Unreadable(Exception):

@@ -4,6 +4,7 @@ Every record of the way from reader to product carries one `ReadStats`; they add
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -67,6 +68,39 @@ def total_stats(parts: Iterable[ReadStats]) -> ReadStats:
         for stage, spent in part.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
     return ReadStats(tuple(faults), retries, seconds)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The rasters that were left out of some cell: how many, and the commonest reason.
+
+    Attributes:
+        rasters: How many, each once, however many cells it was left out of.
+        reason: The reason of most of them.
+        of_reason: How many have that reason.
+    """
+
+    rasters: int
+    reason: str
+    of_reason: int
+
+    def sentence(self, of: int | None = None) -> str:
+        """What a person should know of it; `of` is the number of all rasters."""
+        number = f"{self.rasters:,}" + (f" of {of:,}" if of else "")
+        return (
+            f"{number} rasters could not be read and were left out, most often because: "
+            f"{self.reason} ({self.of_reason:,})"
+        )
+
+
+def rasters_left_out(parts: Iterable[ReadStats]) -> LeftOut | None:
+    """The rasters that were left out in several readings; None where all were read."""
+    faults = total_stats(parts).faults
+    if not faults:
+        return None
+    reasons = Counter(reason for _, reason in {(fault.asset, fault.reason) for fault in faults})
+    reason = min(reasons, key=lambda each: (-reasons[each], each))
+    return LeftOut(len({fault.asset for fault in faults}), reason, reasons[reason])
 
 
 class FaultLog:

@@ -7,9 +7,9 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from pipeline.io.times import parse_time
 from pipeline.raster.http_client import KEY_HEADER, fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 
@@ -84,14 +84,13 @@ def _fetch(url: str, key: str | None) -> _Token:
         ) from None
     try:
         response = json.loads(content)
-        expires = datetime.fromisoformat(response["msft:expiry"])
+        expires = parse_time(response["msft:expiry"])
         text = response["token"].removeprefix("?")
         if not text:
             raise ValueError("an empty token")
     except (AttributeError, KeyError, TypeError, ValueError):
         reason = "its signing service's answer is no token"
         raise Unreadable(ReadFailure(reason, unreachable=True)) from None
-    expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
     return _Token(text, expires.timestamp(), time.time())
 
 

@@ -45,6 +45,12 @@ class CatalogSettings(Strict):
         95.0, ge=0, le=100, description="leave out granules that are cloudier than this"
     )
 
+    accept_incomplete: bool = Field(
+        False,
+        description="go on where a STAC API gives fewer items than it says that it has; else that "
+        "is an error",
+    )
+
     @field_validator("url")
     @classmethod
     def _without_secret(cls, value: str | None) -> str | None:

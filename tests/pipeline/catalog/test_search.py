@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pystac_client import ConformanceClasses
 
 from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.json_client import resolved
@@ -56,7 +55,7 @@ def static(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def api() -> Iterator[tuple[str, ApiState]]:
-    state = ApiState(_items(), extension=str(ConformanceClasses.QUERY.value).strip("/.*"))
+    state = ApiState(_items(), extension="item-search#query")
     with api_server(state) as address:
         yield address, state
 

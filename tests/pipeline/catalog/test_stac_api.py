@@ -177,11 +177,8 @@ def test_a_response_that_breaks_off_is_requested_again(region: Region) -> None:
         assert len(broken) == 2
 
 
-@pytest.mark.filterwarnings("ignore:Server does not advertise any conformance:UserWarning")
-@pytest.mark.parametrize(
-    ("missing", "enough"), [("conformsTo", True), ("description", False), ("stac_version", False)]
-)
-def test_a_landing_page_that_says_little(region: Region, missing: str, enough: bool) -> None:
+@pytest.mark.parametrize("missing", ["conformsTo", "description", "stac_version", "id", "type"])
+def test_a_landing_page_that_says_little_is_enough(region: Region, missing: str) -> None:
     def answers(handler: Handler) -> tuple[int, Any]:
         if handler.path == "/search":
             return 200, _page(earth_search_item())
@@ -190,11 +187,7 @@ def test_a_landing_page_that_says_little(region: Region, missing: str, enough: b
         return 200, page
 
     with serving(answering(answers)) as address:
-        if enough:
-            assert len(search_named(region, _settings(address)).published) == 1
-        else:
-            with pytest.raises(CatalogError, match="not those of a STAC API"):
-                search_named(region, _settings(address))
+        assert len(search_named(region, _settings(address)).published) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
