@@ -34,12 +34,16 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def marks(self) -> set[str]:
+    def whole(self) -> str:
         """What another request has in common only if it asks for the same page."""
+        return json.dumps([self.href, self.body], sort_keys=True)
+
+    @property
+    def token(self) -> str | None:
+        """The token of the page, if there is one; or an API's key of that name."""
         query = dict(parse_qsl(urlsplit(self.href).query))
         token = (self.body or query).get("token")
-        whole = json.dumps([self.href, self.body], sort_keys=True)
-        return {whole, f"token {token}"} if token else {whole}
+        return None if token is None else f"token {token}"
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,10 @@ class ApiServer:
         seen: set[str] = set()
         idle = 0
         while following is not None:
-            if asked & following.marks or idle > _IDLE_PAGES:
+            token = following.token
+            if following.whole in asked or (idle and token in asked) or idle > _IDLE_PAGES:
                 raise EndlessPages
-            asked |= following.marks
+            asked |= {following.whole, *filter(None, [token])}
             document = self.ask(following, attempts)
             listed = document.get(entries)
             if not isinstance(listed, list):

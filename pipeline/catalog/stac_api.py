@@ -92,7 +92,7 @@ class StacApi:
         server = ApiServer(self.location)
         if not (ways := _ways(self.location, root)):
             raise server.no_api("its landing page has no link to a search")
-        search = _Search(server, self.collection, region.geometry, ways)
+        search = _Search(server, self.collection, _areas(region.geometry), ways)
         if period is None:
             yield from self._absolute(search.found(None, most=_SAMPLE).items)
             return
@@ -185,7 +185,7 @@ class _Search:
     Attributes:
         server: The server.
         collection: The collection.
-        ground: The area.
+        areas: The parameters of the area, by method.
         ways: The ways to search that it has not refused, the preferred one first.
         filter: The parameters of a filter; only a POST has one.
         page: The most items of a page that it has not refused.
@@ -194,7 +194,7 @@ class _Search:
 
     server: ApiServer
     collection: str
-    ground: BaseGeometry
+    areas: Mapping[str, Mapping[str, Any]]
     ways: list[_Way]
     filter: Mapping[str, Any] = field(default_factory=dict)
     page: int = _PAGE
@@ -255,22 +255,22 @@ class _Search:
 
     def _request(self, way: _Way, page: int, slice_: Slice | None) -> ApiRequest:
         when = {"datetime": "/".join(map(format_time, slice_))} if slice_ else {}
+        area = self.areas[way.method]
         if way.method == "POST":
-            area = {"intersects": shapely.geometry.mapping(outline(self.ground, _VERTICES))}
             body = {"collections": [self.collection], "limit": page, **area, **when, **self.filter}
             return ApiRequest(way.href, body)
-        query = {"collections": self.collection, "limit": page, **self._area_in_address(), **when}
+        query = {"collections": self.collection, "limit": page, **area, **when}
         return ApiRequest(f"{way.href}{'&' if '?' in way.href else '?'}{urlencode(query)}")
 
-    def _area_in_address(self) -> dict[str, str]:
-        """The area for a GET; larger than it is rather than longer than servers accept."""
-        simple = outline(self.ground, _SHORT_VERTICES)
-        rounded = shapely.transform(simple, lambda degrees: np.round(degrees, _DIGITS))
-        text = json.dumps(shapely.geometry.mapping(rounded), separators=(",", ":"))
-        if len(text) <= _LONGEST_QUERY:
-            return {"intersects": text}
-        west, south, east, north = self.ground.bounds
-        return {"bbox": f"{west},{south},{east},{north}"}
+
+def _areas(ground: BaseGeometry) -> dict[str, dict[str, Any]]:
+    """The parameters of an area, by method; larger than it is, rather than longer than fits."""
+    body = {"intersects": shapely.geometry.mapping(outline(ground, _VERTICES))}
+    short = shapely.transform(outline(ground, _SHORT_VERTICES), lambda xy: np.round(xy, _DIGITS))
+    text = json.dumps(shapely.geometry.mapping(short), separators=(",", ":"))
+    if len(text) <= _LONGEST_QUERY:
+        return {"POST": body, "GET": {"intersects": text}}
+    return {"POST": body, "GET": {"bbox": ",".join(map(str, ground.bounds))}}
 
 
 def _ways(location: str, root: Mapping[str, Any]) -> list[_Way]:

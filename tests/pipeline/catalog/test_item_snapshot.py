@@ -6,6 +6,7 @@ from typing import Any
 import geopandas
 import pystac
 import pytest
+from shapely.geometry import box, mapping
 
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
@@ -71,6 +72,41 @@ def test_malformed_fields_that_are_not_read() -> None:
     item["properties"].update({"mgrs:utm_zone": "none", "proj:bbox": ["a"]})
     item["assets"]["blue"].update({"gsd": "10 m", "proj:bbox": "?"})
     _round_trip([item])
+
+
+TIMES = [
+    "2021-06-01T10:46:30.1234567Z", "2021-06-01T10:46:30.123456789Z", "2021-06-01 10:46:30",
+    "2021-06-01t10:46:30z", "20210601T104630,5Z", "2021-06-01T12:46:30+0200", "2021-152T10:46Z",
+    "2021-06-01", "2021-06-01T24:00:00Z",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["datetime", "start_datetime"])
+def test_times_are_written_as_they_were_read(field: str) -> None:
+    items = [earth_search_item(sequence=number) for number in range(len(TIMES))]
+    for item, text in zip(items, TIMES, strict=True):
+        del item["properties"]["datetime"]
+        item["properties"] |= {"datetime": None, field: text, "s2:generation_time": text}
+        item["properties"]["s2:datastrip_id"] = ""
+        item["geometry"] = mapping(box(4, 50 + len(text) / 9, 4.01, 50.01 + len(text) / 9))
+    _round_trip(items)
+
+
+def test_times_of_nonsense_that_are_not_read() -> None:
+    item = earth_search_item()
+    item["properties"] |= {"end_datetime": "2021-06-01T10:46:60.5X", "start_datetime": 5}
+    _round_trip([item])
+
+
+def test_numbers_that_no_table_holds_and_a_word_for_true() -> None:
+    item, other = earth_search_item(baseline="05.00"), earth_search_item("32ULB")
+    item["properties"] |= {"earthsearch:boa_offset_applied": "false", "mgrs:utm_zone": 1e400}
+    item["collection"] = {"id": "sentinel-2-l2a"}
+    item["assets"]["scl"] |= {"raster:bands": {"nodata": 0}, "bands": ["x"]}
+    items = _round_trip([item, other])
+    assert {items[0].assets[band].offset for band in ("B02", "B12")} <= {0, -1000}
+    item["assets"]["blue"]["file:size"] = 10**30
+    make_snapshot([item, other], ANY_CATALOG)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pipeline.errors import CatalogError
 from tests.stac_items import cdse_item, earth_search_item
 
 ALL = {*BANDS, SCL}
+DATATAKE = "GS2A_20210601T103021_031041_N{}"
 
 
 def _planetary(shared_data: Path) -> list[dict[str, Any]]:
@@ -112,6 +113,13 @@ def test_cdse() -> None:
         ({}, 0, 0),
         ({"s2:generation_time": "2022-01-25T00:00:00Z"}, None, -1000),
         ({"s2:generation_time": "2022-01-24T23:59:59Z"}, None, 0),
+        ({"s2:processing_baseline": "99.99"}, -0.1, -1000),
+        ({"s2:processing_baseline": "99.99"}, 0, 0),
+        ({"processing:version": "N9999", "s2:datatake_id": DATATAKE.format("05.00")}, None, -1000),
+        ({"processing:version": "N9999", "s2:datatake_id": DATATAKE.format("05.00")}, 0, 0),
+        ({"s2:processing_baseline": "99.99", "s2:datatake_id": DATATAKE.format("03.00")}, None, 0),
+        ({"s2:processing_baseline": "99.99", "s2:datatake_id": DATATAKE.format("99.99"),
+          "earthsearch:boa_offset_applied": True}, None, 0),
         ({"s2:product_uri": "S2A_MSIL2A_20170601T103021_N0500_R108_T31UFS_20230901T000000.SAFE"},
          None, -1000),
     ],
@@ -188,6 +196,28 @@ def test_an_offset_that_cannot_be_known_is_an_error() -> None:
         asset.pop("raster:bands", None)
     with pytest.raises(CatalogError, match="S2A_31UFS_20210601_0_L2A: it states neither baseline"):
         normalise(item)
+
+
+@pytest.mark.parametrize("datatake", ["", DATATAKE.format("99.99"), DATATAKE.format("99.0")])
+@pytest.mark.parametrize("made", [None, "2020-01-01T00:00:00Z", "2023-01-01T00:00:00Z"])
+def test_an_offset_of_a_product_of_another_chain_is_not_guessed(
+    datatake: str, made: str | None
+) -> None:
+    item = earth_search_item(baseline="99.99")
+    item["properties"].update({"s2:datatake_id": datatake, "s2:generation_time": made})
+    for asset in item["assets"].values():
+        asset.pop("raster:bands", None)
+    with pytest.raises(CatalogError, match=r"0_L2A: its baseline 99\.\d\d is not one of ESA's"):
+        normalise(item)
+
+
+def test_a_product_of_another_chain_is_not_the_newest() -> None:
+    ours = earth_search_item(baseline="05.00")
+    foreign = earth_search_item(baseline="99.99", sequence=1, made="T230000")
+    items = [normalise(item) for item in (ours, foreign)]
+    assert items[1].baseline == "99.99"
+    assert [item.id for item in resolve_duplicates(items)] == [ours["id"]]
+    assert [item.id for item in resolve_duplicates(items[1:])] == [foreign["id"]]
 
 
 def test_the_grid_from_any_of_the_projection_fields() -> None:
