@@ -22,7 +22,9 @@ class Asset:
         offset: The number that is added to a stored number to get reflectance × 10000: −1000 for
             products of processing baseline 04.00 and later whose offset was not applied, else 0.
         size: Bytes of the file, if the catalogue states them.
-        grid_stated: Whether the catalogue states the grid; else it is the tile's.
+        grid_stated: Whether the catalogue states the extent; else it is the tile's.
+        pixel_stated: Whether the catalogue states the grid itself, pixels and all.
+        epsg_stated: Whether the catalogue states the CRS; else it is the tile's.
     """
 
     href: str
@@ -32,6 +34,8 @@ class Asset:
     offset: int = 0
     size: int | None = None
     grid_stated: bool = False
+    pixel_stated: bool = False
+    epsg_stated: bool = False
 
     @property
     def resolution(self) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from affine import Affine
 
@@ -110,13 +110,24 @@ def band_asset(
     the rules of `_offset` apply. Raises CatalogError where CRS, grid or offset are not stated.
     """
     asset: StacJson = item["assets"][key]
-    epsg = _epsg(asset) or _epsg(item["properties"]) or tile.epsg
-    transform, shape, stated = _grid(item, asset, band, tile if epsg == tile.epsg else None)
+    stated = _epsg(asset) or _epsg(item["properties"])
+    epsg = stated or tile.epsg
+    grid = _grid(item, asset, band, tile if epsg == tile.epsg else None)
     offset = 0 if band == SCL else fixed_offset
     if offset is None:
         offset = _offset(item, asset, baseline, generated)
     size = asset.get("file:size")
-    return Asset(asset["href"], epsg, transform, shape, offset, int(size) if size else None, stated)
+    return Asset(
+        href=asset["href"],
+        epsg=epsg,
+        transform=grid.transform,
+        shape=grid.shape,
+        offset=offset,
+        size=int(size) if size else None,
+        grid_stated=grid.extent_stated,
+        pixel_stated=grid.pixel_stated,
+        epsg_stated=stated is not None,
+    )
 
 
 def _is_jp2(asset: StacJson) -> bool:
@@ -133,14 +144,20 @@ def _epsg(fields: StacJson) -> int | None:
         raise ValueError(f"its CRS is {code or epsg!r}") from None
 
 
-def _grid(
-    item: StacJson, asset: StacJson, band: str, tile: Tile | None
-) -> tuple[Affine, tuple[int, int], bool]:
-    """Transform, shape (rows, columns), and whether asset or item state the extent."""
+class _Grid(NamedTuple):
+    """Transform, shape (rows, columns), and how much of them asset or item state."""
+
+    transform: Affine
+    shape: tuple[int, int]
+    extent_stated: bool
+    pixel_stated: bool
+
+
+def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Grid:
     properties = item["properties"]
     transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
     if transform and shape:
-        return _affine(item, transform), (int(shape[0]), int(shape[1])), True
+        return _Grid(_affine(item, transform), (int(shape[0]), int(shape[1])), True, True)
     resolution = float(
         asset.get("gsd")
         or _raster_band(asset).get("spatial_resolution")
@@ -159,7 +176,8 @@ def _grid(
         raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
     left, bottom, right, top = box[0], box[1], box[-2], box[-1]
     rows, columns = round((top - bottom) / resolution), round((right - left) / resolution)
-    return Affine(resolution, 0, left, 0, -resolution, top), (rows, columns), stated
+    whole = Affine(resolution, 0, left, 0, -resolution, top)
+    return _Grid(whole, (rows, columns), stated, False)
 
 
 def _affine(item: StacJson, numbers: Any) -> Affine:

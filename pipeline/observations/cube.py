@@ -28,6 +28,7 @@ Bounds = tuple[float, float, float, float]
 # 110 km that is straight in degrees lies 0.4 km off the straight one in UTM at 60° of latitude,
 # 2.1 km at 83°.
 _MARGIN = 2500.0
+_CONFIRMED = 0.95  # share of a footprint, which is simplified, that a true extent covers
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,43 @@ def observations(
             NativeReader,
             offsets={asset.href: asset.offset for _, asset in assets},
             bands={asset.href: band for band, asset in assets},
-            extents={a.href: Extent(a.epsg, a.bounds) for _, a in assets if a.grid_stated},
+            extents={asset.href: _extent(asset) for _, asset in assets if asset.grid_stated},
             faults=FaultLog() if faults is None else faults,
             settings=settings,
             ahead=ReadAhead(settings.access.requests),
         ),
     ).data
+
+
+def _extent(asset: Asset) -> Extent:
+    pixel = asset.resolution if asset.pixel_stated else None
+    return Extent(asset.epsg, asset.bounds, pixel, asset.epsg_stated)
+
+
+def is_opened(item: Item, band: str, bounds: Bounds, epsg: int) -> bool:
+    """Whether an item's raster of a band is opened for `bounds` (metres of `epsg`).
+
+    It is if its metadata say that it reaches there, and also if the item's footprint says that
+    they are wrong: then its own grid decides, and an item that contradicts it is a fault.
+    """
+    asset = item.assets.get(band)
+    return asset is not None and (overlaps(asset, bounds, epsg) or _is_doubtful(item, asset))
+
+
+def _is_doubtful(item: Item, asset: Asset) -> bool:
+    """Whether the extent that is stated of a raster leaves out a part of its item's footprint."""
+    if not asset.grid_stated:
+        return False
+    if item.footprint is None:
+        return True  # nothing confirms it
+    try:
+        west, south, east, north = transform_bounds(
+            CRS.from_epsg(asset.epsg), CRS.from_epsg(4326), *asset.bounds
+        )
+    except RasterioError:
+        return True
+    shown = item.footprint.intersection(shapely.box(west, south, east, north)).area
+    return bool(west > east or shown < _CONFIRMED * item.footprint.area)
 
 
 def overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
@@ -203,8 +235,7 @@ def _stac_item(item: Item, bands: Sequence[str], bounds: Bounds, epsg: int) -> d
     """
     hrefs = {}
     for band in bands:
-        asset = item.assets.get(band)
-        hrefs[band] = asset.href if asset and overlaps(asset, bounds, epsg) else ""
+        hrefs[band] = item.assets[band].href if is_opened(item, band, bounds, epsg) else ""
     return {
         "type": "Feature",
         "id": item.id,

@@ -18,6 +18,7 @@ from pipeline.observations.cube import (
     Bounds,
     acquisition_numbers,
     band_resolution,
+    is_opened,
     month_of,
     observations,
     overlaps,
@@ -61,8 +62,25 @@ def read_clear(
             cell is not land without observations.
     """
     start = time.perf_counter()
-    faults = FaultLog()
     resolution = band_resolution(items, SCL)
+    clear = _read_clear(items, cell, masking, settings, resolution)
+    # Items that contradict their rasters have been left out: they do not decide either.
+    left_out = {fault.asset for fault in clear.stats.faults}
+    kept = [i for i in items if SCL in i.assets and public_url(i.assets[SCL].href) not in left_out]
+    if left_out and band_resolution(kept, SCL) != resolution:
+        clear = _read_clear(items, cell, masking, settings, band_resolution(kept, SCL))
+    return replace(clear, stats=replace(clear.stats, seconds={"read": time.perf_counter() - start}))
+
+
+def _read_clear(
+    items: Sequence[Item],
+    cell: Cell,
+    masking: Masking,
+    settings: ReaderSettings | None,
+    resolution: int,
+) -> ClearMask:
+    """As `read_clear`, at a resolution in metres."""
+    faults = FaultLog()
     margin = math.ceil(masking.dilate / 20) * 20  # metres; whole pixels of 10 and 20
     left, bottom, right, top = cell.bounds
     bounds = (left - margin, bottom - margin, right + margin, top + margin)
@@ -93,7 +111,7 @@ def read_clear(
         month=month,
         acquisition=acquisition,
         acquisitions=len(np.unique(acquisition[builder.seen > 0])),
-        stats=replace(stats, seconds={"read": time.perf_counter() - start}),
+        stats=stats,
     )
 
 
@@ -183,9 +201,7 @@ def _require_any(
     faults: Sequence[Fault], items: Sequence[Item], band: str, cell: Cell, bounds: Bounds
 ) -> None:
     """Raise ReadingError where every raster that reaches into the bounds has failed."""
-    reaching = sum(
-        band in item.assets and overlaps(item.assets[band], bounds, cell.epsg) for item in items
-    )
+    reaching = sum(is_opened(item, band, bounds, cell.epsg) for item in items)
     if faults and len(faults) == reaching:
         raise ReadingError(
             f"cell {cell.id}: of {reaching} rasters of {band} not one can be read, such as "

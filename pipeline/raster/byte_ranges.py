@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.raster.access import Access
@@ -16,6 +16,9 @@ class ByteRanges(Protocol):
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
+
+    def beside(self, suffix: str) -> "ByteRanges":
+        """The file beside it whose name has a suffix more."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class FileRanges:
             reason = os.strerror(error.errno or 0).lower()
             raise Unreadable(ReadFailure(reason, unreachable=True)) from None
 
+    def beside(self, suffix: str) -> "FileRanges":
+        """As `ByteRanges.beside`."""
+        return FileRanges(self.path + suffix)
+
 
 @dataclass(frozen=True)
 class HttpRanges:
@@ -59,6 +66,11 @@ class HttpRanges:
     def read(self, start: int, length: int) -> bytes:
         """As `ByteRanges.read`."""
         return with_retries(lambda: self._read(start, length), self.retry_seconds, self.retried)
+
+    def beside(self, suffix: str) -> "HttpRanges":
+        """As `ByteRanges.beside`."""
+        path, *query = self.href.partition("?")
+        return replace(self, href="".join((path, suffix, *query)))
 
     def _read(self, start: int, length: int) -> bytes:
         address = self.access.address(self.href)

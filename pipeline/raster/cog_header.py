@@ -7,31 +7,36 @@ use them. GDAL reads all other files.
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
 
-from pipeline.raster.byte_ranges import ByteRanges
-from pipeline.raster.read_errors import damaged
+from pipeline.raster.byte_ranges import ByteRanges, FileRanges
+from pipeline.raster.read_errors import Unreadable, damaged
 from pipeline.raster.window import RasterGrid, nodata_of
 
 _HEADER_BYTES = 16384  # of a file, read at once: they hold the header of a COG
+_FURTHER_BYTES = 4096  # read at once where a directory lies beyond
+MASK_FILE = ".msk"
+"""The suffix of the file beside a raster in which GDAL keeps a mask."""
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 254, 256, 257, 258, 259, 277
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _FORMAT = 317, 322, 323, 324, 325, 339
 _SCALE, _TIEPOINT, _GEO_KEYS, _NODATA = 33550, 33922, 34735, 42113
-_WANTED = {
-    _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT,
-    _OFFSETS, _COUNTS, _FORMAT, _SCALE, _TIEPOINT, _GEO_KEYS, _NODATA,
+_NEEDED = {
+    _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS,
 }  # fmt: skip
+_GRID = {_SCALE, _TIEPOINT, _GEO_KEYS}
+_WANTED = _NEEDED | _GRID | {_SAMPLES, _PREDICTOR, _FORMAT, _NODATA}
+_REDUCED, _MASK = 1, 4  # bits of a directory's subfile type: an overview, a mask
 _ROTATED = 34264  # ModelTransformation: the grid is not north up, or an unknown program wrote it
 _TYPES = {1: "u1", 2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
 _NONE, _DEFLATES = 1, (8, 32946)
 _MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
 _PROJECTED, _PIXEL_IS_AREA = 1, 1
 # A header that exceeds these limits is damaged.
-_MOST_ENTRIES, _MOST_BYTES, _LARGEST_BLOCK = 200, 64 * 2**20, 4096
+_MOST_ENTRIES, _MOST_BYTES, _LARGEST_BLOCK, _MOST_DIRECTORIES = 200, 64 * 2**20, 4096, 64
 LONGEST_FILE = 2**48  # bytes
 
 
@@ -42,70 +47,146 @@ class CogHeader:
     Attributes:
         grid: The grid; its CRS is a projected one.
         block: Rows and columns of a block.
-        dtype: uint8 or uint16, stored little-endian.
+        bits: Of a pixel: 8 or 16, little-endian; those of a mask also 1.
         deflated: Whether blocks are compressed by Deflate.
         differenced: TIFF's predictor 2: a pixel is stored as its difference from the last.
         offsets: First byte of each block: uint64 (block,), row by row; 0 where never written.
         counts: Bytes of each block: uint64 (block,).
+        mask: The blocks of the mask in the file, if there is one: 0 where a pixel is not valid.
     """
 
     grid: RasterGrid
     block: tuple[int, int]
-    dtype: np.dtype
+    bits: int
     deflated: bool
     differenced: bool
     offsets: np.ndarray
     counts: np.ndarray
+    mask: "CogHeader | None" = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of pixels as they are given: uint8 or uint16."""
+        return np.dtype("<u2" if self.bits == 16 else "u1")
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block that is not compressed."""
+        return self.block[0] * -(-self.block[1] * self.bits // 8)
 
 
 def read_header(file: ByteRanges) -> CogHeader | None:
-    """Read the header of a file; None where the file is of another kind. Raises Unreadable."""
+    """Read the header of a file; None where the file is of another kind. Raises Unreadable.
+
+    A raster whose mask is in a file beside it is of another kind. On a server such a file is only
+    looked for beside a raster that states no nodata.
+    """
     header = _Header(file, file.read(0, _HEADER_BYTES))
     try:
-        if header.start[:2] != b"II":
+        if header.parts[0][1][:2] != b"II":
             return None
-        return _parse(_tags(header))
+        layout, first = _layout(header)
+        tags, following = _tags(header, layout, first, _WANTED)
+        parsed = _parse(tags)
+        if parsed is None:
+            return None
+        if mask_tags := _tags_of_mask(header, layout, following):
+            parsed = replace(parsed, mask=_parse_mask(mask_tags, parsed))
+            if parsed.mask is None:
+                return None
     except (struct.error, IndexError, ValueError, OverflowError):
         return None  # GDAL says what is wrong with it
+    asked = isinstance(file, FileRanges) or _NODATA not in tags
+    return None if asked and _has_mask_file(file) else parsed
+
+
+def _has_mask_file(file: ByteRanges) -> bool:
+    try:
+        start = file.beside(MASK_FILE).read(0, 2)
+    except Unreadable as error:
+        if error.failure.passing:
+            raise
+        return False  # stores that may not be listed refuse an absent file
+    return start in (b"II", b"MM")
 
 
 class _Header:
     """The first bytes of a file; bytes further on are fetched."""
 
     def __init__(self, file: ByteRanges, start: bytes) -> None:
-        self.file, self.start = file, start
+        self.file, self.parts = file, [(0, start)]
 
     def read(self, offset: int, length: int) -> bytes:
         if length > _MOST_BYTES or offset > LONGEST_FILE:
             raise ValueError("longer than any header")
-        content = self.start[offset : offset + length]
-        if len(content) < length:
-            content = self.file.read(offset, length)
+        for start, part in self.parts:
+            if start <= offset and offset + length <= start + len(part):
+                return part[offset - start : offset - start + length]
+        content = self.file.read(offset, max(length, _FURTHER_BYTES))
         if len(content) < length:
             raise damaged()
-        return content
+        self.parts.append((offset, content))
+        return content[:length]
 
 
-def _tags(header: _Header) -> dict[int, np.ndarray]:
-    """The values of the wanted tags of the first directory."""
+@dataclass(frozen=True)
+class _Layout:
+    """The forms of a directory's count, of its entries, and of a place in the file.
+
+    An entry is followed by its value or, beyond `inline` bytes, by the value's place.
+    """
+
+    count: str
+    entry: str
+    place: str
+
+    @property
+    def inline(self) -> int:
+        return struct.calcsize(self.place)
+
+
+_CLASSIC, _BIG = _Layout("<H", "<HHI", "<I"), _Layout("<Q", "<HHQ", "<Q")
+
+
+def _layout(header: _Header) -> tuple[_Layout, int]:
+    """The layout of a file, and the place of its first directory."""
     (version,) = struct.unpack("<H", header.read(2, 2))
-    if version == 43:
-        first, count, entry, inline = *struct.unpack("<Q", header.read(8, 8)), "<Q", "<HHQ", 8
-    elif version == 42:
-        first, count, entry, inline = *struct.unpack("<I", header.read(4, 4)), "<H", "<HHI", 4
-    else:
+    if version not in (42, 43):
         raise ValueError("no TIFF")
+    layout, place = (_BIG, 8) if version == 43 else (_CLASSIC, 4)
+    (first,) = struct.unpack(layout.place, header.read(place, layout.inline))
+    return layout, first
+
+
+def _tags_of_mask(header: _Header, layout: _Layout, place: int) -> Mapping[int, np.ndarray] | None:
+    """The tags of the first directory, from a place on, that is the mask of the whole raster."""
+    for _ in range(_MOST_DIRECTORIES):
+        if not place:
+            return None
+        tags, following = _tags(header, layout, place, {_SUBFILE})
+        if _SUBFILE in tags and int(tags[_SUBFILE][0]) & (_MASK | _REDUCED) == _MASK:
+            return _tags(header, layout, place, _WANTED)[0]
+        place = following
+    raise ValueError("more directories than any file has")
+
+
+def _tags(
+    header: _Header, layout: _Layout, first: int, wanted: set[int]
+) -> tuple[dict[int, np.ndarray], int]:
+    """The values of the wanted tags of a directory, and the place of the next; 0: no more."""
+    count, entry, inline = layout.count, layout.entry, layout.inline
     head, size = struct.calcsize(count), struct.calcsize(entry) + inline
     (entries,) = struct.unpack(count, header.read(first, head))
     if entries > _MOST_ENTRIES:
         raise ValueError("longer than any directory")
-    directory = header.read(first + head, entries * size)
+    directory = header.read(first + head, entries * size + inline)
+    (following,) = struct.unpack(layout.place, directory[entries * size :])
     tags = {}
-    for start in range(0, len(directory), size):
+    for start in range(0, entries * size, size):
         tag, kind, values = struct.unpack_from(entry, directory, start)
         if tag == _ROTATED:
             raise ValueError("its grid is not north up")
-        if tag not in _WANTED:
+        if tag not in wanted:
             continue
         if kind not in _TYPES:
             raise ValueError(f"tag {tag} is of type {kind}")
@@ -116,46 +197,62 @@ def _tags(header: _Header) -> dict[int, np.ndarray]:
             pointer = directory[place : place + inline]
             content = header.read(int.from_bytes(pointer, "little"), length)
         tags[tag] = np.frombuffer(content, dtype)
-    return tags
+    return tags, following
 
 
 def _parse(tags: Mapping[int, np.ndarray]) -> CogHeader | None:
-    if not _WANTED - {_SAMPLES, _PREDICTOR, _FORMAT, _NODATA} <= tags.keys():
+    if not tags.keys() >= _NEEDED | _GRID or (epsg := _epsg(tags[_GEO_KEYS])) is None:
         return None
-
-    def number(tag: int, otherwise: int) -> int:
-        return int(tags[tag][0]) if tag in tags else otherwise
-
-    bits, compression, predictor = number(_BITS, 1), number(_COMPRESSION, 1), number(_PREDICTOR, 1)
-    epsg = _epsg(tags[_GEO_KEYS])
-    if (
-        bits not in (8, 16)
-        or number(_SAMPLES, 1) != 1
-        or number(_FORMAT, 1) != 1
-        or compression not in (_NONE, *_DEFLATES)
-        or predictor not in (1, 2)
-        or (predictor == 2 and compression == _NONE)
-        or epsg is None
-    ):
-        return None
-    width, height = number(_WIDTH, 0), number(_HEIGHT, 0)
-    block = (number(_TILE_HEIGHT, 0), number(_TILE_WIDTH, 0))
-    if not (0 < block[0] <= _LARGEST_BLOCK and 0 < block[1] <= _LARGEST_BLOCK):
-        return None
-    blocks = -(-height // block[0]) * -(-width // block[1])
-    if not len(tags[_OFFSETS]) == len(tags[_COUNTS]) == blocks:
-        return None
+    width, height = int(tags[_WIDTH][0]), int(tags[_HEIGHT][0])
     step_x, step_y = (float(step) for step in tags[_SCALE][:2])
     column, row, _, x, y, _ = (float(part) for part in tags[_TIEPOINT][:6])
     left, top = x - column * step_x, y + row * step_y
     if not (step_x > 0 and step_y > 0 and all(map(math.isfinite, (left, top)))):
         return None
-    dtype = np.dtype(f"<u{bits // 8}")
     transform = Affine(step_x, 0.0, left, 0.0, -step_y, top)
+    parsed = _parse_blocks(tags, RasterGrid(width, height, transform, epsg, 0), (8, 16))
+    if parsed is None:
+        return None
+    nodata = nodata_of(_nodata(tags), parsed.dtype)
+    return replace(parsed, grid=replace(parsed.grid, nodata=nodata))
+
+
+def _parse_mask(tags: Mapping[int, np.ndarray], of: CogHeader) -> CogHeader | None:
+    if not tags.keys() >= _NEEDED:
+        return None
+    if (int(tags[_WIDTH][0]), int(tags[_HEIGHT][0])) != (of.grid.width, of.grid.height):
+        return None
+    return _parse_blocks(tags, replace(of.grid, nodata=0), (1, 8))
+
+
+def _parse_blocks(
+    tags: Mapping[int, np.ndarray], grid: RasterGrid, depths: tuple[int, ...]
+) -> CogHeader | None:
+    """The blocks of a grid; None where they are of another kind, or have other bits a pixel."""
+
+    def number(tag: int, otherwise: int) -> int:
+        return int(tags[tag][0]) if tag in tags else otherwise
+
+    bits, compression, predictor = number(_BITS, 1), number(_COMPRESSION, 1), number(_PREDICTOR, 1)
+    if (
+        bits not in depths
+        or number(_SAMPLES, 1) != 1
+        or number(_FORMAT, 1) != 1
+        or compression not in (_NONE, *_DEFLATES)
+        or predictor not in (1, 2)
+        or (predictor == 2 and (compression == _NONE or bits == 1))
+    ):
+        return None
+    block = (number(_TILE_HEIGHT, 0), number(_TILE_WIDTH, 0))
+    if not (0 < block[0] <= _LARGEST_BLOCK and 0 < block[1] <= _LARGEST_BLOCK):
+        return None
+    blocks = -(-grid.height // block[0]) * -(-grid.width // block[1])
+    if not len(tags[_OFFSETS]) == len(tags[_COUNTS]) == blocks:
+        return None
     return CogHeader(
-        grid=RasterGrid(width, height, transform, epsg, nodata_of(_nodata(tags), dtype)),
+        grid=grid,
         block=block,
-        dtype=dtype,
+        bits=bits,
         deflated=compression != _NONE,
         differenced=predictor == 2,
         offsets=tags[_OFFSETS].astype(np.uint64),

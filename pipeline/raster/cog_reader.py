@@ -30,24 +30,28 @@ _HEADERS_KEPT = 8192  # of a tile's year there are about a thousand, of 2 to 10 
 class StoredWindow:
     """The fetched, still compressed blocks of a window of a raster.
 
-    `blocks` are block row, block column, and bytes, of each block that was ever written.
+    `blocks` are block row, block column, and bytes, of each block that was ever written; `mask`
+    has those of the raster's mask.
     """
 
     header: CogHeader
     rows: Span
     columns: Span
     blocks: list[tuple[tuple[int, int], memoryview]]
+    mask: "StoredWindow | None" = None
 
     def decoded(self) -> np.ndarray:
         """The pixels in the header's dtype: (rows, columns); 0 in blocks that were never written.
 
-        Raises Unreadable where a block is damaged.
+        Pixels that the mask hides are nodata. Raises Unreadable where a block is damaged.
         """
         shape = (self.rows[1] - self.rows[0], self.columns[1] - self.columns[0])
         whole = len(self.blocks) == sum(1 for _ in _blocks(self.header, self.rows, self.columns))
         window = np.empty(shape, self.header.dtype) if whole else np.zeros(shape, self.header.dtype)
         for place, content in self.blocks:
             _put(_inflated(content, self.header), place, self, window)
+        if self.mask is not None:
+            window[self.mask.decoded() == 0] = self.header.grid.nodata
         return window
 
 
@@ -55,7 +59,9 @@ def fetch_window(file: ByteRanges, header: CogHeader, rows: Span, columns: Span)
     """Fetch the blocks of a window that lies within the raster. Raises Unreadable."""
     places = dict(_blocks(header, rows, columns))
     contents = _contents(file, header, sorted(places))
-    return StoredWindow(header, rows, columns, [(places[b], content) for b, content in contents])
+    blocks = [(places[b], content) for b, content in contents]
+    mask = None if header.mask is None else fetch_window(file, header.mask, rows, columns)
+    return StoredWindow(header, rows, columns, blocks, mask)
 
 
 def _blocks(header: CogHeader, rows: Span, columns: Span) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -73,7 +79,7 @@ def _contents(
     wanted = sorted(
         (int(header.offsets[b]), int(header.counts[b]), b) for b in blocks if header.counts[b]
     )
-    longest = 2 * header.block[0] * header.block[1] * header.dtype.itemsize + _GAP
+    longest = 2 * header.block_bytes + _GAP
     if any(not 0 < offset < LONGEST_FILE or count > longest for offset, count, _ in wanted):
         raise damaged()
     while wanted:
@@ -94,13 +100,16 @@ def _contents(
 
 def _inflated(content: memoryview, header: CogHeader) -> np.ndarray:
     """A whole block's stored numbers: (block rows, block columns)."""
-    size = header.block[0] * header.block[1] * header.dtype.itemsize
+    size = header.block_bytes
     try:
         plain = deflate.zlib_decompress(content, size) if header.deflated else content
     except deflate.DeflateError:
         raise damaged() from None
     if len(plain) != size:
         raise damaged()
+    if header.bits == 1:
+        rows = np.frombuffer(plain, np.uint8).reshape(header.block[0], -1)
+        return np.unpackbits(rows, axis=1, count=header.block[1])
     return np.frombuffer(plain, header.dtype).reshape(header.block)
 
 
@@ -136,7 +145,7 @@ class _KeptHeaders:
     """The headers that were used last, by the names of their files; threads share them."""
 
     def __init__(self) -> None:
-        self._headers: OrderedDict[str, CogHeader] = OrderedDict()
+        self._headers: OrderedDict[str, CogHeader | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -149,11 +158,10 @@ class _KeptHeaders:
                 self._headers.move_to_end(name)
                 return self._headers[name]
         header = read_header(file)
-        if header is not None:
-            with self._lock:
-                self._headers[name] = header
-                if len(self._headers) > _HEADERS_KEPT:
-                    self._headers.popitem(last=False)
+        with self._lock:
+            self._headers[name] = header
+            if len(self._headers) > _HEADERS_KEPT:
+                self._headers.popitem(last=False)
         return header
 
     def drop(self, name: str) -> None:

@@ -1,17 +1,26 @@
 """A window of any raster that GDAL can open, warped where its grid is another."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import rasterio
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from pipeline.raster.cog_header import MASK_FILE
+from pipeline.raster.gdal_env import gdal_failure
 from pipeline.raster.read_errors import damaged
 from pipeline.raster.window import (
     Extent,
     RasterGrid,
+    Span,
     Target,
     as_unsigned,
     native_window,
@@ -39,9 +48,8 @@ def read_with_gdal(
         RasterioError: GDAL fails.
     """
     with rasterio.open(path, sharing=False) as dataset:
-        if dataset.count != 1:
-            raise damaged(f"has {dataset.count} bands, not one")
-        dtype = np.dtype(dataset.dtypes[0])
+        band = _only_band(dataset)
+        dtype = np.dtype(dataset.dtypes[band - 1])
         if dtype.kind not in "ui":
             raise damaged(f"holds {dtype}, not integers")
         if dataset.crs is None:
@@ -50,22 +58,99 @@ def read_with_gdal(
         nodata = nodata_of(dataset.nodata, dtype)
         grid = RasterGrid(dataset.width, dataset.height, dataset.transform, own, nodata)
         require_extent(grid, extent)
-        native = native_window(grid, target) if own == epsg else None
-        if native is None:
-            return _warped(dataset, nodata, epsg, target)
-        (top, bottom), (left, right) = native.rows, native.columns
-        return native.placed(dataset.read(1, window=Window(left, top, right - left, bottom - top)))
+        native = native_window(grid, target, extent) if own == epsg else None
+        with _mask_file(path, dataset) as mask_file:
+            source = _Source(dataset, band, nodata, mask_file)
+            if native is None:
+                return source.warped(CRS.from_epsg(epsg), target)
+            return native.placed(source.window(native.rows, native.columns))
 
 
-def _warped(dataset: DatasetReader, nodata: int, epsg: int, target: Target) -> np.ndarray:
-    with WarpedVRT(
-        dataset,
-        crs=CRS.from_epsg(epsg),
-        transform=target.transform,
-        height=target.shape[0],
-        width=target.shape[1],
-        resampling=Resampling.nearest,
-        src_nodata=nodata,
-        nodata=nodata,
-    ) as warped:
-        return as_unsigned(warped.read(1), nodata)
+def _only_band(dataset: DatasetReader) -> int:
+    """The number of a raster's band, an alpha band aside."""
+    bands = dataset.count - len(_alpha_bands(dataset))
+    if bands != 1:
+        raise damaged(f"has {bands} bands, not one")
+    return next(n for n in dataset.indexes if n not in _alpha_bands(dataset))
+
+
+def _alpha_bands(dataset: DatasetReader) -> list[int]:
+    kinds = enumerate(dataset.colorinterp, 1)
+    return [number for number, kind in kinds if kind == ColorInterp.alpha]
+
+
+@contextmanager
+def _mask_file(path: str, dataset: DatasetReader) -> Iterator[DatasetReader | None]:
+    """The mask in a file beside a raster. On a server it is sought as by `read_header`."""
+    remote = path.startswith("/vsi")
+    name, *query = path.partition("?") if remote else (path,)
+    name = "".join((name, MASK_FILE, *query))
+    sought = dataset.driver == "GTiff" and dataset.nodata is None if remote else Path(name).exists()
+    if not sought:
+        yield None
+        return
+    try:
+        mask = rasterio.open(name, sharing=False)
+    except RasterioError as error:
+        if remote and not gdal_failure(error).passing:
+            mask = None
+        else:
+            raise
+    with mask or nullcontext():
+        yield mask
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A band with everything that says which of its pixels are valid."""
+
+    dataset: DatasetReader
+    band: int
+    nodata: int
+    mask_file: DatasetReader | None
+
+    def window(self, rows: Span, columns: Span) -> np.ndarray:
+        """Stored pixels; invalid ones are nodata."""
+        (top, bottom), (left, right) = rows, columns
+        window = Window(left, top, right - left, bottom - top)
+        if not (window.width and window.height):
+            return np.zeros((window.height, window.width), self.dataset.dtypes[self.band - 1])
+        values = self.dataset.read(self.band, window=window)
+        if self._masked:
+            values[self.dataset.read_masks(self.band, window=window) == 0] = self.nodata
+        for alpha in _alpha_bands(self.dataset):
+            values[self.dataset.read(alpha, window=window) == 0] = self.nodata
+        if self.mask_file is not None:
+            number = min(self.band, self.mask_file.count)
+            values[self.mask_file.read(number, window=window) == 0] = self.nodata
+        return values
+
+    def warped(self, crs: CRS, target: Target) -> np.ndarray:
+        """The target's pixels by nearest neighbour: uint8 or uint16, 0 where invalid."""
+        alpha = bool(_alpha_bands(self.dataset))
+        masked = self._masked or alpha
+        grid = {
+            "crs": crs,
+            "transform": target.transform,
+            "height": target.shape[0],
+            "width": target.shape[1],
+            "resampling": Resampling.nearest,
+        }
+        # GDAL does not look at masks where it is given a number for nodata.
+        nodata = {} if masked else {"src_nodata": self.nodata, "nodata": self.nodata}
+        with WarpedVRT(self.dataset, **grid, **nodata, add_alpha=masked and not alpha) as warped:
+            values = as_unsigned(warped.read(self.band), self.nodata)
+            if masked:
+                values[warped.dataset_mask() == 0] = 0
+        if self.mask_file is not None:
+            # A file of a mask may lack a grid: it is the raster's.
+            own = {"src_crs": self.dataset.crs, "src_transform": self.dataset.transform}
+            with WarpedVRT(self.mask_file, **own, **grid) as mask:
+                values[mask.read(min(self.band, mask.count)) == 0] = 0
+        return values
+
+    @property
+    def _masked(self) -> bool:
+        """Whether GDAL has a mask that is neither a number nor an alpha band."""
+        flags = self.dataset.mask_flag_enums[self.band - 1]
+        return not {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha} & set(flags)

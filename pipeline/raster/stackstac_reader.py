@@ -80,7 +80,7 @@ class NativeReader:
         errors_as_nodata: Ignored.
         offsets: Href → number that is added to stored numbers.
         bands: Href → band, for the names in `faults`.
-        extents: Href → extent that the item states; a raster that covers less is damaged.
+        extents: Href → extent that the item states; a raster that contradicts it is damaged.
         faults: Takes the rasters that are left out.
         settings: How rasters are opened.
         ahead: Fetches several readers' windows at once; then they are read in the order in which
@@ -206,7 +206,7 @@ class NativeReader:
         if header is None or header.grid.epsg != self.spec.epsg:
             return None
         require_extent(header.grid, self.extent)
-        native = native_window(header.grid, target)
+        native = native_window(header.grid, target, self.extent)
         if native is None:
             return None
         fetched = fetch_window(file, header, native.rows, native.columns)

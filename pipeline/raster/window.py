@@ -9,6 +9,7 @@ from affine import Affine
 from pipeline.raster.read_errors import damaged
 
 _ALIGNED = 1e-3  # of a pixel: grids that differ by less are equal
+_SAME_PIXEL = 1e-3  # pixels whose sizes differ by a smaller share are equal
 _COARSEST = 60.0  # metres: of a band of Sentinel-2
 
 Span = tuple[int, int]  # first, and first after
@@ -35,10 +36,19 @@ class RasterGrid:
 
 @dataclass(frozen=True)
 class Extent:
-    """The extent of a raster: min x, min y, max x, max y in metres of `epsg`."""
+    """The extent of a raster, as its item states it.
+
+    Attributes:
+        epsg: Its CRS.
+        bounds: min x, min y, max x, max y in metres of that CRS.
+        pixel: The size of a pixel in metres, if it is stated.
+        epsg_stated: Whether the CRS is stated; else it is the tile's.
+    """
 
     epsg: int
     bounds: tuple[float, float, float, float]
+    pixel: float | None = None
+    epsg_stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +102,13 @@ class NativeWindow:
         return padded
 
 
-def native_window(raster: RasterGrid, target: Target) -> NativeWindow | None:
+def native_window(
+    raster: RasterGrid, target: Target, extent: Extent | None = None
+) -> NativeWindow | None:
     """The part of a raster that a target in the raster's CRS needs; None where the grids differ.
 
-    Raises Unreadable where raster and target do not meet.
+    It is empty where raster and target do not meet, as the extent that the raster's item states
+    says. Raises Unreadable where they should meet.
     """
     own, wanted = raster.transform, target.transform
     if not all(map(math.isfinite, own[:6])):
@@ -116,7 +129,9 @@ def native_window(raster: RasterGrid, target: Target) -> NativeWindow | None:
     rows = (max(row, 0), min(row + target.shape[0], raster.height * ratio))
     columns = (max(column, 0), min(column + target.shape[1], raster.width * ratio))
     if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        raise damaged("lies elsewhere than its item says")
+        if extent is None or extent.epsg != raster.epsg or _meet(extent.bounds, target):
+            raise damaged("lies elsewhere than its item says")
+        rows = columns = (0, 0)
     return NativeWindow(
         rows=(rows[0] // ratio, -(-rows[1] // ratio)),
         columns=(columns[0] // ratio, -(-columns[1] // ratio)),
@@ -128,18 +143,34 @@ def native_window(raster: RasterGrid, target: Target) -> NativeWindow | None:
     )
 
 
+def _meet(bounds: tuple[float, float, float, float], target: Target) -> bool:
+    grid, (height, width) = target.transform, target.shape
+    return (
+        bounds[0] < grid.c + grid.a * width
+        and bounds[2] > grid.c
+        and bounds[1] < grid.f
+        and bounds[3] > grid.f + grid.e * height
+    )
+
+
 def require_extent(raster: RasterGrid, extent: Extent | None) -> None:
     """Require that a raster is the band that its item describes; raises Unreadable.
 
-    A raster with pixels coarser than any band's is a preview. One that covers less than the extent
-    that its item states, by more than a pixel, was cut or has a wrong grid. An extent in another
-    CRS than the raster's is not compared.
+    A raster with pixels coarser than any band's is a preview. If CRS, pixel or extent are others
+    than its item states, the extent by more than a pixel, then raster or item are wrong, and what
+    was concluded from the item is, too. An extent in another CRS than the raster's is not compared.
     """
     own = raster.transform
     if own.a > _COARSEST:
         raise damaged(f"has pixels of {own.a:g} m, which no band has")
-    if extent is None or raster.epsg != extent.epsg or own.b or own.d:
+    if extent is None or raster.epsg is None or own.b or own.d:
         return
+    if raster.epsg != extent.epsg:
+        if extent.epsg_stated:
+            raise damaged(f"is in EPSG:{raster.epsg}, and its item says EPSG:{extent.epsg}")
+        return
+    if extent.pixel is not None and not math.isclose(own.a, extent.pixel, rel_tol=_SAME_PIXEL):
+        raise damaged(f"has pixels of {own.a:g} m, and its item says {extent.pixel:g} m")
     left, bottom, right, top = extent.bounds
     if (
         own.c > left + own.a
@@ -148,6 +179,13 @@ def require_extent(raster: RasterGrid, extent: Extent | None) -> None:
         or own.f + own.e * raster.height > bottom - own.e
     ):
         raise damaged("covers less than its item says")
+    if (
+        own.c < left - own.a
+        or own.f > top - own.e
+        or own.c + own.a * raster.width > right + own.a
+        or own.f + own.e * raster.height < bottom + own.e
+    ):
+        raise damaged("covers more than its item says")
 
 
 def as_unsigned(values: np.ndarray, nodata: int) -> np.ndarray:

@@ -223,15 +223,6 @@ def test_a_raster_that_is_no_band_is_damaged(
     assert [fault.reason for fault in faults] == [reason]
 
 
-def test_a_mask_beside_the_band_hides_nothing(tmp_path: Path) -> None:
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        path = write(tmp_path / "a.tif", NOISE)
-        with rasterio.open(path, "r+") as raster:
-            raster.write_mask(NOISE > 5000)
-    np.testing.assert_array_equal(natively(path, (0, 150), (0, 200)), NOISE)
-    np.testing.assert_array_equal(by_gdal(path), NOISE)
-
-
 # Files that are not what they were.
 
 
