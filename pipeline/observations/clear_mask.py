@@ -93,12 +93,21 @@ class MaskBuilder:
             the cell's edge are dilated into it.
         resolution: Metres of a pixel.
         masking: The rules.
+        land: Scene classes whose clear pixels are kept apart, too, as the bits `land`.
     """
 
     def __init__(
-        self, items: int, shape: tuple[int, int], margin: int, resolution: int, masking: Masking
+        self,
+        items: int,
+        shape: tuple[int, int],
+        margin: int,
+        resolution: int,
+        masking: Masking,
+        land: tuple[int, ...] = (),
     ) -> None:
         self.bits = np.zeros((-(-items // 8), *shape), np.uint8)
+        self.land = np.zeros_like(self.bits) if land else self.bits[:0]
+        self._land = land
         self.seen = np.zeros(items, np.int64)
         self._inner = tuple(slice(margin, margin + side) for side in shape)
         self._resolution = resolution
@@ -111,7 +120,14 @@ class MaskBuilder:
             clear &= far_from_cloud(values, self._masking.dilate / self._resolution)
         clear = clear[self._inner]
         self.bits[item // 8] |= clear.view(np.uint8) << np.uint8(item % 8)
+        if self._land:
+            land = clear & clear_pixels(values[self._inner], self._land)
+            self.land[item // 8] |= land.view(np.uint8) << np.uint8(item % 8)
         self.seen[item] = np.count_nonzero(values[self._inner])
+
+    def drop(self, item: int) -> None:
+        """Have an item clear nowhere."""
+        self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
 
     def choose(self, month: np.ndarray, acquisition: np.ndarray) -> None:
         """Clear the bits of the items that are not to be read."""
@@ -125,7 +141,7 @@ class MaskBuilder:
                 planes, self.seen[items], acquisition[items], masking.most, masking.least
             )
             for item in items[~chosen].tolist():
-                self.bits[item // 8] &= np.uint8(0xFF ^ (1 << item % 8))
+                self.drop(item)
 
 
 def far_from_cloud(scenes: np.ndarray, pixels: float) -> np.ndarray:

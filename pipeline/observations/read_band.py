@@ -12,7 +12,7 @@ from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_url
-from pipeline.observations.clear_mask import ClearMask, MaskBuilder, Masking
+from pipeline.observations.clear_mask import ClearMask, MaskBuilder, Masking, any_clear
 from pipeline.observations.cube import (
     Block,
     Bounds,
@@ -24,6 +24,7 @@ from pipeline.observations.cube import (
     overlaps,
 )
 from pipeline.observations.monthly_median import monthly_medians
+from pipeline.observations.offset_check import LAND, OFFSET_REASON, dark_band, wrong_offsets
 from pipeline.raster.read_stats import NO_STATS, Fault, FaultLog, ReadStats
 from pipeline.raster.stackstac_reader import ReaderSettings
 
@@ -54,13 +55,15 @@ def read_clear(
     """Read the scene classification of all items in a cell, and choose the acquisitions to read.
 
     An item without a scene classification is never clear. The item of a damaged one is not clear,
-    and a fault.
+    and a fault. So is one whose numbers contradict the offset that it states
+    (`pipeline.observations.offset_check`), unless `settings` trust it.
 
     Raises:
         ReadingError: A raster is unreachable, or damaged where `settings` are strict, or every
             raster that reaches into the cell is damaged: then the fault lies elsewhere, and the
             cell is not land without observations.
     """
+    settings = settings or ReaderSettings()
     start = time.perf_counter()
     resolution = band_resolution(items, SCL)
     clear = _read_clear(items, cell, masking, settings, resolution)
@@ -76,7 +79,7 @@ def _read_clear(
     items: Sequence[Item],
     cell: Cell,
     masking: Masking,
-    settings: ReaderSettings | None,
+    settings: ReaderSettings,
     resolution: int,
 ) -> ClearMask:
     """As `read_clear`, at a resolution in metres."""
@@ -96,7 +99,9 @@ def _read_clear(
         dates=SCL_DATES,
     )
     shape = (cell.height * 10 // resolution, cell.width * 10 // resolution)
-    builder = MaskBuilder(len(items), shape, margin // resolution, resolution, masking)
+    checked = not settings.trust_offsets and any(dark_band(item) for item in items)
+    land = LAND if checked else ()
+    builder = MaskBuilder(len(items), shape, margin // resolution, resolution, masking, land)
     for first, values in _chunks(stack):
         for k, classes in enumerate(values):
             builder.add(first + k, classes)
@@ -104,7 +109,11 @@ def _read_clear(
     _require_any(stats.faults, items, SCL, cell, bounds)
     month = np.array([month_of(item) for item in items], np.int8)
     acquisition = acquisition_numbers(items)
-    builder.choose(month, acquisition)
+    if checked:
+        _drop_wrong_offsets(builder, items, cell, resolution, settings, faults, month, acquisition)
+        stats = faults.stats()
+    else:
+        builder.choose(month, acquisition)
     return ClearMask(
         bits=builder.bits,
         resolution=resolution,
@@ -113,6 +122,40 @@ def _read_clear(
         acquisitions=len(np.unique(acquisition[builder.seen > 0])),
         stats=stats,
     )
+
+
+def _drop_wrong_offsets(
+    builder: MaskBuilder,
+    items: Sequence[Item],
+    cell: Cell,
+    resolution: int,
+    settings: ReaderSettings,
+    faults: FaultLog,
+    month: np.ndarray,
+    acquisition: np.ndarray,
+) -> None:
+    """Choose the acquisitions to read among the items whose offsets agree with their numbers."""
+    sound, left_out = set[int](), 0
+    while True:
+        before = builder.bits.copy()
+        builder.choose(month, acquisition)
+        chosen = np.flatnonzero(any_clear(builder.bits, len(items))).tolist()
+        unknown = [number for number in chosen if number not in sound]
+        wrong = wrong_offsets(items, unknown, builder.land, resolution, cell, settings)
+        if not wrong:
+            break
+        sound |= set(unknown) - wrong.keys()
+        left_out += len(wrong)
+        builder.bits = before
+        for number, fault in wrong.items():
+            faults.append(fault)
+            builder.drop(number)
+    if left_out and (settings.strict or not builder.bits.any()):
+        fault = next(fault for fault in faults if fault.reason == OFFSET_REASON)
+        raise ReadingError(
+            f"cell {cell.id}: {left_out} items contradict their rasters, such as {fault.asset}: "
+            f"{fault.reason}. If that is how it should be, set trust_offsets under [reading]"
+        )
 
 
 def read_series(

@@ -59,7 +59,9 @@ def reading_of(
             most=settings.most_a_month or None,
             least=settings.least_clear / 100,
         ),
-        reader=ReaderSettings(strict=settings.strict, access=access),
+        reader=ReaderSettings(
+            strict=settings.strict, access=access, trust_offsets=settings.trust_offsets
+        ),
         geometric=settings.geometric,
         substitute=tuple(sorted(settings.substitute.items())),
         optional_bands=tuple(optional_bands),

@@ -49,12 +49,14 @@ class ReaderSettings:
         retry_seconds: How long a request is sent again after a failure that may pass: no
             connection, no bytes in time, HTTP 429 and 5xx.
         access: How the archive's rasters are opened.
+        trust_offsets: Apply the offsets that items state, even where their numbers contradict them.
     """
 
     strict: bool = False
     timeout: float = 30.0
     retry_seconds: float = 120.0
     access: Access = OPEN
+    trust_offsets: bool = False
 
 
 class NativeReader:

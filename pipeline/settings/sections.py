@@ -94,6 +94,11 @@ class ReadingSettings(Strict):
     strict: bool = Field(
         False, description="let a raster that cannot be read fail its cell; else it is left out"
     )
+    trust_offsets: bool = Field(
+        False,
+        description="use items after whose stated offset clear land would be below 0; else they "
+        "are left out",
+    )
 
     @property
     def geometric(self) -> bool:
