@@ -53,7 +53,9 @@ class RelativePath:
             return text
         try:
             path = (folder / Path(text).expanduser()).absolute()
-            return str(path) if self.is_name is None or path.exists() else text
+            file = Path(str(path).partition("#")[0])  # of file.gpkg#layer
+            there = self.is_name is None or path.exists() or file.is_file()
+            return str(path) if there else text
         except (OSError, ValueError, RuntimeError):  # too long, a zero in it, "~" of nobody
             return text
 

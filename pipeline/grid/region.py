@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import RegionError
 from pipeline.grid.mgrs import NORTH, SOUTH, parse_tile, polygons_of, wrapped
 from pipeline.grid.region_file import read_polygons
-from pipeline.io.user_paths import existing, names_tiles
+from pipeline.io.user_paths import existing_file, names_tiles
 
 _FORMS = "Give west,south,east,north in degrees, a vector file, or MGRS tile names"
 _EDGES = 2000  # boxes on the region's border that are tested in one step
@@ -48,8 +48,9 @@ def read_region(spec: str) -> Region:
 
     Args:
         spec: "west,south,east,north" (degrees; west > east crosses the antimeridian), the path of
-            a GeoJSON, GeoPackage or GeoParquet file (its polygons are united and reprojected), or
-            tile names such as "31UFS,31UGS" (the areas that these tiles own).
+            a GeoJSON, GeoPackage or GeoParquet file (its polygons are united and reprojected; one
+            of several layers is written file.gpkg#layer), or tile names such as "31UFS,31UGS"
+            (the areas that these tiles own).
 
     Raises:
         RegionError: It is none of these, or has no area between 80° S and 84° N.
@@ -60,7 +61,7 @@ def read_region(spec: str) -> Region:
     if names_tiles(spec):
         tiles = [parse_tile(name) for name in spec.split(",")]
         geometry = shapely.union_all([tile.owned for tile in tiles])
-    elif (path := existing(spec)) is not None and path.is_file():
+    elif (path := existing_file(spec)) is not None:
         geometry = read_polygons(path)
     elif _begins_with_a_number(spec):
         geometry = _bbox(spec)

@@ -12,6 +12,7 @@ import pyogrio
 
 from models.errors import UserError
 from pipeline.errors import DatasetError
+from pipeline.io.user_paths import file_and_layer
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -33,31 +34,57 @@ def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
 
 
 def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
-    """The features of GeoParquet or of a vector file of one layer, in the file's CRS.
+    """The features of GeoParquet or of a layer of a vector file, in the layer's CRS.
 
     Args:
-        path: The file.
+        path: The file, or file#layer where several layers have a geometry.
         error: The error to raise where the file is unreadable or holds no geometry.
         remedy: The last part of the error's message.
     """
+    file, named = file_and_layer(path)
     try:
-        if path.suffix.lower() in PARQUET:
-            return geopandas.read_parquet(path)
-        layers = pyogrio.list_layers(path)
-        frame = geopandas.read_file(path) if len(layers) <= 1 else None
+        if named is None and file.suffix.lower() in PARQUET:
+            return geopandas.read_parquet(file)
+        layer = _layer(file, named, error, only_geometries=True)
+        frame = geopandas.read_file(file, layer=layer)
+    except UserError:
+        raise
     except Exception as failure:  # each driver has errors of its own
         raise error(
             str(path), f"not readable as a vector file ({reason_of(failure)})", remedy
         ) from failure
-    if frame is None:
-        raise error(
-            str(path),
-            f"it has several layers: {', '.join(map(str, layers[:, 0]))}",
-            "Save the layer to read in a file of its own",
-        )
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise error(str(path), "the file holds no geometry", remedy)
     return frame
+
+
+def _layer(
+    file: Path, named: str | None, error: type[UserError], *, only_geometries: bool
+) -> str | None:
+    """The layer of a vector file to read: the named one, or the only one with a geometry.
+
+    Without `only_geometries`, a file without geometries may be read, too. Raises `error` where
+    several layers, or not the named one, could be meant.
+    """
+    listed = [(str(name), kind is not None) for name, kind in pyogrio.list_layers(file)]
+    names = [name for name, has_geometry in listed if has_geometry]
+    if not names and not only_geometries:
+        names = [name for name, _ in listed if name != _STYLES]
+    if named is not None:
+        if named in (name for name, has_geometry in listed if has_geometry or not only_geometries):
+            return named
+        raise error(
+            f"{file}#{named}",
+            f"the file has no such layer; its layers are {', '.join(names) or 'without geometry'}",
+            f"Name one of them, such as {file.name}#{names[0]}" if names else "Give another file",
+        )
+    if len(names) > 1:
+        raise error(
+            str(file),
+            f"it has several layers: {', '.join(names)}",
+            f"Name the one to read behind a #: {file.name}#{names[0]}",
+        )
+    return names[0] if names else None
 
 
 def cell_text(value: Any) -> str | None:
@@ -74,6 +101,7 @@ def reason_of(failure: Exception) -> str:
     return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
 
 
+_STYLES = "layer_styles"  # the table in which QGIS keeps a file's styles
 _FORMS = "Give CSV with a header, Parquet, or a vector file, whose attributes are taken"
 
 
@@ -81,7 +109,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[str | None]
     """Columns of a CSV, TSV, Parquet or vector file as texts.
 
     Args:
-        path: The file.
+        path: The file, or file#layer.
         names: The columns to read.
 
     Returns:
@@ -111,18 +139,22 @@ def has_column(path: Path, name: str) -> bool:
 
 
 def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
-    if not path.is_file():
+    file, named = file_and_layer(path)
+    if not file.is_file():
         raise DatasetError(str(path), "there is no such file", _FORMS)
-    suffix = path.suffix.lower()
+    suffix = file.suffix.lower()
     try:
-        if suffix in SEPARATORS:
+        if named is None and suffix in SEPARATORS:
             return read_text_table(path, rows)
-        if suffix in PARQUET:
+        if named is None and suffix in PARQUET:
             schema = pq.read_schema(path)
             plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
             return pq.read_table(path, columns=plain).to_pandas(ignore_metadata=True)
-        frame: pd.DataFrame = pyogrio.read_dataframe(path, read_geometry=False)
+        layer = _layer(file, named, DatasetError, only_geometries=False)
+        frame: pd.DataFrame = pyogrio.read_dataframe(file, layer=layer, read_geometry=False)
         return frame
+    except UserError:
+        raise
     except Exception as error:  # each driver has errors of its own
         raise DatasetError(
             str(path), f"not readable as a table ({reason_of(error)})", _FORMS

@@ -47,3 +47,30 @@ def existing(text: str, folder: Path | None = None) -> Path | None:
         return path if text and path.exists() else None
     except (OSError, ValueError, RuntimeError):  # the last: "~" of an unknown user
         return None
+
+
+def existing_file(text: str) -> Path | None:
+    """The absolute path of the file that a text names, with the layer of `file.gpkg#layer`.
+
+    Returns:
+        None where there is no such file.
+    """
+    file, layer = file_and_layer(Path(text))
+    path = existing(str(file)) if text else None
+    if path is None or not path.is_file():
+        return None
+    return path if layer is None else Path(f"{path}#{layer}")
+
+
+def file_and_layer(path: Path) -> tuple[Path, str | None]:
+    """The file that a path names, and its layer where the path is `file.gpkg#layer`, else None.
+
+    A file may have "#" in its own name.
+    """
+    text = str(path)
+    if existing(text) is None:
+        for place in (place for place, sign in enumerate(text) if sign == "#"):
+            file = existing(text[:place])
+            if file is not None and file.is_file():
+                return Path(text[:place]), text[place + 1 :]
+    return path, None

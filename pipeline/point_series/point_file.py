@@ -20,6 +20,7 @@ from pipeline.io.tables import (
     read_text_table,
     reason_of,
 )
+from pipeline.io.user_paths import file_and_layer
 
 _AXES = {
     "lon": ("lon", "longitude", "long", "lng"),
@@ -47,19 +48,21 @@ class ReferencePoints:
 def read_frame(path: Path) -> pd.DataFrame:
     """All rows and columns of a file, with `lon` and `lat`, float64 degrees of WGS 84.
 
-    Vector files and GeoParquet are reprojected from their own CRS; tables (CSV, Parquet) have
-    columns of degrees. `lon` and `lat` are NaN for a row without a place.
+    Vector files and GeoParquet are reprojected from their own CRS; one of several layers is named
+    by file.gpkg#layer. Tables (CSV, Parquet) have columns of degrees. `lon` and `lat` are NaN for
+    a row without a place.
 
     Raises:
         PointsError: The file is unreadable, has no CRS, or holds other geometries than points.
     """
-    if not path.is_file():
+    file, layer = file_and_layer(path)
+    if not file.is_file():
         raise PointsError(str(path), "there is no such file", _FORMS)
-    suffix = path.suffix.lower()
+    suffix = file.suffix.lower()
     try:
-        if suffix in SEPARATORS:
+        if layer is None and suffix in SEPARATORS:
             frame = read_text_table(path)
-        elif suffix in PARQUET and b"geo" not in (pq.read_schema(path).metadata or {}):
+        elif layer is None and suffix in PARQUET and not _has_geometry(path):
             frame = pq.read_table(path).to_pandas()
         else:
             return _of_geometries(read_features(path, PointsError, _FORMS), path)
@@ -68,6 +71,10 @@ def read_frame(path: Path) -> pd.DataFrame:
             str(path), f"not readable as a table ({reason_of(error)})", _FORMS
         ) from error
     return _of_columns(frame, path)
+
+
+def _has_geometry(path: Path) -> bool:
+    return b"geo" in (pq.read_schema(path).metadata or {})
 
 
 def read_reference(path: Path, label: str) -> ReferencePoints:

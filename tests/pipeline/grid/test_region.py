@@ -169,6 +169,11 @@ def test_several_layers(tmp_path: Path) -> None:
         frame.to_file(tmp_path / "two.gpkg", layer=layer)
     with pytest.raises(RegionError, match="several layers: fields, woods"):
         read_region(str(tmp_path / "two.gpkg"))
+    assert read_region(f"{tmp_path / 'two.gpkg'}#woods").geometry.equals(SQUARE)
+    with pytest.raises(RegionError, match=r"no such layer; its layers are fields, woods.*#fields"):
+        read_region(f"{tmp_path / 'two.gpkg'}#wood")
+    with pytest.raises(RegionError, match="no such file"):
+        read_region(f"{tmp_path / 'none.gpkg'}#woods")
 
 
 def test_a_projected_region_across_the_antimeridian(tmp_path: Path) -> None:
