@@ -18,6 +18,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flows.execution.loopback import (
+    loopback_without_proxy,
+    prefect_without_proxy,
+    without_proxies,
+)
 from models.errors import WorldError
 from pipeline.io.store import public_text, public_url
 
@@ -43,21 +48,23 @@ def prefect_server() -> Iterator[Callable[[], None]]:
     """Have flows inside the block run against a Prefect server.
 
     The server is the user's where PREFECT_API_URL, a profile or a prefect.toml names one. Else it
-    is a temporary one, which starts in the background (about 6 s). Telemetry is off. Import no
-    part of `prefect` before, or that import makes a `~/.prefect`.
+    is a temporary one, which starts in the background (about 6 s). Telemetry is off. Neither is
+    asked through a proxy where it is on this machine. Import no part of `prefect` before, or that
+    import makes a `~/.prefect`.
 
     Returns:
         A function that waits until the server answers; it raises PrefectUnavailable.
     """
     os.environ.update(_NO_TELEMETRY)
-    with _home() as home, _no_logging_errors():
+    with _home() as home, _no_logging_errors(), loopback_without_proxy():
         from prefect.settings import PREFECT_API_URL
 
         import flows.execution.prefect_api  # noqa: F401  # the first import of Prefect
 
         if url := PREFECT_API_URL.value():
-            yield lambda: _require_answer(url)
-            drain()
+            with prefect_without_proxy(url):
+                yield lambda: _require_answer(url)
+                drain()
         else:
             with _temporary_server(home) as wait:
                 yield wait
@@ -105,6 +112,7 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
     ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         users = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        users = without_proxies(users)
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.execution.prefect_server", str(listener.fileno())],
             stdin=subprocess.PIPE,
@@ -115,12 +123,15 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
             env=users | _TEMPORARY | {"PREFECT_HOME": str(home)},
         )
     try:
-        with temporary_settings(
-            {
-                PREFECT_API_URL: url,
-                PREFECT_HOME: home,
-                PREFECT_LOGGING_TO_API_ENABLED: False,  # the server ends with the run
-            }
+        with (
+            prefect_without_proxy(url),
+            temporary_settings(
+                {
+                    PREFECT_API_URL: url,
+                    PREFECT_HOME: home,
+                    PREFECT_LOGGING_TO_API_ENABLED: False,  # the server ends with the run
+                }
+            ),
         ):
             yield lambda: _require_start(server, log_file)
             drain()

@@ -1,10 +1,13 @@
 """A temporary server that does not start, and a user's that has gone."""
 
+import os
 import sys
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 
+from flows.execution.loopback import loopback_without_proxy
 from flows.execution.prefect_server import PrefectUnavailable, prefect_server
 from tests.flows.conftest import REPOSITORY, Shell
 
@@ -40,3 +43,41 @@ def test_a_server_that_has_gone_leaves_nothing_on_the_terminal(shell: Shell) -> 
     )
     out, errors = process.communicate(timeout=200)
     assert (process.returncode, out, errors) == (0, "", "")
+
+
+A_FLOW = """
+from flows.execution.prefect_server import prefect_server
+with prefect_server() as wait:
+    from flows.execution.prefect_api import flow
+    wait()
+    print(flow(lambda: 7, name="seven")())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_the_temporary_server_is_not_asked_through_a_proxy(shell: Shell, proxy: str) -> None:
+    named = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"), proxy)
+    process = shell.start(sys.executable, "-c", A_FLOW, **named)
+    out, errors = process.communicate(timeout=280)
+    assert (process.returncode, out.strip()) == (0, "7"), errors
+    shell.require_nothing_left()
+
+
+def test_the_users_exceptions_from_proxies_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with loopback_without_proxy():
+        assert "no_proxy" not in os.environ
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for stated, expected in (
+        ("", "127.0.0.1,localhost,::1"),
+        ("example.com, localhost", "example.com,localhost,127.0.0.1,::1"),
+        ("*", "*"),
+    ):
+        monkeypatch.setenv("NO_PROXY", stated)
+        with loopback_without_proxy():
+            assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (expected, expected)
+            assert stated == "*" or proxy_bypass("127.0.0.1:4200")
+        assert "no_proxy" not in os.environ
+        assert os.environ["NO_PROXY"] == stated
