@@ -5,6 +5,7 @@ line alone needs; `RelativePath` marks a text that is a path. The readers at the
 a command line write lists and pairs as text.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class Option:
     only: tuple[str, ...] | None = None
 
 
+# A URL, or a path of Windows: C:\\… or \\\\server\\….
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|\\\\")
+
+
 @dataclass(frozen=True)
 class RelativePath:
     """Marks a text as a path. A relative one starts at the folder of the file that names it.
@@ -49,7 +54,7 @@ class RelativePath:
 
     def anchored(self, text: str, folder: Path) -> str:
         """Return the text as an absolute path that starts at `folder`, URLs and names as is."""
-        if not text or "://" in text or (self.is_name is not None and self.is_name(text)):
+        if not text or _ELSEWHERE.match(text) or (self.is_name is not None and self.is_name(text)):
             return text
         try:
             path = (folder / Path(text).expanduser()).absolute()

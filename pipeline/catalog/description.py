@@ -23,7 +23,7 @@ from pipeline.catalog.item_assets import ANY_NAMES, Conventions
 from pipeline.errors import CatalogError
 from pipeline.io.redaction import holds_secret
 from pipeline.io.store import public_url
-from pipeline.io.user_paths import existing
+from pipeline.io.user_paths import existing, foreign_address
 
 TABLE_KEY = b"timesen:catalog"
 """The key of the metadata of a table of items that holds its catalogue's description."""
@@ -123,6 +123,7 @@ def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDesc
     Raises:
         CatalogError: The description is missing or wrong.
     """
+    _require_supported(catalog)
     if catalog.endswith(".toml") and "://" not in catalog:
         path = Path(catalog).expanduser()
         described = _relative_to(path.parent, _read_toml(_content(path), catalog), catalog)
@@ -131,7 +132,18 @@ def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDesc
     else:
         place = public_url(catalog) or "catalog"
         described = _shipped(catalog) or _validated({"url": catalog}, place)
+    _require_supported(described.url)
     return described.model_copy(update={"collection": collection}) if collection else described
+
+
+def _require_supported(catalog: str) -> None:
+    if problem := foreign_address(catalog, ("https", "http", "file")):
+        raise CatalogError(
+            public_url(catalog),
+            problem,
+            f"Give {', '.join(shipped_catalogs())}, the address of a STAC API or of a static "
+            "catalogue, or a folder",
+        )
 
 
 def is_table(catalog: str) -> bool:

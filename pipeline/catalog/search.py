@@ -24,6 +24,7 @@ from pipeline.grid.region import Region, outline
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
 from pipeline.raster.access import Access
+from pipeline.raster.proj_data import require_proj_data
 from pipeline.settings.map import SearchSettings
 
 _FILES = ("catalog.json", "collection.json")
@@ -149,7 +150,9 @@ def open_catalog(
     Raises:
         CatalogError: It is none of these.
         CatalogUnavailable: It cannot be reached.
+        SettingsError: Its rasters could not be read: the environment's PROJ data are foreign.
     """
+    require_proj_data()
     if is_table(description.url):
         return ItemTable(description.url)
     location, collection = expanded(description.url), description.collection

@@ -11,7 +11,8 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import RegionError
 from pipeline.grid.mgrs import NORTH, SOUTH, parse_tile, polygons_of, wrapped
 from pipeline.grid.region_file import read_polygons
-from pipeline.io.user_paths import existing_file, names_tiles
+from pipeline.io.store import public_url
+from pipeline.io.user_paths import existing_file, foreign_address, names_tiles
 
 _FORMS = "Give west,south,east,north in degrees, a vector file, or MGRS tile names"
 _EDGES = 2000  # boxes on the region's border that are tested in one step
@@ -69,6 +70,8 @@ def read_region(spec: str) -> Region:
         raise RegionError(
             _shortened(spec), "this is GeoJSON itself", "Save it as a .geojson file, and give that"
         )
+    elif problem := foreign_address(spec):
+        raise RegionError(_shortened(public_url(spec)), problem, f"Copy it here. {_FORMS}")
     else:
         raise RegionError(
             _shortened(spec), "no such file, and neither a bbox nor tile names", _FORMS

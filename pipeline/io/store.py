@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from models.durable_files import sync_folder, write_durably
 from pipeline.errors import OutputError, OutputUnwritable
+from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -65,17 +66,17 @@ class Store:
     root: str
 
     def __post_init__(self) -> None:
-        if not self.is_remote:
-            object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
-        elif not self.root.startswith("s3://"):
-            raise OutputError(
-                public_url(self.root), "not a place to write to", "Give a folder or s3://bucket/…"
-            )
+        if problem := foreign_address(self.root, ("s3",)):
+            raise OutputError(public_url(self.root), problem, "Give a folder or s3://bucket/…")
+        root = re.sub("^s3://", "s3://", self.root, flags=re.IGNORECASE)
+        if not root.startswith("s3://"):
+            root = str(Path(root).expanduser().absolute())
+        object.__setattr__(self, "root", root)
 
     @property
     def is_remote(self) -> bool:
         """Whether the root is a URL of an object store."""
-        return bool(re.match(r"^[a-z][a-z0-9+]+://", self.root))
+        return self.root.startswith("s3://")
 
     @cached_property
     def _remote(self) -> Any:

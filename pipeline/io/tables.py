@@ -12,7 +12,7 @@ import pyogrio
 
 from models.errors import UserError
 from pipeline.errors import DatasetError
-from pipeline.io.user_paths import file_and_layer
+from pipeline.io.user_paths import file_and_layer, foreign_address
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -141,7 +141,8 @@ def has_column(path: Path, name: str) -> bool:
 def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
     file, named = file_and_layer(path)
     if not file.is_file():
-        raise DatasetError(str(path), "there is no such file", _FORMS)
+        problem = foreign_address(str(path)) or "there is no such file"
+        raise DatasetError(str(path), problem, _FORMS)
     suffix = file.suffix.lower()
     try:
         if named is None and suffix in SEPARATORS:

@@ -1,6 +1,7 @@
 """The meaning of a text in settings: MGRS tiles, a shipped name, or a path."""
 
 import re
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,6 +31,25 @@ def is_shipped_name(setting: str, text: str) -> bool:
         return False
     package, place = _SHIPPED[setting]
     return files(package).joinpath(place.format(text)).is_file()
+
+
+def foreign_address(text: str, schemes: Collection[str] = ()) -> str | None:
+    """What is wrong with an address that is no path of this machine, or None.
+
+    Args:
+        text: A path or an address.
+        schemes: The schemes that are supported, in lower case.
+
+    Returns:
+        The last but one part of an error's message.
+    """
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
+        return "a path of Windows, which this system does not have"
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text)  # Path("gs://a") is gs:/a
+    if found is None or found[1].lower() in schemes:
+        return None
+    supported = f"; these are: {', '.join(f'{name}://' for name in schemes)}" if schemes else ""
+    return f"{found[1]}:// is not supported here{supported}"
 
 
 def existing(text: str, folder: Path | None = None) -> Path | None:

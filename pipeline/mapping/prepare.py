@@ -44,6 +44,7 @@ from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import Access
+from pipeline.raster.proj_data import require_proj_data
 from pipeline.settings.map import MapSettings
 
 # A run's fingerprint holds every setting but these, so that none is forgotten: those whose content
@@ -160,6 +161,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     holds another run of which a cell is begun, it is refused. Raises a UserError for whatever the
     user must mend, WorldError where catalogue or storage fail.
     """
+    require_proj_data()
     store = Store(settings.out)
     region = read_region(settings.region)
     checkpoint = load_checkpoint(settings.checkpoint)

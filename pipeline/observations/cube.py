@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 import stackstac
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 
 from pipeline.catalog.item import Asset, Item
@@ -207,7 +207,7 @@ def _is_doubtful(item: Item, asset: Asset) -> bool:
         west, south, east, north = transform_bounds(
             CRS.from_epsg(asset.epsg), CRS.from_epsg(4326), *asset.bounds
         )
-    except RasterioError:
+    except (RasterioError, CRSError):
         return True
     shown = item.footprint.intersection(shapely.box(west, south, east, north)).area
     return bool(west > east or shown < _CONFIRMED * item.footprint.area)
@@ -221,7 +221,7 @@ def overlaps(asset: Asset, bounds: Bounds, epsg: int) -> bool:
             left, bottom, right, top = transform_bounds(
                 CRS.from_epsg(asset.epsg), CRS.from_epsg(epsg), left, bottom, right, top
             )
-        except RasterioError:
+        except (RasterioError, CRSError):
             return True  # unknown before it is read
     return left < bounds[2] and right > bounds[0] and bottom < bounds[3] and top > bounds[1]
 

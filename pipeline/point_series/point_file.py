@@ -20,7 +20,7 @@ from pipeline.io.tables import (
     read_text_table,
     reason_of,
 )
-from pipeline.io.user_paths import file_and_layer
+from pipeline.io.user_paths import file_and_layer, foreign_address
 
 _AXES = {
     "lon": ("lon", "longitude", "long", "lng"),
@@ -57,7 +57,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     file, layer = file_and_layer(path)
     if not file.is_file():
-        raise PointsError(str(path), "there is no such file", _FORMS)
+        problem = foreign_address(str(path)) or "there is no such file"
+        raise PointsError(str(path), problem, _FORMS)
     suffix = file.suffix.lower()
     try:
         if layer is None and suffix in SEPARATORS:

@@ -11,12 +11,13 @@ from affine import Affine
 from numba import njit
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
 from pipeline.io.store import public_url
+from pipeline.io.user_paths import foreign_address
 from pipeline.raster.access import OPEN, Access
 from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
 from pipeline.raster.cog_reader import fetch_window, kept_headers
@@ -31,7 +32,7 @@ from pipeline.raster.window import Extent, Target, native_window, require_extent
 _gdal_slots = threading.BoundedSemaphore(8)  # of threads in GDAL; free during retry pauses
 
 # The errors other than rasterio's come from damaged headers.
-_GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+_GDAL_ERRORS = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
 
 _SATURATED = 65535  # as it is stored (Sentinel-2 Products Specification, special values)
 
@@ -215,7 +216,9 @@ class NativeReader:
         return lambda: native.placed(fetched.decoded())
 
     def _file(self) -> ByteRanges | None:
-        """The raster's bytes, where they are read without GDAL."""
+        """The raster's bytes, where they are read without GDAL. Raises Unreadable."""
+        if problem := foreign_address(self.url, ("https", "http", "s3", "file")):
+            raise damaged(f"cannot be opened: {problem}")
         scheme = urlsplit(self.url).scheme
         if scheme in ("http", "https"):
             settings, retried = self.settings, self.faults.retried

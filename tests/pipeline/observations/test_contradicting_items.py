@@ -74,6 +74,10 @@ WRONG = {
         lambda asset: replace(asset, transform=Affine.translation(90000, 0) @ asset.transform),
         "covers less than its item says",
     ),
+    "a CRS that does not exist": (
+        lambda asset: replace(asset, epsg=999999),
+        "is in EPSG:32631, and its item says EPSG:999999",
+    ),
     "another zone": (
         lambda asset: replace(asset, epsg=EPSG + 1),
         "is in EPSG:32631, and its item says EPSG:32632",
