@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from functools import partialmethod
+from typing import Any
 from urllib.parse import urlsplit
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -40,15 +41,15 @@ def prefect_without_proxy(url: str) -> Iterator[None]:
     if urlsplit(url).hostname not in _LOOPBACK:
         yield
         return
-    kinds = (PrefectHttpxAsyncClient, PrefectHttpxSyncClient)
+    kinds: tuple[Any, ...] = (PrefectHttpxAsyncClient, PrefectHttpxSyncClient)
     before = [kind.__init__ for kind in kinds]
     for kind, init in zip(kinds, before, strict=True):
-        kind.__init__ = partialmethod(init, trust_env=False)  # type: ignore[method-assign]
+        kind.__init__ = partialmethod(init, trust_env=False)
     try:
         yield
     finally:
         for kind, init in zip(kinds, before, strict=True):
-            kind.__init__ = init  # type: ignore[method-assign]
+            kind.__init__ = init
 
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:

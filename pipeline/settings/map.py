@@ -30,7 +30,8 @@ class SearchSettings(Strict):
     model_config = ConfigDict(title="What to map")
 
     region: Annotated[str, RelativePath(names_tiles), Option(metavar="FILE|BBOX|TILES")] = Field(
-        description="a vector file; west,south,east,north in degrees; or MGRS tiles, 31UFS,31UFR"
+        description="a vector file (file.gpkg#layer for one of several layers); "
+        "west,south,east,north in degrees; or MGRS tiles, 31UFS,31UFR"
     )
     year: Annotated[
         int,
