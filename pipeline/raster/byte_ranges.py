@@ -17,7 +17,11 @@ class ByteRanges(Protocol):
     def read(self, start: int, length: int) -> bytes:
         """Bytes from `start` on, fewer where the file ends before. Raises Unreadable."""
 
-    def beside(self, suffix: str) -> "ByteRanges":
+
+class RasterRanges(ByteRanges, Protocol):
+    """A raster's file, which may have others beside it."""
+
+    def beside(self, suffix: str) -> "RasterRanges":
         """The file beside it whose name has a suffix more."""
 
 
@@ -44,7 +48,7 @@ class FileRanges:
             raise Unreadable(ReadFailure(reason, unreachable=True)) from None
 
     def beside(self, suffix: str) -> "FileRanges":
-        """As `ByteRanges.beside`."""
+        """As `RasterRanges.beside`."""
         return FileRanges(self.path + suffix)
 
 
@@ -68,7 +72,7 @@ class HttpRanges:
         return with_retries(lambda: self._read(start, length), self.retry_seconds, self.retried)
 
     def beside(self, suffix: str) -> "HttpRanges":
-        """As `ByteRanges.beside`."""
+        """As `RasterRanges.beside`."""
         path, *query = self.href.partition("?")
         return replace(self, href="".join((path, suffix, *query)))
 

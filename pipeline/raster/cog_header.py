@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from affine import Affine
 
-from pipeline.raster.byte_ranges import ByteRanges, FileRanges
+from pipeline.raster.byte_ranges import ByteRanges, FileRanges, RasterRanges
 from pipeline.raster.read_errors import Unreadable, damaged
 from pipeline.raster.window import RasterGrid, nodata_of
 
@@ -75,7 +75,7 @@ class CogHeader:
         return self.block[0] * -(-self.block[1] * self.bits // 8)
 
 
-def read_header(file: ByteRanges) -> CogHeader | None:
+def read_header(file: RasterRanges) -> CogHeader | None:
     """Read the header of a file; None where the file is of another kind. Raises Unreadable.
 
     A raster whose mask is in a file beside it is of another kind. On a server such a file is only
@@ -100,7 +100,7 @@ def read_header(file: ByteRanges) -> CogHeader | None:
     return None if asked and _has_mask_file(file) else parsed
 
 
-def _has_mask_file(file: ByteRanges) -> bool:
+def _has_mask_file(file: RasterRanges) -> bool:
     try:
         start = file.beside(MASK_FILE).read(0, 2)
     except Unreadable as error:

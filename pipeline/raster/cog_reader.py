@@ -16,7 +16,7 @@ import deflate
 import numpy as np
 from numba import njit
 
-from pipeline.raster.byte_ranges import ByteRanges
+from pipeline.raster.byte_ranges import ByteRanges, RasterRanges
 from pipeline.raster.cog_header import LONGEST_FILE, CogHeader, read_header
 from pipeline.raster.read_errors import damaged
 from pipeline.raster.window import Span
@@ -151,7 +151,7 @@ class _KeptHeaders:
     def __contains__(self, name: str) -> bool:
         return name in self._headers
 
-    def read(self, file: ByteRanges, name: str) -> CogHeader | None:
+    def read(self, file: RasterRanges, name: str) -> CogHeader | None:
         """The kept header of a file, or the file's own; None as `read_header`."""
         with self._lock:
             if name in self._headers:

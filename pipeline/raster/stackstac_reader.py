@@ -19,7 +19,7 @@ from pipeline.errors import ReadingError
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import foreign_address
 from pipeline.raster.access import OPEN, Access
-from pipeline.raster.byte_ranges import ByteRanges, FileRanges, HttpRanges
+from pipeline.raster.byte_ranges import FileRanges, HttpRanges, RasterRanges
 from pipeline.raster.cog_reader import fetch_window, kept_headers
 from pipeline.raster.gdal_env import gdal_failure, gdal_path, gdal_session, is_remote
 from pipeline.raster.gdal_reader import read_with_gdal
@@ -203,7 +203,7 @@ class NativeReader:
                 raise
         return self._stored(target, again=True)()
 
-    def _without_gdal(self, file: ByteRanges, target: Target) -> Decode | None:
+    def _without_gdal(self, file: RasterRanges, target: Target) -> Decode | None:
         """The window of a tiled GeoTIFF whose grid agrees with the target's; None for others."""
         header = kept_headers.read(file, self.url)
         if header is None or header.grid.epsg != self.spec.epsg:
@@ -215,7 +215,7 @@ class NativeReader:
         fetched = fetch_window(file, header, native.rows, native.columns)
         return lambda: native.placed(fetched.decoded())
 
-    def _file(self) -> ByteRanges | None:
+    def _file(self) -> RasterRanges | None:
         """The raster's bytes, where they are read without GDAL. Raises Unreadable."""
         if problem := foreign_address(self.url, ("https", "http", "s3", "file")):
             raise damaged(f"cannot be opened: {problem}")
