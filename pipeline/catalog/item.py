@@ -1,7 +1,7 @@
 """A Sentinel-2 L2A item in normal form, the one form that the rest of the pipeline uses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -34,8 +34,9 @@ class Asset:
     offset: int = 0
     size: int | None = None
     grid_stated: bool = False
-    pixel_stated: bool = False
-    epsg_stated: bool = False
+    # Assets are equal whatever says so.
+    pixel_stated: bool = field(default=False, compare=False)
+    epsg_stated: bool = field(default=False, compare=False)
 
     @property
     def resolution(self) -> float:

@@ -6,6 +6,7 @@ land into the lowest value that there is, which no land has.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from pipeline.catalog.item import Item
 from pipeline.grid.cells import SOURCE_BLOCK, Cell
 from pipeline.io.store import public_url
 from pipeline.observations.cube import Block, band_resolution, block_windows, observations
-from pipeline.raster.read_stats import Fault
+from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 LAND = (4, 5)
@@ -34,7 +35,8 @@ def wrong_offsets(
     land: np.ndarray,
     resolution: int,
     cell: Cell,
-    settings: ReaderSettings | None,
+    settings: ReaderSettings,
+    log: FaultLog,
 ) -> dict[int, Fault]:
     """The items whose numbers contradict the negative offset that they state.
 
@@ -48,6 +50,7 @@ def wrong_offsets(
         resolution: Metres of a pixel of `land`.
         cell: The cell.
         settings: How rasters are opened.
+        log: Takes retries, and no faults: whether a damaged raster matters shows when it is read.
 
     Returns:
         Faults of their dark bands, by place.
@@ -64,12 +67,12 @@ def wrong_offsets(
         clearest = max(seen, key=lambda block: seen[block])
         if seen[clearest]:
             together.setdefault((band, clearest), []).append(number)
-    faults = {}
+    faults, own = {}, FaultLog()
     for (band, block), group in together.items():
         finest = min(band_resolution(items, band), resolution)
         stack = observations(
             [items[n] for n in group], [band], block.bounds(cell), cell.epsg, finest,
-            settings=settings,
+            settings=replace(settings, strict=False), faults=own,
         )  # fmt: skip
         values = stack.compute(scheduler="synchronous")[:, 0]
         ratio = resolution // finest
@@ -78,6 +81,8 @@ def wrong_offsets(
             if _is_clamped(shown[clear.repeat(ratio, axis=0).repeat(ratio, axis=1)]):
                 href = items[number].assets[band].href
                 faults[number] = Fault(public_url(href), band, OFFSET_REASON)
+    for _ in range(own.retries):
+        log.retried()
     return faults
 
 

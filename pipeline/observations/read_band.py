@@ -141,7 +141,7 @@ def _drop_wrong_offsets(
         builder.choose(month, acquisition)
         chosen = np.flatnonzero(any_clear(builder.bits, len(items))).tolist()
         unknown = [number for number in chosen if number not in sound]
-        wrong = wrong_offsets(items, unknown, builder.land, resolution, cell, settings)
+        wrong = wrong_offsets(items, unknown, builder.land, resolution, cell, settings, faults)
         if not wrong:
             break
         sound |= set(unknown) - wrong.keys()
