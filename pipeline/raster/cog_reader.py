@@ -145,7 +145,7 @@ class _KeptHeaders:
     """The headers that were used last, by the names of their files; threads share them."""
 
     def __init__(self) -> None:
-        self._headers: OrderedDict[str, CogHeader | None] = OrderedDict()
+        self._headers: OrderedDict[str, CogHeader] = OrderedDict()
         self._lock = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
@@ -158,10 +158,11 @@ class _KeptHeaders:
                 self._headers.move_to_end(name)
                 return self._headers[name]
         header = read_header(file)
-        with self._lock:
-            self._headers[name] = header
-            if len(self._headers) > _HEADERS_KEPT:
-                self._headers.popitem(last=False)
+        if header is not None:
+            with self._lock:
+                self._headers[name] = header
+                if len(self._headers) > _HEADERS_KEPT:
+                    self._headers.popitem(last=False)
         return header
 
     def drop(self, name: str) -> None:

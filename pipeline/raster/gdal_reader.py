@@ -1,5 +1,6 @@
 """A window of any raster that GDAL can open, warped where its grid is another."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -27,6 +28,9 @@ from pipeline.raster.window import (
     nodata_of,
     require_extent,
 )
+
+# A mask's own file has no grid. Filters within a block would not be safe in threads.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module="rasterio")
 
 
 def read_with_gdal(
