@@ -125,7 +125,7 @@ def pixels_of(asked: Asked, done: Trials, card: Card) -> Pixels:
     for place, labels in enumerate(asked.labels):
         classes[np.isin(points.labels, labels) & np.isin(points.tables, asked.tables)] = place
     own = classes >= 0
-    (trial,) = done.of(f"without-{points.places[own][0]}")
+    (trial,) = done.of(_trial_name(asked, done))
     some = points.take(own)
     embeddings = done.embeddings(trial)[own[trial.judged]]
     text = embed_for_checkpoint(vocabulary_from_words(asked.words), card)
@@ -138,6 +138,11 @@ def pixels_of(asked: Asked, done: Trials, card: Card) -> Pixels:
         lat=some.lat,
         blocks=blocks,
     )
+
+
+def _trial_name(asked: Asked, done: Trials) -> str:
+    place = done.points.places[done.points.tables == asked.tables[0]][0]
+    return f"without-{place}"
 
 
 def drawn(pixels: Pixels, shots: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -235,8 +240,9 @@ def document(done: Trials, card: Card) -> Iterator[str]:
     yield "gave the examples a weight. Beside it, without words: the vote of the (at most"
     yield f"{_NEIGHBOURS}) nearest examples, and the nearest mean of a class's examples."
     for title, asked in ASKED.items():
-        yield from ("", f"## {title}", "")
-        yield from rows(pixels_of(asked, done, card))
+        if done.of(_trial_name(asked, done)):
+            yield from ("", f"## {title}", "")
+            yield from rows(pixels_of(asked, done, card))
 
 
 def main() -> None:
