@@ -149,7 +149,7 @@ def cluster(shell: Shell, file: Path) -> tuple[subprocess.Popen[str], ...]:
         *dask, "distributed.cli.dask_scheduler", "--no-dashboard", "--host", "127.0.0.1",
         "--port", "0", "--scheduler-file", str(file),
     )  # fmt: skip
-    while not file.exists():
+    while not (file.exists() and file.read_text().endswith("}")):  # it is written in place
         time.sleep(0.05)
     workers = shell.start(
         *dask, "distributed.cli.dask_worker", "--scheduler-file", str(file),
