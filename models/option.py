@@ -37,8 +37,10 @@ class Option:
     only: tuple[str, ...] | None = None
 
 
-# A URL, or a path of Windows: C:\\… or \\\\server\\….
-_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|\\\\")
+WINDOWS_PATH = r"[A-Za-z]:[\\/]|\\\\"
+r"""The start of a path of Windows: C:\… or \\server\…."""
+
+_ELSEWHERE = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://|{WINDOWS_PATH}")
 
 
 @dataclass(frozen=True)

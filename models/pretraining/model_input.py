@@ -53,18 +53,7 @@ class InputMaker:
         present = self._on_device(batch.present)
         number = draws.uniform()
         view = drawn_place(present, number) if recipe.views == "drawn" else _first_view(present)
-        noise = None
-        if recipe.wording_noise:
-            noise = wording_noise(
-                self._on_device(batch.ground).float(),
-                self._on_device(batch.keys),
-                present,
-                recipe.wording_noise,
-                draws,
-            )
-        ground, present, keys, subjects = self._ground(batch, present, view)
-        if noise is not None:
-            ground = F.normalize(ground + noise[:, None], dim=-1)
+        ground, present, keys, subjects = self._ground(batch, present, view, draws)
         others = Others(keys, first, self.processes.gathered, self.preprocessing.bands)
         series = vary_series(self._series(batch), recipe.variations, draws, others)
         series = self.preprocessing.normalise(reduce_months(series, months))
@@ -82,9 +71,16 @@ class InputMaker:
         return Input(series, None, ground, present, keys, subjects)
 
     def _ground(
-        self, batch: Batch, present: torch.Tensor, view: torch.Tensor
+        self,
+        batch: Batch,
+        present: torch.Tensor,
+        view: torch.Tensor,
+        draws: RowDraws | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The views to pool, which of them are present, the key of `view`, and all keys."""
+        """The views to pool, which of them are present, the key of `view`, and all keys.
+
+        With `draws` a drawn view is given the recipe's noise.
+        """
         ground = self._on_device(batch.ground).float()
         own = self._on_device(_keys_of_points(batch.ids))
         all_keys = self._on_device(batch.keys)
@@ -92,7 +88,11 @@ class InputMaker:
         keys = torch.where(keys == NO_KEY, own, keys)
         subjects = torch.cat((all_keys, own[:, None]), dim=1)
         if self.recipe.views == "drawn":
-            ground, present = of_view(ground, view)[:, None], of_view(present, view)[:, None]
+            drawn, most = of_view(ground, view), self.recipe.wording_noise
+            if most and draws is not None:
+                noise = wording_noise(ground, all_keys, present, most, draws)
+                drawn = F.normalize(drawn + noise, dim=-1)
+            ground, present = drawn[:, None], of_view(present, view)[:, None]
         return ground, present, keys, subjects
 
     def _series(self, batch: Batch) -> torch.Tensor:

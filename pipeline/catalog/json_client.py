@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from pipeline.errors import CatalogError, CatalogUnavailable
+from pipeline.io.redaction import without_words
 from pipeline.io.store import public_url
 from pipeline.raster.http_client import fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
-from pipeline.raster.refusal_reason import without_words
 from pipeline.raster.retry import with_retries
 
 RESPONSE_TIMEOUT = 30.0  # seconds to connect, and between bytes

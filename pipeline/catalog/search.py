@@ -24,7 +24,7 @@ from pipeline.grid.region import Region, outline
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
 from pipeline.raster.access import Access
-from pipeline.raster.proj_data import require_proj_data
+from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import SearchSettings
 
 _FILES = ("catalog.json", "collection.json")

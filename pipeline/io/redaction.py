@@ -8,11 +8,13 @@ strings (signatures) from the logs of libraries.
 import logging
 import os
 import re
-from urllib.parse import urlsplit
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus, urlsplit
 
 from pipeline.errors import CatalogError
 from pipeline.io.store import public_url
 
+_SHORTEST = 3  # characters of a secret; a shorter word is none, and stands in other words
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -60,3 +62,12 @@ class SecretFilter(logging.Filter):
 def without_secrets(message: str) -> str:
     """The message without secrets; file names and request lines hold query strings, too."""
     return re.sub(r"://[^\s/?#]*@", "://", re.sub(r"\?[^\s'\"`,]+", "?…", message))
+
+
+def without_words(text: str, words: Iterable[str]) -> str:
+    """The text without some words, also as they are written in an address."""
+    long = [word for word in words if len(word) >= _SHORTEST]
+    written = {form for word in long for form in (word, quote(word, ""), quote_plus(word))}
+    for form in sorted(written, key=len, reverse=True):
+        text = text.replace(form, "…")
+    return text

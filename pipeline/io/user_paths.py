@@ -5,6 +5,8 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
+from models.option import WINDOWS_PATH
+
 _TILE_NAMES = re.compile(r"\s*T?\d{1,2}[A-Z]{3}(\s*,\s*T?\d{1,2}[A-Z]{3})*\s*", re.IGNORECASE)
 
 
@@ -43,7 +45,7 @@ def foreign_address(text: str, schemes: Collection[str] = ()) -> str | None:
     Returns:
         The last but one part of an error's message.
     """
-    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
+    if re.match(WINDOWS_PATH, text):
         return "a path of Windows, which this system does not have"
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text)  # Path("gs://a") is gs:/a
     if found is None or found[1].lower() in schemes:

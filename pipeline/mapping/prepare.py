@@ -44,7 +44,7 @@ from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import Access
-from pipeline.raster.proj_data import require_proj_data
+from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import MapSettings
 
 # A run's fingerprint holds every setting but these, so that none is forgotten: those whose content

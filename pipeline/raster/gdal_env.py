@@ -1,4 +1,4 @@
-"""GDAL's configuration for reading a raster, and its failures in words of our own."""
+"""The environment of GDAL and PROJ for reading a raster, and failures in words of our own."""
 
 import logging
 import math
@@ -11,12 +11,21 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
 from rasterio.session import Session
+from rasterio.warp import transform
 
+from pipeline.errors import SettingsError
 from pipeline.io.redaction import SecretFilter
 from pipeline.io.store import gdal_s3_options, s3_endpoint
 from pipeline.raster.http_client import BROKE_OFF, NO_CONNECTION, status_failure
 from pipeline.raster.read_errors import ReadFailure
+
+_PROJ_VARIABLES = ("PROJ_DATA", "PROJ_LIB")  # in the order in which PROJ looks at them
+_UTM = 32631
+_PLACE = (3.0, 50.0)  # on its central meridian
+_EASTING = 500_000.0
 
 
 def gdal_path(href: str) -> str:
@@ -191,3 +200,38 @@ class _LogFilter(SecretFilter):
 
 for _module in ("_base", "_env", "_err", "_io", "_vsiopener", "_warp", "env", "session"):
     logging.getLogger(f"rasterio.{_module}").addFilter(_LogFilter())
+
+
+def require_proj_data() -> None:
+    """Require that PROJ's data are those of rasterio's PROJ.
+
+    The environment may name those of another installation (of PostGIS, conda or OSGeo4W). Then
+    every raster would fail.
+
+    Raises:
+        SettingsError: They are not; it names the variable.
+    """
+    if _projects():
+        return
+    given = [f"{name}={os.environ[name]}" for name in _PROJ_VARIABLES if os.environ.get(name)]
+    if given:
+        raise SettingsError(
+            " and ".join(given),
+            f"rasterio cannot look up EPSG:{_UTM} with the PROJ data that the environment names",
+            f"Unset {' and '.join(text.partition('=')[0] for text in given)}: rasterio has its own",
+        )
+    raise SettingsError(
+        "the environment's rasterio",
+        f"it cannot look up EPSG:{_UTM}, so its PROJ data are missing or of another version",
+        "Install rasterio anew, with pip from its wheel",
+    )
+
+
+def _projects() -> bool:
+    try:
+        with rasterio.Env():  # else GDAL prints its own message, too
+            utm = CRS.from_epsg(_UTM)
+            (easting,), _ = transform(CRS.from_epsg(4326), utm, [_PLACE[0]], [_PLACE[1]])
+            return utm.to_epsg() == _UTM and abs(easting - _EASTING) < 1
+    except (RasterioError, CRSError):
+        return False

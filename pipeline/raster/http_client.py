@@ -39,9 +39,8 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
-from pipeline.io.redaction import SecretFilter
-from pipeline.raster.read_errors import ReadFailure, Unreadable
-from pipeline.raster.refusal_reason import reason_in, without_words
+from pipeline.io.redaction import SecretFilter, without_words
+from pipeline.raster.read_errors import ReadFailure, Unreadable, reason_in
 
 _CONNECT = 15.0  # seconds
 _MOST_REDIRECTS = 5

@@ -1,6 +1,16 @@
-"""Why a raster could not be read, in words that hold no address."""
+"""Why a raster could not be read, in words that hold no address, and a server's own reason."""
 
+import html
+import json
+import re
 from dataclasses import dataclass
+from typing import Any
+
+from pipeline.io.redaction import without_secrets
+
+# Where APIs write their reason: STAC API and OGC, FastAPI, AWS, RFC 9457.
+_KEYS = ("description", "detail", "message", "msg", "errorMessage", "error", "errors", "title")
+_MARKUP = (r"<Message>(.*?)</Message>", r"<title>(.*?)</title>", r"<h1>(.*?)</h1>")
 
 
 @dataclass(frozen=True)
@@ -40,3 +50,33 @@ class Unreadable(Exception):
 def damaged(reason: str = "is truncated or damaged") -> Unreadable:
     """The error for a raster that is there, but is not what it should be."""
     return Unreadable(ReadFailure(reason, unreachable=False))
+
+
+def reason_in(body: bytes) -> str:
+    """The reason in the body of a refusal (JSON, XML, HTML or text) as one line, or empty.
+
+    Addresses in it have no user and no query.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        reason = _stated(json.loads(text))
+    except (ValueError, RecursionError):
+        marked = (re.search(pattern, text, re.IGNORECASE | re.DOTALL) for pattern in _MARKUP)
+        found = next(filter(None, marked), None)
+        reason = html.unescape(re.sub("<[^>]*>", " ", found[1] if found else text))
+    printable = "".join(c if c.isprintable() else " " for c in reason)
+    return without_secrets(" ".join(printable.split())).rstrip(".")
+
+
+def _stated(answer: Any) -> str:
+    """The reason in a JSON answer; a list has one for each field that is wrong."""
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, list):
+        return "; ".join(filter(None, map(_stated, answer)))
+    if not isinstance(answer, dict):
+        return ""
+    reason = next(filter(None, (_stated(answer.get(key)) for key in _KEYS)), "")
+    place = answer.get("loc")  # of FastAPI: ["body", "limit"]
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {reason}" if where and reason else reason

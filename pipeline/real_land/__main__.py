@@ -6,7 +6,6 @@ dataset pack OUT/<place>/series` make a training set of these.
 """
 
 import argparse
-import unicodedata
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,13 @@ from pipeline.real_land.tables import (
     LabelledPoints,
     TableDescription,
     described_tables,
+    folder_name,
     joined_points,
     read_table,
 )
 
 _SEED = 0
 _SENTINEL = "contains modified Copernicus Sentinel data 2018-2023"
-
-
-def folder_name(place: str) -> str:
-    """A place's name as that of a folder: "California and Arkansas" → "california-and-arkansas"."""
-    plain = unicodedata.normalize("NFKD", place).encode("ascii", "ignore").decode()
-    return "-".join(plain.casefold().split())
 
 
 def convert(folder: Path, out: Path, made_per_class: int = MADE_PER_CLASS) -> dict[str, int]:

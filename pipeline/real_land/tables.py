@@ -1,6 +1,7 @@
 """Long tables of labelled pixels, one row per step, as `tables.toml` describes each."""
 
 import tomllib
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -117,6 +118,12 @@ class LabelledPoints:
     def take(self, rows: np.ndarray) -> "LabelledPoints":
         """Some of the points, by a mask or by their numbers."""
         return LabelledPoints(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def folder_name(place: str) -> str:
+    """A place's name as that of a folder: "California and Arkansas" → "california-and-arkansas"."""
+    plain = unicodedata.normalize("NFKD", place).encode("ascii", "ignore").decode()
+    return "-".join(plain.casefold().split())
 
 
 def read_labelled_points(folder: Path, names: Collection[str] | None = None) -> LabelledPoints:

@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.bench_confidence --work FOLDER`, with the FOLDER of `bench_real_land`,
 whose trials were trained without the points that they are judged by. Writes
-tests/benchmarks/results/confidence.md. With `--checkpoint FOLDER` the calibrations are written onto
-that checkpoint's card.
+tests/benchmarks/results/confidence.md. With `--write` the calibrations are written onto the card of
+`--checkpoint`.
 """
 
 import argparse
@@ -47,7 +47,9 @@ def calibrated(done: Trials, vocabulary: str, steps: int, card: Card) -> Vocabul
     parts = []
     for trial in done.of("fold-0-"):
         own = done.embeddings(trial, f"T = {steps}")
-        parts += [(trial.judged[k], own[k]) for k in np.flatnonzero(place[trial.judged] >= 0)]
+        parts += [
+            (trial.judged[k], own[k]) for k in np.flatnonzero(place[trial.judged] != UNMATCHED)
+        ]
     rows, embeddings = np.array([row for row, _ in parts]), np.stack([one for _, one in parts])
     some = np.concatenate(
         [
@@ -91,14 +93,14 @@ def document(found: list[VocabularyCalibration], card: Card) -> Iterator[str]:
     for one in found:
         if one.steps == STEPS[0]:
             curve = ", ".join(
-                f"{bin.confidence:.2f} → {bin.accuracy:.2f} ({bin.points:,})"
-                for bin in one.reliability
+                f"{part.confidence:.2f} → {part.accuracy:.2f} ({part.points:,})"
+                for part in one.reliability
             )
             yield f"- {one.vocabulary.split()[0]}: {curve}"
 
 
 def main() -> None:
-    """Fit, write the table, and the checkpoint's card where one is given."""
+    """Fit, write the table, and the checkpoint's card where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--work", type=Path, required=True, help="that of bench_real_land")

@@ -23,10 +23,9 @@ from models.pretraining.trainer import Pretraining
 from models.towers.text_cache import embed_texts
 from models.vocabulary.prompts import sentences
 from pipeline.ground_views.table import key_of
-from pipeline.real_land.__main__ import folder_name
 from pipeline.real_land.made_series import MADE
 from pipeline.real_land.rows import SENTENCES, TrainingRows, drawn_rows
-from pipeline.real_land.tables import LabelledPoints, described_tables
+from pipeline.real_land.tables import LabelledPoints, described_tables, folder_name
 from pipeline.real_land.wordings import groups
 
 RECIPE = Path(pipeline.real_land.__path__[0]) / "recipe.toml"

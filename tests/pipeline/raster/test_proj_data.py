@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.raster.proj_data import require_proj_data
+from pipeline.raster.gdal_env import require_proj_data
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipeline.raster.refusal_reason import reason_in, without_words
+from pipeline.io.redaction import without_words
+from pipeline.raster.read_errors import reason_in
 
 
 @pytest.mark.parametrize(

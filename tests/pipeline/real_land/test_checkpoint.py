@@ -13,6 +13,7 @@ from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.series_months import fill_gaps
 from models.pretraining.recipe import Recipe
 from models.towers.text_embeddings import embed_words
+from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.real_land.calendars import last_years
 from pipeline.real_land.tables import described_tables, read_labelled_points
 from pipeline.real_land.wordings import group
@@ -44,6 +45,17 @@ def test_its_card_names_its_data(checkpoint: Checkpoint) -> None:
         load_checkpoint("sample").card.text_tower_revision,
     )
     assert sum(path.stat().st_size for path in checkpoint.path.iterdir()) < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["cropland", "lucas-land-cover", "esa-worldcover"])
+@pytest.mark.parametrize("steps", [12, 4, 1])
+def test_its_calibrations_are_of_the_vocabularies_as_they_are(
+    checkpoint: Checkpoint, name: str, steps: int
+) -> None:
+    """One of words that were edited since would not be used, and nobody would notice."""
+    found = checkpoint.card.calibration_of(load_vocabulary(name).identity, steps)
+    assert found is not None
+    assert found.ece_after < found.ece_before
 
 
 @pytest.mark.parametrize(
