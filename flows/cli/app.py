@@ -4,6 +4,7 @@ import inspect
 import itertools
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from flows.cli.help_format import HelpFormat
 from models.errors import TimesenError, UserError
-from pipeline.io.store import public_text
+from pipeline.io.store import FULL_DISK, public_text
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
@@ -77,9 +78,11 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         return 1
     except CycloptsError as error:
         code, text = 2, f"Error: {_misused(error)}"
-    except (TimesenError, OSError) as error:
+    except (TimesenError, OSError, ValueError) as error:
         if _DEBUG in arguments:
             traceback.print_exc()
+        if isinstance(error, ValueError) and not isinstance(error, TimesenError):
+            error = _of_dask(error)
         code = 2 if isinstance(error, UserError) else 1
         text = f"Error: {error if isinstance(error, TimesenError) else _system_error(error)}"
     else:
@@ -97,11 +100,22 @@ def _misused(error: CycloptsError) -> str:
     return public_text(f"{command}: {problem}{stop} `{command} --help` lists what it takes.")
 
 
+def _of_dask(error: ValueError) -> UserError:
+    """The error of a file of Dask's settings, which Dask reads when it is imported.
+
+    Raises the error itself where it is none of these.
+    """
+    if not (named := re.match(r"A dask config file at '(.+)' is malformed", str(error))):
+        raise error
+    problem = " ".join(str(error).partition("error message:")[2].split())
+    return UserError(named[1], f"Dask's settings are malformed: {problem}", "Correct or remove it")
+
+
 def _system_error(error: OSError) -> str:
     """The path, what the system refused, and what to look at."""
     place = f"{error.filename}: " if error.filename else ""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
-    return public_text(
-        f"{place}{reason}. Check that the path is right and can be reached and written, then "
-        "start again."
-    )
+    check = "Check that the path is right and can be reached and written"
+    if error.errno in FULL_DISK:
+        check = f"Free some space where the output is and in {tempfile.gettempdir()}"
+    return public_text(f"{place}{reason}. {check}, then start again.")

@@ -37,6 +37,7 @@ def main() -> None:
     """Run the command of this process, and end it."""
     # Slurm and Kubernetes stop a job with SIGTERM: it ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _open_standard_streams()
     code = run(sys.argv[1:])
     if code == INTERRUPTED:
         sys.stdout.flush()
@@ -65,6 +66,19 @@ def app_of(arguments: Sequence[str]) -> App:
             command = App(name=name, help=text, sort_key=number)
         app.command(command)
     return app
+
+
+def _open_standard_streams() -> None:
+    """Open those of 0, 1 and 2 that are closed, as some schedulers of jobs leave them.
+
+    Else the next file or socket has such a number, and subprocesses take it for their own stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":

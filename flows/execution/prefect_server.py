@@ -18,12 +18,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from flows.execution.loopback import (
     loopback_without_proxy,
     prefect_without_proxy,
     without_proxies,
 )
 from models.errors import WorldError
+from models.user_path import user_path
+from pipeline.errors import SettingsError
 from pipeline.io.store import public_text, public_url
 
 _STARTUP_SECONDS = 120
@@ -54,14 +58,13 @@ def prefect_server() -> Iterator[Callable[[], None]]:
 
     Returns:
         A function that waits until the server answers; it raises PrefectUnavailable.
+
+    Raises:
+        SettingsError: A variable or file of Prefect's settings is malformed.
     """
     os.environ.update(_NO_TELEMETRY)
     with _home() as home, _no_logging_errors(), loopback_without_proxy():
-        from prefect.settings import PREFECT_API_URL
-
-        import flows.execution.prefect_api  # noqa: F401  # the first import of Prefect
-
-        if url := PREFECT_API_URL.value():
+        if url := _users_server():
             with prefect_without_proxy(url):
                 yield lambda: _require_answer(url)
                 drain()
@@ -70,11 +73,31 @@ def prefect_server() -> Iterator[Callable[[], None]]:
                 yield wait
 
 
+def _users_server() -> str | None:
+    """The address of the user's server, if there is one; this is the first import of Prefect."""
+    try:
+        from prefect.settings import PREFECT_API_URL
+
+        import flows.execution.prefect_api  # noqa: F401
+    except ValueError as error:  # tomllib's and pydantic's, too
+        problem = " ".join(str(error).split())
+        if isinstance(error, ValidationError):  # without the values, which may be secret
+            fields = error.errors(include_input=False, include_url=False)
+            problem = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
+        raise SettingsError(
+            "Prefect's settings",
+            public_text(problem).rstrip("."),
+            "Correct the variable PREFECT_…, the prefect.toml in this folder or the profiles.toml "
+            "in PREFECT_HOME (~/.prefect) that has this value, or remove it",
+        ) from None
+    return PREFECT_API_URL.value()
+
+
 @contextlib.contextmanager
 def _home() -> Iterator[Path]:
     """A temporary Prefect home; it is also this process's where the user has none."""
     home = Path(tempfile.mkdtemp(prefix="timesen-prefect-"))
-    users = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    users = user_path(os.environ.get("PREFECT_HOME", "~/.prefect"))
     try:
         if not users.exists():
             os.environ["PREFECT_HOME"] = str(home)

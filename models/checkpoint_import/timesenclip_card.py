@@ -11,6 +11,7 @@ from models.encoder.card import Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
+from models.user_path import user_path
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))
 """The two orders of bands that occur in the authors' code."""
@@ -28,7 +29,7 @@ def read_partial_card(path: str | Path) -> dict[str, Any]:
         CheckpointError: The file is missing, or no JSON object.
         WorldError: It cannot be read.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     try:
         fields = json.loads(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError) as error:

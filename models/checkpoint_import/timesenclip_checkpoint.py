@@ -13,6 +13,7 @@ from typing import IO, Any
 import torch
 
 from models.errors import CheckpointError, WorldError
+from models.user_path import user_path
 
 PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
 """Where the encoder lies in a state dict of the authors' code; the trained one goes first."""
@@ -68,7 +69,7 @@ def read_authors_checkpoint(path: str | Path, prefix: str | None = None) -> Auth
             no encoder, or several that differ.
         WorldError: The disk fails.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     where = str(path)
     content, digest = _read(path)
     state = _state_dict(content, where)

@@ -22,6 +22,7 @@ from models.encoder.registry import DEFAULT_KIND, empty_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError, WorldError
+from models.user_path import user_path
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
@@ -228,7 +229,7 @@ def _require_of(encoder: SeriesEncoder, card: Card) -> None:
 def _folder(path_or_name: str | Path) -> Path:
     if str(path_or_name) in shipped_checkpoints():
         return _SHIPPED / str(path_or_name)
-    folder = Path(path_or_name).expanduser()
+    folder = user_path(path_or_name)
     if not folder.is_dir():
         shipped = ", ".join(shipped_checkpoints()) or "none"
         raise CheckpointError(

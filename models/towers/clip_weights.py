@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.errors import UserError, WorldError
+from models.user_path import user_path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -46,7 +47,7 @@ def load_half(half: ClipHalf, place: str, revision: str | None) -> tuple[Any, An
     """
     from huggingface_hub import try_to_load_from_cache
 
-    folder, label = Path(place).expanduser(), f"{half.name} clip:{place}"
+    folder, label = user_path(place), f"{half.name} clip:{place}"
     if folder.is_dir():
         prepare, model = _load_folder(folder, label, half)
         weights = weights_hash(model)

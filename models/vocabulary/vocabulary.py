@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.errors import VocabularyError
 from models.toml_file import parse_toml
+from models.user_path import user_path
 from models.vocabulary.prompts import TEMPLATES, has_one_slot
 from models.vocabulary.vocabulary_class import (
     Name,
@@ -158,7 +159,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     VocabularyError names everything that is wrong.
     """
     shipped = str(name_or_path) in shipped_vocabularies()
-    path = _SHIPPED / f"{name_or_path}.toml" if shipped else Path(name_or_path).expanduser()
+    path = _SHIPPED / f"{name_or_path}.toml" if shipped else user_path(name_or_path)
     try:
         content = path.read_bytes()
     except OSError:  # also words that are too long for a file's name

@@ -107,7 +107,7 @@ class ApiServer:
                 raise self.no_api(f"an answer has no list of {entries}")
             fresh = [entry for entry in listed if unseen(entry, seen)]
             idle = 0 if fresh else idle + 1
-            yield ApiPage(fresh, _matched(document))
+            yield ApiPage(fresh, matched_count(document))
             following = self._next(document, following)
 
     def no_api(self, problem: str) -> CatalogError:
@@ -164,7 +164,7 @@ def unseen(entry: Any, seen: set[str]) -> bool:
     return len(seen) > known
 
 
-def _matched(document: Mapping[str, Any]) -> int | None:
+def matched_count(document: Mapping[str, Any]) -> int | None:
     """The number of entries that match a search, as OGC and earlier STAC APIs state it."""
     for place in (document, document.get("context"), document.get("search:metadata")):
         for key in ("numberMatched", "matched"):

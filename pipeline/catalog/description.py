@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.encoder.preprocessing import BANDS
 from models.toml_file import parse_toml
+from models.user_path import user_path
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
@@ -125,7 +126,7 @@ def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDesc
     """
     _require_supported(catalog)
     if catalog.endswith(".toml") and "://" not in catalog:
-        path = Path(catalog).expanduser()
+        path = user_path(catalog)
         described = _relative_to(path.parent, _read_toml(_content(path), catalog), catalog)
     elif is_table(catalog):
         described = _from_table(catalog)
@@ -226,7 +227,7 @@ def _content(path: Path) -> bytes:
 def _from_table(catalog: str) -> CatalogDescription:
     """The description in a table of items; a plain one for other tools' tables."""
     try:
-        with Path(catalog).expanduser().open("rb") as file:
+        with user_path(catalog).open("rb") as file:
             text = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
     except (pa.ArrowException, ValueError):
         raise CatalogError(catalog, "this is no table of items", TABLE_REMEDY) from None

@@ -1,5 +1,6 @@
 """The rasters of a published STAC item: their bands, grids and offsets, in normal form."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +43,11 @@ def naming_item(item: StacJson) -> Iterator[None]:
     except TimesenError:
         raise
     except MALFORMED as error:
+        problem = str(error)
+        if isinstance(error, (AttributeError, LookupError, TypeError)):  # in Python's words
+            problem = f"a field is not of the type that STAC gives it ({error})"
         raise CatalogError(
-            f"item {item.get('id')}", f"it is malformed: {error}", "Correct it in the catalogue"
+            f"item {item.get('id')}", f"it is malformed: {problem}", "Correct it in the catalogue"
         ) from error
 
 
@@ -219,12 +223,23 @@ def _offset(item: StacJson, asset: StacJson, baseline: str, generated: str) -> i
 
 def _listed_offset(asset: StacJson) -> int | None:
     band = _raster_band(asset)
-    offset, scale = band.get("offset"), band.get("scale")
+    offset, scale = (_number(band.get(name), name) for name in ("offset", "scale"))
     if offset is None:
         return None
     if not scale:
         scale = _QUANTIFICATION if abs(offset) < 1 else 1.0
     return round(offset / scale)
+
+
+def _number(stated: Any, name: str) -> float | None:
+    """A number that an item states, also as text."""
+    try:
+        number = None if stated is None else float(stated)
+    except (TypeError, ValueError):
+        number = math.nan
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"its raster {name} is {stated!r}, which is no number")
+    return number
 
 
 def _raster_band(asset: StacJson) -> dict[str, Any]:

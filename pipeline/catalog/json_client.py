@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.redaction import without_words
 from pipeline.io.store import public_url
+from pipeline.io.user_paths import existing
 from pipeline.raster.http_client import fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 from pipeline.raster.retry import with_retries
@@ -48,7 +49,9 @@ def resolved(base: str, href: str) -> str:
         raise CatalogError(
             public_url(base), "a link in it is no address", "Correct the catalogue's links"
         ) from None
-    return os.path.normpath(Path(base).parent / unquote(href))
+    folder = Path(base).parent
+    literal = "%" in href and existing(href, folder)  # a folder may have "%20" in its own name
+    return os.path.normpath(folder / (href if literal else unquote(href)))
 
 
 def read_json(location: str) -> dict[str, Any]:

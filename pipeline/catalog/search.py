@@ -9,9 +9,11 @@ from typing import Any, NoReturn, Protocol
 
 import shapely
 
+from models.user_path import user_path
 from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
+from pipeline.catalog.item_collection import ItemCollection
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
 from pipeline.catalog.json_client import is_web, links_with, read_json, resolved
@@ -108,18 +110,19 @@ def search(
             published.append(item)
         except CatalogError as error:
             refused.append(error)
+    if refused and not published:
+        others = f"; {len(cloudier)} others are cloudier than {most:g} %" if cloudier else ""
+        raise CatalogError(
+            public_url(settings.catalog.url),
+            f"none of its items of the region and year can be used ({len(refused)}), for one: "
+            f"{refused[0].given}: {refused[0].problem}{others}",
+            refused[0].remedy,
+        )
     if cloudier and not published:
         raise CatalogError(
             f"max_cloud_cover = {most:g}",
             f"all {len(cloudier)} items are cloudier; the clearest has {min(cloudier):g} %",
             "Raise it under [catalog]",
-        )
-    if refused and not published:
-        raise CatalogError(
-            public_url(settings.catalog.url),
-            f"none of its items of the region and year can be used ({len(refused)}), for one: "
-            f"{refused[0].given}: {refused[0].problem}",
-            refused[0].remedy,
         )
     if not published:
         _raise_nothing_found(catalog, region, period, settings)
@@ -138,7 +141,7 @@ def open_catalog(
     max_cloud_cover: float = 100.0,
     tolerate: Callable[[str], None] | None = None,
 ) -> Catalog:
-    """Open the catalogue at an address, in a folder or in a table of items.
+    """Open the catalogue at an address, in a folder or in a file of items.
 
     A web address that offers a search is a STAC API, else a static catalogue.
 
@@ -158,9 +161,12 @@ def open_catalog(
     location, collection = expanded(description.url), description.collection
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))
-        return StaticCatalog(location, read_json(location), collection)
-    location, root = _read_root(location)
-    if links_with(root, "search"):
+        root = read_json(location)
+    else:
+        location, root = _read_root(location)
+    if root.get("type") == "FeatureCollection":
+        return ItemCollection(location, root, tolerate)
+    if is_web(location) and links_with(root, "search"):
         return StacApi(location, collection, max_cloud_cover, tolerate)
     return StaticCatalog(location, root, collection)
 
@@ -180,7 +186,7 @@ def _read_root(location: str) -> tuple[str, dict[str, Any]]:
 
 
 def _file_of(path: str) -> Path:
-    place = Path(path).expanduser().absolute()
+    place = user_path(path).absolute()
     if place.is_file():
         return place
     if not place.is_dir():

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from models.user_path import user_path
 from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac
 from pipeline.catalog.json_client import links_with, read_all, resolved
@@ -28,7 +28,7 @@ class ItemTable:
         self, region: Region, period: tuple[datetime, datetime] | None
     ) -> Iterator[dict[str, Any]]:
         """All items, whatever their place and time, with absolute hrefs. Raises CatalogError."""
-        path = Path(self.path).expanduser().absolute()
+        path = user_path(self.path).absolute()
         try:
             content = path.read_bytes()
         except OSError as error:

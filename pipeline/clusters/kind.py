@@ -4,8 +4,8 @@ A kind is one file of this package: a `ClusterFields` with the settings that it 
 `ClusterKind`. `pipeline.clusters.settings` lists them.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -14,15 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.errors import UserError, WorldError
 
 if TYPE_CHECKING:  # it takes half a second to import, and settings are read without it
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 # No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
-PRIVATE_DASHBOARD: Mapping[str, Any] = {
+_PRIVATE_DASHBOARD: Mapping[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
     "worker_dashboard_address": "127.0.0.1:0",
     "scheduler_kwargs": {"dashboard": False},
     "silence_logs": 40,  # logging.ERROR
 }
+
+
+_LONGEST_REASON = 300  # characters of another library's words
 
 
 class ClusterError(UserError):
@@ -31,6 +34,31 @@ class ClusterError(UserError):
 
 class ClusterUnavailable(WorldError):
     """A scheduler that does not answer, or has no workers."""
+
+
+@contextmanager
+def local_cluster(**options: Any) -> "Iterator[tuple[LocalCluster, Client]]":
+    """Start a `LocalCluster` with these options and a client of it, for the length of the block.
+
+    Raises ClusterUnavailable where it does not start: settings of Dask's own that make no sense,
+    no free port, no memory.
+    """
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(LocalCluster(**_PRIVATE_DASHBOARD, **options))
+            client = stack.enter_context(Client(cluster))
+        except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
+            first: BaseException = error
+            while first.__cause__ is not None:
+                first = first.__cause__
+            said = " ".join(f"{type(first).__name__}: {first}".split())[:_LONGEST_REASON]
+            raise ClusterUnavailable(
+                f"Dask's workers on this machine do not start ({said}). Look at the settings of "
+                "Dask (variables DASK_…, files in ~/.config/dask), and at free memory."
+            ) from error
+        yield cluster, client
 
 
 class ClusterFields(BaseModel):

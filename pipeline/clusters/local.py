@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, field_validator
 
 from models.option import Option
-from pipeline.clusters.kind import PRIVATE_DASHBOARD, ClusterFields, Workers
+from pipeline.clusters.kind import ClusterFields, Workers, local_cluster
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,20 +65,15 @@ class ProcessesCluster:
         """Start the processes; they end with the block."""
         import dask
         from dask.system import CPU_COUNT
-        from distributed import Client, LocalCluster
         from distributed.system import MEMORY_LIMIT
 
         workers = self.workers(settings, CPU_COUNT, MEMORY_LIMIT)
-        with (
-            LocalCluster(
-                n_workers=workers.count,
-                threads_per_worker=workers.threads,
-                processes=True,
-                host="127.0.0.1",
-                memory_limit=workers.memory,
-                preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
-                **PRIVATE_DASHBOARD,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with local_cluster(
+            n_workers=workers.count,
+            threads_per_worker=workers.threads,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=workers.memory,
+            preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
+        ) as (_, client):
             yield client

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.clusters.kind import PRIVATE_DASHBOARD, ClusterFields, Workers
+from pipeline.clusters.kind import ClusterFields, Workers, local_cluster
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,18 +23,11 @@ class ThreadsCluster:
     def open(self, settings: ClusterFields) -> "Iterator[Client]":
         """Start the worker in this process; where the block fails, its threads are left behind."""
         from dask.system import CPU_COUNT
-        from distributed import Client, LocalCluster
 
-        with (
-            LocalCluster(
-                n_workers=1,
-                threads_per_worker=settings.threads or CPU_COUNT,
-                processes=False,
-                memory_limit=None,
-                **PRIVATE_DASHBOARD,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        threads = settings.threads or CPU_COUNT
+        with local_cluster(
+            n_workers=1, threads_per_worker=threads, processes=False, memory_limit=None
+        ) as (cluster, client):
             try:
                 yield client
             except BaseException:  # a thread cannot be stopped: leave it behind, do not wait

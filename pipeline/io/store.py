@@ -14,11 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from models.durable_files import sync_folder, write_durably
+from models.user_path import user_path
 from pipeline.errors import OutputError, OutputUnwritable
+from pipeline.io.certificates import certificate_authorities
 from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The numbers of the errors of a disk, a quota or a file that is full."""
 
 
 def public_url(href: str) -> str:
@@ -70,7 +73,10 @@ class Store:
             raise OutputError(public_url(self.root), problem, "Give a folder or s3://bucket/…")
         root = re.sub("^s3://", "s3://", self.root, flags=re.IGNORECASE)
         if not root.startswith("s3://"):
-            root = str(Path(root).expanduser().absolute())
+            path = user_path(root)
+            if str(path).startswith("~"):
+                raise OutputError(root, "this system knows no such home", "Write the whole path")
+            root = str(path.absolute())
         object.__setattr__(self, "root", root)
 
     @property
@@ -197,7 +203,11 @@ class Store:
         """
         if not self.is_remote:
             return {}
-        return {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", **gdal_s3_options(s3_endpoint())}
+        return {
+            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+            "GDAL_CURL_CA_BUNDLE": certificate_authorities(),
+            **gdal_s3_options(s3_endpoint()),
+        }
 
     def _bare(self, key: str) -> str:
         """Bucket, prefix and key without the scheme."""
@@ -216,7 +226,9 @@ class Store:
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number and not self.is_remote else str(error)
             hint = (
-                "free some space" if number in _FULL else "check that it can be reached and written"
+                "free some space"
+                if number in FULL_DISK
+                else "check that it can be reached and written"
             )
             raise OutputUnwritable(
                 f"{public_url(self.path(key))}: {public_text(reason)}. Finished work is "

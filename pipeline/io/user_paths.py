@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from models.option import WINDOWS_PATH
+from models.user_path import user_path
 
 _TILE_NAMES = re.compile(r"\s*T?\d{1,2}[A-Z]{3}(\s*,\s*T?\d{1,2}[A-Z]{3})*\s*", re.IGNORECASE)
 
@@ -65,9 +66,9 @@ def existing(text: str, folder: Path | None = None) -> Path | None:
         None where nothing is there, or the text cannot be a path (too long, or with a zero byte).
     """
     try:
-        path = ((folder or Path()) / Path(text).expanduser()).absolute()
+        path = ((folder or Path()) / user_path(text)).absolute()
         return path if text and path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # the last: "~" of an unknown user
+    except (OSError, ValueError):
         return None
 
 

@@ -17,9 +17,15 @@ from rasterio.session import Session
 from rasterio.warp import transform
 
 from pipeline.errors import SettingsError
+from pipeline.io.certificates import certificate_authorities
 from pipeline.io.redaction import SecretFilter
 from pipeline.io.store import gdal_s3_options, s3_endpoint
-from pipeline.raster.http_client import BROKE_OFF, NO_CONNECTION, status_failure
+from pipeline.raster.http_client import (
+    BROKE_OFF,
+    NO_CONNECTION,
+    NOT_TRUSTED,
+    status_failure,
+)
 from pipeline.raster.read_errors import ReadFailure
 
 _PROJ_VARIABLES = ("PROJ_DATA", "PROJ_LIB")  # in the order in which PROJ looks at them
@@ -97,6 +103,7 @@ def _options(timeout: float) -> dict[str, Any]:
         "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(timeout),
         "GDAL_HTTP_LOW_SPEED_LIMIT": 1,  # bytes a second
         "GDAL_HTTP_MAX_RETRY": 0,
+        "GDAL_CURL_CA_BUNDLE": certificate_authorities(),
     }
     if "AWS_S3_ENDPOINT" not in os.environ:
         options |= gdal_s3_options(s3_endpoint())  # the variables of fsspec, by GDAL's names
@@ -117,6 +124,7 @@ _REFUSED = 17
 _BUSY = r"SlowDown|ServiceUnavailable|InternalError|RequestTimeout|try again|reduce your request"
 
 _NOT_SECURE = "no secure connection to its server"
+_OF_CERTIFICATE = r"SSL certificate|certificate verif|CAfile"  # curl's words
 _OF_NETWORK = (
     (r"timed out|too slow", "its server did not answer in time"),
     (r"not resolve host", "its server's name is unknown"),
@@ -160,6 +168,8 @@ def gdal_failure(error: BaseException) -> ReadFailure:
 def _http_failure(text: str) -> ReadFailure:
     if code := re.search(r"HTTP response code\D*(\d{3})", text):
         return _status_failure(int(code[1]))
+    if re.search(_OF_CERTIFICATE, text):
+        return NOT_TRUSTED
     for pattern, words in _OF_NETWORK:
         if re.search(pattern, text):
             return ReadFailure(words, unreachable=True, passing=words != _NOT_SECURE)

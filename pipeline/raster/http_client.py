@@ -6,7 +6,6 @@ certificates, redirects and retries are the same for them.
 
 import logging
 import math
-import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from http.client import IncompleteRead
 from time import time
 from urllib.parse import unquote
 
-import certifi
 import urllib3
 from requests.utils import (
     get_environ_proxies,
@@ -39,6 +37,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
+from pipeline.io.certificates import certificate_authorities
 from pipeline.io.redaction import SecretFilter, without_words
 from pipeline.raster.read_errors import ReadFailure, Unreadable, reason_in
 
@@ -51,6 +50,11 @@ _RENEWABLE = (400, 401, 403)  # statuses of a signature that has expired
 KEY_HEADER = "Ocp-Apim-Subscription-Key"
 """The header for the key to a signing service; it is not sent along with a redirect."""
 NO_CONNECTION = ReadFailure("no connection to its server", unreachable=True, passing=True)
+NOT_TRUSTED = ReadFailure(
+    "the certificate of its server is not trusted; REQUESTS_CA_BUNDLE names a file of the "
+    "authorities to trust",
+    unreachable=True,
+)
 BROKE_OFF = ReadFailure("its server's answer broke off", unreachable=True, passing=True)
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "timesen"}
 # Redirects are followed; other requests are sent again by `pipeline.raster.retry`, not here.
@@ -202,6 +206,8 @@ def _broken(error: BaseException) -> ReadFailure:
     if isinstance(cause, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
         return ReadFailure("its server did not answer in time", unreachable=True, passing=True)
     if isinstance(cause, SSLError):
+        if any(isinstance(e, ssl.SSLCertVerificationError) for e in cause.args):
+            return NOT_TRUSTED
         cut = any(isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError) for e in cause.args)
         return ReadFailure("no secure connection to its server", unreachable=True, passing=cut)
     if isinstance(cause, ResponseError):
@@ -245,8 +251,7 @@ def _netrc_auth(host: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _pool(proxy: str | None) -> urllib3.PoolManager:
-    named = map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
-    authorities = next(filter(None, named), certifi.where())
+    authorities = certificate_authorities()
     if proxy:
         proxy = prepend_scheme_if_needed(proxy, "http")
         user = parse_url(proxy).auth

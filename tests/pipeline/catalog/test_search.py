@@ -145,6 +145,11 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "its geometry is none": lambda item: item["geometry"].update(coordinates=[[[4, 50], [5, 51]]]),
     "its bbox holds 2 numbers": lambda item: item.update(geometry=None, bbox=[4, 50]),
     "its datetime is 'June'": lambda item: item["properties"].update(datetime="June"),
+    "its raster offset is 'none'": lambda item: (
+        item["properties"].update({"s2:processing_baseline": "05.00"}),
+        item["assets"]["blue"]["raster:bands"][0].update(offset="none"),
+    ),
+    "a field is not of the type": lambda item: item["assets"]["blue"].update({"proj:transform": 5}),
     "it has no id": lambda item: item.update(id=None),
     "it is malformed": lambda item: item["assets"]["blue"].update({"proj:shape": [3]}),
 }
@@ -318,3 +323,58 @@ def test_broken_links_are_errors_and_circles_end(static: Path, region: Region) -
 )
 def test_hrefs_become_absolute(base: str, href: str, expected: str) -> None:
     assert resolved(base, href) == expected
+
+
+def test_items_that_cannot_be_used_are_told_apart_from_clouds(
+    tmp_path: Path, region: Region
+) -> None:
+    cloudy = earth_search_item(date="2021-06-01", **{"eo:cloud_cover": 99.0})
+    broken = earth_search_item(date="2021-06-11", **{"eo:cloud_cover": 10.0})
+    broken["assets"]["blue"]["proj:transform"] = [600000, 10, 0, 5700000, 0, -10]  # GDAL's order
+    folder = write_static(tmp_path / "archive", {"sentinel-2-l2a": [cloudy, broken]})
+    with pytest.raises(CatalogError, match=r"\(1\).*not north up; 1 others are cloudier"):
+        _search(region, _settings(str(folder)))
+
+
+def _saved(folder: Path, items: list[dict[str, Any]], **fields: Any) -> str:
+    path = folder / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items, **fields}))
+    return str(path)
+
+
+def test_items_that_pystac_client_has_saved(tmp_path: Path, region: Region) -> None:
+    items = _items()
+    items[0]["links"] = []
+    items[0]["assets"]["blue"]["href"] = "rasters/blue.tif"
+    saved = _search(region, _settings(_saved(tmp_path, items)))
+    assert _dates(saved) == MONTHS
+    assert saved[0]["assets"]["blue"]["href"] == str(tmp_path / "rasters/blue.tif")
+    with pytest.raises(CatalogError, match="without a list of features"):
+        _search(region, _settings(_saved(tmp_path, {})))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"numberMatched": 99}, "holds only 28 of the 99 items"),
+        ({"context": {"matched": 99}}, "holds only 28 of the 99 items"),
+        ({"links": [{"rel": "next", "href": "https://example.com"}]}, "holds only 28 items of"),
+    ],
+)
+def test_one_saved_page_of_several_is_not_taken_for_all(
+    tmp_path: Path, region: Region, fields: dict[str, Any], words: str
+) -> None:
+    path = _saved(tmp_path, _items(), **fields)
+    with pytest.raises(CatalogError, match=f"{words}.*accept_incomplete"):
+        _search(region, _settings(path))
+    found = search_named(region, _settings(path, catalog={"accept_incomplete": True}))
+    assert _dates(found.published) == MONTHS
+    assert words in found.shortfalls[0]
+
+
+@pytest.mark.parametrize("folder", ["100%20cloud free", "100 cloud free"])
+def test_hrefs_of_folders_with_percent_signs(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "blue.tif").touch()
+    href = "100%20cloud free/blue.tif"  # as it is, and as a URL has it
+    assert resolved(str(tmp_path / "item.json"), href) == str(tmp_path / folder / "blue.tif")

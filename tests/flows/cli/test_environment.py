@@ -1,0 +1,79 @@
+"""Environments in which the command is started: settings of other libraries, homes, streams."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import run
+from models.user_path import user_path
+from tests.flows.conftest import Shell
+
+Options = Callable[..., list[str]]
+CLOSED = "import os, sys; os.closerange(0, 2); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def _timesen(shell: Shell, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    process = shell.timesen(*arguments, **environment)
+    out, errors = process.communicate(timeout=300)
+    return process.returncode, out, errors
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"DASK_CONFIG": "{folder}"}, "{folder}/settings.yaml: Dask's settings are malformed"),
+        ({"PREFECT_API_REQUEST_TIMEOUT": "soon"}, "Prefect's settings: request_timeout: Input"),
+        ({"PREFECT_HOME": "{folder}"}, "Prefect's settings: .*profiles.toml"),
+    ],
+)
+def test_settings_of_other_libraries_that_are_malformed(
+    shell: Shell,
+    options: Options,
+    tmp_path: Path,
+    environment: dict[str, str],
+    said: str,
+) -> None:
+    (tmp_path / "settings.yaml").write_text("distributed: [not closed\n")
+    (tmp_path / "profiles.toml").write_text('active = "not closed\n')
+    given = {name: text.format(folder=tmp_path) for name, text in environment.items()}
+    code, _, errors = _timesen(shell, "map", *options(tmp_path / "run"), **given)
+    assert code == 2
+    assert "Traceback" not in errors
+    start, _, end = said.format(folder=tmp_path).partition(".*")
+    told = errors[errors.index("Error: ") :]
+    assert start in told
+    assert end in told
+    assert "soon" not in told  # a value may be a secret
+
+
+def test_streams_that_are_closed(options: Options, planned: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli.main", "map", *options(planned)]
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    environment |= {"PREFECT_HOME": str(tmp_path / "none")}
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, *command],
+        env=environment,
+        stderr=subprocess.PIPE,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr.decode().count("Error")) == (0, 0)
+    assert list((planned / "cells").rglob("class.tif"))
+
+
+def test_a_home_that_nobody_knows(
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert user_path("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+    assert run(["plan", *options("~nobody-of-this-name/run")]) == 2
+    assert "~nobody-of-this-name/run: this system knows no such home" in capsys.readouterr().err
+    assert run(["vocabulary", "show", "~nobody-of-this-name/words.toml"]) == 2
+    assert "neither a shipped vocabulary" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
