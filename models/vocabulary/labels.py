@@ -51,7 +51,8 @@ def match_labels(
     """Match labels with classes; case and the spaces around them do not matter.
 
     A label is a class's name, its code, its number where it has no code, or a finer code of a
-    nomenclature whose codes begin with their parent's (LUCAS, EUNIS, CORINE). Labels may also name
+    nomenclature whose codes begin with their parent's (LUCAS, EUNIS, CORINE). The codes and numbers
+    3 and 3.0 are the same, unless a code is written as 3.0. Labels may also name
     parents: then all are compared as parents. With `level` None, this is so if more labels name
     only a parent than name a class. At `level` "class", labels of parents are unknown.
     """
@@ -99,7 +100,7 @@ def text_of(label: str | None) -> str:
 
 def _is_exact(label: str, vocabulary: Vocabulary) -> bool:
     keys = {key for entry in (*vocabulary.classes, *vocabulary.parents) for key in _keys(entry)}
-    return label.casefold() in keys
+    return bool({label.casefold(), _whole(label)} & keys)
 
 
 def _keys(entry: VocabularyParent) -> tuple[str, str]:
@@ -108,13 +109,18 @@ def _keys(entry: VocabularyParent) -> tuple[str, str]:
     return entry.name.strip().casefold(), other.casefold()
 
 
+def _whole(label: str) -> str:
+    """A label without ".0", which tables give to whole numbers in a column with an empty cell."""
+    return re.sub(r"(?<=\d)\.0+$", "", label) if re.fullmatch(r"\d+\.0+", label) else label
+
+
 def _place(label: str, entries: Sequence[VocabularyParent]) -> int:
     """The place of the entry that a label names: by name, else by code, else by a finer code."""
     wanted = label.casefold()
     keys = [_keys(entry) for entry in entries]
-    for which in (0, 1):
+    for sought, which in ((wanted, 0), (wanted, 1), (_whole(label), 1)):
         for place, key in enumerate(keys):
-            if key[which] == wanted:
+            if key[which] == sought:
                 return place
     best, longest = UNMATCHED, 0
     for place, entry in enumerate(entries):

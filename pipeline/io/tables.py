@@ -16,7 +16,8 @@ from pipeline.io.user_paths import file_and_layer, foreign_address
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-"""The separator of a text table, by the file's suffix."""
+"""The separator of a text table, by the file's suffix, unless its header has another."""
+_OTHER_SEPARATORS = ";\t,|"  # ";" where the comma is that of decimals, as in much of Europe
 
 
 def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
@@ -24,13 +25,22 @@ def read_text_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     # Texts stay as they are written: 007 is not 7, and NA is the code of a country.
     return pd.read_csv(
         path,
-        sep=SEPARATORS[path.suffix.lower()],
+        sep=_separator(path),
         dtype=str,
         keep_default_na=False,
         na_values=[""],
         encoding="utf-8-sig",
         nrows=rows,
     )
+
+
+def _separator(path: Path) -> str:
+    """The separator of a text table: that of its suffix, or another that its header has alone."""
+    usual = SEPARATORS[path.suffix.lower()]
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    found = [sign for sign in _OTHER_SEPARATORS if sign in header]
+    return usual if usual in header or not found else found[0]
 
 
 def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
@@ -98,6 +108,8 @@ def cell_text(value: Any) -> str | None:
 
 def reason_of(failure: Exception) -> str:
     """The first line of what a library says, or the kind of its error."""
+    if isinstance(failure, UnicodeDecodeError):
+        return "its texts are not UTF-8: save it as UTF-8"
     return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
 
 

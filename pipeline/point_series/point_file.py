@@ -67,6 +67,8 @@ def read_frame(path: Path) -> pd.DataFrame:
             frame = pq.read_table(path).to_pandas()
         else:
             return _of_geometries(read_features(path, PointsError, _FORMS), path)
+    except UserError:
+        raise
     except (OSError, ValueError, pa.ArrowException, pd.errors.ParserError) as error:
         raise PointsError(
             str(path), f"not readable as a table ({reason_of(error)})", _FORMS
@@ -102,6 +104,7 @@ def read_reference(path: Path, label: str) -> ReferencePoints:
 
 
 def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
+    frame = _single_points(frame)
     geometries = frame.geometry
     there = ~(geometries.isna() | geometries.is_empty)
     kinds = set(geometries[there].geom_type) - {"Point"}
@@ -122,6 +125,16 @@ def _of_geometries(frame: geopandas.GeoDataFrame, path: Path) -> pd.DataFrame:
     return table.drop(columns=[*columns], errors="ignore").assign(**columns)
 
 
+def _single_points(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """The features with multi-points of one point, which QGIS writes, as points."""
+    geometries = frame.geometry
+    multi = (geometries.geom_type == "MultiPoint") & (geometries.count_geometries() == 1)
+    if not multi.any():
+        return frame
+    first = geometries.where(~multi, geometries.get_geometry(0))
+    return frame.set_geometry(first)
+
+
 def _of_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     names = {str(name).strip().lower(): name for name in frame.columns}
     columns = {axis: next((names[n] for n in of if n in names), None) for axis, of in _AXES.items()}
@@ -139,6 +152,9 @@ def _of_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _numbers(values: pd.Series, name: str, path: Path) -> np.ndarray:
     numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():  # decimal commas
+        texts = values.astype(str).str.strip().str.replace(",", ".", n=1, regex=False)
+        numbers = numbers.fillna(pd.to_numeric(texts, errors="coerce"))
     wrong = numbers.isna() & values.notna()
     if wrong.any():
         raise PointsError(

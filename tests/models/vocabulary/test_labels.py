@@ -39,6 +39,15 @@ def test_numbers_where_there_are_no_codes() -> None:
     assert names(found.index, worldcover.classes) == ["Tree cover", "Cropland", None]
 
 
+def test_whole_numbers_as_tables_with_empty_cells_write_them() -> None:
+    worldcover = load_vocabulary("esa-worldcover")
+    found = match_labels(["10.0", "40.00", "40.5", None], worldcover)
+    assert names(found.index, worldcover.classes) == ["Tree cover", "Cropland", None, None]
+    assert found.finer == {}
+    corine = load_vocabulary("corine-land-cover")
+    assert names(match_labels(["112.0"], corine).index, corine.classes) == ["Urban fabric"]
+
+
 def test_parents() -> None:
     labels = ["A", "B", "Cropland", "B11"]
     found = match_labels(labels, DETAILED)
