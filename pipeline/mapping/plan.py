@@ -13,7 +13,7 @@ from pyproj import Geod
 
 from models.encoder.checkpoint import Checkpoint
 from pipeline import layout
-from pipeline.catalog.item import Item
+from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.normalise import items_without
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, region_near, tiles_of
@@ -66,6 +66,7 @@ class Plan:
         shortfalls: Where the catalogue gave fewer items than it says that it has.
         absent_bands: Optional bands that some items lack, with nothing in their place → how many
             of the items.
+        scarce_bands: Bands that are needed (or SCL), and that some items lack → how many of them.
     """
 
     tiles: tuple[TilePlan, ...]
@@ -78,6 +79,7 @@ class Plan:
     refused: tuple[CatalogError, ...] = ()
     shortfalls: tuple[str, ...] = ()
     absent_bands: Mapping[str, int] = field(default_factory=dict)
+    scarce_bands: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -110,6 +112,9 @@ class Plan:
             "the checkpoint does without it"
             for band, count in self.absent_bands.items()
         ]
+        for band, count in self.scarce_bands.items():
+            effect = "they are not used" if band == SCL else "it is made of the others"
+            warnings.append(f"{count} of {items} items lack {band}: {effect}")
         uncovered = sum(tile.uncovered for tile in self.tiles)
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
@@ -224,6 +229,8 @@ def make_plan(
     example = next(iter(items), None)
     assets = [example.assets[band] for band in bands if band in example.assets] if example else []
     memory = worker_memory(largest.cell, dates, assets, checkpoint, settings, requests)
+    optional = checkpoint.card.preprocessing.optional_bands
+    used = substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute)
     return Plan(
         tiles=tiles,
         output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
@@ -234,10 +241,8 @@ def make_plan(
         checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
         refused=tuple(refused),
         shortfalls=tuple(shortfalls),
-        absent_bands=items_without(
-            substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute),
-            checkpoint.card.preprocessing.optional_bands,
-        ),
+        absent_bands=items_without(used, optional),
+        scarce_bands=items_without(used, [b for b in (*bands, SCL) if b not in optional]),
     )
 
 

@@ -13,7 +13,7 @@ from shapely.geometry import mapping
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
-from pipeline.catalog.item import Item
+from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.normalise import normalise, require_bands
 from pipeline.errors import CatalogError, OutputError, RegionError
 from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
@@ -175,6 +175,17 @@ def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Pa
     assert "warning: 2 of the catalogue's items cannot be used" in plan.summary()
     plan.write(Store(str(tmp_path)))
     assert "item x: it is malformed" in (tmp_path / "plan" / "plan.json").read_text()
+
+
+def test_items_that_lack_a_band_or_the_scene_classes_are_told(checkpoint: Checkpoint) -> None:
+    region = read_region("4.6,50.8,4.7,50.9")
+    items = _items("31UFS")
+    assert not any("items lack" in warning for warning in _plan(region, items, checkpoint).warnings)
+    for item, band in zip(items, ("B02", "B02", SCL), strict=False):
+        del item.assets[band]  # type: ignore[attr-defined]
+    warnings = _plan(region, items, checkpoint).warnings
+    assert "2 of 36 items lack B02: it is made of the others" in warnings
+    assert "1 of 36 items lack SCL: they are not used" in warnings
 
 
 def test_sizes_that_no_catalogue_states(checkpoint: Checkpoint) -> None:
