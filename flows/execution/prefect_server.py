@@ -87,8 +87,8 @@ def _users_server() -> str | None:
         raise SettingsError(
             "Prefect's settings",
             public_text(problem).rstrip("."),
-            "Correct the variable PREFECT_…, the prefect.toml in this folder or the profiles.toml "
-            "in PREFECT_HOME (~/.prefect) that has this value, or remove it",
+            "Correct the variable PREFECT_…, the prefect.toml or pyproject.toml in this folder, or "
+            "the profiles.toml in PREFECT_HOME (~/.prefect) that has this value, or remove it",
         ) from None
     return PREFECT_API_URL.value()
 
