@@ -37,6 +37,10 @@ _MARGIN = 0.02
 _VERTICES = 500  # a region with more is simplified before it is grown
 
 
+class NothingFound(CatalogError):
+    """A catalogue without items of the region and months that can be used."""
+
+
 class Catalog(Protocol):
     """A catalogue of items."""
 
@@ -82,7 +86,8 @@ def search(
 
     Raises:
         RegionError: No item reaches into the region.
-        CatalogError: No item is of the year, none can be used, or this is no catalogue.
+        NothingFound: No item is of the twelve months, or none can be used.
+        CatalogError: This is no catalogue, or it has no such collection.
         CatalogUnavailable: The catalogue cannot be reached, refuses, or gives fewer items than it
             says that it has.
     """
@@ -112,14 +117,14 @@ def search(
             refused.append(error)
     if refused and not published:
         others = f"; {len(cloudier)} others are cloudier than {most:g} %" if cloudier else ""
-        raise CatalogError(
+        raise NothingFound(
             public_url(settings.catalog.url),
             f"none of its items of the region and year can be used ({len(refused)}), for one: "
             f"{refused[0].given}: {refused[0].problem}{others}",
             refused[0].remedy,
         )
     if cloudier and not published:
-        raise CatalogError(
+        raise NothingFound(
             f"max_cloud_cover = {most:g}",
             f"all {len(cloudier)} items are cloudier; the clearest has {min(cloudier):g} %",
             "Raise it under [catalog]",
@@ -254,7 +259,7 @@ def _raise_nothing_found(
     span = f"{period[0]:%Y-%m} to {period[1] - timedelta(days=1):%Y-%m}"
     limit = settings.catalog.max_cloud_cover
     clear = f" with at most {limit:g} % cloud" if limit < 100 else ""
-    raise CatalogError(
+    raise NothingFound(
         f"year {settings.year}",
         f"{where} has no item of the region from {span}{clear}; it has some of {listed}",
         "Ask for one of these years, or use another catalogue",

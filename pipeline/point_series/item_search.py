@@ -13,8 +13,8 @@ from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import require_bands
-from pipeline.catalog.search import search
-from pipeline.errors import CatalogError, RegionError
+from pipeline.catalog.search import NothingFound, search
+from pipeline.errors import RegionError
 from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region
 from pipeline.io.store import Store, public_url
@@ -55,7 +55,7 @@ def season_items(
         The items, or the reason why there are none.
 
     Raises:
-        CatalogError: Items lack a band.
+        CatalogError: Items lack a band, or this is no catalogue.
         CatalogUnavailable: The catalogue cannot be reached, refuses, or gives fewer items than it
             says that it has.
         OutputUnwritable: The items cannot be stored.
@@ -73,10 +73,14 @@ def season_items(
         )
         try:
             found = search(region, settings, description)
-        except (RegionError, CatalogError) as error:
+        except (RegionError, NothingFound) as error:
             return f"no acquisitions: {error.problem}"
         for shortfall in found.shortfalls:
             _log.warning("%s: the series of %s lack the others", shortfall, season)
+        if found.refused:
+            first = f"{found.refused[0].given}: {found.refused[0].problem}"
+            text = "%d items of %s cannot be used and are left out, for one %s"
+            _log.warning(text, len(found.refused), season, first)
         store.write(key, make_snapshot(found.published, description))
         items = found.items
     of_tile = [item for item in items if item.tile == tile.name]

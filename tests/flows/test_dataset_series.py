@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,31 @@ def test_sen4map_of_both_layouts(
         assert rows_of(kept)["39483082"]["series"] == bands[:, :, 32, 32].T.tolist()
         assert run("sen4map", files[0], files[0], "--out", str(tmp_path / "twice")) == 2
         assert "both hold Lucas_Point_39483080" in capsys.readouterr().err
+
+
+def test_rasters_that_were_left_out_are_said(
+    sample_archive: SampleArchive, points: Path, tmp_path: Path, users_server: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    archive = tmp_path / "archive"
+    shutil.copytree(sample_archive.folder, archive)
+    clear = next(archive.rglob(f"S2A_{sample_archive.tiles[0]}_20210816_0_L2A/B05.tif"))
+    clear.write_bytes(b"damaged")
+    out = str(tmp_path / "table")
+    where = ["--catalog", str(archive), "--max-cloud-cover", "100"]
+    with connected(users_server):
+        assert run("series", str(points), "--out", out, *where) == 0
+    said = capsys.readouterr().out
+    assert "warning: 1 rasters could not be read and were left out, for one " in said
+    assert "B05.tif B05: is truncated or damaged" in said
+
+
+def test_a_catalogue_that_is_none_is_no_lack_of_acquisitions(
+    points: Path, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.json"
+    page.write_text('{"type": "FeatureCollection", "features": [], "numberMatched": 9}')
+    with connected(users_server):
+        out = str(tmp_path / "table")
+        assert run("series", str(points), "--out", out, "--catalog", str(page)) == 2
+    assert "holds only 0 of the 9 items" in capsys.readouterr().err
