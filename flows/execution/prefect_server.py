@@ -95,16 +95,23 @@ def _users_server() -> str | None:
 
 @contextlib.contextmanager
 def _home() -> Iterator[Path]:
-    """A temporary Prefect home; it is also this process's where the user has none."""
+    """A temporary Prefect home; it is also this process's where the user has none.
+
+    A user without any home (no HOME, no entry in /etc/passwd) gets it as home, since Prefect asks
+    for one when it is imported.
+    """
     home = Path(tempfile.mkdtemp(prefix="timesen-prefect-"))
     users = user_path(os.environ.get("PREFECT_HOME", "~/.prefect"))
     try:
         if not users.exists():
             os.environ["PREFECT_HOME"] = str(home)
+        if user_path("~") == Path("~"):
+            os.environ["HOME"] = str(home)
         yield home
     finally:
-        if os.environ.get("PREFECT_HOME") == str(home):
-            del os.environ["PREFECT_HOME"]
+        for name in ("PREFECT_HOME", "HOME"):
+            if os.environ.get(name) == str(home):
+                del os.environ[name]
         shutil.rmtree(home, ignore_errors=True)
 
 

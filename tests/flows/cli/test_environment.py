@@ -1,6 +1,7 @@
 """Environments in which the command is started: settings of other libraries, homes, streams."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,31 @@ def test_streams_that_are_closed(options: Options, planned: Path, tmp_path: Path
         timeout=300,
     )
     assert (done.returncode, done.stderr.decode().count("Error")) == (0, 0)
+    assert list((planned / "cells").rglob("class.tif"))
+
+
+NO_NAME = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
+# Of root, so that this Python and its packages can be read wherever they are.
+RIGHTS = (
+    "--inh-caps=+dac_override,+dac_read_search",
+    "--ambient-caps=+dac_override,+dac_read_search",
+)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="only root can become a user without a name, by setpriv of util-linux",
+)
+def test_a_user_without_name_and_home_as_in_containers(options: Options, planned: Path) -> None:
+    hidden = ("HOME", "USER", "LOGNAME", "USERNAME", "PREFECT_API_URL", "PREFECT_HOME")
+    done = subprocess.run(
+        [*NO_NAME, *RIGHTS, sys.executable, "-m", "flows.cli.main", "map", *options(planned)],
+        env={k: v for k, v in os.environ.items() if k not in hidden},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert list((planned / "cells").rglob("class.tif"))
 
 
