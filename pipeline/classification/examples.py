@@ -28,7 +28,7 @@ EXAMPLE_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """α, in logits."""
 MOST_EXAMPLES = 4000
 """More take too long to solve."""
-_LIKELIER, _BETTER = 0.99, 0.95  # certainty of a gain, before examples are used
+_CERTAINTY = 0.95  # of a gain, before examples are used
 _AT_ONCE = 1024  # examples compared at once, so that memory does not grow with them
 
 
@@ -113,7 +113,7 @@ def fit_examples(
     and its examples are judged by the others: near examples are copies of one another, so they are
     left out together. The gain is the mean over classes of how much the log-likelihood of the true
     class grows over that of words alone. The choice is that of the highest lower bound of the gain
-    (99 %, Student's t), among those whose accuracy has a lower bound (95 %) above that of words
+    (95 %, Student's t), among those whose accuracy has a lower bound above that of words
     alone. If there is none above 0, α is 0: words alone are used. (The likelihood also gains where
     words that are too sure of themselves are only contradicted; the accuracy does not.)
 
@@ -131,7 +131,7 @@ def fit_examples(
     if len(classes.unique()) < 2 or len(blocks.unique()) < 2:
         return alone
     wrong, spread = _wrong(words, classes), _spread(vectors, classes)
-    errors, fewer = (float(stdtrit(len(classes) - 1, p)) for p in (_LIKELIER, _BETTER))
+    errors = float(stdtrit(len(classes) - 1, _CERTAINTY))
     best, chosen = 0.0, replace(alone, judged=len(classes))
     for scaled in SHARPNESSES:
         sharpness = scaled / spread
@@ -140,7 +140,7 @@ def fit_examples(
         for weight in EXAMPLE_WEIGHTS:
             judged = _judge(words + weight * left_out, classes)
             bound = _lower_bound(judged.likelihood - by_words.likelihood, classes, errors)
-            if bound > best and _lower_bound(judged.right - by_words.right, classes, fewer) > 0:
+            if bound > best and _lower_bound(judged.right - by_words.right, classes, errors) > 0:
                 best = bound
                 gained = _mean_over_classes(judged.right, classes)
                 values = weight * (inverse @ wrong)

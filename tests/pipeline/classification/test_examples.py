@@ -109,7 +109,7 @@ def test_the_chosen_weight_is_that_of_the_plain_formula() -> None:
             unsure = np.sqrt((share**2 * (more - (share * more).sum()) ** 2).sum())
             at_least = (share * more).sum() - 1.7138715 * unsure  # t, 95 %, 23
             if at_least > 0:
-                bounds[scaled, weight] = (mean - 2.4998667 * error, (share * right).sum())
+                bounds[scaled, weight] = (mean - 1.7138715 * error, (share * right).sum())
     before = float((share * (words.argmax(axis=1) == classes)).sum())
     scaled, weight = max(bounds, key=lambda k: bounds[k][0])
     fit = land.fit(keys, classes, blocks)
@@ -137,13 +137,13 @@ def test_a_few_examples_mend_words_that_are_wrong() -> None:
 
 def test_examples_that_say_nothing_are_hardly_ever_used() -> None:
     used = 0
-    for seed in range(20):
+    for seed in range(60):
         land = Land(seed)
         classes = np.repeat(np.arange(CLASSES), 5)
         fit = land.fit(land.pixels(land.rng.permutation(classes)), classes, np.arange(20))
         used += fit.cache is not None
         assert (fit.weight == 0) == (fit.cache is None)
-    assert used <= 2
+    assert used <= 6
 
 
 def test_words_that_find_all_are_left_alone() -> None:
