@@ -13,8 +13,6 @@ from typing import Any
 
 from pydantic import BeforeValidator
 
-from models.user_path import user_path
-
 
 @dataclass(frozen=True)
 class Option:
@@ -61,14 +59,11 @@ class RelativePath:
         if not text or _ELSEWHERE.match(text) or (self.is_name is not None and self.is_name(text)):
             return text
         try:
-            path = user_path(text)
-            if str(path).startswith("~"):  # of nobody: the errors show what was given
-                return text
-            path = (folder / path).absolute()
+            path = (folder / Path(text).expanduser()).absolute()
             file = Path(str(path).partition("#")[0])  # of file.gpkg#layer
             there = self.is_name is None or path.exists() or file.is_file()
             return str(path) if there else text
-        except (OSError, ValueError):  # too long, or with a zero in it
+        except (OSError, ValueError, RuntimeError):  # too long, a zero in it, "~" of nobody
             return text
 
 
