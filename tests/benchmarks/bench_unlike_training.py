@@ -201,7 +201,7 @@ def document(
             "others. A series is judged by its distance to the nearest training series. Each cell:",
             "the area under the ROC curve (AUROC) of these series against those of the held-out",
             "fold, which are like the training / their share beyond 95 % of the held-out fold.",
-            "French series have no B8A, most others have it: that alone sets them apart in `input`.",
+            "French series have no B8A, most others have it: this alone shows them in `input`.",
             "",
             f"| series | {' | '.join(spaces_of)} |",
             f"|---|{'---:|' * len(spaces_of)}",
