@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 
@@ -37,6 +38,15 @@ def test_threads_of_this_process() -> None:
         assert set(client.nthreads().values()) == {3}
         assert client.submit(threading.get_ident).result() != threading.get_ident()
         assert not has_gpu_workers(client)
+
+
+def test_settings_of_dask_that_make_no_sense() -> None:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "soon"}),
+        pytest.raises(ClusterUnavailable, match=r"do not start \(KeyError: .*time unit: soon"),
+        open_cluster(ClusterSettings()),
+    ):
+        raise AssertionError
 
 
 BEGAN, FREE = threading.Event(), threading.Event()
