@@ -43,6 +43,18 @@ r"""The start of a path of Windows: C:\… or \\server\…."""
 _ELSEWHERE = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://|{WINDOWS_PATH}")
 
 
+def user_path(path: str | Path) -> Path:
+    """The path with "~" expanded; unchanged, as shells do, where that user's home is not known.
+
+    A process without HOME whose user has no entry in /etc/passwd, as in many containers, has no
+    home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @dataclass(frozen=True)
 class RelativePath:
     """Marks a text as a path. A relative one starts at the folder of the file that names it.

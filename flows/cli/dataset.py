@@ -199,11 +199,8 @@ def _say_series(console: Console, card: SeriesCard, store: Store) -> int:
     say(console, f"Series    {card.rows} of {card.points} points: {store.path()}")
     _say_left_out(console, 10, card.left_out, store, LEFT_OUT)
     if count := card.made.get("rasters left out"):
-        first = "; ".join(card.made.get("for one", [])[:1])
-        say(
-            console,
-            f"warning: {count} rasters could not be read and were left out, for one {first}",
-        )
+        text = f"{count} rasters could not be read and were left out"
+        say(console, f"warning: {text}, for one {card.made['for one'][0]}")
     return 0
 
 

@@ -26,7 +26,7 @@ from flows.execution.loopback import (
     without_proxies,
 )
 from models.errors import WorldError
-from models.user_path import user_path
+from models.option import user_path
 from pipeline.errors import SettingsError
 from pipeline.io.store import public_text, public_url
 

@@ -11,7 +11,7 @@ from models.encoder.card import Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
-from models.user_path import user_path
+from models.option import user_path
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))
 """The two orders of bands that occur in the authors' code."""

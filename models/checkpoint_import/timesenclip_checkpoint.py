@@ -13,7 +13,7 @@ from typing import IO, Any
 import torch
 
 from models.errors import CheckpointError, WorldError
-from models.user_path import user_path
+from models.option import user_path
 
 PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
 """Where the encoder lies in a state dict of the authors' code; the trained one goes first."""

@@ -22,7 +22,7 @@ from models.encoder.registry import DEFAULT_KIND, empty_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError, WorldError
-from models.user_path import user_path
+from models.option import user_path
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from models.errors import UserError, WorldError
-from models.user_path import user_path
+from models.option import user_path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 

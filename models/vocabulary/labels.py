@@ -111,7 +111,8 @@ def _keys(entry: VocabularyParent) -> tuple[str, str]:
 
 def _whole(label: str) -> str:
     """A label without ".0", which tables give to whole numbers in a column with an empty cell."""
-    return re.sub(r"(?<=\d)\.0+$", "", label) if re.fullmatch(r"\d+\.0+", label) else label
+    found = re.fullmatch(r"(\d+)\.0+", label)
+    return found[1] if found else label
 
 
 def _place(label: str, entries: Sequence[VocabularyParent]) -> int:

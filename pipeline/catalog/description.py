@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.encoder.preprocessing import BANDS
+from models.option import user_path
 from models.toml_file import parse_toml
-from models.user_path import user_path
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions

@@ -9,17 +9,16 @@ from typing import Any, NoReturn, Protocol
 
 import shapely
 
-from models.user_path import user_path
+from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
-from pipeline.catalog.item_collection import ItemCollection
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
 from pipeline.catalog.json_client import is_web, links_with, read_json, resolved
 from pipeline.catalog.normalise import cloud_cover_of, normalise, resolve_duplicates, time_of
 from pipeline.catalog.stac_api import StacApi
-from pipeline.catalog.static_catalog import ItemTable, StaticCatalog
+from pipeline.catalog.static_catalog import ItemCollection, ItemTable, StaticCatalog
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region, outline

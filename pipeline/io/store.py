@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from models.durable_files import sync_folder, write_durably
-from models.user_path import user_path
+from models.option import user_path
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.certificates import certificate_authorities
 from pipeline.io.user_paths import foreign_address

@@ -5,8 +5,7 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
-from models.option import WINDOWS_PATH
-from models.user_path import user_path
+from models.option import WINDOWS_PATH, user_path
 
 _TILE_NAMES = re.compile(r"\s*T?\d{1,2}[A-Z]{3}(\s*,\s*T?\d{1,2}[A-Z]{3})*\s*", re.IGNORECASE)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import run
-from models.user_path import user_path
+from models.option import user_path
 from tests.flows.conftest import Shell
 
 Options = Callable[..., list[str]]
