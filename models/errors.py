@@ -1,8 +1,18 @@
 """The project's own errors. A user's mistake has three parts: given, problem, and remedy."""
 
+from models.visible_text import visible_text
+
+_LONGEST = 4000  # characters of a part of a message; words of others may be of any length
+
 
 class TimesenError(Exception):
-    """Any failure that timesen explains itself; the command line prints it without a traceback."""
+    """Any failure that timesen explains itself; the command line prints it without a traceback.
+
+    Its message is one line, whatever words of others are in it.
+    """
+
+    def __str__(self) -> str:
+        return visible_text(super().__str__())
 
 
 class UserError(TimesenError, ValueError):
@@ -16,12 +26,15 @@ class UserError(TimesenError, ValueError):
 
     def __init__(self, given: str, problem: str, remedy: str) -> None:
         super().__init__(given, problem, remedy)
-        self.given = given
-        self.problem = problem
-        self.remedy = remedy
+        self.given, self.problem, self.remedy = map(_shown, (given, problem, remedy))
 
     def __str__(self) -> str:
         return f"{self.given}: {self.problem}. {self.remedy}."
+
+
+def _shown(part: str) -> str:
+    shown = visible_text(part)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 class WorldError(TimesenError, RuntimeError):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.io.redaction import holds_secret
 from pipeline.raster.access import Access
 
 _KINDS = {
@@ -49,8 +50,8 @@ class AccessDescription(BaseModel):
         if value is None:
             return value
         parts = urlsplit(value)
-        plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-        if not plain or parts.query or parts.fragment or "$" in value:
+        plain = parts.scheme in ("http", "https") and parts.hostname and not holds_secret(value)
+        if not plain or parts.query or parts.fragment or "@" in parts.netloc or "$" in value:
             raise ValueError("an address is http(s)://… without user, password, query or ${NAME}")
         return value
 

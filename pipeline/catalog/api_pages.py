@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from models.json_text import parse_json
 from pipeline.catalog.json_client import (
     ATTEMPTS,
     document_error,
@@ -75,8 +76,8 @@ class ApiServer:
             headers = {"Content-Type": "application/json", **headers}
             body = json.dumps(request.body).encode()
         try:
-            document = json.loads(fetch_answer(href, headers, body, attempts))
-        except (ValueError, RecursionError):
+            document = parse_json(fetch_answer(href, headers, body, attempts))
+        except ValueError:
             document = None
         if not isinstance(document, dict):
             raise self.no_api("an answer is no JSON object")
@@ -129,7 +130,7 @@ class ApiServer:
         link = next(iter(links_with(document, "next")), None)
         if link is None:
             return None
-        href = resolved(request.href, str(link["href"])) if link.get("href") else request.href
+        href = resolved(request.href, link["href"]) if link.get("href") else request.href
         headers = link.get("headers")
         sent = {str(k): str(v) for k, v in headers.items()} if isinstance(headers, dict) else {}
         if method_of(link) != "POST":
@@ -160,8 +161,15 @@ def unseen(entry: Any, seen: set[str]) -> bool:
     """Whether no entry of this id was seen, or without id none of this content; note it as seen."""
     name = entry.get("id") if isinstance(entry, dict) else None
     known = len(seen)
-    seen.add(str(name) if name else json.dumps(entry, sort_keys=True))
+    seen.add(name if name and isinstance(name, str) else _content(entry))
     return len(seen) > known
+
+
+def _content(entry: Any) -> str:
+    try:
+        return json.dumps(entry, sort_keys=True)
+    except RecursionError:  # it was just not too deep to be read
+        return f"{id(entry)}"
 
 
 def matched_count(document: Mapping[str, Any]) -> int | None:

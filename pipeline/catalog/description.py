@@ -6,7 +6,6 @@ as one of these does needs no description.
 """
 
 import difflib
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +15,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.encoder.preprocessing import BANDS
+from models.json_text import parse_json
 from models.option import user_path
 from models.toml_file import parse_toml
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
 from pipeline.errors import CatalogError
-from pipeline.io.redaction import holds_secret
+from pipeline.io.redaction import require_public_url
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing, foreign_address
 
@@ -57,12 +57,7 @@ class CatalogDescription(BaseModel):
     @field_validator("url")
     @classmethod
     def _without_secret(cls, value: str) -> str:
-        if holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret; write "
-                "${NAME} in their place, and set NAME in the environment"
-            )
-        return value
+        return require_public_url(value)
 
     @field_validator("assets", mode="before")
     @classmethod
@@ -215,10 +210,11 @@ def _relative_to(folder: Path, described: CatalogDescription, name: str) -> Cata
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: of a zero in the path
+        reason = (error.strerror or "") if isinstance(error, OSError) else "this is no path"
         raise CatalogError(
             str(path),
-            f"the catalogue's description cannot be read ({(error.strerror or '').lower()})",
+            f"the catalogue's description cannot be read ({reason.lower()})",
             f"Give {', '.join(shipped_catalogs())}, a TOML file, a STAC API's address, a folder or "
             "a table of items",
         ) from None
@@ -235,7 +231,7 @@ def _from_table(catalog: str) -> CatalogDescription:
         reason = f"the table cannot be read ({(error.strerror or '').lower()})"
         raise CatalogError(catalog, reason, TABLE_REMEDY) from None
     try:
-        described = dict(json.loads(text)) if text else {}
+        described = dict(parse_json(text)) if text else {}
         return CatalogDescription.model_validate({**described, "url": catalog})
     except (TypeError, ValueError):
         raise CatalogError(

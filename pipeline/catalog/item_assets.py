@@ -5,9 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import shapely
 from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from models.encoder.preprocessing import BANDS
 from models.errors import TimesenError
@@ -30,8 +34,16 @@ _FOREIGN_BASELINE = (99, 0)  # and above: by Sen2Cor at home, sen2like and other
 _OFFSET_SINCE = datetime(2022, 1, 25, tzinfo=UTC)  # the day from which ESA produced with it
 _OFFSET = -1000
 _QUANTIFICATION = 0.0001  # reflectance of one digital number
+# The limits of what a catalogue may state; a granule has 10,980 pixels of 10 m.
+_MOST_PIXELS = 1_000_000  # of a side
+_PIXEL = (0.1, 10_000.0)  # metres
+_FARTHEST = 1e8  # metres of a corner from the origin of its CRS
+_LARGEST_OFFSET = 65_535
 
-MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
+MALFORMED = (
+    *(AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError),
+    shapely.errors.ShapelyError,
+)
 """The errors of reading a field that lacks a part, or is not of the type that STAC gives it."""
 
 
@@ -43,12 +55,20 @@ def naming_item(item: StacJson) -> Iterator[None]:
     except TimesenError:
         raise
     except MALFORMED as error:
-        problem = str(error)
+        problem = f"{error!s:.300}"
         if isinstance(error, (AttributeError, LookupError, TypeError)):  # in Python's words
             problem = f"a field is not of the type that STAC gives it ({error})"
         raise CatalogError(
-            f"item {item.get('id')}", f"it is malformed: {problem}", "Correct it in the catalogue"
+            item_name(item), f"it is malformed: {problem}", "Correct it in the catalogue"
         ) from error
+
+
+def item_name(item: StacJson) -> str:
+    """The name of an item in errors, whatever its id is."""
+    name = item.get("id")
+    if not isinstance(name, str | int):
+        return "an item without id" if name is None else "an item whose id is no text"
+    return f"item {name if isinstance(name, str) else hex(name):.200}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,8 @@ def band_asset(
     asset: StacJson = item["assets"][key]
     stated = _epsg(asset) or _epsg(item["properties"])
     epsg = stated or tile.epsg
+    if epsg != tile.epsg and not _exists(epsg):
+        raise ValueError(f"its CRS is EPSG:{epsg}, which is unknown")
     grid = _grid(item, asset, band, tile if epsg == tile.epsg else None)
     offset = 0 if band == SCL else fixed_offset
     if offset is None:
@@ -127,7 +149,7 @@ def band_asset(
         transform=grid.transform,
         shape=grid.shape,
         offset=offset,
-        size=int(size) if size else None,
+        size=_whole(size, "file:size", 1, 2**63 - 1) if size else None,
         grid_stated=grid.extent_stated,
         pixel_stated=grid.pixel_stated,
         epsg_stated=stated is not None,
@@ -143,9 +165,18 @@ def _epsg(fields: StacJson) -> int | None:
     code = str(fields.get("proj:code") or "")
     epsg = code[5:] if code.upper().startswith("EPSG:") else fields.get("proj:epsg")
     try:
-        return int(epsg) if epsg else None
-    except (TypeError, ValueError):
+        return _whole(epsg, "CRS", 1024, 32767) if epsg else None  # EPSG's own numbers
+    except ValueError:
         raise ValueError(f"its CRS is {code or epsg!r}") from None
+
+
+@lru_cache(maxsize=256)
+def _exists(epsg: int) -> bool:
+    try:
+        CRS.from_epsg(epsg)
+    except CRSError:
+        return False
+    return True
 
 
 class _Grid(NamedTuple):
@@ -161,7 +192,7 @@ def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Gri
     properties = item["properties"]
     transform, shape = asset.get("proj:transform"), asset.get("proj:shape")
     if transform and shape:
-        return _Grid(_affine(item, transform), (int(shape[0]), int(shape[1])), True, True)
+        return _Grid(_affine(item, transform), _shape(shape), True, True)
     resolution = float(
         asset.get("gsd")
         or _raster_band(asset).get("spatial_resolution")
@@ -169,7 +200,7 @@ def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Gri
     )
     box = asset.get("proj:bbox") or properties.get("proj:bbox")
     if not box and properties.get("proj:transform") and properties.get("proj:shape"):
-        rows, columns = properties["proj:shape"]
+        rows, columns = _shape(properties["proj:shape"])
         whole = _affine(item, properties["proj:transform"])
         box = (whole.c, whole.f + whole.e * rows, whole.c + whole.a * columns, whole.f)
     stated = bool(box)
@@ -178,17 +209,50 @@ def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Gri
         box = (left, top - _TILE_SIDE, left + _TILE_SIDE, top)
     if not box:
         raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
-    left, bottom, right, top = box[0], box[1], box[-2], box[-1]
-    rows, columns = round((top - bottom) / resolution), round((right - left) / resolution)
-    whole = Affine(resolution, 0, left, 0, -resolution, top)
-    return _Grid(whole, (rows, columns), stated, False)
+    left, bottom, right, top = _finite(box, "proj:bbox", 4)
+    whole = _affine(item, (resolution, 0, left, 0, -resolution, top))
+    shape = ((top - bottom) / resolution, (right - left) / resolution)
+    return _Grid(whole, _shape([round(side) for side in shape]), stated, False)
 
 
 def _affine(item: StacJson, numbers: Any) -> Affine:
-    affine = Affine(*(float(number) for number in numbers[:6]))
+    affine = Affine(*_finite(numbers, "proj:transform", 6))
     if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
         raise _unknown(item, f"proj:transform {list(numbers)} is rotated or not north up")
+    if not (_PIXEL[0] <= min(affine.a, -affine.e) and max(affine.a, -affine.e) <= _PIXEL[1]):
+        raise ValueError(f"its pixels are {affine.a:g} × {-affine.e:g} m")
+    if max(abs(affine.c), abs(affine.f)) > _FARTHEST:
+        raise ValueError(f"its corner is at {affine.c:g}, {affine.f:g} m")
     return affine
+
+
+def _shape(stated: Any) -> tuple[int, int]:
+    """Rows and columns, as many as a raster may have."""
+    rows, columns = (_whole(side, "proj:shape", 1, _MOST_PIXELS) for side in list(stated)[:2])
+    return rows, columns
+
+
+def _finite(stated: Any, name: str, count: int) -> list[float]:
+    """The first numbers of a list, all finite; of a box in three dimensions, those of two."""
+    if not isinstance(stated, list | tuple) or len(stated) < count:
+        raise ValueError(f"its {name} is {stated!r:.100}, not {count} numbers")
+    if count == 4 and len(stated) == 6:
+        stated = [stated[0], stated[1], stated[3], stated[4]]
+    numbers = [float(number) for number in stated[:count]]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"its {name} is not of finite numbers")
+    return numbers
+
+
+def _whole(stated: Any, name: str, least: int, most: int) -> int:
+    """A whole number within limits, also as text."""
+    try:
+        number = int(stated)
+    except (TypeError, ValueError, OverflowError):
+        number = least - 1
+    if not least <= number <= most:
+        raise ValueError(f"its {name} is {stated!r:.100}")
+    return number
 
 
 def _offset(item: StacJson, asset: StacJson, baseline: str, generated: str) -> int:
@@ -228,6 +292,8 @@ def _listed_offset(asset: StacJson) -> int | None:
         return None
     if not scale:
         scale = _QUANTIFICATION if abs(offset) < 1 else 1.0
+    if not abs(offset / scale) <= _LARGEST_OFFSET:
+        raise ValueError(f"its raster offset {offset:g} over its scale {scale:g} is too large")
     return round(offset / scale)
 
 
@@ -267,7 +333,7 @@ def baseline_number(baseline: str) -> tuple[int, int]:
 
 def _unknown(item: StacJson, problem: str) -> CatalogError:
     return CatalogError(
-        f"item {item.get('id')}",
+        item_name(item),
         problem,
         "Use a catalogue whose items state it (Earth Search, Planetary Computer, CDSE do)",
     )

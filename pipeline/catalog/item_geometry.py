@@ -12,6 +12,9 @@ from pipeline.grid.mgrs import polygons_of, wrapped
 # Decimals of a degree that are kept: 0.1 mm. Servers and projections add noise in further decimals,
 # and 180.00000000000003 would lie beyond the antimeridian.
 _DIGITS = 9
+# Degrees, of longitude and of latitude. Longitudes may count on across the antimeridian, and a
+# footprint may lie a little over a pole.
+_FARTHEST = (720.0, 91.0)
 
 
 def footprint_of(stac_item: StacJson) -> BaseGeometry | None:
@@ -33,6 +36,8 @@ def footprint_of(stac_item: StacJson) -> BaseGeometry | None:
             return None
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise ValueError("its geometry is not of numbers")
+        if (np.abs(shapely.get_coordinates(geometry)) > _FARTHEST).any():
+            raise ValueError("its geometry lies beyond the world")
         geometry = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, _DIGITS))
         if geometry.bounds[2] - geometry.bounds[0] > 180.0:
             geometry = shapely.transform(
@@ -50,7 +55,7 @@ def _published(geometry: Any, box: Any) -> BaseGeometry | None:
     if geometry:
         try:
             return shapely.geometry.shape(geometry)
-        except (*MALFORMED, shapely.errors.ShapelyError) as error:
+        except MALFORMED as error:
             raise ValueError(f"its geometry is none ({error})") from None
     if not box:
         return None

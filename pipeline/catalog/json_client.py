@@ -1,6 +1,5 @@
 """JSON documents of a catalogue, from files or over HTTP, with time limits and retries."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
+from models.json_text import parse_json
+from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.redaction import without_words
 from pipeline.io.store import public_url
@@ -32,12 +33,14 @@ def is_web(location: str) -> bool:
     return bool(re.match(r"https?://", location, re.IGNORECASE))
 
 
-def resolved(base: str, href: str) -> str:
+def resolved(base: str, href: Any) -> str:
     """An href in the document at `base` (address or path) as an absolute address or path.
 
-    Raises CatalogError where it is none, such as http://[.
+    Raises CatalogError where it is none: no text of one line, or such as http://[.
     """
     try:
+        if not isinstance(href, str) or not is_visible(href) or "%00" in href:
+            raise ValueError("no text of one line")
         if "://" in href:
             path = urlsplit(href).path
             return unquote(path) if href.startswith("file://") else href
@@ -63,8 +66,8 @@ def read_json(location: str) -> dict[str, Any]:
     """
     content = fetch_document(location) if is_web(location) else _file(location)
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = parse_json(content)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise CatalogError(
@@ -119,9 +122,11 @@ def fetch_answer(
 
 
 def secrets_of(url: str) -> list[str]:
-    """What may be a secret in a user's address: its password, and the values of its query."""
+    """What may be a secret in a user's address: user, password, and the values of its query."""
     parts = urlsplit(url)
-    return [unquote(parts.password or ""), *(value for _, value in parse_qsl(parts.query))]
+    login = [unquote(text) for text in (parts.username, parts.password) if text]
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    return [*login, *(value or key for key, value in query)]
 
 
 def document_error(
@@ -152,6 +157,8 @@ def _file(location: str) -> bytes:
         return Path(location).read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise CatalogError(location, "there is no such document", _LOOK) from None
+    except ValueError:  # a zero in the path
+        raise CatalogError(location, "this is no path", _LOOK) from None
     except OSError as error:
         raise _unavailable(
             location, os.strerror(error.errno or 0), "Check its disk, then start again"

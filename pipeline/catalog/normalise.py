@@ -10,6 +10,7 @@ from typing import Any
 import shapely
 
 from models.encoder.preprocessing import BANDS
+from models.visible_text import visible_text
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.item_assets import (
     ANY,
@@ -19,6 +20,7 @@ from pipeline.catalog.item_assets import (
     band_keys,
     baseline_number,
     is_foreign,
+    item_name,
     naming_item,
 )
 from pipeline.catalog.item_geometry import footprint_of
@@ -26,6 +28,7 @@ from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.mgrs import Tile, parse_tile
 from pipeline.io.times import parse_time
 
+_LONGEST = 1000  # characters of a notice
 _COVERED = 0.98  # share of a granule's footprint that newer products of the overpass must cover
 
 _PRODUCT = re.compile(
@@ -89,7 +92,7 @@ def _normal(stac_item: StacJson, conventions: Conventions) -> Item:
             for band, key in keys.items()
         },
         datastrip=datastrip.get("sensed", ""),
-        attribution=" ".join(str(properties.get("attribution") or "").split()),
+        attribution=visible_text(str(properties.get("attribution") or "").strip())[:_LONGEST],
     )
 
 
@@ -116,7 +119,7 @@ def tile_of(stac_item: StacJson) -> Tile:
         with contextlib.suppress(RegionError):
             return parse_tile(code)
     raise CatalogError(
-        f"item {stac_item.get('id')}",
+        item_name(stac_item),
         "it names no MGRS tile (in grid:code, s2:mgrs_tile, mgrs:utm_zone …, or its id)",
         "Use a catalogue of Sentinel-2 L2A granules",
     )
@@ -130,7 +133,7 @@ def time_of(stac_item: StacJson) -> datetime:
         return parse_time(text)
     except ValueError:
         raise CatalogError(
-            f"item {stac_item.get('id')}", f"its datetime is {text!r}", "Correct the catalogue"
+            item_name(stac_item), f"its datetime is {text!r:.100}", "Correct the catalogue"
         ) from None
 
 
@@ -142,10 +145,10 @@ def cloud_cover_of(stac_item: StacJson) -> float | None:
     with naming_item(stac_item):
         try:
             cover = float(stated)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             cover = math.nan
         if not math.isfinite(cover):
-            raise ValueError(f"its eo:cloud_cover is {stated!r}")
+            raise ValueError(f"its eo:cloud_cover is {stated!r:.100}")
         return cover
 
 
@@ -273,9 +276,12 @@ def _orbit(properties: StacJson, named: str | None, platform: str, absolute: str
     stated = properties.get("sat:relative_orbit") or named
     if stated:
         try:
-            return f"R{int(stated):03d}"
-        except (TypeError, ValueError):
-            raise ValueError(f"its sat:relative_orbit is {stated!r}") from None
+            number = int(stated)
+        except (TypeError, ValueError, OverflowError):
+            number = -1
+        if not 0 <= number <= 999:
+            raise ValueError(f"its sat:relative_orbit is {stated!r:.100}")
+        return f"R{number:03d}"
     if absolute and platform in _ORBIT_SHIFT:
         return f"R{(int(absolute) + _ORBIT_SHIFT[platform]) % 143 + 1:03d}"
     return f"A{absolute}" if absolute else "R000"

@@ -13,6 +13,7 @@ from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
+from pipeline.catalog.item_check import require_address, require_item
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
 from pipeline.catalog.json_client import is_web, links_with, read_json, resolved
@@ -103,15 +104,16 @@ def search(
     refused: list[CatalogError] = []
     for item in catalog.items(_grown(region), period):
         try:
-            _require_item(item)
-            if not (_is_near(item, region) and period[0] <= time_of(item) < period[1]):
-                continue
-            if (cover := cloud_cover_of(item) or 0.0) > most:
-                cloudier.append(cover)
-                continue
-            item = _trimmed(item, conventions, access)
-            normal.append(normalise(item, conventions))
-            published.append(item)
+            with naming_item(item):
+                require_item(item)
+                if not (_is_near(item, region) and period[0] <= time_of(item) < period[1]):
+                    continue
+                if (cover := cloud_cover_of(item) or 0.0) > most:
+                    cloudier.append(cover)
+                    continue
+                item = _trimmed(item, conventions, access)
+                normal.append(normalise(item, conventions))
+                published.append(item)
         except CatalogError as error:
             refused.append(error)
     if refused and not published:
@@ -218,18 +220,10 @@ def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> 
     """The item with only the assets that are read, without signatures: most have many more."""
     with naming_item(item):
         keys = band_keys(item["assets"], conventions.names).values()
+        for key in keys:
+            require_address(item, item["assets"][key])
         assets = {key: without_signature(item["assets"][key], access) for key in keys}
         return {**item, "assets": assets}
-
-
-def _require_item(item: dict[str, Any]) -> None:
-    if item.get("type") != "Feature" or not isinstance(item.get("properties"), dict):
-        links = item.get("links") or [{}]
-        raise CatalogError(
-            f"item {item.get('id')} of {public_url(str(links[0].get('href')))}",
-            "not a STAC item",
-            "Correct the catalogue's links",
-        )
 
 
 def _is_near(item: dict[str, Any], region: Region) -> bool:
@@ -244,8 +238,8 @@ def _raise_nothing_found(
     where = public_url(settings.catalog.url)
     years: set[int] = set()
     for item in catalog.items(_grown(region), None):
-        with contextlib.suppress(CatalogError):
-            _require_item(item)
+        with contextlib.suppress(CatalogError), naming_item(item):
+            require_item(item)
             if _is_near(item, region):
                 years.add(time_of(item).year)
     if not years:

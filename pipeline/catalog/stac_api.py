@@ -276,7 +276,7 @@ def _areas(ground: BaseGeometry) -> dict[str, dict[str, Any]]:
 def _ways(location: str, root: Mapping[str, Any]) -> list[_Way]:
     """The ways to search, POST first where it is advertised: an address holds a small area only."""
     links = [link for link in links_with(root, "search") if link.get("href")]
-    hrefs = {method_of(link): resolved(location, str(link["href"])) for link in links}
+    hrefs = {method_of(link): resolved(location, link["href"]) for link in links}
     order = ("POST", "GET") if "POST" in hrefs else ("GET", "POST")
     return [_Way(each, hrefs.get(each) or next(iter(hrefs.values()))) for each in order if hrefs]
 

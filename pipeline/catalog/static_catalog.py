@@ -151,12 +151,15 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
 
     What is malformed stays as it is, for `pipeline.catalog.search` to refuse the item alone.
     """
-    published, assets = item.get("assets"), {}
-    for key, asset in published.items() if isinstance(published, dict) else ():
+    published = item.get("assets")
+    if not isinstance(published or {}, dict) or not isinstance(item.get("links") or [], list):
+        return item
+    assets: dict[str, Any] = {}
+    for key, asset in (published or {}).items():
         if isinstance(asset, dict) and asset.get("href"):
             assets[key] = asset
             with contextlib.suppress(CatalogError):
-                assets[key] = {**asset, "href": resolved(location, str(asset["href"]))}
+                assets[key] = {**asset, "href": resolved(location, asset["href"])}
     links = [{"rel": "self", "href": location}]
     with contextlib.suppress(CatalogError):
         hrefs = links_of((location, item), "collection")
@@ -175,7 +178,7 @@ def links_of(document: Document, relation: str) -> list[str]:
     """The absolute hrefs of a document's links of one relation."""
     location, content = document
     return [
-        resolved(location, str(link["href"]))
+        resolved(location, link["href"])
         for link in links_with(content, relation)
         if link.get("href")
     ]
@@ -193,7 +196,8 @@ def unknown_collection(name: str, location: str, known: Iterable[str]) -> Catalo
 
 def _require_stac(document: Document) -> None:
     location, content = document
-    if content.get("type") not in ("Catalog", "Collection") or "links" not in content:
+    is_stac = content.get("type") in ("Catalog", "Collection")
+    if not is_stac or not isinstance(content.get("links"), list):
         raise CatalogError(
             public_url(location),
             "not a STAC catalogue or collection",

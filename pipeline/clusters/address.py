@@ -27,6 +27,11 @@ class AddressFields(ClusterFields):
     def _address_fits_kind(self) -> Self:
         if (self.kind == "address") != (self.address is not None):
             raise ValueError('an address goes with kind = "address", and only with it')
+        if "@" in (self.address or ""):
+            raise ValueError(
+                "an address is tcp://host:8786, without user and password, which Dask does not "
+                "take: settings are shown"
+            )
         return self
 
 

@@ -16,23 +16,74 @@ from pipeline.io.store import public_url
 
 _SHORTEST = 3  # characters of a secret; a shorter word is none, and stands in other words
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_STANDS_FOR = (
+    "${NAME} stands only for a user, a password or the value of a query of an http(s) address, as "
+    "in https://${WHO}:${WORD}@host/path?key=${KEY}: hosts and paths do not stay secret"
+)
+_REMEDY = "write hosts and paths as they are"
+_QUERY_SIGNS = "!$%&'()*+,-./:;=?@_~"  # that a whole query may hold as they are
+
+
+def require_public_url(url: str) -> str:
+    """Require that a catalogue's URL shows no secret, and that its `${NAME}`s stay secret.
+
+    Settings and descriptions are shown and stored. User, password and query of an address are
+    removed wherever it is shown; its host and its path are not.
+
+    Returns:
+        The URL.
+
+    Raises:
+        ValueError: It says what is wrong, but not the URL.
+    """
+    if holds_secret(url):
+        raise ValueError(
+            "a URL with a user, a password or a query may hold a secret, and settings are shown; "
+            "write ${NAME} in their place, and set NAME in the environment (an @ in a path is %40)"
+        )
+    if _NAME.search(url) and _parts(url) is None:
+        raise ValueError(f"{_STANDS_FOR}; {_REMEDY}")
+    return url
 
 
 def holds_secret(address: str) -> bool:
     """Whether a URL has a user, a password or a query value that is not a `${NAME}`."""
     if "://" not in address:
         return False
-    parts = urlsplit(_NAME.sub("", address))
+    plain = _NAME.sub("", address)
+    try:
+        parts = urlsplit(plain)
+        port = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    except ValueError:  # no address; what looks like a password is none of its host
+        return "@" in plain
     values = [part.partition("=") for part in re.split("[&;]", parts.query)]
     in_query = any(value if equals else key for key, equals, value in values)
-    return bool(parts.netloc.rpartition("@")[0].strip(":") or in_query)
+    # A "/" or "?" in a password ends the host, and the rest of it looks like a path: me:a/b@host.
+    in_path = parts.scheme in ("http", "https") and (
+        "@" in parts.path or "@" in parts.fragment or (port and not port.isdecimal())
+    )
+    return bool(parts.netloc.rpartition("@")[0].strip(":") or in_query or in_path)
 
 
 def expanded(address: str) -> str:
-    """The address with every `${NAME}` replaced by the environment's value.
+    """The address with every `${NAME}` replaced by the environment's value, percent-encoded.
 
-    Raises CatalogError where the environment has no such name.
+    The environment holds user, password and values as they are, "a/b@c". A `${NAME}` that is a
+    whole part of a query, "?${SIGNATURE}", is taken to be in the form of a query already.
+
+    Raises:
+        CatalogError: The environment has no such name, or it stands in a host or a path, where it
+            would not stay secret.
     """
+    if not _NAME.search(address):
+        return address
+    if (parts := _parts(address)) is None:
+        raise CatalogError(
+            f"catalog.url = {public_url(address)}",
+            _STANDS_FOR,
+            _REMEDY.capitalize(),
+        )
+    before, login, host, question, query = parts
 
     def value(name: re.Match[str]) -> str:
         try:
@@ -44,7 +95,24 @@ def expanded(address: str) -> str:
                 f"Set it where the catalogue is searched: export {name[1]}=…",
             ) from None
 
-    return _NAME.sub(value, address)
+    def encoded(name: re.Match[str]) -> str:
+        return quote(os.fsencode(value(name)), "")
+
+    def in_query(part: str) -> str:
+        if whole := _NAME.fullmatch(part):
+            return quote(os.fsencode(value(whole)), _QUERY_SIGNS)
+        return _NAME.sub(encoded, part)
+
+    queries = "".join(map(in_query, re.split("([&;])", query)))
+    return f"{before}{_NAME.sub(encoded, login)}{host}{question}{queries}"
+
+
+def _parts(address: str) -> tuple[str, str, str, str, str] | None:
+    """`scheme://`, user info, host and path, "?", query; None if a `${NAME}` stands elsewhere."""
+    found = re.fullmatch(r"(https?://)(?:([^/?#]*)(?=@))?([^?#]*)(\??)([^#]*)", address, re.I)
+    if found is None or _NAME.search(found[3]):
+        return None
+    return found[1], found[2] or "", found[3], found[4], found[5]
 
 
 class SecretFilter(logging.Filter):

@@ -28,7 +28,10 @@ def public_url(href: str) -> str:
     """The href without user, password and query string, as a log or an error may show it."""
     if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
         return public_text(href).partition("?")[0]
-    parts = urlsplit(href)
+    try:
+        parts = urlsplit(href)
+    except ValueError:  # no address, as http://[
+        return re.sub(r"://\S*@", "://", href).partition("?")[0]
     if parts.scheme in ("", "file") or (len(parts.scheme) == 1):  # a path, perhaps C:\…
         return href
     host = parts.netloc.rpartition("@")[2]

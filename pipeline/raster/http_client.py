@@ -147,8 +147,11 @@ def _host_of(url: str) -> str:
 
 
 def _auth_of(url: str) -> str | None:
-    """The "user:password" of an address, or for its host in the user's netrc file."""
-    return unquote(parse_url(url).auth or "") or _netrc_auth(_host_of(url))
+    """The "user:password" of an address, or for its host in the user's netrc file.
+
+    `make_headers` encodes it as latin-1, so its bytes are read as that.
+    """
+    return unquote(parse_url(url).auth or "", "latin-1") or _netrc_auth(_host_of(url))
 
 
 def _sent_secrets(url: str, headers: Mapping[str, str] | None) -> list[str]:

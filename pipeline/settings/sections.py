@@ -13,7 +13,7 @@ from pydantic import (
 
 from models.encoder.preprocessing import BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
-from pipeline.io.redaction import holds_secret
+from pipeline.io.redaction import holds_secret, require_public_url
 from pipeline.io.user_paths import is_shipped_name
 
 
@@ -36,7 +36,8 @@ class CatalogSettings(Strict):
         "earth-search",
         description="the catalogue: earth-search, planetary-computer or cdse; a STAC API's URL; a "
         "static catalogue's folder or URL; a TOML file that describes one; or a table of items "
-        "(.parquet). ${NAME} in a URL is taken from the environment",
+        "(.parquet). ${NAME} for a user, a password or a query's value is taken from the "
+        "environment",
     )
     collection: Annotated[str | None, Option(metavar="ID")] = Field(
         None, description="the collection; default: that of the catalogue's description"
@@ -53,13 +54,8 @@ class CatalogSettings(Strict):
 
     @field_validator("url")
     @classmethod
-    def _without_secret(cls, value: str | None) -> str | None:
-        if value is not None and holds_secret(value):
-            raise ValueError(
-                "a URL with a user, a password or a query may hold a secret, and settings are "
-                "shown; write ${NAME} in their place, and set NAME in the environment"
-            )
-        return value
+    def _without_secret(cls, value: str) -> str:
+        return require_public_url(value)
 
 
 class ReadingSettings(Strict):
