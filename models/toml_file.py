@@ -33,5 +33,7 @@ def parse_toml(
         return tomllib.loads(text)
     except RecursionError:
         raise error(source, "it is nested too deep", "Write fewer [ or { within another") from None
-    except ValueError as problem:  # not TOML, or a number with more digits than Python reads
+    except tomllib.TOMLDecodeError as problem:
         raise error(source, f"not valid TOML ({problem})", "Mend the line named") from None
+    except ValueError:
+        raise error(source, "a number in it has thousands of digits", "Shorten it") from None

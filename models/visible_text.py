@@ -9,7 +9,10 @@ import re
 
 # Controls (C0, delete, C1), separators of lines and paragraphs, bidirectional embeddings, overrides
 # and isolates, halves of surrogate pairs, and the two that are no characters (nor allowed in XML).
-_UNSAFE = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff"
+_UNSAFE = (
+    "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069"
+    "\\ud800-\\udfff\\ufffe\\uffff"
+)
 _SIGN = re.compile(f"[{_UNSAFE}]")
 _SIGN_IN_LINES = re.compile(f"(?![\\n\\t])[{_UNSAFE}]")
 _BREAK = re.compile("\\s*[\\t\\n\\v\\f\\r\\x1c-\\x1e\\x85\\u2028\\u2029]\\s*")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows.cli.help_format import HelpFormat
 from models.errors import TimesenError, UserError
+from models.visible_text import visible_lines, visible_text
 from pipeline.io.store import FULL_DISK, public_text
 
 INTERRUPTED = 130
@@ -80,14 +81,14 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         code, text = 2, f"Error: {_misused(error)}"
     except (TimesenError, OSError, ValueError) as error:
         if _DEBUG in arguments:
-            traceback.print_exc()
+            print(visible_lines(traceback.format_exc()), file=sys.stderr)
         if isinstance(error, ValueError) and not isinstance(error, TimesenError):
             error = _of_dask(error)
         code = 2 if isinstance(error, UserError) else 1
         text = f"Error: {error if isinstance(error, TimesenError) else _system_error(error)}"
     else:
         return code if isinstance(code, int) else 0
-    print(text, file=sys.stderr)
+    print(visible_text(text), file=sys.stderr)
     return code
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.cli.app import argument, command_app
 from flows.cli.checkpoint_calibrate import calibrate_app
+from flows.execution.console import PlainConsole
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
@@ -62,7 +63,7 @@ def import_checkpoint(
     from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
     from models.encoder.checkpoint import encoder_of_weights, save_checkpoint
 
-    console = Console()
+    console = PlainConsole()
     found = read_authors_checkpoint(model, prefix)
     stated = read_partial_card(card) if card else {}
     made, assumed = imported_card(found, out.absolute().name, stated, _band_names(bands))
@@ -97,7 +98,7 @@ def show_checkpoint(
     """Show a checkpoint: its card, its parameters, its fingerprint."""
     from models.encoder.checkpoint import load_checkpoint
 
-    checkpoint, console = load_checkpoint(name), Console()
+    checkpoint, console = load_checkpoint(name), PlainConsole()
     card = checkpoint.card
     _say_field(console, card.name, card.description)
     if card.demonstration:

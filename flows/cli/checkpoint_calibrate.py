@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from flows.cli.app import argument, command_app
-from flows.execution.console import say
+from flows.execution.console import PlainConsole, say
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -83,7 +82,7 @@ def calibrate_on_points(
     fitted = calibrate_checkpoint(found, words, points, steps)
     card = found.card.with_calibration(fitted)
     fingerprint = save_with_card(found, card, folder, replace=out is None)
-    console = Console()
+    console = PlainConsole()
     for name, text in (
         ("Vocabulary", f"{fitted.vocabulary}, T = {fitted.steps}"),
         ("Points", f"{fitted.points:,} of the {fitted.data}"),

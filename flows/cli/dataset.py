@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.cli.app import argument, command_app
 from flows.cli.settings_command import settings_command
-from flows.execution.console import say, show_flow, show_progress
+from flows.execution.console import PlainConsole, say, show_flow, show_progress
 from flows.execution.progress import RunProgress, report_progress, report_tenths
 from flows.settings.dataset import (
     PackSettings,
@@ -47,7 +47,7 @@ def series_app(settings: SeriesSettings) -> int:
     Points are read as a map of their places is, all points of a source block at once. The same
     command continues where it was stopped.
     """
-    console = Console()
+    console = PlainConsole()
     with show_flow(console) as wait_for_server:
         from flows.dataset_series import dataset_series
 
@@ -64,7 +64,7 @@ def series_app(settings: SeriesSettings) -> int:
 )
 def sen4map_app(settings: Sen4MapSettings) -> int:
     """Make the series table of Sen4Map's points, from its patches or the 1 × 1 crops of them."""
-    console = Console()
+    console = PlainConsole()
     with show_flow(console) as wait_for_server:
         from flows.dataset_sen4map import dataset_sen4map
 
@@ -87,7 +87,7 @@ def photos_app(settings: PhotoSettings) -> int:
     Photos that cannot be read are left out and named. The same command continues where it was
     stopped.
     """
-    console = Console()
+    console = PlainConsole()
     with show_flow(console) as wait_for_server:
         from flows.dataset_photos import dataset_photos
 
@@ -115,7 +115,7 @@ def texts_app(settings: TextSettings) -> int:
     from pipeline.ground_views.table_writer import GroundFolder
     from pipeline.ground_views.texts import embed_pairs, read_pairs
 
-    console, table = Console(), Path(settings.table)
+    console, table = PlainConsole(), Path(settings.table)
     pairs = read_pairs(
         table,
         settings.id_column,
@@ -164,7 +164,7 @@ def pack_app(settings: PackSettings) -> int:
     Its parts (training, validation, test) are split by blocks of land. Points that are in only one
     of the tables are left out and named.
     """
-    console, store = Console(), Store(settings.out)
+    console, store = PlainConsole(), Store(settings.out)
     with show_progress(console):
         card = pack_training_set(
             settings.series,
@@ -191,7 +191,7 @@ def show_set(
 
     opened = TrainingSet.open(dataset)
     width = None if sys.stdout.isatty() else 160
-    show_dataset(opened.card, public_url(opened.store.root), Console(width=width))
+    show_dataset(opened.card, public_url(opened.store.root), PlainConsole(width=width))
     return 0
 
 

@@ -6,9 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.cli.app import command_app
 from flows.cli.map import run_map
+from flows.execution.console import PlainConsole
 from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.evaluation.classification import Classification
 from pipeline.product.layers import CLASS
@@ -38,14 +40,18 @@ def run_demo(
     ] = None,
 ) -> int:
     """Map a made-up landscape that comes with timesen, or real land, offline, in a few minutes."""
-    console = Console()
+    console = PlainConsole()
     if real is not None:
         return _map_real_land(real, folder, console)
     return _map_made_land(folder, console)
 
 
 def _map_made_land(folder: Path, console: Console) -> int:
-    console.print("[bold]1/2[/] The sample archive: a made-up landscape in four Sentinel-2 tiles …")
+    console.print(
+        Text.assemble(
+            ("1/2", "bold"), " The sample archive: a made-up landscape in four Sentinel-2 tiles …"
+        )
+    )
     archive = folder / "archive"
     if not (archive / "catalog.json").exists():  # written last
         write_archive(archive, year=_YEAR)
@@ -60,7 +66,7 @@ def _map_made_land(folder: Path, console: Console) -> int:
         },
         source="demo",
     )
-    console.print("[bold]2/2[/] The map: 12 classes asked for in words …")
+    _say_step(console, "2/2", "The map: 12 classes asked for in words …")
     code = run_map(settings)
     result = agreement_with_truth(folder / "map", archive, load_vocabulary(_VOCABULARY))
     console.print(_table(result))
@@ -73,7 +79,11 @@ def _map_made_land(folder: Path, console: Console) -> int:
 
 
 def _map_real_land(data: Path, folder: Path, console: Console) -> int:
-    console.print("[bold]1/2[/] The archive: a square kilometre of Belgium, November 2020 on …")
+    console.print(
+        Text.assemble(
+            ("1/2", "bold"), " The archive: a square kilometre of Belgium, November 2020 on …"
+        )
+    )
     archive = data
     if not (data / "catalog.json").exists():
         archive = folder / "belgium"
@@ -91,10 +101,16 @@ def _map_real_land(data: Path, folder: Path, console: Console) -> int:
         },
         source="demo",
     )
-    console.print("[bold]2/2[/] The map: LUCAS land cover, by the checkpoint real-land …")
+    console.print(
+        Text.assemble(("2/2", "bold"), " The map: LUCAS land cover, by the checkpoint real-land …")
+    )
     code = run_map(settings)
     console.print(_where(folder / "belgium-map"), soft_wrap=True)
     return code
+
+
+def _say_step(console: Console, number: str, text: str) -> None:
+    console.print(Text.assemble((number, "bold"), f" {text}"))
 
 
 def _table(result: Classification) -> Table:

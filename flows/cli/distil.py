@@ -3,12 +3,11 @@
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from flows.cli.settings_command import settings_command
-from flows.execution.console import say, show_flow
+from flows.execution.console import PlainConsole, say, show_flow
 from flows.settings.distil import DistilSettings
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -29,7 +28,7 @@ def distil_app(settings: DistilSettings) -> int:
     The student is a checkpoint like any other. Its card names the teacher and says how often both
     agree, by class, on series that the student did not learn from.
     """
-    console = Console()
+    console = PlainConsole()
     with show_flow(console) as wait_for_server:
         from flows.distil import distil_checkpoint
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.settings_command import settings_command
-from flows.execution.console import say, show_flow
+from flows.execution.console import PlainConsole, say, show_flow
 from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 from pipeline.io.store import Store
 
@@ -24,9 +24,9 @@ from pipeline.io.store import Store
 def evaluate_app(settings: CheckpointEvaluation | MapEvaluation) -> int:
     """Measure a checkpoint on labelled series, or a finished map at reference points."""
     if isinstance(settings, MapEvaluation):
-        _evaluate_map(settings, Console())
+        _evaluate_map(settings, PlainConsole())
     else:
-        _evaluate_checkpoint(settings, Console())
+        _evaluate_checkpoint(settings, PlainConsole())
     return 0
 
 

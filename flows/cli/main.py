@@ -3,15 +3,22 @@
 A command's file is imported when the command is called: Dask, Prefect and torch take seconds.
 """
 
+import io
+import logging
 import os
 import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from cyclopts import App
 
 from flows.cli.app import INTERRUPTED, command_app, run_app
+from models.visible_text import visible_lines
+from pipeline.io.redaction import VisibleFilter
 
 _COMMANDS = {
     "map": "Map a region.",
@@ -38,6 +45,7 @@ def main() -> None:
     # Slurm and Kubernetes stop a job with SIGTERM: it ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _open_standard_streams()
+    _make_streams_safe()
     code = run(sys.argv[1:])
     if code == INTERRUPTED:
         sys.stdout.flush()
@@ -79,6 +87,27 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def _make_streams_safe() -> None:
+    """Let nothing reach the standard streams that a terminal takes for a command.
+
+    What timesen prints is made safe where it is printed; this is for warnings of libraries and for
+    errors that nobody expected. Half a surrogate pair, as in names that are not UTF-8, is escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    plain_warning = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **named: visible_lines(plain_warning(*args, **named))
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(VisibleFilter())
+
+    def show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        lines = traceback.format_exception(kind, error, trace)
+        print(visible_lines("".join(lines)), end="", file=sys.stderr)
+
+    sys.excepthook = show_error
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ def plan_app(settings: MapSettings) -> int:
     Its tiles and cells are written to the run's folder, to be looked at in a GIS. The list of its
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
+    from flows.execution.console import PlainConsole, say
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
 
-    prepared = prepare_run(settings)
+    console, prepared = PlainConsole(), prepare_run(settings)
     store = prepared.run.store
-    print(prepared.plan.summary())
-    print(f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
+    say(console, prepared.plan.summary())
+    say(console, f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
     return 0
 
 
@@ -75,15 +76,13 @@ def run_map(settings: MapSettings) -> int:
     Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
-    from rich.console import Console
-
-    from flows.execution.console import show_flow
+    from flows.execution.console import PlainConsole, say, show_flow
     from flows.execution.progress import RunProgress, report_progress
     from pipeline.io.store import Store
     from pipeline.layout import PREVIEW, REPORT
     from pipeline.product.layers import CLASS
 
-    console, code = Console(), 0
+    console, code = PlainConsole(), 0
     with show_flow(console) as wait_for_server:
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
         from pipeline.mapping.prepare import prepare_run
@@ -103,9 +102,9 @@ def run_map(settings: MapSettings) -> int:
         console.print(f"warning: {lost}", style="yellow", markup=False, soft_wrap=True)
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
-        print(f"Map      {store.gdal_path(CLASS.mosaic_file)}")
-        print(f"Preview  {store.path(PREVIEW)}")
-    print(f"Report   {store.path(REPORT)}")
+        say(console, f"Map      {store.gdal_path(CLASS.mosaic_file)}")
+        say(console, f"Preview  {store.path(PREVIEW)}")
+    say(console, f"Report   {store.path(REPORT)}")
     return code
 
 

@@ -1,11 +1,10 @@
 """The command `timesen pretrain`."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from flows.cli.settings_command import settings_command
-from flows.execution.console import say, show_flow
+from flows.execution.console import PlainConsole, say, show_flow
 from flows.settings.pretrain import PretrainSettings
 
 
@@ -24,7 +23,7 @@ def pretrain_app(settings: PretrainSettings) -> int:
 
     The same command continues from the last state that was saved, whatever ended it.
     """
-    console = Console()
+    console = PlainConsole()
     with show_flow(console) as wait_for_server:
         from flows.pretrain import pretrain
 

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from cyclopts import Parameter
 from dask.system import CPU_COUNT
-from rich.console import Console
 from rich.progress import track
 
 from flows.cli.app import argument, command_app
-from flows.execution.console import say
+from flows.execution.console import PlainConsole, say
 from models.encoder.checkpoint import load_checkpoint
 from models.errors import UserError
 from models.towers.text_embeddings import embed_words
@@ -58,7 +57,7 @@ def run_query(
         raise UserError(
             "timesen query", "it needs one thing to look for", "Give either words or --like LON,LAT"
         )
-    console = Console()
+    console = PlainConsole()
     run = open_embedded_run(folder)
     question = str(words if like is None else like)
     wanted = _words_embedded(run, question) if like is None else embedding_at(run, *_place(like))

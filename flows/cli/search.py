@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
-from rich.console import Console
 
 from flows.cli.settings_command import settings_command
+from flows.execution.console import PlainConsole
 from models.encoder.preprocessing import BANDS
 from models.option import Option, RelativePath
 from pipeline.catalog.description import describe_catalog, is_table
@@ -49,7 +49,7 @@ def search_app(settings: ItemTableSettings) -> int:
     `timesen map --catalog ITEMS.parquet` then reads the table in place of the catalogue. A table
     that was there is replaced only by a whole one.
     """
-    table, console = Path(settings.items), Console()
+    table, console = Path(settings.items), PlainConsole()
     if not is_table(str(table)):
         raise OutputError(str(table), "not the name of a table", "Call it NAME.parquet")
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)

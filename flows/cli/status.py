@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.app import argument, command_app
+from flows.execution.console import PlainConsole
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan_geojson import read_cells
@@ -35,7 +36,7 @@ def print_status(
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
-        found.show(Console())
+        found.show(PlainConsole())
     return 0
 
 

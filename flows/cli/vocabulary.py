@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.app import argument, command_app
-from flows.execution.console import say
+from flows.execution.console import PlainConsole, say
 from models.errors import UserError
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
 from models.vocabulary.vocabulary_class import VocabularyParent
@@ -162,7 +162,7 @@ def embed_classes(
         raise OutputError(
             str(out), "not the name of a safetensors file", "Call it NAME.safetensors"
         )
-    vocabulary, console = load_vocabulary(name), Console()
+    vocabulary, console = load_vocabulary(name), PlainConsole()
     card = load_checkpoint(checkpoint).card
     found = embed_for_checkpoint(vocabulary, card)
     console.print(
@@ -224,7 +224,7 @@ def _some(texts: Sequence[str], separator: str = ", ") -> str:
 
 def _console() -> Console:
     """A console as wide as the terminal; where there is none, wide enough for a table's lines."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return PlainConsole(width=None if sys.stdout.isatty() else 160)
 
 
 def _identity(entry: VocabularyParent) -> list[Text]:

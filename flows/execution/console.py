@@ -5,14 +5,43 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from flows.execution.prefect_server import prefect_server
 from flows.execution.progress import RunProgress, progress_listener, report_progress
+from models.visible_text import visible_lines
 
 _LINE_SECONDS = 10
+
+
+class PlainConsole(Console):
+    """A console that shows texts as they are, whoever wrote them.
+
+    They hold no markup, and their control characters do not reach the terminal. Styles are those
+    of arguments and of `rich.text.Text`.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        """The text, safe before its width is measured."""
+        return super().render_str(visible_lines(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """The segments of anything; those that are rich's own controls stay."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible_lines(segment.text), segment.style)
 
 
 @contextlib.contextmanager
@@ -50,7 +79,7 @@ def _bar(console: Console) -> Iterator[None]:
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)

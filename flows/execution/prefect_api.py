@@ -8,7 +8,11 @@ be the first to import Prefect, so all import it from here.
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from models.visible_text import visible_lines, visible_text
+from pipeline.io.redaction import VisibleFilter
 
 
 @contextlib.contextmanager
@@ -24,12 +28,10 @@ def _handlers_kept_open() -> Iterator[None]:
 
 
 with _handlers_kept_open():
-    from prefect import flow, get_run_logger, task
+    from prefect import artifacts, flow, get_run_logger, task
     from prefect.artifacts import (
         create_image_artifact,
-        create_markdown_artifact,
         create_progress_artifact,
-        create_table_artifact,
         update_progress_artifact,
     )
     from prefect.cache_policies import NO_CACHE
@@ -38,6 +40,24 @@ with _handlers_kept_open():
     from prefect.task_runners import ThreadPoolTaskRunner
     from prefect.tasks import Task
     from prefect.utilities.annotations import quote
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(VisibleFilter())
+
+
+def create_markdown_artifact(markdown: str, key: str) -> None:
+    """Show a text in Prefect, without control characters."""
+    artifacts.create_markdown_artifact(visible_lines(markdown), key=key)
+
+
+def create_table_artifact(table: Sequence[Mapping[str, Any]], key: str, description: str) -> None:
+    """Show a table in Prefect, each text in one line."""
+    rows = [
+        {name: visible_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in table
+    ]
+    artifacts.create_table_artifact(rows, key=key, description=description)
+
 
 __all__ = [
     "NO_CACHE",

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.training.training_plan import Work
 from models.errors import UserError, WorldError
+from models.json_text import parse_json
 from pipeline.io.store import Store, public_text
 
 _log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _tracked_run(work: Work, tracker: str) -> str | None:
     store = work.run.store
     known: dict[str, str] = {}
     if store.exists(_TRACKED_RUNS):
-        known = json.loads(store.read(_TRACKED_RUNS))
+        known = parse_json(store.read(_TRACKED_RUNS))
     return known.get(tracker)
 
 

@@ -11,6 +11,7 @@ from models.encoder.card import Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
+from models.json_text import parse_json
 from models.option import user_path
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))
@@ -31,12 +32,12 @@ def read_partial_card(path: str | Path) -> dict[str, Any]:
     """
     path = user_path(path)
     try:
-        fields = json.loads(path.read_bytes())
+        fields = parse_json(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(str(path), "no such file", "Give a card.json") from error
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(str(path), f"no JSON ({error})", "Correct the card") from None
     if not isinstance(fields, dict):
         raise CheckpointError(str(path), "no card: a card is an object", "Write { … } around it")

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from models.errors import PretrainingError
+from models.json_text import parse_json
 
 MODEL, AVERAGE = "model", "average"
 """The parts of a state that hold the model as it is trained, and with averaged weights."""
@@ -64,8 +65,8 @@ class TrainingState:
         try:
             tensors = safetensors.torch.load(content)
             (length,) = struct.unpack("<Q", content[:8])
-            header = json.loads(content[8 : 8 + length])
-            facts = json.loads(header["__metadata__"][_FACTS])
+            header = parse_json(content[8 : 8 + length])
+            facts = parse_json(header["__metadata__"][_FACTS])
             return cls(facts.pop("step"), tensors, facts)
         except (SafetensorError, ValueError, KeyError, struct.error) as error:
             raise PretrainingError(

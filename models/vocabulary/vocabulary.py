@@ -162,7 +162,7 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     path = _SHIPPED / f"{name_or_path}.toml" if shipped else user_path(name_or_path)
     try:
         content = path.read_bytes()
-    except OSError:  # also words that are too long for a file's name
+    except (OSError, ValueError):  # also words that are too long for a file's name
         raise VocabularyError(
             str(name_or_path),
             "neither a shipped vocabulary nor a TOML file",

@@ -19,10 +19,12 @@ from pydantic import (
 
 from models.vocabulary.colours import distinct_colours
 
-# Control characters, line breaks among them, belong in no name; XML styles would not open.
-Name = Annotated[str, Field(pattern=r"^\P{Cc}*[^\p{Cc}\s]\P{Cc}*$")]
+# Control characters, line breaks among them, belong in no name; XML styles would not open. Those
+# that turn the order of letters around would show another name.
+_UNSAFE = r"\p{Cc}\u{2028}\u{2029}\u{202a}-\u{202e}\u{2066}-\u{2069}\u{fffe}\u{ffff}"
+Name = Annotated[str, Field(pattern=rf"^[^{_UNSAFE}]*[^{_UNSAFE}\s][^{_UNSAFE}]*$")]
 """Text of one line that is not blank."""
-Text = Annotated[str, Field(pattern=r"^\P{Cc}*$")]
+Text = Annotated[str, Field(pattern=rf"^[^{_UNSAFE}]*$")]
 """Text of one line."""
 
 _HIGHEST = 65534  # value of a class; 65535 is "none of these" in a uint16 raster

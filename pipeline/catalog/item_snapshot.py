@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
+from models.visible_text import is_visible, visible_text
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import ANY, MALFORMED, Conventions, band_keys
@@ -65,16 +66,42 @@ def read_snapshot(content: bytes, name: str, conventions: Conventions = ANY) -> 
 
 
 def read_snapshot_stac(content: bytes, name: str) -> Iterator[dict[str, Any]]:
-    """The items of a snapshot as STAC items; raises OutputError where it is damaged.
+    """The items of a snapshot as STAC items, {} for a row that is none.
 
     They are decoded a few at a time: dictionaries take hundreds of times the file's memory.
+
+    Raises:
+        OutputError: The file is damaged, or holds no item at all.
     """
+    damaged = OutputError(name, "the items are damaged", "Put the run's own file back")
+    count = 0
     try:
         for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
-            for item in stac_table_to_items(pa.Table.from_batches([rows])):
-                yield _without_nulls(item)
-    except (pa.ArrowException, OSError, KeyError, ValueError):  # OSError: of a damaged page
-        raise OutputError(name, "the items are damaged", "Put the run's own file back") from None
+            table = pa.Table.from_batches([rows])
+            try:
+                items = _items_of(table)
+            except _NO_ITEM:
+                items = [_item_of(table.slice(row, 1)) for row in range(len(table))]
+            count += sum(map(bool, items))
+            if items and not count:
+                raise damaged
+            yield from items
+    except (pa.ArrowException, OSError):  # OSError: of a damaged page
+        raise damaged from None
+
+
+_NO_ITEM = (pa.ArrowException, *MALFORMED)
+
+
+def _items_of(table: pa.Table) -> list[dict[str, Any]]:
+    return [_without_nulls(item) for item in stac_table_to_items(table)]
+
+
+def _item_of(row: pa.Table) -> dict[str, Any]:
+    try:
+        return _items_of(row)[0]
+    except _NO_ITEM:
+        return {}
 
 
 def without_signature(asset: Mapping[str, Any], access: Access) -> dict[str, Any]:
@@ -86,6 +113,12 @@ def without_signature(asset: Mapping[str, Any], access: Access) -> dict[str, Any
 def _time(value: Any) -> str:
     """A time as `pipeline.io.times` has read it: the table keeps no other form."""
     return format_time(parse_time(value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | int | float) or not is_visible(text := str(value)):
+        raise ValueError("no text of one line")
+    return text
 
 
 def _integer(value: Any) -> int:
@@ -104,18 +137,18 @@ def _numbers(values: Sequence[Any]) -> list[float]:
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("datetime", "start_datetime", "end_datetime"), _time),
     **dict.fromkeys(("s2:generation_time", "processing:datetime"), _time),
-    "platform": str,
-    **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), str),
-    **dict.fromkeys(("s2:processing_baseline", "s2:product_uri"), str),
-    **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), str),
-    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id"), str),
-    "attribution": str,
+    "platform": _text,
+    **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), _text),
+    **dict.fromkeys(("s2:processing_baseline", "s2:product_uri"), _text),
+    **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), _text),
+    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id"), _text),
+    "attribution": lambda value: visible_text(str(value)),
     **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), _integer),
     "eo:cloud_cover": float,
     "earthsearch:boa_offset_applied": lambda value: value is True,  # as it is read: not "false"
 }
 _GRID: dict[str, Callable[[Any], Any]] = {
-    "proj:code": str,
+    "proj:code": _text,
     "proj:epsg": _integer,
     "proj:bbox": _numbers,
     "proj:transform": _numbers,
@@ -126,8 +159,8 @@ _RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
 )
 _RASTER_OF_BANDS = {f"raster:{name}": convert for name, convert in _RASTER.items()}
 _ASSET: dict[str, Callable[[Any], Any]] = {
-    "href": str,
-    "type": str,
+    "href": _text,
+    "type": _text,
     "gsd": float,
     "file:size": _integer,
     **_RASTER_OF_BANDS,

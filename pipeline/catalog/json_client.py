@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
@@ -57,12 +58,12 @@ def resolved(base: str, href: Any) -> str:
     return os.path.normpath(folder / (href if literal else unquote(href)))
 
 
-def read_json(location: str) -> dict[str, Any]:
-    """The JSON object at an address or path.
+def read_json(location: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON object at an address or path; `otherwise` stands for anything else there.
 
     Raises:
         CatalogUnavailable: The server or the file cannot be reached.
-        CatalogError: Nothing is there, or something else than a JSON object.
+        CatalogError: Nothing is there, or something else, and there is no `otherwise`.
     """
     content = fetch_document(location) if is_web(location) else _file(location)
     try:
@@ -70,6 +71,8 @@ def read_json(location: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
+        if otherwise is not None:
+            return otherwise
         raise CatalogError(
             public_url(location),
             "not a STAC document: it holds no JSON object",
@@ -85,12 +88,15 @@ def links_with(document: Mapping[str, Any], relation: str) -> list[Mapping[str, 
     return [link for link in listed if isinstance(link, dict) and link.get("rel") == relation]
 
 
-def read_all(locations: Sequence[str]) -> list[dict[str, Any]]:
+def read_all(
+    locations: Sequence[str], otherwise: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The documents of several locations, in their order, several at once over HTTP."""
+    read = partial(read_json, otherwise=otherwise)
     if not any(is_web(location) for location in locations):
-        return [read_json(location) for location in locations]
+        return [read(location) for location in locations]
     with ThreadPoolExecutor(_CONCURRENT) as threads:
-        return list(threads.map(read_json, locations))
+        return list(threads.map(read, locations))
 
 
 def fetch_document(url: str) -> bytes:

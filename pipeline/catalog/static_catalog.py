@@ -115,7 +115,8 @@ class StaticCatalog:
             found, collections = self._descend(self._unseen(collections, seen), seen)
             places += found
         places = list(dict.fromkeys(places))
-        return [absolute(*pair) for pair in zip(read_all(places), places, strict=True)]
+        documents = read_all(places, otherwise={})  # an item that is none is refused alone
+        return [absolute(*pair) for pair in zip(documents, places, strict=True)]
 
     def _chosen(self, collections: list[Document]) -> Document:
         by_name = {str(content.get("id")): (place, content) for place, content in collections}

@@ -1,6 +1,5 @@
 """The accuracy of a finished map, measured at reference points."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models.json_text import parse_json
 from models.vocabulary.labels import Level, MatchedLabels, match_labels
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError
@@ -170,7 +170,7 @@ def _unused(
 def _vocabulary(store: Store) -> Vocabulary:
     try:
         return make_vocabulary(
-            json.loads(store.read(VOCABULARY_FILE)), public_url(store.path(VOCABULARY_FILE))
+            parse_json(store.read(VOCABULARY_FILE)), public_url(store.path(VOCABULARY_FILE))
         )
     except (FileNotFoundError, ValueError) as error:
         raise OutputError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from models.visible_text import visible_lines, visible_text
 from models.vocabulary.labels import MatchedLabels
 from pipeline.io.store import Store
 
@@ -21,7 +22,7 @@ def write_evaluation_report(store: Store, lines: Sequence[str], numbers: Mapping
     Raises:
         OutputUnwritable: The folder cannot be written.
     """
-    report = "\n".join(lines) + "\n"
+    report = visible_lines("\n".join(lines) + "\n")
     store.write(REPORT, report.encode())
     content = json.dumps(plain(numbers), indent=1, ensure_ascii=False)
     store.write(NUMBERS, content.encode() + b"\n")
@@ -63,7 +64,11 @@ def plain(value: Any) -> Any:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Format a table as lines, its first column aligned to the left, the others to the right."""
     lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines]
+    return [f"| {' | '.join(map(_cell, cells))} |" for cells in lines]
+
+
+def _cell(text: str) -> str:
+    return visible_text(text).replace("|", "\\|")
 
 
 def format_share(share: float | None) -> str:

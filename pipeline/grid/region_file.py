@@ -1,6 +1,5 @@
 """The polygons of a vector file, united, in EPSG:4326."""
 
-import json
 from pathlib import Path
 
 import geopandas
@@ -8,6 +7,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from models.json_text import parse_json
 from pipeline.errors import RegionError
 from pipeline.grid.mgrs import polygons_of
 from pipeline.io.tables import read_features
@@ -66,7 +66,7 @@ def _is_empty_collection(path: Path) -> bool:
     if path.suffix.lower() not in (".json", ".geojson"):
         return False
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("features") == []
+        return parse_json(path.read_text(encoding="utf-8")).get("features") == []
     except (ValueError, AttributeError):
         return False
 

@@ -2,7 +2,8 @@
 
 Settings and logs are kept in places that are not for secrets, such as a Prefect server's database.
 So settings name secrets by `${NAME}`, and `SecretFilter` removes users, passwords and query
-strings (signatures) from the logs of libraries.
+strings (signatures) from the logs of libraries. Their messages may quote servers and files, so
+control characters are removed, too.
 """
 
 import logging
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus, urlsplit
 
+from models.visible_text import is_visible, visible_lines, visible_text
 from pipeline.errors import CatalogError
 from pipeline.io.store import public_url
 
@@ -36,6 +38,12 @@ def require_public_url(url: str) -> str:
     Raises:
         ValueError: It says what is wrong, but not the URL.
     """
+    if not is_visible(url):
+        raise ValueError("it holds a control character")
+    try:
+        urlsplit(_NAME.sub("", url))
+    except ValueError as error:
+        raise ValueError(f"it is no address ({error})") from None
     if holds_secret(url):
         raise ValueError(
             "a URL with a user, a password or a query may hold a secret, and settings are shown; "
@@ -116,15 +124,27 @@ def _parts(address: str) -> tuple[str, str, str, str, str] | None:
 
 
 class SecretFilter(logging.Filter):
-    """Removes query strings, users and passwords from the messages of a logger."""
+    """Removes query strings, users, passwords and control characters from a library's messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change a record whose message holds a secret; every record is logged."""
+        """Change a record whose message is not safe to show; every record is logged."""
         message = record.getMessage()
-        shown = without_secrets(message)
+        shown = self.shown(message)
         if shown != message:
             record.msg, record.args = shown, ()
         return True
+
+    def shown(self, message: str) -> str:
+        """The message without secrets, as one line."""
+        return visible_text(without_secrets(message))
+
+
+class VisibleFilter(SecretFilter):
+    """Makes control characters in the messages of our own loggers visible, but no line breaks."""
+
+    def shown(self, message: str) -> str:
+        """The message, in its own lines."""
+        return visible_lines(message)
 
 
 def without_secrets(message: str) -> str:

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
+from models.json_text import parse_json
+from models.visible_text import visible_text
 from pipeline.errors import DatasetError, OutputError
 from pipeline.io.fingerprint import differences, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url
@@ -127,7 +129,7 @@ def from_parquet(content: bytes, columns: Sequence[str] | None = None) -> tuple[
     table = pq.read_table(io.BytesIO(content), columns=columns)
     metadata = table.schema.metadata
     notes = metadata.get(_NOTES) or metadata[_EARLIER_NOTES]
-    return table.replace_schema_metadata(None), json.loads(notes)
+    return table.replace_schema_metadata(None), parse_json(notes)
 
 
 def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
@@ -136,7 +138,8 @@ def reasons_csv(first: str, reasons: Mapping[str, str]) -> bytes:
     `first` is the head of the column of names.
     """
     sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows([(first, "reason"), *sorted(reasons.items())])
+    rows = [(visible_text(name), visible_text(reason)) for name, reason in sorted(reasons.items())]
+    csv.writer(sink, lineterminator="\n").writerows([(first, "reason"), *rows])
     return sink.getvalue().encode()
 
 
@@ -195,7 +198,7 @@ def open_part(store: Store, key: str, wanted: pa.Schema, remedy: str) -> Iterato
 
 def _input_of(store: Store) -> dict[str, Any]:
     try:
-        held: dict[str, Any] = json.loads(store.read(_INPUT))["parts"]
+        held: dict[str, Any] = parse_json(store.read(_INPUT))["parts"]
         return held
     except (ValueError, KeyError, TypeError):
         return {}

@@ -12,6 +12,7 @@ import shapely
 from pyproj import Geod
 
 from models.encoder.checkpoint import Checkpoint
+from models.json_text import parse_json
 from pipeline import layout
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.normalise import items_without
@@ -337,7 +338,7 @@ def _is_sample_archive(catalog: str) -> bool:
     path = Path(catalog)
     root = path if path.suffix == ".json" else path / "catalog.json"
     try:
-        document = json.loads(root.read_text(encoding="utf-8"))
+        document = parse_json(root.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("id") == layout.SAMPLE_CATALOG

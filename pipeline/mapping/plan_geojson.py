@@ -1,6 +1,5 @@
 """The plans of a tile and of a cell, and their GeoJSON features for a GIS."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
+from models.json_text import parse_json
 from pipeline import layout
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
@@ -106,7 +106,7 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
 def read_cells(store: Store) -> list[Cell]:
     """The cells of the plan in a run's folder; raises OutputError if there is none."""
     try:
-        features = json.loads(store.read(CELLS_KEY))["features"]
+        features = parse_json(store.read(CELLS_KEY))["features"]
         return [cell_of(feature["properties"]) for feature in features]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise OutputError(

@@ -1,6 +1,5 @@
 """The classification of a cell from the embeddings that another run kept, without reading it."""
 
-import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from rasterio.io import MemoryFile
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
 from models.encoder.training_sample import TrainingDistance
+from models.json_text import parse_json
 from pipeline.classification.classify import Classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,
@@ -83,7 +83,7 @@ def _item(source: Store, cell: Cell) -> dict[str, Any]:
     key = cell_key(cell.tile.name, cell.id, ITEM)
     folder, remedy = public_url(source.path(key)), "Finish that run first, with keep_embeddings"
     try:
-        item: dict[str, Any] = json.loads(source.read(key))
+        item: dict[str, Any] = parse_json(source.read(key))
     except FileNotFoundError:
         raise OutputError(folder, "the run has not finished this cell", remedy) from None
     if not any(embedding_blocks(item)):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from models.json_text import parse_json
 from pipeline.io.store import Store
 from pipeline.layout import EXAMPLES_REPORT
 
@@ -86,7 +87,7 @@ def read_example_report(store: Store, fingerprint: str) -> ExampleReport | None:
     if not store.exists(EXAMPLES_REPORT):
         return None
     try:
-        report = ExampleReport(**json.loads(store.read(EXAMPLES_REPORT)))
+        report = ExampleReport(**parse_json(store.read(EXAMPLES_REPORT)))
     except (ValueError, TypeError):
         return None
     return report if report.fingerprint == fingerprint else None

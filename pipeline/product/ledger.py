@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
+from models.json_text import parse_json
+from models.visible_text import visible_text
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
@@ -211,7 +213,7 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
         cell=cell.id,
         tile=cell.tile.name,
         kind=type(error).__name__,
-        error=public_text(str(error)),
+        error=visible_text(public_text(str(error))),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     store.write(failure_key(cell.id), _json(asdict(failure)))
@@ -220,7 +222,7 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
 def failed_cells(store: Store) -> dict[str, FailedCell]:
     """The cells that failed and have not been finished since, by id."""
     failures = [
-        FailedCell(**json.loads(content)) for _, content in store.read_many(store.keys(FAILURES))
+        FailedCell(**parse_json(content)) for _, content in store.read_many(store.keys(FAILURES))
     ]
     return {
         failure.cell: failure
@@ -242,7 +244,7 @@ def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
     keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
     for key, content in store.read_many(keys):
         try:
-            item = json.loads(content)
+            item = parse_json(content)
             ours = item["properties"][f"{PREFIX}fingerprint"] == run_fingerprint
             CellReport.from_item(item)
             whole = all(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from models.json_text import parse_json
 from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
 from pipeline.io.store import public_text
 
@@ -74,7 +75,7 @@ class RunManifest:
     def from_json(cls, content: bytes) -> "RunManifest":
         """The manifest in the bytes of `run.json`; raises ValueError if there is none in them."""
         try:
-            return cls(**json.loads(content))
+            return cls(**parse_json(content))
         except TypeError:
             raise ValueError("it has not the fields of one") from None
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.encoder.card import Card
 from models.encoder.vocabulary_calibration import VocabularyCalibration
+from models.visible_text import visible_lines, visible_text
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
@@ -156,6 +157,7 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_safe,
     )
     mosaic = store.gdal_path(CLASS.mosaic_file)
     return environment.get_template("report.html.j2").render(
@@ -246,8 +248,14 @@ def summary_markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _safe(value: Any) -> Any:
+    """What a template shows, without control characters; markup of our own stays markup."""
+    return visible_lines(value) if type(value) is str else value
+
+
 def _plain(text: str) -> str:
     """Text that Markdown and HTML show as it is, in one line."""
+    text = visible_text(text)
     for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         text = text.replace(sign, shown)
     return " ".join(text.split())

@@ -1,11 +1,11 @@
 """Why a raster could not be read, in words that hold no address, and a server's own reason."""
 
 import html
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from models.json_text import parse_json
 from pipeline.io.redaction import without_secrets
 
 # Where APIs write their reason: STAC API and OGC, FastAPI, AWS, RFC 9457.
@@ -59,7 +59,7 @@ def reason_in(body: bytes) -> str:
     """
     text = body.decode("utf-8", "replace")
     try:
-        reason = _stated(json.loads(text))
+        reason = _stated(parse_json(text))
     except (ValueError, RecursionError):
         marked = (re.search(pattern, text, re.IGNORECASE | re.DOTALL) for pattern in _MARKUP)
         found = next(filter(None, marked), None)

@@ -3,12 +3,12 @@
 They are kept in this process's memory only: https://planetarycomputer.microsoft.com/docs/concepts/sas.
 """
 
-import json
 import threading
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from models.json_text import parse_json
 from pipeline.io.times import parse_time
 from pipeline.raster.http_client import KEY_HEADER, fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
@@ -83,7 +83,7 @@ def _fetch(url: str, key: str | None) -> _Token:
             ReadFailure(reason, unreachable=True, passing=failure.passing, pause=failure.pause)
         ) from None
     try:
-        response = json.loads(content)
+        response = parse_json(content)
         expires = parse_time(response["msft:expiry"])
         text = response["token"].removeprefix("?")
         if not text:

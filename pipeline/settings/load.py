@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from models.option import Option, RelativePath
 from models.toml_file import parse_toml
+from models.visible_text import visible_lines
 from pipeline.errors import SettingsError
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -73,6 +74,9 @@ def validated(model: type[Settings], raw: Mapping[str, Any], source: str, remedy
     Raises:
         SettingsError: It names each setting that is wrong.
     """
+    if unsafe := ", ".join(_unsafe(raw)):
+        problem = "a text holds a control character, or half of a surrogate pair"
+        raise SettingsError(source, f"{unsafe}: {problem}", remedy)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -152,6 +156,20 @@ def _notes(annotation: Any) -> Iterator[Any]:
     else:
         for part in get_args(annotation):
             yield from _notes(part)
+
+
+def _unsafe(raw: Mapping[str, Any]) -> list[str]:
+    """The settings whose texts hold control characters other than line breaks and tabs."""
+    found, left = [], [(str(name), value) for name, value in raw.items()]
+    while left:
+        name, value = left.pop()
+        if isinstance(value, Mapping):
+            left += [(f"{name}.{key}", each) for key, each in value.items()]
+        elif isinstance(value, list | tuple):
+            left += [(name, each) for each in value]
+        elif isinstance(value, str) and visible_lines(value) != value:
+            found.append(name)
+    return sorted(set(found))
 
 
 def _problem(model: type[BaseModel], entry: ErrorDetails) -> str:

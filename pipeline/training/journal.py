@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.json_text import parse_json
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -57,7 +59,7 @@ class Journal:
     @classmethod
     def of_lines(cls, lines: bytes) -> "Journal":
         """The steps and validations of such lines."""
-        entries = [json.loads(line) for line in lines.splitlines()]
+        entries = [parse_json(line) for line in lines.splitlines()]
         return cls(
             tuple(entry for entry in entries if "loss" in entry),
             tuple(entry for entry in entries if "loss" not in entry),

@@ -8,6 +8,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from models.json_text import parse_json
 from models.pretraining.state import TrainingState, last_state, save_state
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import differences
@@ -43,7 +44,7 @@ class TrainingRun:
             self.store.write(FACTS, json.dumps(facts, indent=1, ensure_ascii=False).encode())
             return
         try:
-            held = json.loads(self.store.read(FACTS))
+            held = parse_json(self.store.read(FACTS))
         except ValueError:
             raise OutputError(folder, f"its {FACTS} is damaged", "Give another --run") from None
         if differing := differences(held, facts):
