@@ -90,7 +90,7 @@ def read_snapshot_stac(content: bytes, name: str) -> Iterator[dict[str, Any]]:
         raise damaged from None
 
 
-_NO_ITEM = (pa.ArrowException, *MALFORMED)
+_NO_ITEM = (pa.ArrowException, AssertionError, *MALFORMED)  # of stac_geoparquet
 
 
 def _items_of(table: pa.Table) -> list[dict[str, Any]]:

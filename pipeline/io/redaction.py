@@ -40,10 +40,6 @@ def require_public_url(url: str) -> str:
     """
     if not is_visible(url):
         raise ValueError("it holds a control character")
-    try:
-        urlsplit(_NAME.sub("", url))
-    except ValueError as error:
-        raise ValueError(f"it is no address ({error})") from None
     if holds_secret(url):
         raise ValueError(
             "a URL with a user, a password or a query may hold a secret, and settings are shown; "
@@ -51,6 +47,10 @@ def require_public_url(url: str) -> str:
         )
     if _NAME.search(url) and _parts(url) is None:
         raise ValueError(f"{_STANDS_FOR}; {_REMEDY}")
+    try:
+        urlsplit(_NAME.sub("", url))
+    except ValueError:  # its message shows a part of the URL
+        raise ValueError("it is no address; brackets in it are %5B and %5D") from None
     return url
 
 

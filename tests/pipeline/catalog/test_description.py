@@ -206,7 +206,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "assets no table": (URL + 'assets = "earth-search"\n', r"assets: .*table: write \[assets\]"),
     "access no table": (URL + 'access = "s3"\n', r"access: .*table: write \[access\]"),
     "not TOML": (URL + "offset = \n", r"not valid TOML \(.*line 2.*Mend the line"),
-    "not UTF-8": (b'url = "\xe9"', r"not valid TOML \('utf-8'.*position 7"),
+    "not UTF-8": (b'url = "\xe9"', r"it is not UTF-8 \('utf-8'.*position 7"),
     "no address": ('collection = "x"\n', r"url: it is missing\. Write url ="),
     "an empty address": ('url = ""\n', r"url: "),
     "a known catalogue": ('url = "cdse"\n', r"its url is cdse, which is another description"),

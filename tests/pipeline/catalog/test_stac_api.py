@@ -195,7 +195,7 @@ def test_secrets_go_to_the_catalogue_s_own_server_only(
     region: Region, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
     monkeypatch.setenv("WHO", "me")
-    monkeypatch.setenv("WORD", "h%26sh")
+    monkeypatch.setenv("WORD", "h&sh")
     asked: list[tuple[str, str, bool]] = []
 
     def answers(handler: Handler) -> tuple[int, Any]:

@@ -274,7 +274,7 @@ def test_the_reason_of_a_refusal_is_quoted_without_secrets(
     region: Region, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv("WHO", "me")
-    monkeypatch.setenv("WORD", "hush%26now")
+    monkeypatch.setenv("WORD", "hush&now")
 
     def page(handler: Handler, asked: dict[str, Any]) -> Page:
         sent = (handler.headers["Authorization"], "hush&now", handler.path)

@@ -149,3 +149,17 @@ def test_what_the_confidence_means_is_said_in_words(made: MadeRun) -> None:
         for text in (page, summary_markdown(summary)):
             assert said in text
             assert not_said not in text
+
+
+def test_no_control_character_reaches_a_report(made: MadeRun) -> None:
+    forged = "S2A\x1b[2J\nError: all is well\x9b31m\u202eevil"
+    summary = summarise(made.store, made.run, made.items, made.vocabulary, CARD, planned=9)
+    card = CARD.model_copy(update={"description": forged, "licence": forged})
+    failure = replace(summary.failures[0], error=forged)
+    summary = replace(summary, card=card, failures=(failure,))
+    page = report_html(summary, None, made.store)
+    assert "evil" in page
+    for text in (page, summary_markdown(summary)):
+        assert all(c.isprintable() or c in "\n\t\xa0\xad" for c in text)
+    record_failure(made.store, replace(made.cells[0], row=98), ValueError(forged))
+    assert b"\x9b" not in b"".join(made.store.read(key) for key in made.store.keys("failures"))
