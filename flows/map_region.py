@@ -28,9 +28,9 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import public_text
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.fit_run import fitted_run
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import PreparedRun, prepared_run
 from pipeline.mapping.publish import publish
-from pipeline.product.ledger import record_failure
+from pipeline.product.ledger import record_failure, require_held
 from pipeline.product.report import Summary, summary_markdown
 from pipeline.settings.map import MapSettings
 
@@ -59,13 +59,50 @@ def map_region(settings: MapSettings) -> Summary:
     """Map a region and publish the map; started again, it goes on where it stopped.
 
     Raises CellsFailed once everything else is mapped and published; UserError for settings that
-    cannot be run; WorldError where catalogue, storage or cluster fail as a whole.
+    cannot be run; OwnershipLost where the folder was removed, or taken by another run; WorldError
+    where catalogue, storage or cluster fail as a whole.
     """
-    report_progress(RunProgress("planning"))
-    prepared = _prepared.get()
-    if prepared is None or prepared.run.settings != settings:
-        prepared = prepare(settings)
-    if settings.examples is not None:
+    with contextlib.ExitStack() as holding:
+        prepared = _prepared.get()
+        if prepared is None or prepared.run.settings != settings:
+            report_progress(RunProgress("planning"))
+            prepared = prepare(settings, passed_as_is(holding))
+        return _mapped(prepared)
+
+
+@contextlib.contextmanager
+def prepared_beforehand(prepared: PreparedRun) -> Iterator[None]:
+    """Let flows in this block whose settings are those of `prepared` begin from it.
+
+    The block holds the run's folder (`pipeline.mapping.prepare.prepared_run`).
+    """
+    token = _prepared.set(prepared)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
+def prepare(settings: MapSettings, holding: contextlib.ExitStack) -> PreparedRun:
+    """Check the settings, search the items, plan the cells and open the run's folder.
+
+    It is held until `holding` is closed.
+    """
+    prepared = holding.enter_context(prepared_run(settings))
+    get_run_logger().info(prepared.plan.summary())
+    return prepared
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish_run(prepared: PreparedRun) -> Summary:
+    """Write collection, mosaic, styles, preview and report from the cells that are done."""
+    return publish(prepared)
+
+
+def _mapped(prepared: PreparedRun) -> Summary:
+    """Map the cells of a run whose folder is held, and publish them."""
+    if prepared.points is not None:
         report_progress(RunProgress("reading examples"))
         prepared = fitted_run(prepared)
     _map_cells(prepared)
@@ -75,30 +112,6 @@ def map_region(settings: MapSettings) -> Summary:
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
     return summary
-
-
-@contextlib.contextmanager
-def prepared_beforehand(prepared: PreparedRun) -> Iterator[None]:
-    """Let flows in this block whose settings are those of `prepared` begin from it."""
-    token = _prepared.set(prepared)
-    try:
-        yield
-    finally:
-        _prepared.reset(token)
-
-
-@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
-def prepare(settings: MapSettings) -> PreparedRun:
-    """Check the settings, search the items, plan the cells and open the run's folder."""
-    prepared = prepare_run(settings)
-    get_run_logger().info(prepared.plan.summary())
-    return prepared
-
-
-@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish_run(prepared: PreparedRun) -> Summary:
-    """Write collection, mosaic, styles, preview and report from the cells that are done."""
-    return publish(prepared)
 
 
 def _map_cells(prepared: PreparedRun) -> None:
@@ -144,6 +157,7 @@ def map_cells(
         return client.compute(graph, priority=priority)
 
     def failed(name: str, error: BaseException) -> None:
+        require_held(prepared.run.store, prepared.run.manifest)
         record_failure(prepared.run.store, left[name], error)
         count.failed(name)
 

@@ -19,6 +19,10 @@ class OutputError(UserError):
     """An output folder that cannot take this run."""
 
 
+class OwnershipLost(OutputError):
+    """The folder of a run that goes on was removed, or another run began in it."""
+
+
 class ReadingError(WorldError):
     """A raster that a cell cannot do without: unreachable, or damaged in a strict run."""
 

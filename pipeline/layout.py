@@ -10,7 +10,8 @@ VOCABULARY_FILE = "vocabulary.json"
 EXAMPLES_FILE = "examples.safetensors"
 EXAMPLES_REPORT = "examples.json"
 PLAN_FOLDER = "plan/"
-PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER)
+OWNERS = "owners"
+PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER, f"{OWNERS}/")
 """Keys that planning writes before `run.json`, which makes the folder a run."""
 CELLS = "cells"
 FAILURES = "failures"
@@ -28,6 +29,11 @@ def cell_key(tile: str, cell: str, name: str) -> str:
 def embeddings_name(row: int, column: int) -> str:
     """The name of a block's embeddings in its cell's folder: `embeddings-0256-0000.tif`."""
     return f"embeddings-{row:04}-{column:04}.tif"
+
+
+def owner_key(number: int) -> str:
+    """The key of a process's claim on the folder: `owners/000003.json`."""
+    return f"{OWNERS}/{number:06}.json"
 
 
 def failure_key(cell: str) -> str:

@@ -1,5 +1,6 @@
 """The commands `timesen map`, `timesen plan` and `timesen classify`."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from flows.cli.settings_command import settings_command
@@ -83,12 +84,14 @@ def run_map(settings: MapSettings) -> int:
     from pipeline.product.layers import CLASS
 
     console, code = PlainConsole(), 0
-    with show_flow(console) as wait_for_server:
+    with ExitStack() as stack:
+        wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
-        from pipeline.mapping.prepare import prepare_run
+        from pipeline.mapping.prepare import prepared_run
 
         report_progress(RunProgress("planning"))
-        prepared = prepare_run(settings)  # mistakes show before the server is up
+        # Mistakes show before the server is up; the folder is this process's until the end.
+        prepared = stack.enter_context(prepared_run(settings))
         for warning in prepared.plan.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         wait_for_server()

@@ -31,6 +31,7 @@ from flows.training.trackers import Trackers, open_trackers
 from flows.training.training_plan import Work, finish, model_of, work_of
 from models.errors import PretrainingError, TimesenError
 from models.pretraining.trainer import Pretraining, StepReport
+from models.process_mark import temporary_prefix
 from pipeline.training.journal import Journal
 
 _ENTRY_STEPS = 10  # steps whose means are one entry of the journal
@@ -184,7 +185,7 @@ def _remains(work: Work) -> Iterator[Path]:
     if not store.is_remote:
         yield Path(store.path())
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("pretrain")) as folder:
         try:
             yield Path(folder)
         except PretrainingError as error:

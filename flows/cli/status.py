@@ -95,7 +95,7 @@ def read_status(folder: str) -> Status:
     """How far the run in a folder or object store's prefix is; raises OutputError where none is."""
     store = Store(folder)
     run = read_run(store)
-    planned = {cell.id for cell in read_cells(store)}
+    planned = {cell.id for cell in read_cells(store, run)}
     reports = [
         report for cell, report in finished_cells(store, run.fingerprint).items() if cell in planned
     ]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from flows.execution.prefect_server import prefect_server
 from flows.execution.progress import RunProgress, progress_listener, report_progress
+from models.process_mark import remove_leftovers
 from models.visible_text import visible_lines
 
 _LINE_SECONDS = 10
@@ -53,6 +54,7 @@ def show_flow(console: Console) -> Iterator[Callable[[], None]]:
     Returns:
         A function that waits until the server answers.
     """
+    remove_leftovers()
     # What Prefect logs goes to its server; on the console, only we speak.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with prefect_server() as wait_for_server, show_progress(console):

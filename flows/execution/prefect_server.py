@@ -27,6 +27,7 @@ from flows.execution.loopback import (
 )
 from models.errors import WorldError
 from models.option import user_path
+from models.process_mark import temporary_prefix
 from pipeline.errors import SettingsError
 from pipeline.io.store import public_text, public_url
 
@@ -100,7 +101,7 @@ def _home() -> Iterator[Path]:
     A user without any home (no HOME, no entry in /etc/passwd) gets it as home, since Prefect asks
     for one when it is imported.
     """
-    home = Path(tempfile.mkdtemp(prefix="timesen-prefect-"))
+    home = Path(tempfile.mkdtemp(prefix=temporary_prefix("prefect")))
     users = user_path(os.environ.get("PREFECT_HOME", "~/.prefect"))
     try:
         if not users.exists():

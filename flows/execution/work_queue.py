@@ -17,7 +17,7 @@ from distributed import Client, Future
 from flows.execution.dask_cluster import open_cluster, worker_count
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings, cells_in_flight
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import OutputUnwritable, OwnershipLost
 
 Submit = Callable[[Client, int], Future]
 """Submits a unit to a cluster, at a priority."""
@@ -89,7 +89,7 @@ class UnitQueue:
     ) -> list[BaseException]:
         """Run all units and wait for them.
 
-        If all others would fail like one, as on a full disk or without a cluster, the queue stops,
+        If all others would fail like one (a full disk, a lost folder, no cluster), the queue stops,
         and what is in flight is cancelled.
 
         Args:
@@ -124,7 +124,7 @@ class UnitQueue:
                 self._slots.give_back()
                 try:
                     done(name, _result(future))
-                except (OutputUnwritable, ClusterUnavailable):
+                except (OutputUnwritable, OwnershipLost, ClusterUnavailable):
                     raise
                 except Exception as error:
                     errors.append(error)

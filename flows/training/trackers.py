@@ -14,6 +14,7 @@ from typing import Any
 from flows.training.training_plan import Work
 from models.errors import UserError, WorldError
 from models.json_text import parse_json
+from models.process_mark import temporary_prefix
 from pipeline.io.store import Store, public_text
 
 _log = logging.getLogger(__name__)
@@ -101,7 +102,11 @@ class _TensorBoard(_Tracker):
         from torch.utils.tensorboard import SummaryWriter
 
         self._store = store
-        self._temporary = tempfile.TemporaryDirectory() if store.is_remote else None
+        self._temporary = (
+            tempfile.TemporaryDirectory(prefix=temporary_prefix("tensorboard"))
+            if store.is_remote
+            else None
+        )
         self._folder = self._temporary.name if self._temporary else store.path()
         # Later steps were logged by processes that died, and are logged again.
         self._writer: Any = SummaryWriter(self._folder, purge_step=step + 1)

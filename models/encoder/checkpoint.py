@@ -5,6 +5,7 @@ A third file, training_embeddings.safetensors, is optional: a sample of what it 
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError, WorldError
 from models.option import user_path
+from models.process_mark import process_mark, remove_abandoned
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
@@ -303,8 +305,10 @@ def _fingerprint(stored: bytes, card: Card, sampled: bytes = b"") -> str:
 def _written_beside(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` that takes its place at the end, or vanishes on failure."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    old = temporary.with_suffix(".old")
+    if folder.exists():  # else what was replaced, or is to replace it, is all that is left of it
+        remove_abandoned(folder.parent, re.compile(re.escape(f".{folder.name}.")))
+    temporary = folder.with_name(f".{folder.name}.{process_mark()}-{uuid.uuid4().hex}")
+    old = temporary.with_name(f"{temporary.name}-old")
     temporary.mkdir()
     try:
         yield temporary

@@ -14,9 +14,11 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from models.durable_files import write_durably
+from models.process_mark import process_mark, remove_abandoned
 from models.towers.text_tower import load_text_tower
 
 _FORMAT = 1
+_HIDDEN = re.compile(r"\.")
 _FIXED = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{16}")
 
 
@@ -73,7 +75,8 @@ def _read(path: Path, count: int) -> np.ndarray | None:
 
 def _write(path: Path, embeddings: np.ndarray) -> None:
     content = {"embeddings": embeddings, "sha256": _checksum(embeddings)}
-    temporary = path.with_name(f".{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{process_mark()}-{uuid.uuid4().hex}")
+    remove_abandoned(path.parent, _HIDDEN)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(temporary, safetensors.numpy.save(content))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
+from models.process_mark import temporary_prefix
 from models.visible_text import is_visible, visible_text
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item
@@ -39,7 +40,7 @@ def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescripti
     """
     reduced = [_reduced(item, description) for item in items]
     table = parse_stac_items_to_arrow(reduced).read_all()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("items")) as folder:
         part = Path(folder) / ITEMS_FILE
         to_parquet(table, part)
         table = pq.read_table(part)

@@ -23,6 +23,7 @@ from pipeline.layout import cell_key, embeddings_name
 from pipeline.observations.cube import Block
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import EMBEDDINGS
+from pipeline.product.ledger import require_held
 from pipeline.product.manifest import RunManifest
 from pipeline.product.stac import file_fields, layer_asset, raster_tags
 
@@ -101,10 +102,15 @@ def write_embeddings(
     block: Block,
     stored: np.ndarray,
 ) -> dict[str, Any]:
-    """Write a block's embeddings, int8 (y, x, dim), in the cell's folder; give their STAC asset."""
+    """Write a block's embeddings, int8 (y, x, dim), in the cell's folder; give their STAC asset.
+
+    Raises OwnershipLost where the folder is no longer the run's, OutputUnwritable where it takes no
+    file.
+    """
     name = embeddings_name(block.row, block.column)
     transform = cell.transform @ Affine.translation(block.column, block.row)
     content = embeddings_tif(stored, transform, cell.epsg, raster_tags(run, cell))
+    require_held(store, run)
     store.write(cell_key(cell.tile.name, cell.id, name), content)
     return {
         "href": f"./{name}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, field_validator
 
 from models.option import Option
+from models.process_mark import mark_semaphores
 from pipeline.clusters.kind import ClusterFields, Workers, local_cluster
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class ProcessesCluster:
         from distributed.system import MEMORY_LIMIT
 
         workers = self.workers(settings, CPU_COUNT, MEMORY_LIMIT)
+        mark_semaphores()
         with local_cluster(
             n_workers=workers.count,
             threads_per_worker=workers.threads,

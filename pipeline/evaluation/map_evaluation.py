@@ -19,6 +19,7 @@ from pipeline.point_series.point_file import PointsError, ReferencePoints, read_
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.manifest import RunManifest, read_planned
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
     place = public_url(store.root)
     if not items:
         raise OutputError(place, "no cell of this run is finished", "Map it first")
-    vocabulary = _vocabulary(store)
+    vocabulary = _vocabulary(store, manifest)
     reference = read_reference(points, label)
     matched = match_labels(reference.labels, vocabulary, _level(vocabulary, level, points))
     values = classes_at(store, items, reference.lon, reference.lat)
@@ -167,14 +168,15 @@ def _unused(
     return {name: int(which.sum()) for name, which in reasons.items()}
 
 
-def _vocabulary(store: Store) -> Vocabulary:
+def _vocabulary(store: Store, run: RunManifest) -> Vocabulary:
+    place = public_url(store.path(VOCABULARY_FILE))
     try:
-        return make_vocabulary(
-            parse_json(store.read(VOCABULARY_FILE)), public_url(store.path(VOCABULARY_FILE))
-        )
-    except (FileNotFoundError, ValueError) as error:
+        return make_vocabulary(parse_json(read_planned(store, run, VOCABULARY_FILE)), place)
+    except ValueError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(
-            public_url(store.path(VOCABULARY_FILE)),
+            place,
             f"the run's vocabulary cannot be read ({type(error).__name__})",
             "Put the file back, or map again",
         ) from error

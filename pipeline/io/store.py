@@ -3,20 +3,26 @@
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from models.durable_files import sync_folder, write_durably
 from models.option import user_path
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.certificates import certificate_authorities
+from pipeline.io.local_files import (
+    PART,
+    create_file,
+    overwrite_file,
+    remove_abandoned_parts,
+    write_file,
+)
+from pipeline.io.object_store import create_object, is_aws_error
 from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
@@ -67,9 +73,14 @@ class Store:
     Keys are relative, with "/". A write is seen whole or not at all: in a folder the file is
     written beside its place, flushed to disk and renamed; on object storage it is one put.
     Credentials, region and `AWS_ENDPOINT_URL` come from the environment, as AWS's tools take them.
+
+    Attributes:
+        root: The folder or the URL.
+        kept: Whether a folder that was removed meanwhile is an error; else a write makes it.
     """
 
     root: str
+    kept: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if problem := foreign_address(self.root, ("s3",)):
@@ -94,11 +105,16 @@ class Store:
         # What others write must be seen at once, so no listing is remembered.
         return fsspec.filesystem("s3", use_listings_cache=False)
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"root": self.root}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "kept": self.kept}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        object.__setattr__(self, "root", state["root"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def once_opened(self) -> "Store":
+        """This store, whose folder is there: no write makes it anew where somebody removes it."""
+        return replace(self, kept=True)
 
     def path(self, key: str = "") -> str:
         """The full path or URL of a key."""
@@ -153,12 +169,51 @@ class Store:
                 if self.is_remote:
                     self._remote.pipe_file(self.path(key), content)
                 else:
-                    _write_file(Path(self.path(key)), content)
+                    root, path = Path(self.root), Path(self.path(key))
+                    write_file(root, path, content, keep_root=self.kept)
             except FileNotFoundError as error:
                 missing = "bucket" if self.is_remote else "folder"
-                raise OSError(f"the {missing} does not exist") from error
+                gone = "was removed meanwhile" if self.kept else "does not exist"
+                raise OSError(f"the {missing} {gone}") from error
             except NotADirectoryError as error:
                 raise OSError(str(error.strerror)) from error
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Put the bytes under the key, if nothing is there; of several processes, one succeeds.
+
+        In a folder the file may be seen before it is whole. Raises OutputUnwritable.
+
+        Returns:
+            Whether it was put there by this call.
+        """
+        with self._explained(key):
+            try:
+                if not self.is_remote:
+                    return create_file(Path(self.path(key)), content)
+                return create_object(self._remote, self.path(key), content)
+            except FileNotFoundError as error:
+                raise OSError("the bucket does not exist") from error
+            except NotADirectoryError as error:
+                raise OSError(str(error.strerror)) from error
+
+    def overwrite(self, key: str, content: bytes) -> bool:
+        """Put the bytes under a key that is there; False, and nothing is written, where it is not.
+
+        In a folder the file may be seen half-written. Raises OutputUnwritable.
+        """
+        with self._explained(key):
+            if not self.is_remote:
+                return overwrite_file(Path(self.path(key)), content)
+        if not self.exists(key):
+            return False
+        self.write(key, content)
+        return True
+
+    def remove_abandoned_parts(self) -> None:
+        """Remove what dead processes of this machine were writing; nothing on object storage."""
+        with self._explained(""):
+            if not self.is_remote:
+                remove_abandoned_parts(Path(self.root))
 
     def remove(self, key: str) -> None:
         """Remove a key; nothing happens where there is none."""
@@ -184,7 +239,7 @@ class Store:
                     for file in (root / prefix).rglob("*")
                     if file.is_file()
                 }
-        kept = (key for key in sizes if not key.rpartition("/")[2].startswith(".part-"))
+        kept = (key for key in sizes if not key.rpartition("/")[2].startswith(PART))
         return {key: sizes[key] for key in sorted(kept)}
 
     def _remote_sizes(self, prefix: str) -> dict[str, int]:
@@ -224,7 +279,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise
         except Exception as error:
-            if not isinstance(error, OSError) and not _is_aws(error):
+            if not isinstance(error, OSError) and not is_aws_error(error):
                 raise
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number and not self.is_remote else str(error)
@@ -237,20 +292,3 @@ class Store:
                 f"{public_url(self.path(key))}: {public_text(reason)}. Finished work is "
                 f"kept; {hint} and start again to resume."
             ) from error
-
-
-def _is_aws(error: Exception) -> bool:
-    """Whether the error is one of botocore's (no credentials, no connection, refused)."""
-    return any(kind.__module__.startswith("botocore") for kind in type(error).__mro__)
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".part-{secrets.token_hex(6)}"
-    try:
-        write_durably(part, content)
-        part.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -1,6 +1,7 @@
 """A run that kept its embeddings, as the source of a run with other classes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import OutputError
@@ -8,6 +9,7 @@ from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
 from pipeline.product.ledger import read_run
+from pipeline.product.manifest import read_planned
 from pipeline.settings.map import MapSettings, make_settings
 
 EMBEDDED_BY = "embedded by"
@@ -53,19 +55,28 @@ def settings_from_embeddings(source: str, own: Mapping[str, Any]) -> MapSettings
     return make_settings({**shared, **own, "embeddings": store.root}, f"classify {source}")
 
 
-def items_from_embeddings(source: str, parts: Mapping[str, Any]) -> bytes:
-    """The snapshot of items of the run whose embeddings are to be classified.
+@dataclass(frozen=True)
+class EmbeddingSource:
+    """The run whose embeddings are classified: its fingerprint, and its snapshot of items."""
+
+    fingerprint: str
+    items: bytes
+
+
+def source_of_embeddings(source: str, parts: Mapping[str, Any]) -> EmbeddingSource:
+    """The run whose embeddings are to be classified.
 
     Args:
         source: That run's folder.
         parts: The parts of the new run's fingerprint.
 
     Raises:
-        OutputError: There is no run, it kept no embeddings, or these are of another region, year
-            or checkpoint.
+        OutputError: There is no run, it kept no embeddings, these are of another region, year or
+            checkpoint, or its snapshot of items is not its own.
     """
     store = Store(source)
-    earlier = {"steps": 12} | dict(read_run(store).parts)  # early runs did not write 12
+    run = read_run(store)
+    earlier = {"steps": 12} | dict(run.parts)  # early runs did not write 12
     folder = public_url(store.root)
     if not earlier.get("keep_embeddings"):
         raise OutputError(
@@ -80,7 +91,7 @@ def items_from_embeddings(source: str, parts: Mapping[str, Any]) -> bytes:
             f"its embeddings are not those of the new run ({'; '.join(differing)})",
             "Set these as that run has them, or map again",
         )
-    return store.read(ITEMS_FILE)
+    return EmbeddingSource(run.fingerprint, read_planned(store, run, ITEMS_FILE))
 
 
 def _by_embeddings(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,14 +21,16 @@ from pipeline.classification.similarity import embeddings_at, open_embedded_run
 from pipeline.errors import OutputError
 from pipeline.grid.blocks import blocks_of, nearest_km, on_sphere
 from pipeline.grid.cells import Cell, owned_pixels
-from pipeline.io.store import Store
-from pipeline.layout import EXAMPLES_FILE
+from pipeline.io.store import public_url
+from pipeline.layout import EXAMPLES_FILE, EXAMPLES_REPORT
 from pipeline.mapping.example_points import ExamplePoints
 from pipeline.mapping.prepare import PreparedRun, Run
 from pipeline.observations.series_block import SeriesBlock, batches_of
 from pipeline.point_series.point_file import PointsError
 from pipeline.point_series.read_points import read_point_series
 from pipeline.product.example_report import ExampleReport, read_example_report
+from pipeline.product.ledger import finished_cells, require_held
+from pipeline.product.manifest import sha256
 
 _PLACES = 2000  # of the map, to which the distance of the examples is measured
 _LEAST_KM = 0.25  # examples within a field are copies of one another
@@ -48,12 +50,7 @@ def fitted_run(prepared: PreparedRun) -> PreparedRun:
     points, run = prepared.points, prepared.run
     if points is None or run.examples is not None:
         return prepared
-    report = read_example_report(run.store, run.manifest.fingerprint)
-    if report is not None and run.store.exists(EXAMPLES_FILE):
-        fit = _stored_fit(run.store, report)
-    else:
-        fit = _fit(prepared, points)
-    return replace(prepared, run=replace(run, examples=fit))
+    return replace(prepared, run=replace(run, examples=_stored_fit(run) or _fit(prepared, points)))
 
 
 def _fit(prepared: PreparedRun, points: ExamplePoints) -> ExampleFit:
@@ -99,8 +96,10 @@ def _fit(prepared: PreparedRun, points: ExamplePoints) -> ExampleFit:
         words_accuracy=fit.words_accuracy,
         accuracy=fit.accuracy,
     )
-    _store_fit(run.store, fit, embeddings[valid], points.classes[valid], lon, lat)
-    report.write(run.store)
+    content = _fit_bytes(fit, embeddings[valid], points.classes[valid], lon, lat)
+    require_held(run.store, run.manifest)
+    run.store.write(EXAMPLES_FILE, content)
+    replace(report, sha256=sha256(content)).write(run.store)
     return fit
 
 
@@ -154,28 +153,40 @@ def _block_km(cells: Sequence[Cell], lon: np.ndarray, lat: np.ndarray) -> float:
     return max(_LEAST_KM, float(np.median(ways)))
 
 
-def _store_fit(
-    store: Store,
+def _fit_bytes(
     fit: ExampleFit,
     embeddings: np.ndarray,
     classes: np.ndarray,
     lon: np.ndarray,
     lat: np.ndarray,
-) -> None:
+) -> bytes:
     tensors = {"embeddings": embeddings, "classes": classes, "lon": lon, "lat": lat}
     if fit.cache is not None:
         tensors["values"] = fit.cache.values.numpy()
-    store.write(EXAMPLES_FILE, save(tensors))
+    return save(tensors)
 
 
-def _stored_fit(store: Store, report: ExampleReport) -> ExampleFit:
-    tensors = load(store.read(EXAMPLES_FILE))
+def _stored_fit(run: Run) -> ExampleFit | None:
+    """What was fitted before, in the run's folder; None where nothing is, and no cell is finished.
+
+    Raises OutputError where cells were made with what is gone or changed.
+    """
+    store, fingerprint = run.store, run.manifest.fingerprint
+    report = read_example_report(store, fingerprint)
+    content = store.read(EXAMPLES_FILE) if store.exists(EXAMPLES_FILE) else b""
+    if report is None or not content or report.sha256 not in ("", sha256(content)):
+        if finished_cells(store, fingerprint):
+            raise OutputError(
+                public_url(store.path(EXAMPLES_FILE)),
+                "it is not what was fitted to the run's examples, and finished cells were made "
+                "with that",
+                f"Put the run's own {EXAMPLES_FILE} and {EXAMPLES_REPORT} back, or map into "
+                "another folder",
+            )
+        return None
     cache = None
     if report.weight:
-        if "values" not in tensors:
-            raise OutputError(
-                store.path(EXAMPLES_FILE), "it is not that of the report", "Map into another folder"
-            )
+        tensors = load(content)
         embeddings, values = (torch.from_numpy(tensors[k]) for k in ("embeddings", "values"))
         cache = ExampleCache(embeddings, values, report.sharpness)
     return ExampleFit(

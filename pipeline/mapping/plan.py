@@ -21,7 +21,6 @@ from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, region_near
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import Tile
 from pipeline.grid.region import Region
-from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import (
     TYPICAL,
     Rates,
@@ -153,15 +152,10 @@ class Plan:
         ]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
-    def write(self, store: Store) -> None:
-        """Write `plan/plan.json`, and `plan/tiles.geojson` and `cells.geojson` (EPSG:4326).
-
-        Raises OutputUnwritable where the storage refuses.
-        """
+    def files(self) -> dict[str, bytes]:
+        """The files `plan/plan.json`, `plan/tiles.geojson` and `cells.geojson` (EPSG:4326)."""
         tiles = [tile_feature(tile) for tile in self.tiles]
         cells = [cell_feature(cell) for tile in self.tiles for cell in tile.cells]
-        _write(store, TILES_KEY, {"type": "FeatureCollection", "features": tiles})
-        _write(store, CELLS_KEY, {"type": "FeatureCollection", "features": cells})
         numbers = {
             "tiles": len(self.tiles),
             "cells": len(self.cells),
@@ -175,7 +169,11 @@ class Plan:
             "absent_bands": dict(self.absent_bands),
             "warnings": list(self.warnings),
         }
-        _write(store, PLAN_KEY, numbers)
+        return {
+            TILES_KEY: _json({"type": "FeatureCollection", "features": tiles}),
+            CELLS_KEY: _json({"type": "FeatureCollection", "features": cells}),
+            PLAN_KEY: _json(numbers),
+        }
 
 
 def make_plan(
@@ -300,8 +298,8 @@ def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:
     return abs(float(_ELLIPSOID.geometry_area_perimeter(wanted)[0])) if wanted.area else 0.0
 
 
-def _write(store: Store, key: str, document: dict[str, Any]) -> None:
-    store.write(key, json.dumps(document, indent=1).encode() + b"\n")
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -15,6 +15,7 @@ from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import Tile
 from pipeline.io.store import Store, public_url
+from pipeline.product.manifest import RunManifest, read_planned
 
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
@@ -103,12 +104,14 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
     return wound
 
 
-def read_cells(store: Store) -> list[Cell]:
-    """The cells of the plan in a run's folder; raises OutputError if there is none."""
+def read_cells(store: Store, run: RunManifest) -> list[Cell]:
+    """The cells of the plan in a run's folder; raises OutputError if it has none of its own."""
     try:
-        features = parse_json(store.read(CELLS_KEY))["features"]
+        features = parse_json(read_planned(store, run, CELLS_KEY))["features"]
         return [cell_of(feature["properties"]) for feature in features]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except OutputError:
+        raise
+    except (ValueError, KeyError, TypeError):
         raise OutputError(
             public_url(store.path(CELLS_KEY)), "the run's folder has no plan", "Run `timesen plan`"
         ) from None

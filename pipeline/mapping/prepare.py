@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from models.encoder.card import Card
@@ -31,18 +31,20 @@ from pipeline.catalog.normalise import items_without, require_bands
 from pipeline.catalog.search import search
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.examples import ExampleFit
-from pipeline.errors import CatalogError, OutputError
+from pipeline.errors import CatalogError
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
-from pipeline.io.fingerprint import differences
+from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
-from pipeline.mapping.embedding_source import EMBEDDED_BY, items_from_embeddings
+from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
+from pipeline.mapping.held_plan import held_plan
 from pipeline.mapping.plan import Plan, make_plan
 from pipeline.observations.reading import Reading, reading_of
-from pipeline.product.ledger import finished_cells, held_run, open_run, require_replaceable
+from pipeline.product.ledger import finished_cells, open_run, require_held
 from pipeline.product.manifest import RunManifest
+from pipeline.product.ownership import claimed
 from pipeline.raster.access import Access
 from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import MapSettings
@@ -66,6 +68,7 @@ class Run:
     Attributes:
         settings: The user's settings.
         store: The run's folder.
+        plan_hash: The hash of what is known before the search for items; it holds the folder.
         region: The region to map.
         manifest: The manifest in the folder.
         checkpoint: The name or path that `load_checkpoint` takes.
@@ -77,10 +80,12 @@ class Run:
         access: How the catalogue's rasters are opened.
         examples: What was fitted to the user's labelled examples, if there are any, before any cell
             is mapped.
+        source: The fingerprint of the run whose embeddings are classified, if it is one's.
     """
 
     settings: MapSettings
     store: Store
+    plan_hash: str
     region: Region
     manifest: RunManifest
     checkpoint: str
@@ -91,6 +96,7 @@ class Run:
     training_sample: TrainingSample | None
     access: Access
     examples: ExampleFit | None = None
+    source: str | None = None
 
     def classifier(self, device: torch.device) -> Classifier:
         """The classifier of the run's pixels, on a device.
@@ -158,9 +164,30 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     """Check everything that can be checked before hours of computing, and open the run's folder.
 
     If the folder holds this run already, the run continues with its own snapshot of items. If it
-    holds another run of which a cell is begun, it is refused. Raises a UserError for whatever the
-    user must mend, WorldError where catalogue or storage fail.
+    holds another run of which a cell is begun, or which another process maps, it is refused. Raises
+    a UserError for whatever the user must mend, WorldError where catalogue or storage fail.
     """
+    with ExitStack() as planning:
+        return _prepared(settings, planning)
+
+
+@contextmanager
+def prepared_run(settings: MapSettings) -> Iterator[PreparedRun]:
+    """Prepare a run as `prepare_run`, and hold its folder for the length of the block.
+
+    Processes with the same settings may hold it together: what they map is the same.
+    """
+    with ExitStack() as holding:
+        prepared = _prepared(settings, holding)
+        run = prepared.run
+        holding.enter_context(claimed(run.store, run.plan_hash, shared=True))
+        require_held(run.store, run.manifest)
+        run.store.remove_abandoned_parts()
+        yield prepared
+
+
+def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
+    """Prepare a run; where it must be planned, the folder is held until `claims` is closed."""
     require_proj_data()
     store = Store(settings.out)
     region = read_region(settings.region)
@@ -172,18 +199,16 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     vocabulary = _vocabulary(settings)
     points = _example_points(settings, region, vocabulary)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    parts = _known_parts(settings, region, checkpoint, vocabulary, catalog)
+    known = _known_parts(settings, region, checkpoint, vocabulary, catalog)
     if points is not None:  # a run without examples has no such part, as before there were any
-        parts["examples"] = points.fingerprint
-    source = items_from_embeddings(settings.embeddings, parts) if settings.embeddings else None
-    held = _held_snapshot(store, parts)
-    if held is not None and store.exists(TEXT_FILE):
-        text = TextEmbeddings.from_tensors(load_tensors(store.read(TEXT_FILE)))
-    else:
-        text = embed_for_checkpoint(vocabulary, card)
+        known["examples"] = points.fingerprint
+    source = source_of_embeddings(settings.embeddings, known) if settings.embeddings else None
+    held = held_plan(store, known)
+    text = embed_for_checkpoint(vocabulary, card) if held is None else held.text
     refused: Sequence[CatalogError] = ()
     shortfalls: Sequence[str] = ()
-    if snapshot := held or source:
+    if there := held or source:
+        snapshot = there.items
         items = read_snapshot(snapshot, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     else:
         results = search(region, settings, catalog)
@@ -201,22 +226,32 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         shortfalls=shortfalls,
         requests=access.requests,
     )
-    if held is None:
-        store.write(VOCABULARY_FILE, vocabulary.model_dump_json(indent=2).encode() + b"\n")
-        store.write(TEXT_FILE, save_tensors(text.tensors()))
-        store.write(ITEMS_FILE, snapshot)
-        plan.write(store)
-    parts |= {
+    parts = known | {
         "items": _digest(snapshot),
         "substituted": {b: other for b, other in substitute.items() if items_without(items, [b])},
         "attributions": sorted({item.attribution for item in items}),
     }
     if plan.absent_bands:
         parts["absent bands"] = list(plan.absent_bands)
-    manifest = open_run(store, parts, settings.model_dump(mode="json"))
+    if held is not None and held.manifest.fingerprint == fingerprint(parts):
+        manifest = held.manifest
+    else:
+        claims.enter_context(claimed(store, fingerprint(known)))
+        now_held = held_plan(store, known)
+        if now_held is not None and (held is None or now_held.manifest != held.manifest):
+            claims.close()  # another process was faster: its snapshot of items is the run's
+            return _prepared(settings, claims)
+        files = {
+            VOCABULARY_FILE: vocabulary.model_dump_json(indent=2).encode() + b"\n",
+            TEXT_FILE: save_tensors(text.tensors()),
+            ITEMS_FILE: snapshot,
+            **plan.files(),
+        }
+        manifest = open_run(store, parts, settings.model_dump(mode="json"), files)
     run = Run(
         settings=settings,
-        store=store,
+        store=store.once_opened(),
+        plan_hash=fingerprint(known),
         region=region,
         manifest=manifest,
         checkpoint=str(checkpoint.path),
@@ -226,6 +261,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
         text=text,
         training_sample=training_sample,
         access=access,
+        source=None if source is None else source.fingerprint,
     )
     return PreparedRun(run, plan, plan.cells, tuple(items), points)
 
@@ -303,32 +339,6 @@ def _known_parts(
         },
         "embeddings": settings.embeddings is not None,
     }
-
-
-def _held_snapshot(store: Store, parts: Mapping[str, Any]) -> bytes | None:
-    """The snapshot of items in the folder of a run with these parts; None if it must be planned.
-
-    Raises OutputError where cells of another run are begun there, or where finished cells were
-    made of other items.
-    """
-    held = held_run(store)
-    if held is None:
-        return None
-    differing = differences({k: v for k, v in held.parts.items() if k in parts}, parts)
-    if differing:
-        require_replaceable(store, differing)
-        return None
-    content = store.read(ITEMS_FILE) if store.exists(ITEMS_FILE) else b""
-    if _digest(content) == held.parts.get("items"):
-        return content
-    if finished_cells(store, held.fingerprint):
-        raise OutputError(
-            public_url(store.path(ITEMS_FILE)),
-            f"the snapshot of items is {'changed' if content else 'gone'}, and finished cells were "
-            "made of the former one",
-            "Put the run's own file back, or map into another folder",
-        )
-    return None
 
 
 def _digest(content: bytes) -> str:

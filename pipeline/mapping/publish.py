@@ -1,8 +1,10 @@
 """The publication of a run: collection, mosaic, styles, preview and report."""
 
+from functools import partial
+
 from pipeline.mapping.prepare import PreparedRun
 from pipeline.product.cell_report import class_hectares
-from pipeline.product.ledger import finished_items, write_collection
+from pipeline.product.ledger import finished_items, require_held, write_collection
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
 from pipeline.product.qgis_styles import write_styles
@@ -12,26 +14,35 @@ from pipeline.product.report import Summary, summarise, write_report
 def publish(prepared: PreparedRun) -> Summary:
     """Write the files of the whole run, from the items of the cells that are finished so far.
 
-    It can be repeated at any time, also while cells are missing. Raises OutputUnwritable.
+    It can be repeated at any time, also while cells are missing. Raises OwnershipLost where the
+    folder is no longer the run's, OutputUnwritable where it takes no file.
 
     Returns:
         The run in numbers.
     """
     run = prepared.run
-    items = finished_items(run.store, run.manifest.fingerprint)
+    store, manifest, vocabulary = run.store, run.manifest, run.vocabulary
+    require_held(store, manifest)
+    items = finished_items(store, manifest.fingerprint)
     if items:
-        write_collection(run.store, run.manifest, items, run.vocabulary)
-        write_styles(run.store, run.manifest, run.vocabulary)
-        write_mosaics(run.store, run.manifest, items, run.vocabulary)
-        write_preview(
-            run.store,
-            run.manifest,
-            run.vocabulary,
-            class_hectares(items),
-            demonstration=run.card.demonstration,
-        )
-    summary = summarise(
-        run.store, run.manifest, items, run.vocabulary, run.card, len(prepared.cells)
-    )
-    write_report(run.store, summary)
+        hectares = class_hectares(items)
+        for write in (
+            partial(write_collection, store, manifest, items, vocabulary),
+            partial(write_styles, store, manifest, vocabulary),
+            partial(write_mosaics, store, manifest, items, vocabulary),
+            partial(
+                write_preview,
+                store,
+                manifest,
+                vocabulary,
+                hectares,
+                demonstration=run.card.demonstration,
+            ),
+        ):
+            require_held(store, manifest)  # each reads and computes for a while
+            write()
+    summary = summarise(store, manifest, items, vocabulary, run.card, len(prepared.cells))
+    require_held(store, manifest)
+    write_report(store, summary)
+    store.remove_abandoned_parts()  # of workers that were killed
     return summary

@@ -24,7 +24,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEM, cell_key
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.prepare import Run
-from pipeline.product.cell_report import CellReport, CellResult
+from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.layers import CLEAR_OBSERVATIONS, UNLIKE_TRAINING
 from pipeline.product.ledger import commit_cell
 
@@ -33,11 +33,11 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     """Classify the embeddings that the run `settings.embeddings` kept of a cell; commit the cell.
 
     The facts of the cell's observations are those of that run. Raises OutputError where that run
-    has not finished the cell, or kept no embeddings of it.
+    has not finished the cell, kept no embeddings of it, or is another by now.
     """
     began = time.perf_counter()
     source = Store(str(run.settings.embeddings))
-    item = _item(source, cell)
+    item = _item(source, cell, run)
     classifier = run.classifier(device_at_hand())
     reading = 0.0
     one_core_per_thread()
@@ -79,13 +79,15 @@ def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dic
     return rasters
 
 
-def _item(source: Store, cell: Cell) -> dict[str, Any]:
+def _item(source: Store, cell: Cell, run: Run) -> dict[str, Any]:
     key = cell_key(cell.tile.name, cell.id, ITEM)
     folder, remedy = public_url(source.path(key)), "Finish that run first, with keep_embeddings"
     try:
         item: dict[str, Any] = parse_json(source.read(key))
     except FileNotFoundError:
         raise OutputError(folder, "the run has not finished this cell", remedy) from None
+    if item["properties"].get(f"{PREFIX}fingerprint") != run.source:
+        raise OutputError(folder, "the cell is not of the run that was to be classified", remedy)
     if not any(embedding_blocks(item)):
         raise OutputError(folder, "the run kept no embeddings of this cell", remedy)
     return item

@@ -27,6 +27,7 @@ class ExampleReport:
         judged: How many examples were judged while their block was left out.
         words_accuracy: The share that words alone find of these, as a mean over classes, 0 … 1.
         accuracy: The share that words and examples find.
+        sha256: The hash (hex) of `examples.safetensors`; early versions wrote none.
     """
 
     fingerprint: str
@@ -42,6 +43,7 @@ class ExampleReport:
     judged: int
     words_accuracy: float
     accuracy: float
+    sha256: str = ""
 
     @property
     def used(self) -> int:

@@ -13,15 +13,18 @@ from affine import Affine
 from models.json_text import parse_json
 from models.visible_text import visible_text
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, OwnershipLost
 from pipeline.grid.cells import Cell
-from pipeline.io.fingerprint import differences, fingerprint
+from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_text, public_url
 from pipeline.layout import (
     CELLS,
     COLLECTION_FILE,
+    EXAMPLES_FILE,
+    EXAMPLES_REPORT,
     FAILURES,
     ITEM,
+    OWNERS,
     PLANNED,
     RUN,
     cell_key,
@@ -58,8 +61,13 @@ def held_run(store: Store) -> RunManifest | None:
         raise OutputError(folder, "this is a file, not a folder", "Name a new or an empty folder")
     if store.exists(RUN):
         return read_run(store)
-    # What is written before `run.json` may be there of a run that was ended while it was planned.
-    strange = next((key for key in store.keys("") if not key.startswith(PLANNED)), None)
+    # A run that was ended while it was planned leaves its plan, and what an earlier plan left.
+    keys = list(store.keys(""))
+    planned = any(key.startswith(f"{OWNERS}/") for key in keys)
+    strange = next(
+        (k for k in keys if k.startswith(f"{CELLS}/") or not (planned or k.startswith(PLANNED))),
+        None,
+    )
     if strange is not None:
         raise OutputError(
             folder,
@@ -80,30 +88,63 @@ def require_replaceable(store: Store, differing: Sequence[str]) -> None:
         )
 
 
-def open_run(store: Store, parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
+def open_run(
+    store: Store,
+    parts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> RunManifest:
     """Begin a run in an empty folder, or continue the run that is there.
 
-    Another run is replaced as long as it is only planned.
+    Another run is replaced as long as it is only planned. A process that others may disturb must
+    hold the folder (`pipeline.product.ownership`).
 
     Args:
         store: The run's folder.
         parts: Everything that the results depend on, as JSON values.
         settings: What the user wrote.
+        files: The planned files by key; they are written before `run.json`, which has their hashes.
 
     Raises:
         OutputError: Cells of another run are begun (it says which parts differ), or the folder
             holds something else than a run, or is a file.
         OutputUnwritable: The folder takes no file.
     """
-    run = held_run(store)
-    if run is None or run.fingerprint != fingerprint(parts):
-        if run is not None:
-            require_replaceable(store, differences(run.parts, parts))
-        for key in store.keys(FAILURES):
+    files = files or {}
+    run, held = new_manifest(parts, settings, files), held_run(store)
+    if held is not None and held.fingerprint == run.fingerprint:
+        run = replace(held, files={**held.files, **run.files})
+    elif held is not None:
+        require_replaceable(store, differences(held.parts, parts))
+        store.remove(RUN)  # first: whoever maps that run stops, and none of its files is used
+    if held != run:
+        for key in (*store.keys(FAILURES), EXAMPLES_REPORT, EXAMPLES_FILE):
             store.remove(key)
-        run = new_manifest(parts, settings)
-    store.write(RUN, run.to_json())  # also when going on: that a folder takes no file shows now
+    for key, content in files.items():
+        store.write(key, content)
+    store.write(RUN, run.to_json())
     return run
+
+
+def require_held(store: Store, run: RunManifest) -> None:
+    """Raise OwnershipLost unless the folder still holds this run; read before what is written."""
+    folder = public_url(store.root)
+    try:
+        found = RunManifest.from_json(store.read(RUN)).fingerprint
+    except (FileNotFoundError, NotADirectoryError):
+        raise OwnershipLost(
+            folder,
+            f"its {RUN} has gone: somebody removed or emptied the folder while the run went on",
+            "Nothing more was written. Start again to map it anew",
+        ) from None
+    except ValueError:
+        found = ""
+    if found != run.fingerprint:
+        raise OwnershipLost(
+            folder,
+            "another run began in this folder meanwhile",
+            "Nothing more was written. Give every run a folder of its own",
+        )
 
 
 def read_run(store: Store) -> RunManifest:
@@ -139,16 +180,11 @@ def commit_cell(
         The numbers that the item carries.
 
     Raises:
-        OutputError: The folder is no longer this run's.
+        OwnershipLost: The folder is no longer this run's.
         OutputUnwritable: The storage refuses a file.
     """
     began = time.perf_counter()
-    if read_run(store).fingerprint != run.fingerprint:
-        raise OutputError(
-            public_url(store.root),
-            "another run began in this folder meanwhile",
-            "Give every run a folder of its own",
-        )
+    require_held(store, run)
     files = {
         layer.name: _write_raster(store, run, cell, vocabulary, layer, result.rasters[layer.name])
         for layer in cell_layers(run)

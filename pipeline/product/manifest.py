@@ -1,14 +1,17 @@
 """The manifest of a run: its settings, and the fingerprint that its results carry."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from models.json_text import parse_json
+from pipeline.errors import OutputError
 from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
-from pipeline.io.store import public_text
+from pipeline.io.store import Store, public_text, public_url
+from pipeline.layout import ITEMS_FILE
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class RunManifest:
             secrets.
         versions: The software that opened the run.
         created: When it was opened, in UTC.
+        files: SHA-256 (hex) of the files that were planned, by key; runs of early versions have
+            none.
     """
 
     fingerprint: str
@@ -29,6 +34,7 @@ class RunManifest:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     created: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def period(self) -> tuple[datetime, datetime]:
@@ -80,15 +86,44 @@ class RunManifest:
             raise ValueError("it has not the fields of one") from None
 
 
-def new_manifest(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> RunManifest:
-    """The manifest of a run that begins now."""
+def new_manifest(
+    parts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> RunManifest:
+    """The manifest of a run that begins now, and of its planned files."""
     return RunManifest(
         fingerprint=fingerprint(parts),
         parts=json.loads(canonical_json(parts)),
         settings=_without_secrets(dict(settings)),
         versions=software_versions(),
         created=now(),
+        files={key: sha256(content) for key, content in (files or {}).items()},
     )
+
+
+def read_planned(store: Store, run: RunManifest, key: str) -> bytes:
+    """A file that was planned with a run; raises OutputError where it is gone or another."""
+    try:
+        content = store.read(key)
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "the file is gone"
+    else:
+        # Runs of early versions have the beginning of one hash only, that of the items.
+        begin = run.files.get(key) or (str(run.parts.get("items", "")) if key == ITEMS_FILE else "")
+        if sha256(content).startswith(begin):
+            return content
+        problem = "the file is changed"
+    raise OutputError(
+        public_url(store.path(key)),
+        f"{problem}, and the results of the run in this folder depend on it",
+        "Put the run's own file back, or map into another folder",
+    )
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _without_secrets(value: Any) -> Any:

@@ -28,6 +28,7 @@ from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.observations.series_block import SeriesBlock
 from pipeline.product.ledger import read_run
+from pipeline.product.manifest import RunManifest, read_planned
 from pipeline.settings.map import MapSettings, make_settings
 
 _STRIPS = 5  # of a single block, so that there are several places
@@ -119,7 +120,7 @@ def draw_series(
     share = -(-count // blocks)
     drawn: list[np.ndarray] = []
     places: list[np.ndarray] = []
-    for series, valid in _read_blocks(store, settings, card, blocks, rng):
+    for series, valid in _read_blocks(store, run, settings, card, blocks, rng):
         rows, columns = np.nonzero(valid)
         if not len(rows):
             continue
@@ -147,7 +148,12 @@ def draw_series(
 
 
 def _read_blocks(
-    store: Store, settings: MapSettings, card: Card, blocks: int, rng: np.random.Generator
+    store: Store,
+    run: RunManifest,
+    settings: MapSettings,
+    card: Card,
+    blocks: int,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[SeriesBlock, np.ndarray]]:
     """Blocks of a run's cells in random order, and which pixels may be drawn: bool (y, x).
 
@@ -155,7 +161,7 @@ def _read_blocks(
     """
     region = read_region(settings.region)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    content, inputs = store.read(ITEMS_FILE), card.preprocessing
+    content, inputs = read_planned(store, run, ITEMS_FILE), card.preprocessing
     snapshot = read_snapshot(content, public_url(store.path(ITEMS_FILE)), catalog.conventions)
     optional = inputs.optional_bands
     require_bands(snapshot, inputs.bands, settings.reading.substitute, optional)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from models.process_mark import temporary_prefix
 from pipeline.errors import DatasetError
 from pipeline.grid.blocks import blocks_of
 from pipeline.ground_views.table import GroundTable, ground_schema
@@ -65,7 +66,7 @@ def pack_training_set(
     tables = [SeriesTable.open(address) for address in series]
     ground_table = GroundTable.open(ground)
     bands, labels = _common_columns(tables)
-    with tempfile.TemporaryDirectory(prefix="timesen-") as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("pack")) as folder:
         scratch = Path(folder)
         unclear: list[str] = []
         rows = _spool(

@@ -22,6 +22,7 @@ from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import item_bytes
 from pipeline.mapping.plan import PLAN_KEY, Plan, make_plan
 from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
+from pipeline.product.ledger import open_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
 from tests.catalog_servers import search_named
@@ -109,7 +110,7 @@ def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_pat
     items = _items(*(tile.name for tile in tiles_of(region)))
     plan = _plan(region, items, checkpoint, cell_size=128)
     store = Store(str(tmp_path))
-    plan.write(store)
+    run = open_run(store, {}, {}, plan.files())
     cells = geopandas.read_file(store.path(CELLS_KEY))
     tiles = geopandas.read_file(store.path(TILES_KEY))
     assert cells.crs == tiles.crs == "EPSG:4326"
@@ -119,7 +120,7 @@ def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_pat
         region.geometry
     )
     assert tiles["items"].tolist() == [36] * len(plan.tiles)
-    assert read_cells(store) == list(plan.cells)
+    assert read_cells(store, run) == list(plan.cells)
     numbers = json.loads(store.read(PLAN_KEY))
     assert numbers["pixels"] == plan.pixels
     assert numbers["cells"] == len(plan.cells)
@@ -128,7 +129,7 @@ def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_pat
 def test_the_antimeridian_in_the_files(checkpoint: Checkpoint, tmp_path: Path) -> None:
     region = read_region("179.98,-16.51,-179.98,-16.49")
     plan = _plan(region, _items(*(t.name for t in tiles_of(region))), checkpoint)
-    plan.write(Store(str(tmp_path)))
+    run = open_run(Store(str(tmp_path)), {}, {}, plan.files())
     for key in (CELLS_KEY, TILES_KEY):
         frame = geopandas.read_file(tmp_path / key)
         assert frame.geometry.is_valid.all()
@@ -136,7 +137,7 @@ def test_the_antimeridian_in_the_files(checkpoint: Checkpoint, tmp_path: Path) -
         assert west >= -180
         assert east <= 180
         assert frame.geometry.to_crs(6933).area.sum() < 2.5e10
-    assert read_cells(Store(str(tmp_path))) == list(plan.cells)
+    assert read_cells(Store(str(tmp_path)), run) == list(plan.cells)
 
 
 def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
@@ -173,7 +174,7 @@ def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Pa
         encode_rate=lambda _: 1000.0,
     )
     assert "warning: 2 of the catalogue's items cannot be used" in plan.summary()
-    plan.write(Store(str(tmp_path)))
+    open_run(Store(str(tmp_path)), {}, {}, plan.files())
     assert "item x: it is malformed" in (tmp_path / "plan" / "plan.json").read_text()
 
 
@@ -210,11 +211,16 @@ def test_a_region_smaller_than_a_pixel(checkpoint: Checkpoint) -> None:
 
 
 def test_no_plan_to_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    run = open_run(store, {}, {}, {CELLS_KEY: b'{"features": [{"properties": {}}]}'})
     with pytest.raises(OutputError, match="no plan"):
-        read_cells(Store(str(tmp_path)))
-    Store(str(tmp_path)).write(CELLS_KEY, b'{"features": [{"properties": {}}]}')
-    with pytest.raises(OutputError, match="no plan"):
-        read_cells(Store(str(tmp_path)))
+        read_cells(store, run)
+    store.write(CELLS_KEY, b'{"features": []}')
+    with pytest.raises(OutputError, match=r"cells\.geojson: the file is changed"):
+        read_cells(store, run)
+    store.remove(CELLS_KEY)
+    with pytest.raises(OutputError, match=r"cells\.geojson: the file is gone"):
+        read_cells(store, run)
 
 
 @pytest.mark.parametrize("over_http", [False, True])
@@ -239,5 +245,5 @@ def test_from_the_sample_archive_to_a_plan(
     for item in items:
         for asset in item.assets.values():
             assert asset.href.startswith("http://") is over_http
-    plan.write(store)
-    assert read_cells(store) == list(plan.cells)
+    run = open_run(store, {}, {}, plan.files())
+    assert read_cells(store, run) == list(plan.cells)

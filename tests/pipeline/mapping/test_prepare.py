@@ -176,6 +176,10 @@ def test_text_embeddings_of_a_run_before_classes_had_members_are_read(
     tensors = load_tensors(file.read_bytes())
     tensors["classes"] = -tensors["classes"]  # so that they must come from the file
     file.write_bytes(save_tensors({k: tensors[k] for k in ("classes", "background")}))
+    manifest = tmp_path / "run" / RUN
+    fields = json.loads(manifest.read_text())
+    del fields["files"]
+    manifest.write_text(json.dumps(fields))
     again = prepare().run
     assert again.manifest.fingerprint == planned.run.manifest.fingerprint
     np.testing.assert_array_equal(again.text.members, -planned.run.text.members)
@@ -203,10 +207,10 @@ def test_finished_cells_stand_for_the_items_they_were_made_of(
     items = tmp_path / "run" / ITEMS_FILE
     whole = items.read_bytes()
     items.write_bytes(whole[:-100])
-    with pytest.raises(OutputError, match=r"items\.parquet: the snapshot of items is changed"):
+    with pytest.raises(OutputError, match=r"items\.parquet: the file is changed"):
         prepare()
     items.unlink()
-    with pytest.raises(OutputError, match="the snapshot of items is gone"):
+    with pytest.raises(OutputError, match="the file is gone"):
         prepare()
     items.write_bytes(whole)
     assert len(prepare().unfinished()) == len(planned.cells) - 1

@@ -1,0 +1,76 @@
+"""Files of a folder that are written whole or not at all, and what dead processes left of them."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from models.durable_files import sync_folder, write_durably
+from models.process_mark import is_dead, process_mark
+
+PART = ".part-"
+"""The names of files that are being written begin with this, and then the process's mark."""
+
+
+def write_file(root: Path, path: Path, content: bytes, *, keep_root: bool = False) -> None:
+    """Write a file under `root` beside its place, flush it to the disk, and rename it.
+
+    With `keep_root`, `root` must be there: a folder that was removed is not made anew. Raises
+    OSError, FileNotFoundError where `root` has gone.
+    """
+    _make_parents(root, path, keep_root)
+    part = path.parent / f"{PART}{process_mark()}-{secrets.token_hex(6)}"
+    try:
+        write_durably(part, content)
+        part.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says more
+            part.unlink(missing_ok=True)
+        raise
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Create a file and its folders, only where it is not yet; False where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:  # O_EXCL
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    sync_folder(path.parent)
+    return True
+
+
+def overwrite_file(path: Path, content: bytes) -> bool:
+    """Overwrite a file in its place, only where it is already; False where it is not."""
+    try:
+        with path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def remove_abandoned_parts(root: Path) -> None:
+    """Remove what dead processes of this machine were writing when they were killed."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.startswith(PART) and is_dead(name.removeprefix(PART)):
+                with contextlib.suppress(OSError):
+                    (Path(folder) / name).unlink()
+
+
+def _make_parents(root: Path, path: Path, keep_root: bool) -> None:
+    if not keep_root:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return
+    if not path.parent.is_dir():
+        for folder in reversed(path.relative_to(root).parents):
+            if folder.parts:
+                (root / folder).mkdir(exist_ok=True)
