@@ -19,7 +19,7 @@ def write_file(root: Path, path: Path, content: bytes, *, keep_root: bool = Fals
     OSError, FileNotFoundError where `root` has gone.
     """
     _make_parents(root, path, keep_root)
-    part = path.parent / f"{PART}{process_mark()}-{secrets.token_hex(6)}"
+    part = path.parent / _part_name()
     try:
         write_durably(part, content)
         part.replace(path)
@@ -31,15 +31,28 @@ def write_file(root: Path, path: Path, content: bytes, *, keep_root: bool = Fals
 
 
 def create_file(path: Path, content: bytes) -> bool:
-    """Create a file and its folders, only where it is not yet; False where it is."""
+    """Create a file and its folders, only where it is not yet; False where it is.
+
+    It is whole at once (a hard link), but for file systems that have no links.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / _part_name()
     try:
-        with path.open("xb") as file:  # O_EXCL
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(part, content)
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            return False
+        except OSError:
+            with path.open("xb") as file:  # O_EXCL
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
     except FileExistsError:
         return False
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
 
@@ -64,6 +77,10 @@ def remove_abandoned_parts(root: Path) -> None:
             if name.startswith(PART) and is_dead(name.removeprefix(PART)):
                 with contextlib.suppress(OSError):
                     (Path(folder) / name).unlink()
+
+
+def _part_name() -> str:
+    return f"{PART}{process_mark()}-{secrets.token_hex(6)}"
 
 
 def _make_parents(root: Path, path: Path, keep_root: bool) -> None:

@@ -181,7 +181,7 @@ class Store:
     def create(self, key: str, content: bytes) -> bool:
         """Put the bytes under the key, if nothing is there; of several processes, one succeeds.
 
-        In a folder the file may be seen before it is whole. Raises OutputUnwritable.
+        On file systems without links it may be seen before it is whole. Raises OutputUnwritable.
 
         Returns:
             Whether it was put there by this call.

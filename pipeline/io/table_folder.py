@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from models.json_text import parse_json
 from models.visible_text import visible_text
-from pipeline.errors import DatasetError, OutputError
+from pipeline.errors import DatasetError, OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url
 
@@ -61,24 +61,27 @@ class TableFolder:
         place = public_url(self.store.root)
         if self.store.is_file():
             raise OutputError(place, "this is a file, not a folder", "Name a new or empty folder")
-        if self.store.exists(_INPUT):
-            held = _input_of(self.store)
-            if fingerprint(held) != self.fingerprint:
-                differing = public_text("; ".join(differences(held, self.depends_on)))
+        content = json.dumps({"parts": dict(self.depends_on)}, indent=1, ensure_ascii=False)
+        described = content.encode() + b"\n"
+        if not self.store.exists(_INPUT):
+            if (strange := next(self.store.keys(""), None)) is not None:
                 raise OutputError(
                     place,
-                    f"it holds {self.rows_name} made from other input ({differing})",
-                    "Name another folder, or set these back to resume what is there",
+                    f"the folder is not empty and holds no {self.rows_name} (for one, {strange})",
+                    "Name a new or an empty folder",
                 )
-        elif (strange := next(self.store.keys(""), None)) is not None:
+            if self.store.create(_INPUT, described):  # of several processes, one begins a table
+                return
+        held = _input_of(self.store)
+        if fingerprint(held) != self.fingerprint:
+            differing = public_text("; ".join(differences(held, self.depends_on)))
             raise OutputError(
                 place,
-                f"the folder is not empty and holds no {self.rows_name} (for one, {strange})",
-                "Name a new or an empty folder",
+                f"it holds {self.rows_name} made from other input ({differing})",
+                "Name another folder, or set these back to resume what is there",
             )
-        # Also on resuming: a folder that takes no file is found now.
-        content = json.dumps({"parts": dict(self.depends_on)}, indent=1, ensure_ascii=False)
-        self.store.write(_INPUT, content.encode() + b"\n")
+        self.store.remove_abandoned_parts()
+        self.store.write(_INPUT, described)  # a folder that takes no file is found now
 
     def is_finished(self) -> bool:
         """Whether the whole table is there already."""
@@ -90,7 +93,12 @@ class TableFolder:
         return {key.removeprefix(_PREFIX).removesuffix(_SUFFIX) for key in keys}
 
     def write_part(self, name: str, rows: pa.Table, notes: Any) -> None:
-        """Write a part, with notes on it as JSON values. Raises OutputUnwritable."""
+        """Write a part, with notes on it as JSON values.
+
+        Raises OwnershipLost where the table's folder was removed, OutputUnwritable where it takes
+        no file.
+        """
+        self._require_held()
         self.store.write(f"{_PREFIX}{name}{_SUFFIX}", to_parquet(rows, notes))
 
     def read_parts(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Any]]:
@@ -107,8 +115,18 @@ class TableFolder:
         }
 
     def write_card(self, card: BaseModel) -> None:
-        """Write the card, which makes the folder a finished table. Raises OutputUnwritable."""
+        """Write the card, which makes the folder a finished table. Raises as `write_part`."""
+        self._require_held()
         self.store.write(self.card_key, card.model_dump_json(indent=2).encode() + b"\n")
+
+    def _require_held(self) -> None:
+        if not self.store.exists(_INPUT) or fingerprint(_input_of(self.store)) != self.fingerprint:
+            raise OwnershipLost(
+                public_url(self.store.root),
+                f"its {_INPUT} has gone or is another's: somebody removed or emptied the folder "
+                f"while {self.rows_name} were written to it",
+                "Nothing more was written. Start again to make them anew",
+            )
 
 
 def part_keys(store: Store) -> list[str]:

@@ -180,8 +180,9 @@ def prepared_run(settings: MapSettings) -> Iterator[PreparedRun]:
     with ExitStack() as holding:
         prepared = _prepared(settings, holding)
         run = prepared.run
-        holding.enter_context(claimed(run.store, run.plan_hash, shared=True))
         require_held(run.store, run.manifest)
+        holding.enter_context(claimed(run.store, run.plan_hash, shared=True))
+        require_held(run.store, run.manifest)  # another may have held it until the claim
         run.store.remove_abandoned_parts()
         yield prepared
 

@@ -184,11 +184,14 @@ def commit_cell(
         OutputUnwritable: The storage refuses a file.
     """
     began = time.perf_counter()
-    require_held(store, run)
+    contents: dict[str, bytes] = {}
     files = {
-        layer.name: _write_raster(store, run, cell, vocabulary, layer, result.rasters[layer.name])
+        layer.name: _encode_raster(run, cell, vocabulary, layer, result.rasters, contents)
         for layer in cell_layers(run)
     }
+    require_held(store, run)  # after all that takes long
+    for key, content in contents.items():
+        store.write(key, content)
     write = ReadStats(seconds={"write": time.perf_counter() - began})
     report = replace(result, stats=result.stats + write).report(cell.id)
     item = cell_item(run, cell, vocabulary, report, files, result.embeddings)
@@ -197,15 +200,16 @@ def commit_cell(
     return report
 
 
-def _write_raster(
-    store: Store,
+def _encode_raster(
     run: RunManifest,
     cell: Cell,
     vocabulary: Vocabulary,
     layer: OutputLayer,
-    array: np.ndarray,
+    rasters: Mapping[str, np.ndarray],
+    contents: dict[str, bytes],
 ) -> RasterFile:
-    """Write a layer of a cell; its pixels may be some times larger than the cell's."""
+    """Add the files of a cell's layer to `contents`; pixels may be some times the cell's size."""
+    array = rasters[layer.name]
     scale = cell.height / array.shape[-2]
     legend = vocabulary.legend if layer.style == "classes" else ()
     key = cell_key(cell.tile.name, cell.id, layer.file)
@@ -220,11 +224,11 @@ def _write_raster(
         tags=raster_tags(run, cell),
     )
     if names := categories_xml({entry.value: entry.name for entry in legend}):
-        store.write(f"{key}.aux.xml", names.encode())
-    store.write(key, content)
+        contents[f"{key}.aux.xml"] = names.encode()
+    contents[key] = content
     if legend:  # QGIS takes names and colours from here when someone opens the cell alone.
         style = layer_style(layer, vocabulary)
-        store.write(cell_key(cell.tile.name, cell.id, layer.style_file), style.encode())
+        contents[cell_key(cell.tile.name, cell.id, layer.style_file)] = style.encode()
     return RasterFile(content, scale)
 
 

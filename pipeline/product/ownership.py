@@ -14,6 +14,7 @@ files of a plan are checked against `run.json`, which is also read before each c
 """
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -152,13 +153,16 @@ def _has_ended(store: Store, claim: _Claim) -> bool:
 
 def _beat(store: Store, number: int, plan: str, ended: threading.Event) -> None:
     """Show that this process lives until `ended`; a claim that was removed is not made anew."""
-    count, stopped = 0, False
-    while not stopped:
+    key = owner_key(number)
+    for count in itertools.count(1):
         stopped = ended.wait(_BEAT_SECONDS)
-        count += 1
         with contextlib.suppress(OutputUnwritable):  # the run's own writes say it
-            if not store.overwrite(owner_key(number), _content(plan, count, ended=stopped)):
-                return
+            found = dict(store.read_many([key])).get(key, b"")
+            if _parsed(number, found).process != process_mark():
+                return  # the folder was removed, and perhaps another process holds a new one
+            store.overwrite(key, _content(plan, count, ended=stopped))
+        if stopped:
+            return
 
 
 def _content(plan: str, count: int = 0, *, ended: bool = False) -> bytes:

@@ -10,7 +10,7 @@ import torch
 
 from models.json_text import parse_json
 from models.pretraining.state import TrainingState, last_state, save_state
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
 from pipeline.training.journal import Journal
@@ -40,9 +40,11 @@ class TrainingRun:
         folder = public_url(self.store.root)
         if self.store.is_file():
             raise OutputError(folder, "it is a file", "Give a folder or s3://bucket/prefix")
-        if not self.store.exists(FACTS):
-            self.store.write(FACTS, json.dumps(facts, indent=1, ensure_ascii=False).encode())
+        described = json.dumps(facts, indent=1, ensure_ascii=False).encode()
+        # Of several processes, one begins a training; the others see what it has written.
+        if not self.store.exists(FACTS) and self.store.create(FACTS, described):
             return
+        self.store.remove_abandoned_parts()
         try:
             held = parse_json(self.store.read(FACTS))
         except ValueError:
@@ -55,7 +57,11 @@ class TrainingRun:
             )
 
     def save(self, state: TrainingState, journal: Journal, keep: int) -> None:
-        """Save a state; where that fails, the former states stay."""
+        """Save a state; where that fails, the former states stay.
+
+        Raises OwnershipLost where the training's folder was removed meanwhile.
+        """
+        self._require_held()
         facts = {**state.facts, _JOURNAL: asdict(journal)}
         save_state(self.states, replace(state, facts=facts), keep)
         self.store.write(METRICS, journal.lines())
@@ -75,13 +81,23 @@ class TrainingRun:
         return Journal.of_lines(self.store.read(METRICS))
 
     def save_best(self, step: int, model: Mapping[str, torch.Tensor]) -> None:
-        """Keep tensors, named as in a state, as those of the lowest loss."""
+        """Keep tensors, named as in a state, as those of the lowest loss; raises as `save`."""
+        self._require_held()
         kept = {name: tensor.contiguous() for name, tensor in model.items()}
         self.store.write(_best(step), safetensors.torch.save(kept))
 
     def best(self, step: int) -> dict[str, torch.Tensor]:
         """The tensors that `save_best` kept of a step."""
         return safetensors.torch.load(self.store.read(_best(step)))
+
+    def _require_held(self) -> None:
+        if not self.store.exists(FACTS):
+            raise OwnershipLost(
+                public_url(self.store.root),
+                f"its {FACTS} has gone: somebody removed or emptied the folder while the training "
+                "went on",
+                "Nothing more was saved. Start again to train anew",
+            )
 
 
 def _best(step: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipeline.classification.embedding_files import (
 from pipeline.classification.similarity import open_embedded_run, write_similarity
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
-from pipeline.layout import REPORT, cell_key
+from pipeline.layout import ITEM, ITEMS_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import PreparedRun, prepare_run
@@ -149,6 +150,21 @@ def test_the_same_words_give_the_same_map(kept: PreparedRun, tmp_path: Path) -> 
         made.coverage,
     )
     assert set(report.stats.seconds) == {"read", "classify", "write"}
+
+
+def test_a_cell_of_another_run_is_not_classified(kept: PreparedRun, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(kept.run.store.root, source)
+    own = {"out": str(tmp_path / "again"), "vocabulary": "sample-landscape"}
+    again = prepare_run(settings_from_embeddings(str(source), own))
+    cell = again.cells[0]
+    item = source / cell_key(cell.tile.name, cell.id, ITEM)
+    item.write_text(item.read_text().replace(kept.run.manifest.fingerprint, "0" * 64))
+    with pytest.raises(OutputError, match="not of the run that was to be classified"):
+        finish(again)
+    (source / ITEMS_FILE).write_bytes((source / ITEMS_FILE).read_bytes()[:-1])
+    with pytest.raises(OutputError, match=r"items\.parquet: the file is changed"):
+        prepare_run(settings_from_embeddings(str(source), own | {"out": str(tmp_path / "b")}))
 
 
 def test_other_words_give_the_map_of_a_whole_run(

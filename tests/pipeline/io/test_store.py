@@ -1,4 +1,7 @@
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -166,3 +169,62 @@ def test_public_url_shows_no_secret(href: str, shown: str) -> None:
 def test_public_text_shows_no_secret() -> None:
     text = "reading https://u:p@host/a.tif?sig=secret failed (s3://b/k?token=1): cut"
     assert public_text(text) == "reading https://host/a.tif failed (s3://b/k cut"
+
+
+def test_a_key_is_created_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda n: store.create("owners/1", b"%d" % n), range(8)))
+    assert created.count(True) == 1
+    assert store.read("owners/1") == b"%d" % created.index(True)
+    assert not store.create("owners/1", b"later")
+
+
+def test_only_a_key_that_is_there_is_overwritten(store: Store) -> None:
+    assert not store.overwrite("owners/1", b"x")
+    assert list(store.keys()) == []
+    store.create("owners/1", b"longer")
+    assert store.overwrite("owners/1", b"short")
+    assert store.read("owners/1") == b"short"
+
+
+def test_an_opened_folder_is_not_made_anew(tmp_path: Path) -> None:
+    store = pickle.loads(pickle.dumps(Store(str(tmp_path / "run")).once_opened()))
+    for key in ("report.html", "cells/31UFS/a/class.tif"):
+        with pytest.raises(OutputUnwritable, match="the folder was removed meanwhile"):
+            store.write(key, b"x")
+    assert not Path(store.root).exists()
+    Path(store.root).mkdir()
+    store.write("cells/31UFS/a/class.tif", b"x")
+    assert list(store.keys()) == ["cells/31UFS/a/class.tif"]
+
+
+def test_only_a_dead_process_loses_its_half_written_files(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    code = (
+        "import os, signal, sys\nfrom pipeline.io import local_files\n"
+        "from pipeline.io.store import Store\n"
+        "local_files.sync_folder = lambda folder: None\n"
+        "def write(path, content):\n"
+        "    path.write_bytes(content)\n    print(path, flush=True)\n    sys.stdin.read()\n"
+        "local_files.write_durably = write\n"
+        "Store(sys.argv[1]).write('cells/a/class.tif', b'half')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    parts = [Path(process.stdout.readline().strip()) for process in processes if process.stdout]
+    unknown = tmp_path / ".part-0011"
+    unknown.write_bytes(b"of an early version")
+    processes[0].kill()
+    processes[0].communicate()
+    store.remove_abandoned_parts()
+    assert [part.exists() for part in (*parts, unknown)] == [False, True, True]
+    assert list(store.keys()) == []
+    processes[1].communicate("")
+    assert list(store.keys()) == ["cells/a/class.tif"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == [
+        ".part-0011",
+        "class.tif",
+    ]

@@ -122,6 +122,19 @@ def test_a_run_of_embeddings_takes_its_examples_from_them(
     if fitted.run.examples.cache is not None and again.run.examples.cache is not None:
         assert again.run.examples.cache.values.equal(fitted.run.examples.cache.values)
 
+    # A file of other examples is not used with the report of these.
+    file = Path(fitted.run.store.path(EXAMPLES_FILE))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"?")
+    fitted_run(prepared)
+    assert file.read_bytes() == whole
+    file.write_bytes(whole[:-1] + b"?")
+    cell = prepared.cells[0]
+    cell_graph(cell, prepared.items_of(cell), fitted.run).compute(scheduler="threads")
+    with pytest.raises(OutputError, match="finished cells were made with that"):
+        fitted_run(prepared)
+    file.write_bytes(whole)
+
     summary = summarise(
         fitted.run.store, fitted.run.manifest, [], fitted.run.vocabulary, fitted.run.card, 1
     )
