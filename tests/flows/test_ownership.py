@@ -19,9 +19,33 @@ from tests.s3_server import s3
 
 __all__ = ["s3"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Options = Callable[..., list[str]]
-_SECONDS = 240
+_SECONDS = 400
+_REGION = "5.990,49.610,6.000,49.618"  # a few cells
+
+
+@pytest.fixture(scope="module")
+def options(options: Options) -> Options:
+    """The options of a run of a few cells."""
+
+    def given(out: Path | str, *more: str) -> list[str]:
+        arguments = options(out, *more)
+        arguments[arguments.index("--region") + 1] = _REGION
+        return arguments
+
+    return given
+
+
+@pytest.fixture(scope="module")
+def whole_run(
+    tmp_path_factory: pytest.TempPathFactory, options: Options, users_server: str
+) -> Path:
+    """The folder of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with connected(users_server):
+        assert run(["map", *options(out)]) == 0
+    return out
 
 
 @pytest.fixture
@@ -151,7 +175,9 @@ def test_a_folder_that_is_removed_is_not_made_anew(
     tmp_path: Path, shell: Shell, options: Options, users_server: str, kept: list[str]
 ) -> None:
     out = tmp_path / "run"
-    process = shell.timesen("map", *options(out, *kept), PREFECT_API_URL=users_server)
+    process = shell.timesen(
+        "map", *options(out, *kept, "--cells-in-flight", "1"), PREFECT_API_URL=users_server
+    )
     stopped = stop_when(process, lambda: any(out.glob("cells/*/*/item.json")))
     shutil.rmtree(out)
     stopped.resume()
