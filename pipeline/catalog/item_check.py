@@ -34,7 +34,9 @@ def require_item(item: StacJson) -> None:
     properties, name = item.get("properties"), item.get("id")
     if item.get("type") != "Feature" or not isinstance(properties, dict):
         raise _refused(item, f"not a STAC item{_place(item)}")
-    if not isinstance(name, str) or not name or len(name) > _LONGEST_ID or not is_visible(name):
+    if name is None or name == "":
+        raise _refused(item, "it has no id")
+    if not isinstance(name, str) or len(name) > _LONGEST_ID or not is_visible(name):
         raise _refused(item, f"its id is no text of one line and up to {_LONGEST_ID} characters")
     if not isinstance(item.get("assets"), dict):
         raise _refused(item, "its assets are no JSON object")

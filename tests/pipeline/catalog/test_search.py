@@ -149,7 +149,9 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
         item["properties"].update({"s2:processing_baseline": "05.00"}),
         item["assets"]["blue"]["raster:bands"][0].update(offset="none"),
     ),
-    "a field is not of the type": lambda item: item["assets"]["blue"].update({"proj:transform": 5}),
+    "its proj:transform is 5, not 6 numbers": lambda item: item["assets"]["blue"].update(
+        {"proj:transform": 5}
+    ),
     "it has no id": lambda item: item.update(id=None),
     "it is malformed": lambda item: item["assets"]["blue"].update({"proj:shape": [3]}),
 }

@@ -50,3 +50,9 @@ def test_cells_in_flight_follow_the_workers_unless_the_user_says() -> None:
 
 def test_every_kind_is_a_choice_of_the_setting() -> None:
     assert get_args(ClusterSettings.model_fields["kind"].annotation) == tuple(CLUSTER_KINDS)
+
+
+def test_an_address_holds_no_secret() -> None:
+    with pytest.raises(ValueError, match="without user and password") as refused:
+        ClusterSettings(kind="tcp://me:hush@host:8786")
+    assert "hush" not in str(refused.value)
