@@ -16,6 +16,7 @@ from flows.settings.dataset import SeriesSettings
 from models.encoder.preprocessing import AUTHORS
 from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
+from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import open_catalog
 from pipeline.io.store import Store, public_url
 from pipeline.observations.reading import Reading, kept_scenes
@@ -44,8 +45,9 @@ def dataset_series(settings: SeriesSettings) -> SeriesCard:
     report_progress(RunProgress("planning"))
     points = read_points(Path(settings.points), settings.columns, settings.classes)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    open_catalog(catalog)  # so that mistakes show now
-    reading = settings.point_reading(catalog.access.access())
+    access = access_of(catalog, settings.network)
+    open_catalog(catalog, rules=access.rules)  # so that mistakes show now
+    reading = settings.point_reading(access)
     store = Store(settings.out)
     folder = SeriesFolder(store, _input(settings, points), reading.bands, tuple(points.labels))
     folder.open()
@@ -137,6 +139,7 @@ class _Season:
             self.reading.bands,
             dict(self.reading.substitute),
             self.reading.optional_bands,
+            self.settings.network,
         )
         if isinstance(items, str):
             return items

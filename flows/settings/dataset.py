@@ -10,7 +10,13 @@ from pipeline.clusters.settings import ClusterSettings
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.point_series.points import YEARS, PointColumns
 from pipeline.raster.access import Access
-from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict
+from pipeline.settings.sections import (
+    Address,
+    CatalogSettings,
+    NetworkSettings,
+    ReadingSettings,
+    Strict,
+)
 from pipeline.training_set.spatial_split import SplitRule
 
 _OUT = Option(metavar="FOLDER|S3-URL")
@@ -48,6 +54,7 @@ class SeriesSettings(Strict):
         (), description="bands that the catalogue may lack; they are 0 in the series then"
     )
     catalog: CatalogSettings = CatalogSettings()
+    network: NetworkSettings = NetworkSettings()
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 

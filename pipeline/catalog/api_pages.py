@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from models.json_text import parse_json
 from pipeline.catalog.json_client import (
     ATTEMPTS,
+    Documents,
     document_error,
-    fetch_answer,
     links_with,
     resolved,
     secrets_of,
@@ -63,6 +63,7 @@ class ApiServer:
     """
 
     location: str
+    documents: Documents = field(default_factory=Documents)
 
     def ask(self, request: ApiRequest, attempts: int = ATTEMPTS) -> dict[str, Any]:
         """The JSON object that answers a request.
@@ -76,7 +77,7 @@ class ApiServer:
             headers = {"Content-Type": "application/json", **headers}
             body = json.dumps(request.body).encode()
         try:
-            document = parse_json(fetch_answer(href, headers, body, attempts))
+            document = parse_json(self.documents.answer(href, headers, body, attempts))
         except ValueError:
             document = None
         if not isinstance(document, dict):
@@ -91,13 +92,15 @@ class ApiServer:
         Raises:
             Unreadable: A request failed.
             EndlessPages: The pages have no end.
-            CatalogError: An answer is no page.
+            CatalogError: An answer is no page, or there are more than the rules allow.
         """
         following: ApiRequest | None = request
         asked: set[str] = set()
         seen: set[str] = set()
-        idle = 0
+        idle, count = 0, 0
         while following is not None:
+            count += 1
+            self.documents.require_pages(self.location, count)
             token = following.token
             if following.whole in asked or (idle and token in asked) or idle > _IDLE_PAGES:
                 raise EndlessPages

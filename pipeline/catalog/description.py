@@ -23,6 +23,7 @@ from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
 from pipeline.errors import CatalogError
 from pipeline.io.redaction import require_public_url
+from pipeline.io.regular_files import read_regular, regular_file
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing, foreign_address
 
@@ -209,7 +210,7 @@ def _relative_to(folder: Path, described: CatalogDescription, name: str) -> Cata
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except (OSError, ValueError) as error:  # ValueError: of a zero in the path
         reason = (error.strerror or "") if isinstance(error, OSError) else "this is no path"
         raise CatalogError(
@@ -223,7 +224,7 @@ def _content(path: Path) -> bytes:
 def _from_table(catalog: str) -> CatalogDescription:
     """The description in a table of items; a plain one for other tools' tables."""
     try:
-        with user_path(catalog).open("rb") as file:
+        with regular_file(user_path(catalog)) as file:
             text = (pq.read_schema(file).metadata or {}).get(TABLE_KEY)
     except (pa.ArrowException, ValueError):
         raise CatalogError(catalog, "this is no table of items", TABLE_REMEDY) from None

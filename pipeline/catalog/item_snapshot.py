@@ -19,6 +19,7 @@ from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import ANY, MALFORMED, Conventions, band_keys
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
+from pipeline.catalog.origin import origin_metadata
 from pipeline.errors import CatalogError, OutputError
 from pipeline.io.store import public_url
 from pipeline.io.times import format_time, parse_time
@@ -45,7 +46,11 @@ def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescripti
         to_parquet(table, part)
         table = pq.read_table(part)
         about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()
-        metadata = {**(table.schema.metadata or {}), TABLE_KEY: about}
+        metadata = {
+            **(table.schema.metadata or {}),
+            TABLE_KEY: about,
+            **origin_metadata(description),
+        }
         pq.write_table(table.replace_schema_metadata(metadata), part)
         return part.read_bytes()
 

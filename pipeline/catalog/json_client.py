@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,7 +14,9 @@ from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 from models.json_text import parse_json
 from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
+from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import without_words
+from pipeline.io.regular_files import NotRegularFile, read_regular
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing
 from pipeline.raster.http_client import fetch
@@ -37,48 +40,40 @@ def is_web(location: str) -> bool:
 def resolved(base: str, href: Any) -> str:
     """An href in the document at `base` (address or path) as an absolute address or path.
 
-    Raises CatalogError where it is none: no text of one line, or such as http://[.
+    Raises CatalogError where it is none (no text of one line, or such as http://[), or where a
+    document of the web leads to a file of this machine. Which hosts are allowed is known to
+    `Documents`.
     """
     try:
         if not isinstance(href, str) or not is_visible(href) or "%00" in href:
             raise ValueError("no text of one line")
-        if "://" in href:
+        if is_web(base):
+            target = href if href.startswith("/vsi") else urljoin(base, href)
+        elif "://" in href:
             path = urlsplit(href).path
             return unquote(path) if href.startswith("file://") else href
-        if href.startswith("/vsi"):
+        elif href.startswith("/vsi"):
             return href
-        if is_web(base):
-            return urljoin(base, href)
+        else:
+            return _beside(base, href)
     except ValueError:
         raise CatalogError(
             public_url(base), "a link in it is no address", "Correct the catalogue's links"
         ) from None
+    if problem := ANY_HOST.problem(target):
+        raise CatalogError(
+            public_url(base),
+            f"a link in it leads to {public_url(target)}: {problem}",
+            "Correct the catalogue's links, or use another catalogue",
+        )
+    return target
+
+
+def _beside(base: str, href: str) -> str:
+    """The path of a relative href in the document at a path."""
     folder = Path(base).parent
     literal = "%" in href and existing(href, folder)  # a folder may have "%20" in its own name
     return os.path.normpath(folder / (href if literal else unquote(href)))
-
-
-def read_json(location: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON object at an address or path; `otherwise` stands for anything else there.
-
-    Raises:
-        CatalogUnavailable: The server or the file cannot be reached.
-        CatalogError: Nothing is there, or something else, and there is no `otherwise`.
-    """
-    content = fetch_document(location) if is_web(location) else _file(location)
-    try:
-        document = parse_json(content)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        if otherwise is not None:
-            return otherwise
-        raise CatalogError(
-            public_url(location),
-            "not a STAC document: it holds no JSON object",
-            "Give the folder or address of a catalog.json or collection.json, or a STAC API",
-        )
-    return document
 
 
 def links_with(document: Mapping[str, Any], relation: str) -> list[Mapping[str, Any]]:
@@ -88,43 +83,132 @@ def links_with(document: Mapping[str, Any], relation: str) -> list[Mapping[str, 
     return [link for link in listed if isinstance(link, dict) and link.get("rel") == relation]
 
 
-def read_all(
-    locations: Sequence[str], otherwise: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    """The documents of several locations, in their order, several at once over HTTP."""
-    read = partial(read_json, otherwise=otherwise)
-    if not any(is_web(location) for location in locations):
-        return [read(location) for location in locations]
-    with ThreadPoolExecutor(_CONCURRENT) as threads:
-        return list(threads.map(read, locations))
+class Documents:
+    """The documents of one catalogue, read under its rules; all that are read count.
 
+    Args:
+        rules: What the catalogue may lead to, and how much its servers may send.
+    """
 
-def fetch_document(url: str) -> bytes:
-    """The document at an address. Errors as `read_json`."""
-    try:
-        return fetch_answer(url)
-    except Unreadable as error:
-        failure = error.failure
-    # Raised out here, so that the error has no cause whose text may show a secret.
-    raise document_error(url, failure, secrets_of(url))
+    def __init__(self, rules: NetworkRules = UNRESTRICTED) -> None:
+        self.rules = rules
+        self._count, self._size = 0, 0
+        self._lock = threading.Lock()
 
+    def read_json(self, location: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object at an address or path; `otherwise` stands for anything else there.
 
-def fetch_answer(
-    url: str,
-    headers: Mapping[str, str] | None = None,
-    body: bytes | None = None,
-    attempts: int = ATTEMPTS,
-) -> bytes:
-    """The answer to a GET, or with a `body` to a POST, after some attempts. Raises Unreadable."""
-
-    def attempt() -> bytes:
+        Raises:
+            CatalogUnavailable: The server or the file cannot be reached.
+            CatalogError: Nothing is there, or something else, and there is no `otherwise`; or the
+                rules do not allow it, or as much.
+        """
+        content = self._of_web(location) if is_web(location) else _file(location)
+        self._add(location, content)
+        self.require_count(location, 0)
         try:
-            return fetch(url, RESPONSE_TIMEOUT, headers, body)
-        except Unreadable as error:
-            pause = min(error.failure.pause, _LONGEST_PAUSE)
-            raise Unreadable(replace(error.failure, pause=pause)) from None
+            document = parse_json(content)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            if otherwise is not None:
+                return otherwise
+            raise CatalogError(
+                public_url(location),
+                "not a STAC document: it holds no JSON object",
+                "Give the folder or address of a catalog.json or collection.json, or a STAC API",
+            )
+        return document
 
-    return with_retries(attempt, attempts * _LONGEST_PAUSE, attempts=attempts)
+    def read_all(
+        self, locations: Sequence[str], otherwise: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """The documents of several locations, in their order, several at once over HTTP."""
+        read = partial(self.read_json, otherwise=otherwise)
+        if not any(is_web(location) for location in locations):
+            return [read(location) for location in locations]
+        with ThreadPoolExecutor(_CONCURRENT) as threads:
+            return list(threads.map(read, locations))
+
+    def answer(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> bytes:
+        """The answer to a GET, or with a `body` to a POST, after some attempts.
+
+        Raises:
+            Unreadable: The request fails, or the rules do not allow it.
+            CatalogError: All documents together are more than the rules allow.
+        """
+        content = self._fetch(url, headers, body, attempts)
+        self._add(url, content)
+        return content
+
+    def require_depth(self, location: str, depth: int) -> None:
+        """Raise CatalogError where a document is more levels deep than the rules allow."""
+        if depth > self.rules.most_depth:
+            raise _endless(
+                location, f"it is more than {self.rules.most_depth} levels deep", "most_depth"
+            )
+
+    def require_count(self, location: str, count: int) -> None:
+        """Raise CatalogError where as many more documents are more than the rules allow."""
+        if self._count + count > self.rules.most_documents:
+            problem = f"a search needs more than {self.rules.most_documents:,} documents of it"
+            raise _endless(location, problem, "most_documents")
+
+    def require_pages(self, location: str, pages: int) -> None:
+        """Raise CatalogError where a list has more pages than the rules allow."""
+        if pages > self.rules.most_pages:
+            raise _endless(
+                location, f"a list has more than {self.rules.most_pages:,} pages", "most_pages"
+            )
+
+    def _of_web(self, url: str) -> bytes:
+        try:
+            return self._fetch(url)
+        except Unreadable as error:
+            failure = error.failure
+        # Raised out here, so that the error has no cause whose text may show a secret.
+        raise document_error(url, failure, secrets_of(url))
+
+    def _fetch(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> bytes:
+        def attempt() -> bytes:
+            try:
+                return fetch(url, RESPONSE_TIMEOUT, headers, body, self.rules)
+            except Unreadable as error:
+                pause = min(error.failure.pause, _LONGEST_PAUSE)
+                raise Unreadable(replace(error.failure, pause=pause)) from None
+
+        return with_retries(attempt, attempts * _LONGEST_PAUSE, attempts=attempts)
+
+    def _add(self, location: str, content: bytes) -> None:
+        """Count a document. Raises CatalogError where they are more than the rules allow."""
+        rules = self.rules
+        with self._lock:
+            self._count += 1
+            self._size += len(content)
+            size = self._size
+        if size > rules.most_data and is_web(location):
+            problem = f"its documents are more than {rules.most_data / 1e6:g} MB together"
+            raise _endless(location, problem, "most_data")
+
+
+def _endless(location: str, problem: str, setting: str) -> CatalogError:
+    return CatalogError(
+        public_url(location),
+        f"{problem}, so it may have no end",
+        f"If it is right, raise {setting} under [network]; else give another catalogue",
+    )
 
 
 def secrets_of(url: str) -> list[str]:
@@ -160,7 +244,9 @@ def _remedy(status: int | None) -> str:
 
 def _file(location: str) -> bytes:
     try:
-        return Path(location).read_bytes()
+        return read_regular(location)
+    except NotRegularFile as error:
+        raise CatalogError(location, str(error.strerror), _LOOK) from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise CatalogError(location, "there is no such document", _LOOK) from None
     except ValueError:  # a zero in the path

@@ -16,13 +16,15 @@ from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
 from pipeline.catalog.item_check import require_address, require_item
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
-from pipeline.catalog.json_client import is_web, links_with, read_json, resolved
+from pipeline.catalog.json_client import Documents, is_web, links_with, resolved
 from pipeline.catalog.normalise import cloud_cover_of, normalise, resolve_duplicates, time_of
+from pipeline.catalog.origin import rules_of
 from pipeline.catalog.stac_api import StacApi
-from pipeline.catalog.static_catalog import ItemCollection, ItemTable, StaticCatalog
+from pipeline.catalog.static_catalog import VIA, ItemCollection, ItemTable, StaticCatalog
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region, outline
+from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
 from pipeline.raster.access import Access
@@ -94,7 +96,8 @@ def search(
     most = settings.catalog.max_cloud_cover
     shortfalls: list[str] = []
     tolerate = shortfalls.append if settings.catalog.accept_incomplete else None
-    catalog = open_catalog(description, most, tolerate)
+    rules = rules_of(description, settings.network)
+    catalog = open_catalog(description, most, tolerate, rules)
     conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
     shapely.prepare(region.geometry)
@@ -112,6 +115,7 @@ def search(
                     cloudier.append(cover)
                     continue
                 item = _trimmed(item, conventions, access)
+                _require_allowed(item, rules)
                 normal.append(normalise(item, conventions))
                 published.append(item)
         except CatalogError as error:
@@ -146,6 +150,7 @@ def open_catalog(
     description: CatalogDescription,
     max_cloud_cover: float = 100.0,
     tolerate: Callable[[str], None] | None = None,
+    rules: NetworkRules = UNRESTRICTED,
 ) -> Catalog:
     """Open the catalogue at an address, in a folder or in a file of items.
 
@@ -155,6 +160,7 @@ def open_catalog(
         description: The catalogue.
         max_cloud_cover: Percent; a server that can leaves out cloudier items.
         tolerate: As that of `StacApi`.
+        rules: What it may lead to, by `rules_of`.
 
     Raises:
         CatalogError: It is none of these.
@@ -165,29 +171,30 @@ def open_catalog(
     if is_table(description.url):
         return ItemTable(description.url)
     location, collection = expanded(description.url), description.collection
+    documents = Documents(rules)
     if not is_web(location):
         location = str(_file_of(resolved("/", location) if "://" in location else location))
-        root = read_json(location)
+        root = documents.read_json(location)
     else:
-        location, root = _read_root(location)
+        location, root = _read_root(location, documents)
     if root.get("type") == "FeatureCollection":
         return ItemCollection(location, root, tolerate)
     if is_web(location) and links_with(root, "search"):
-        return StacApi(location, collection, max_cloud_cover, tolerate)
-    return StaticCatalog(location, root, collection)
+        return StacApi(location, collection, max_cloud_cover, tolerate, documents)
+    return StaticCatalog(location, root, collection, documents)
 
 
-def _read_root(location: str) -> tuple[str, dict[str, Any]]:
+def _read_root(location: str, documents: Documents) -> tuple[str, dict[str, Any]]:
     """The landing page or catalogue at an address, or the one in the folder at that address."""
     try:
-        return location, read_json(location)
+        return location, documents.read_json(location)
     except (CatalogError, CatalogUnavailable):  # a folder that is not listed: 403
         if location.endswith(".json"):
             raise
         for name in _FILES:
             with contextlib.suppress(CatalogError, CatalogUnavailable):
                 inside = f"{location.rstrip('/')}/{name}"
-                return inside, read_json(inside)
+                return inside, documents.read_json(inside)
         raise
 
 
@@ -224,6 +231,21 @@ def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> 
             require_address(item, item["assets"][key])
         assets = {key: without_signature(item["assets"][key], access) for key in keys}
         return {**item, "assets": assets}
+
+
+def _require_allowed(item: dict[str, Any], rules: NetworkRules) -> None:
+    """Require that the rasters of an item may be opened, by where the item was read."""
+    if not rules.of_web and is_web(
+        next(link["href"] for link in item["links"] if link["rel"] == VIA)
+    ):
+        rules = ANY_HOST  # a catalogue of this machine that leads to one of the web
+    for key, asset in item["assets"].items():
+        if problem := rules.problem(asset["href"]):
+            raise CatalogError(
+                f"item {item.get('id')}",
+                f"its asset {key} is at {public_url(asset['href'])}: {problem}",
+                "Use another catalogue, or correct its links",
+            )
 
 
 def _is_near(item: dict[str, Any], region: Region) -> bool:

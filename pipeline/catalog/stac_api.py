@@ -20,7 +20,7 @@ from pipeline.catalog.api_pages import (
     method_of,
     unseen,
 )
-from pipeline.catalog.json_client import ATTEMPTS, links_with, read_json, resolved
+from pipeline.catalog.json_client import ATTEMPTS, Documents, links_with, resolved
 from pipeline.catalog.static_catalog import absolute_by_self, links_of, unknown_collection
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, outline
@@ -69,12 +69,14 @@ class StacApi:
         max_cloud_cover: Percent.
         tolerate: Is told where the server gives fewer items than it says that it has; None: that
             is an error.
+        documents: Reads its documents.
     """
 
     location: str
     collection: str
     max_cloud_cover: float
     tolerate: Callable[[str], None] | None = None
+    documents: Documents = field(default_factory=Documents)
 
     def items(self, region: Region, period: Slice | None) -> Iterator[dict[str, Any]]:
         """Items that may reach into the region, with absolute hrefs; malformed ones as they are.
@@ -88,8 +90,8 @@ class StacApi:
             CatalogError: The collection is unknown, or this is not a STAC API.
             CatalogUnavailable: The server fails, or gives a part of the items only.
         """
-        root = read_json(self.location)
-        server = ApiServer(self.location)
+        root = self.documents.read_json(self.location)
+        server = ApiServer(self.location, self.documents)
         if not (ways := _ways(self.location, root)):
             raise server.no_api("its landing page has no link to a search")
         search = _Search(server, self.collection, _areas(region.geometry), ways)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,14 @@ from models.option import user_path
 from pipeline.catalog.api_pages import matched_count
 from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac
-from pipeline.catalog.json_client import links_with, read_all, resolved
+from pipeline.catalog.json_client import Documents, links_with, resolved
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.region import Region
+from pipeline.io.regular_files import read_regular
 from pipeline.io.store import public_url
 
+VIA = "via"
+"""The relation of an item's link to the document from which it was read."""
 Document = tuple[str, dict[str, Any]]  # its location, and its content
 
 
@@ -31,7 +34,7 @@ class ItemTable:
         """All items, whatever their place and time, with absolute hrefs. Raises CatalogError."""
         path = user_path(self.path).absolute()
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except OSError as error:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
             raise CatalogError(self.path, reason, TABLE_REMEDY) from None
@@ -97,6 +100,7 @@ class StaticCatalog:
     location: str
     root: dict[str, Any]
     collection: str
+    documents: Documents = field(default_factory=Documents)
 
     def items(
         self, region: Region, period: tuple[datetime, datetime] | None
@@ -107,15 +111,19 @@ class StaticCatalog:
     @cached_property
     def _items(self) -> list[dict[str, Any]]:
         seen = {self.location}
-        places, collections = self._descend([(self.location, self.root)], seen)
+        places, collections = self._descend([(self.location, self.root)], seen, 0)
         if len(collections) > 1:
             places, collections = [], [self._chosen(collections)]
+        depth = 0
         while collections:
+            depth += 1
             places += [link for document in collections for link in links_of(document, "item")]
-            found, collections = self._descend(self._unseen(collections, seen), seen)
+            found, collections = self._descend(self._unseen(collections, seen), seen, depth)
             places += found
         places = list(dict.fromkeys(places))
-        documents = read_all(places, otherwise={})  # an item that is none is refused alone
+        self.documents.require_count(self.location, len(places))
+        # An item that is none is refused alone.
+        documents = self.documents.read_all(places, otherwise={})
         return [absolute(*pair) for pair in zip(documents, places, strict=True)]
 
     def _chosen(self, collections: list[Document]) -> Document:
@@ -125,18 +133,22 @@ class StaticCatalog:
         return by_name[self.collection]
 
     def _descend(
-        self, documents: list[Document], seen: set[str]
+        self, documents: list[Document], seen: set[str], depth: int
     ) -> tuple[list[str], list[Document]]:
-        """Item links of the plain catalogues below, and the collections to which these lead."""
+        """Item links of the plain catalogues below, and the collections to which these lead.
+
+        `depth` is that of the documents, in levels.
+        """
         items: list[str] = []
         collections: list[Document] = []
         while documents:
+            self.documents.require_depth(self.location, depth)
             for document in documents:
                 _require_stac(document)
             catalogs = [each for each in documents if each[1]["type"] == "Catalog"]
             collections += [each for each in documents if each[1]["type"] == "Collection"]
             items += [link for each in catalogs for link in links_of(each, "item")]
-            documents = self._unseen(catalogs, seen)
+            documents, depth = self._unseen(catalogs, seen), depth + 1
         return items, collections
 
     def _unseen(self, parents: list[Document], seen: set[str]) -> list[Document]:
@@ -144,11 +156,14 @@ class StaticCatalog:
         links = dict.fromkeys(link for parent in parents for link in links_of(parent, "child"))
         fresh = [link for link in links if link not in seen]
         seen.update(fresh)
-        return list(zip(fresh, read_all(fresh), strict=True))
+        self.documents.require_count(self.location, len(fresh))
+        return list(zip(fresh, self.documents.read_all(fresh), strict=True))
 
 
-def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
+def absolute(item: dict[str, Any], location: str, via: str = "") -> dict[str, Any]:
     """The item with absolute hrefs of its assets, and of its links to itself and its collection.
+
+    A link of relation `VIA` leads to the document that holds it: `via`, or `location`.
 
     What is malformed stays as it is, for `pipeline.catalog.search` to refuse the item alone.
     """
@@ -161,7 +176,7 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
             assets[key] = asset
             with contextlib.suppress(CatalogError):
                 assets[key] = {**asset, "href": resolved(location, asset["href"])}
-    links = [{"rel": "self", "href": location}]
+    links = [{"rel": "self", "href": location}, {"rel": VIA, "href": via or location}]
     with contextlib.suppress(CatalogError):
         hrefs = links_of((location, item), "collection")
         links += [{"rel": "collection", "href": href} for href in hrefs]
@@ -170,9 +185,10 @@ def absolute(item: dict[str, Any], location: str) -> dict[str, Any]:
 
 def absolute_by_self(item: dict[str, Any], location: str) -> dict[str, Any]:
     """The item with absolute hrefs by its link to itself, else by the `location` it came from."""
+    via = location
     with contextlib.suppress(CatalogError):
         location = next(iter(links_of((location, item), "self")), location)
-    return absolute(item, location)
+    return absolute(item, location, via)
 
 
 def links_of(document: Document, relation: str) -> list[str]:

@@ -28,6 +28,7 @@ from pipeline.catalog.description import CatalogDescription, describe_catalog
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import items_without, require_bands
+from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.examples import ExampleFit
@@ -58,7 +59,7 @@ _KNOWN_BY_CONTENT = frozenset(
     }
 )
 _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
-_WITHOUT_EFFECT = frozenset({"out", "cluster", "batch_size", "allow_untrained_steps"})
+_WITHOUT_EFFECT = frozenset({"out", "cluster", "network", "batch_size", "allow_untrained_steps"})
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         snapshot = make_snapshot(results.published, catalog)
     inputs, substitute = card.preprocessing, settings.reading.substitute
     require_bands(items, inputs.bands, substitute, inputs.optional_bands)
-    access = catalog.access.access()
+    access = access_of(catalog, settings.network)
     plan = make_plan(
         settings,
         region,

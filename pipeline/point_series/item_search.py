@@ -21,7 +21,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.point_series.point_groups import PointGroup
 from pipeline.point_series.table_writer import SEASON_ITEMS
 from pipeline.settings.map import SearchSettings
-from pipeline.settings.sections import CatalogSettings
+from pipeline.settings.sections import CatalogSettings, NetworkSettings
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def season_items(
     groups: Sequence[PointGroup],
     bands: Sequence[str],
     substitute: Mapping[str, str],
-    optional: Sequence[str] = (),
+    optional: Sequence[str],
+    network: NetworkSettings,
 ) -> list[Item] | str:
     """The items of the groups' tile in the twelve months of their year.
 
@@ -50,6 +51,7 @@ def season_items(
         bands: The bands that items must have.
         substitute: Bands to take instead of missing ones.
         optional: Bands that items may lack.
+        network: The limits of the network.
 
     Returns:
         The items, or the reason why there are none.
@@ -69,7 +71,11 @@ def season_items(
         boxes = [shapely.box(*group.cell().lonlat_bounds) for group in groups]
         region = Region(wrapped(shapely.union_all(boxes)), f"the points in {season}")
         settings = SearchSettings(
-            region=region.source, year=year, first_month=first_month, catalog=catalog
+            region=region.source,
+            year=year,
+            first_month=first_month,
+            catalog=catalog,
+            network=network,
         )
         try:
             found = search(region, settings, description)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from urllib.parse import urlsplit
 
+from pipeline.io.network_rules import UNRESTRICTED, NetworkRules
 from pipeline.io.store import gdal_s3_options
 from pipeline.raster import sas_tokens
 from pipeline.raster.read_errors import ReadFailure, Unreadable
@@ -24,6 +25,7 @@ class Access:
         s3_key: The environment variable with the key to that server.
         s3_secret: The environment variable with the secret to that server.
         requests: How many requests may be under way at once in a process.
+        rules: What the hrefs may lead to, and how much their servers may send.
     """
 
     token_url: str | None = None
@@ -33,6 +35,7 @@ class Access:
     s3_key: str | None = None
     s3_secret: str | None = None
     requests: int = 32
+    rules: NetworkRules = UNRESTRICTED
 
     def signs(self, href: str) -> bool:
         """Whether an href is opened with a signature."""
@@ -52,7 +55,7 @@ class Access:
             return href
         assert self.token_url is not None  # so says `signs`
         key = os.environ.get(self.token_key) if self.token_key else None
-        token = sas_tokens.token_of(href, self.token_url, key, refused)
+        token = sas_tokens.token_of(href, self.token_url, key, refused, self.rules)
         return f"{href}{'&' if '?' in href else '?'}{token}"
 
     def s3_options(self) -> Mapping[str, str]:

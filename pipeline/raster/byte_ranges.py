@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pipeline.io.regular_files import NotRegularFile, open_regular
 from pipeline.raster.access import Access
-from pipeline.raster.http_client import fetch_range
+from pipeline.raster.http_client import RangeAnswer, fetch_range
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 from pipeline.raster.retry import with_retries
 
@@ -34,7 +35,7 @@ class FileRanges:
     def read(self, start: int, length: int) -> bytes:
         """As `ByteRanges.read`."""
         try:
-            file = os.open(self.path, os.O_RDONLY)
+            file = open_regular(self.path)
             try:
                 return os.pread(file, length, start)
             finally:
@@ -43,6 +44,8 @@ class FileRanges:
             raise Unreadable(ReadFailure("there is no such file", unreachable=False)) from None
         except PermissionError:
             raise Unreadable(ReadFailure("access to it is denied", unreachable=True)) from None
+        except NotRegularFile as error:
+            raise Unreadable(ReadFailure(str(error.strerror), unreachable=False)) from None
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise Unreadable(ReadFailure(reason, unreachable=True)) from None
@@ -69,20 +72,24 @@ class HttpRanges:
 
     def read(self, start: int, length: int) -> bytes:
         """As `ByteRanges.read`."""
-        return with_retries(lambda: self._read(start, length), self.retry_seconds, self.retried)
+        return self.part(start, length).content
+
+    def part(self, start: int, length: int) -> RangeAnswer:
+        """As `ByteRanges.read`, with the size of the whole file. Raises Unreadable."""
+        return with_retries(lambda: self._part(start, length), self.retry_seconds, self.retried)
 
     def beside(self, suffix: str) -> "HttpRanges":
         """As `RasterRanges.beside`."""
         path, *query = self.href.partition("?")
         return replace(self, href="".join((path, suffix, *query)))
 
-    def _read(self, start: int, length: int) -> bytes:
-        address = self.access.address(self.href)
+    def _part(self, start: int, length: int) -> RangeAnswer:
+        address, rules = self.access.address(self.href), self.access.rules
         try:
-            return fetch_range(address, start, length, self.timeout)
+            return fetch_range(address, start, length, self.timeout, rules)
         except Unreadable as error:
             if not (error.failure.refused and self.access.signs(self.href)):
                 raise
         self.retried()
         address = self.access.address(self.href, refused=address)
-        return fetch_range(address, start, length, self.timeout)
+        return fetch_range(address, start, length, self.timeout, rules)

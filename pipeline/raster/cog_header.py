@@ -97,10 +97,11 @@ def read_header(file: RasterRanges) -> CogHeader | None:
     except (struct.error, IndexError, ValueError, OverflowError):
         return None  # GDAL says what is wrong with it
     asked = isinstance(file, FileRanges) or _NODATA not in tags
-    return None if asked and _has_mask_file(file) else parsed
+    return None if asked and has_mask_file(file) else parsed
 
 
-def _has_mask_file(file: RasterRanges) -> bool:
+def has_mask_file(file: RasterRanges) -> bool:
+    """Whether a file with a mask lies beside a raster. Raises Unreadable where that may pass."""
     try:
         start = file.beside(MASK_FILE).read(0, 2)
     except Unreadable as error:

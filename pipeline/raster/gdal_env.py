@@ -20,7 +20,7 @@ from pipeline.errors import SettingsError
 from pipeline.io.certificates import certificate_authorities
 from pipeline.io.redaction import SecretFilter
 from pipeline.io.store import gdal_s3_options, s3_endpoint
-from pipeline.raster.http_client import (
+from pipeline.raster.http_failures import (
     BROKE_OFF,
     NO_CONNECTION,
     NOT_TRUSTED,
@@ -132,7 +132,8 @@ _OF_NETWORK = (
 )
 _OF_RASTER = (
     (r"No such file|does not exist", "there is no such file"),
-    (r"not recognized|IReadBlock|TIFF|Read failed|Read error", "is truncated or damaged"),
+    (r"not recognized", "is neither a GeoTIFF nor a JPEG 2000 file"),
+    (r"IReadBlock|TIFF|Read failed|Read error", "is truncated or damaged"),
 )
 
 

@@ -1,22 +1,15 @@
 """A window of any raster that GDAL can open, warped where its grid is another."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from pipeline.raster.cog_header import MASK_FILE
-from pipeline.raster.gdal_env import gdal_failure
+from pipeline.raster.gdal_file import GdalFile
 from pipeline.raster.read_errors import damaged
 from pipeline.raster.window import (
     Extent,
@@ -29,17 +22,14 @@ from pipeline.raster.window import (
     require_extent,
 )
 
-# A mask's own file has no grid. Filters within a block would not be safe in threads.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module="rasterio")
-
 
 def read_with_gdal(
-    path: str, epsg: int, target: Target, extent: Extent | None = None
+    file: GdalFile, epsg: int, target: Target, extent: Extent | None = None
 ) -> np.ndarray:
     """Read a window natively where the grids agree, else warped by nearest neighbour.
 
     Args:
-        path: GDAL's name of the raster.
+        file: The raster.
         epsg: The CRS of the target.
         target: The window.
         extent: The extent that the raster's item states.
@@ -48,10 +38,10 @@ def read_with_gdal(
         uint8 or uint16 (rows, columns), 0 = nodata or outside the raster.
 
     Raises:
-        Unreadable: The raster is not what it should be.
+        Unreadable: The raster is not what it should be, or cannot be fetched.
         RasterioError: GDAL fails.
     """
-    with rasterio.open(path, sharing=False) as dataset:
+    with file.opened() as dataset:
         band = _only_band(dataset)
         dtype = np.dtype(dataset.dtypes[band - 1])
         if dtype.kind not in "ui":
@@ -63,7 +53,7 @@ def read_with_gdal(
         grid = RasterGrid(dataset.width, dataset.height, dataset.transform, own, nodata)
         require_extent(grid, extent)
         native = native_window(grid, target, extent) if own == epsg else None
-        with _mask_file(path, dataset) as mask_file:
+        with file.mask_of(dataset) as mask_file:
             source = _Source(dataset, band, nodata, mask_file)
             if native is None:
                 return source.warped(CRS.from_epsg(epsg), target)
@@ -81,27 +71,6 @@ def _only_band(dataset: DatasetReader) -> int:
 def _alpha_bands(dataset: DatasetReader) -> list[int]:
     kinds = enumerate(dataset.colorinterp, 1)
     return [number for number, kind in kinds if kind == ColorInterp.alpha]
-
-
-@contextmanager
-def _mask_file(path: str, dataset: DatasetReader) -> Iterator[DatasetReader | None]:
-    """The mask in a file beside a raster. On a server it is sought as by `read_header`."""
-    remote = path.startswith("/vsi")
-    name, *query = path.partition("?") if remote else (path,)
-    name = "".join((name, MASK_FILE, *query))
-    sought = dataset.driver == "GTiff" and dataset.nodata is None if remote else Path(name).exists()
-    if not sought:
-        yield None
-        return
-    try:
-        mask = rasterio.open(name, sharing=False)
-    except RasterioError as error:
-        if remote and not gdal_failure(error).passing:
-            mask = None
-        else:
-            raise
-    with mask or nullcontext():
-        yield mask
 
 
 @dataclass(frozen=True)

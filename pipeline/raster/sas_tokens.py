@@ -6,9 +6,10 @@ They are kept in this process's memory only: https://planetarycomputer.microsoft
 import threading
 import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from models.json_text import parse_json
+from pipeline.io.network_rules import UNRESTRICTED, NetworkRules
 from pipeline.io.times import parse_time
 from pipeline.raster.http_client import KEY_HEADER, fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
@@ -40,7 +41,7 @@ class _Container:
         self._failed: tuple[float, ReadFailure] | None = None
         self._lock = threading.Lock()
 
-    def token(self, key: str | None, refused: str) -> str:
+    def token(self, key: str | None, refused: str, rules: NetworkRules) -> str:
         began = time.monotonic()
         with self._lock:
             kept = self._token
@@ -49,7 +50,7 @@ class _Container:
             if self._failed is not None and self._failed[0] >= began:
                 raise Unreadable(self._failed[1])  # another reader failed while this one waited
             try:
-                self._token = _fetch(self._url, key)
+                self._token = _fetch(self._url, key, rules)
             except Unreadable as error:
                 self._failed = (time.monotonic(), error.failure)
                 raise
@@ -60,22 +61,28 @@ _containers: dict[str, _Container] = {}
 _lock = threading.Lock()
 
 
-def token_of(href: str, template: str, key: str | None, refused: str = "") -> str:
+def token_of(
+    href: str,
+    template: str,
+    key: str | None,
+    refused: str = "",
+    rules: NetworkRules = UNRESTRICTED,
+) -> str:
     """The signature, a query string, of the container in which an href lies. Raises Unreadable.
 
     It is kept until shortly before it expires. `template` is the service's address, with {account}
     and {container} in it. The signature of a `refused` address is not used again.
     """
-    account, container = _container_of(href)
+    account, container = map(_segment, _container_of(href))
     url = template.format(account=account, container=container)
     with _lock:
         kept = _containers.setdefault(url, _Container(url))
-    return kept.token(key, refused)
+    return kept.token(key, refused, rules)
 
 
-def _fetch(url: str, key: str | None) -> _Token:
+def _fetch(url: str, key: str | None, rules: NetworkRules) -> _Token:
     try:
-        content = fetch(url, _TIMEOUT, {KEY_HEADER: key} if key else {})
+        content = fetch(url, _TIMEOUT, {KEY_HEADER: key} if key else {}, rules=rules)
     except Unreadable as error:
         failure = error.failure
         reason = failure.reason.replace("its server", "its signing service")
@@ -92,6 +99,11 @@ def _fetch(url: str, key: str | None) -> _Token:
         reason = "its signing service's answer is no token"
         raise Unreadable(ReadFailure(reason, unreachable=True)) from None
     return _Token(text, expires.timestamp(), time.time())
+
+
+def _segment(name: str) -> str:
+    """A name of an href as a part of the service's address that leads nowhere else."""
+    return "%2E" * len(name) if set(name) == {"."} else quote(name, safe="$%")
 
 
 def _container_of(href: str) -> tuple[str, str]:

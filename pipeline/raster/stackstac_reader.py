@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +23,7 @@ from pipeline.raster.access import OPEN, Access
 from pipeline.raster.byte_ranges import FileRanges, HttpRanges, RasterRanges
 from pipeline.raster.cog_reader import fetch_window, kept_headers
 from pipeline.raster.gdal_env import gdal_failure, gdal_path, gdal_session, is_remote
+from pipeline.raster.gdal_file import GdalFile, NamedFile, WebFile
 from pipeline.raster.gdal_reader import read_with_gdal
 from pipeline.raster.prefetch import Decode, ReadAhead
 from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
@@ -189,9 +191,11 @@ class NativeReader:
                 fetched = self._without_gdal(file, target)  # the file may have been replaced since
             if fetched is not None:
                 return lambda: self._decoded(fetched, target, known)
-        values = with_retries(
-            lambda: self._with_gdal(target), self.settings.retry_seconds, self.faults.retried
-        )
+        read = partial(self._with_gdal, target)
+        if isinstance(file, HttpRanges):
+            # No request is sent again while a slot of GDAL is taken.
+            read = partial(self._attempt, target, WebFile(replace(file, retry_seconds=0.0)))
+        values = with_retries(read, self.settings.retry_seconds, self.faults.retried)
         return lambda: values
 
     def _decoded(self, fetched: Decode, target: Target, known: bool) -> np.ndarray:
@@ -217,6 +221,8 @@ class NativeReader:
 
     def _file(self) -> RasterRanges | None:
         """The raster's bytes, where they are read without GDAL. Raises Unreadable."""
+        if problem := self.settings.access.rules.problem(self.url):
+            raise Unreadable(ReadFailure(f"must not be opened: {problem}", unreachable=True))
         if problem := foreign_address(self.url, ("https", "http", "s3", "file")):
             raise damaged(f"cannot be opened: {problem}")
         scheme = urlsplit(self.url).scheme
@@ -232,41 +238,31 @@ class NativeReader:
         return FileRanges(self.url)
 
     def _with_gdal(self, target: Target) -> np.ndarray:
-        access = self.settings.access
-        address = access.address(self.url)
+        file = NamedFile(gdal_path(self.url))
         try:
-            return self._attempt(target, address)
+            return self._attempt(target, file)
         except Unreadable as error:
-            failed = error.failure
-        if not failed.certain and is_remote(self.url):
-            # In the middle of a file GDAL reports a cut file and a refused request alike.
-            self.faults.retried()
-            try:
-                return self._attempt(target, address, report_refusals=True)
-            except Unreadable as error:
-                failed = error.failure
-        if failed.refused and access.signs(self.url):
-            self.faults.retried()
-            address = access.address(self.url, refused=address)
-            return self._attempt(target, address, report_refusals=True)
-        raise Unreadable(failed)
+            if error.failure.certain or not is_remote(self.url):
+                raise
+        # In the middle of a file GDAL reports a cut file and a refused request alike.
+        self.faults.retried()
+        return self._attempt(target, file, report_refusals=True)
 
     def _attempt(
-        self, target: Target, address: str, *, report_refusals: bool = False
+        self, target: Target, file: GdalFile, *, report_refusals: bool = False
     ) -> np.ndarray:
-        path = gdal_path(address)
         failed: ReadFailure
         try:
             with (
                 _gdal_slots,
                 gdal_session(
                     self.settings.timeout,
-                    self.settings.access.s3_options() if path.startswith("/vsis3/") else {},
+                    self.settings.access.s3_options() if self.url.startswith("s3://") else {},
                     uncached=report_refusals or self.url in _failed_before,
                     report_refusals=report_refusals,
                 ),
             ):
-                values = read_with_gdal(path, self.spec.epsg, target, self.extent)
+                values = read_with_gdal(file, self.spec.epsg, target, self.extent)
             _failed_before.discard(self.url)
             return values
         except Unreadable as error:

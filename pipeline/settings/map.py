@@ -13,7 +13,13 @@ from models.option import WHOLE_NUMBER, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.io.user_paths import is_shipped_name, names_tiles
 from pipeline.settings.load import validated
-from pipeline.settings.sections import Address, CatalogSettings, ReadingSettings, Strict
+from pipeline.settings.sections import (
+    Address,
+    CatalogSettings,
+    NetworkSettings,
+    ReadingSettings,
+    Strict,
+)
 
 SHIPPED_CHECKPOINT = RelativePath(partial(is_shipped_name, "checkpoint"))
 """Marks a checkpoint: a shipped one's name, or a folder."""
@@ -44,6 +50,7 @@ class SearchSettings(Strict):
     )
     first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
     catalog: CatalogSettings = CatalogSettings()
+    network: NetworkSettings = NetworkSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from pydantic import (
 
 from models.encoder.preprocessing import BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
+from pipeline.io.network_rules import is_host_or_network
 from pipeline.io.redaction import holds_secret, require_public_url
 from pipeline.io.user_paths import is_shipped_name
 
@@ -56,6 +57,49 @@ class CatalogSettings(Strict):
     @classmethod
     def _without_secret(cls, value: str) -> str:
         return require_public_url(value)
+
+
+class NetworkSettings(Strict):
+    """What a catalogue of the web may lead to, and how much a server may send."""
+
+    model_config = ConfigDict(title="Limits of the network")
+
+    allowed_hosts: Annotated[tuple[str, ...], COMMAS, Option(metavar="HOST,NETWORK,…")] = Field(
+        (),
+        description="hosts, addresses and networks (10.1.0.0/16) that are not on the public "
+        "internet, and to which a catalogue of the web may still lead",
+    )
+    largest_document: Annotated[int, Option(metavar="MB")] = Field(
+        256, ge=1, description="size of one document of a catalogue or page of a search at most"
+    )
+    most_data: Annotated[int, Option(metavar="MB")] = Field(
+        8000, ge=1, description="size of all documents of a search at most"
+    )
+    most_documents: Annotated[int, Option(metavar="NUMBER")] = Field(
+        200_000, ge=1, description="documents of a static catalogue at most"
+    )
+    most_pages: Annotated[int, Option(metavar="NUMBER")] = Field(
+        10_000, ge=1, description="pages of a month's items in a STAC API at most"
+    )
+    most_depth: Annotated[int, Option(metavar="LEVELS")] = Field(
+        50, ge=1, description="levels of a static catalogue at most"
+    )
+    least_rate: Annotated[float, Option(metavar="BYTES")] = Field(
+        1000.0,
+        ge=0,
+        description="bytes a second that a server must send, on average over a minute of waiting",
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_host_or_network(name):
+                raise ValueError(
+                    f"{name!r} is neither a host nor a network; write them without https:// and "
+                    "port: assets.example.org, 10.1.2.3, 10.1.0.0/16"
+                )
+        return value
 
 
 class ReadingSettings(Strict):

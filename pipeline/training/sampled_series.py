@@ -15,6 +15,7 @@ from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import read_snapshot
 from pipeline.catalog.normalise import require_bands
+from pipeline.catalog.origin import access_of
 from pipeline.errors import OutputError
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import read_region
@@ -166,7 +167,7 @@ def _read_blocks(
     optional = inputs.optional_bands
     require_bands(snapshot, inputs.bands, settings.reading.substitute, optional)
     snapshot = substituted(snapshot, settings.reading.substitute)
-    access = catalog.access.access()
+    access = access_of(catalog, settings.network)
     reading = reading_of(settings.reading, inputs.bands, inputs.scl_keep, access, optional)
     cells = [
         cell for tile in tiles_of(region) for cell in cells_of(tile, region, settings.cell_size)

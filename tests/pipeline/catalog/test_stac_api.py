@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalog.json_client import read_json
+from pipeline.catalog.json_client import Documents
 from pipeline.catalog.search import period_of
 from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
@@ -173,7 +173,7 @@ def test_a_response_that_breaks_off_is_requested_again(region: Region) -> None:
         assert [found["id"] for found in found.published] == [item["id"]]
         assert sorted(set(broken)) == ["/", "/search"]
         broken.clear()
-        assert read_json(address)["id"] == "api"
+        assert Documents().read_json(address)["id"] == "api"
         assert len(broken) == 2
 
 
@@ -258,5 +258,5 @@ def test_a_server_may_say_how_long_to_wait_within_reason(
         raise ConnectionAbortedError
 
     with serving(answering(answers)) as address:
-        assert read_json(address)["id"] == "api"
+        assert Documents().read_json(address)["id"] == "api"
     assert pauses == [seconds] * 3

@@ -118,28 +118,14 @@ def test_a_server_that_fails_in_the_middle_gets_retries(
     np.testing.assert_array_equal(values, expected[name])
     assert not faults
     assert faulty.failures == 6
-    # GDAL asks some of them again itself, and for several parts at once.
-    assert 1 <= faults.retries <= faulty.failures
+    assert faults.retries == faulty.failures
 
 
 def once_each(path: str, first: int, before: int) -> Outcome:
     return "stops short" if first and not before else 200
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "striped.tif",
-        "other_zone.tif",
-        pytest.param(
-            "tiles.jp2",
-            marks=pytest.mark.xfail(
-                reason="GDAL takes an answer that breaks off for the file's end, twice: a fault",
-                strict=True,
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", RASTERS)
 def test_responses_that_break_off_in_the_middle_are_requested_again(
     faulty: FaultyServer, expected: dict[str, np.ndarray], name: str
 ) -> None:
@@ -174,12 +160,11 @@ def test_a_raster_that_is_gone_when_gdal_opens_it_is_a_fault(
 
 @pytest.mark.parametrize("name", RASTERS)
 def test_a_raster_that_goes_while_gdal_reads_it_is_a_fault(faulty: FaultyServer, name: str) -> None:
-    """One retry: before that GDAL has the same words for it and for a damaged file."""
     faulty.how = lambda path, first, before: 404 if first else 200
     values, faults = read(faulty, name)
     assert not values.any()
     assert list(faults) == [Fault(f"{faulty.address}/{name}", "", "its server answered HTTP 404")]
-    assert faults.retries == 1
+    assert faults.retries == 0
 
 
 def test_a_pause_before_a_retry_holds_no_slot_of_gdal(
