@@ -70,14 +70,15 @@ class ApiServer:
 
         Raises:
             Unreadable: The request failed.
-            CatalogError: The answer is something else.
+            CatalogError: The answer is something else, or all are more than the rules allow.
         """
         href, headers, body = self._with_secrets(request.href), dict(request.headers), None
         if request.body is not None:
             headers = {"Content-Type": "application/json", **headers}
             body = json.dumps(request.body).encode()
+        content = self.documents.answer(href, headers, body, attempts)
         try:
-            document = parse_json(self.documents.answer(href, headers, body, attempts))
+            document = parse_json(content)
         except ValueError:
             document = None
         if not isinstance(document, dict):

@@ -44,8 +44,15 @@ def origin_of(description: CatalogDescription) -> CatalogOrigin:
         url = description.url
     access = description.access
     addresses = (url, access.token_url or "", access.endpoint or "")
-    hosts = tuple(filter(None, (urlsplit(address).hostname for address in addresses)))
+    hosts = tuple(filter(None, map(_host_of, addresses)))
     return CatalogOrigin(is_web(url), hosts)
+
+
+def _host_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:  # the search says so
+        return None
 
 
 def rules_of(description: CatalogDescription, network: NetworkSettings) -> NetworkRules:
