@@ -169,7 +169,7 @@ def open_catalog(
     """
     require_proj_data()
     if is_table(description.url):
-        return ItemTable(description.url)
+        return ItemTable(description.url, Documents(rules))
     location, collection = expanded(description.url), description.collection
     documents = Documents(rules)
     if not is_web(location):

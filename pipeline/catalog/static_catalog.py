@@ -27,6 +27,7 @@ class ItemTable:
     """The items of a stac-geoparquet file, as `timesen search` or another tool has written it."""
 
     path: str
+    documents: Documents = field(default_factory=Documents)
 
     def items(
         self, region: Region, period: tuple[datetime, datetime] | None
@@ -39,7 +40,8 @@ class ItemTable:
             reason = f"it cannot be read ({(error.strerror or '').lower()})"
             raise CatalogError(self.path, reason, TABLE_REMEDY) from None
         try:
-            for item in read_snapshot_stac(content, self.path):
+            for number, item in enumerate(read_snapshot_stac(content, self.path), 1):
+                self.documents.require_count(self.path, number)
                 yield absolute_by_self(item, str(path))
         except OutputError:
             raise CatalogError(self.path, "this is no table of items", TABLE_REMEDY) from None

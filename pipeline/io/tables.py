@@ -17,6 +17,8 @@ from pipeline.io.user_paths import file_and_layer, foreign_address
 PARQUET = (".parquet", ".geoparquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 """The separator of a text table, by the file's suffix, unless its header has another."""
+LARGEST_TABLE, MOST_CELLS = 32 * 10**9, 2 * 10**9
+"""Bytes, uncompressed, and cells of a table that is read into memory, at most."""
 _OTHER_SEPARATORS = ";\t,|"  # ";" where the comma is that of decimals, as in much of Europe
 
 
@@ -43,6 +45,22 @@ def _separator(path: Path) -> str:
     return usual if usual in header or not found else found[0]
 
 
+def require_bounded(path: Path) -> None:
+    """Require that a Parquet file is no larger, uncompressed, than what a table may be.
+
+    Raises:
+        ValueError: It is: a few bytes may stand for any number of equal rows.
+    """
+    about = pq.read_metadata(path)
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    size, cells = sum(group.total_byte_size for group in groups), about.num_rows * about.num_columns
+    if size > LARGEST_TABLE or cells > MOST_CELLS:
+        raise ValueError(
+            f"it has {about.num_rows:,} rows of {about.num_columns} columns, {size / 1e9:.1f} GB "
+            f"uncompressed; a table has at most {MOST_CELLS:,} cells and {LARGEST_TABLE / 1e9:g} GB"
+        )
+
+
 def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.GeoDataFrame:
     """The features of GeoParquet or of a layer of a vector file, in the layer's CRS.
 
@@ -54,6 +72,7 @@ def read_features(path: Path, error: type[UserError], remedy: str) -> geopandas.
     file, named = file_and_layer(path)
     try:
         if named is None and file.suffix.lower() in PARQUET:
+            require_bounded(file)
             return geopandas.read_parquet(file)
         layer = _layer(file, named, error, only_geometries=True)
         frame = geopandas.read_file(file, layer=layer)
@@ -160,6 +179,7 @@ def _frame(path: Path, rows: int | None = None) -> pd.DataFrame:
         if named is None and suffix in SEPARATORS:
             return read_text_table(path, rows)
         if named is None and suffix in PARQUET:
+            require_bounded(path)
             schema = pq.read_schema(path)
             plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
             return pq.read_table(path, columns=plain).to_pandas(ignore_metadata=True)

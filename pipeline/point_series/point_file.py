@@ -19,6 +19,7 @@ from pipeline.io.tables import (
     read_features,
     read_text_table,
     reason_of,
+    require_bounded,
 )
 from pipeline.io.user_paths import file_and_layer, foreign_address
 
@@ -64,6 +65,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         if layer is None and suffix in SEPARATORS:
             frame = read_text_table(path)
         elif layer is None and suffix in PARQUET and not _has_geometry(path):
+            require_bounded(path)
             frame = pq.read_table(path).to_pandas()
         else:
             return _of_geometries(read_features(path, PointsError, _FORMS), path)

@@ -35,10 +35,11 @@ _EASTING = 500_000.0
 
 
 def gdal_path(href: str) -> str:
-    """The name under which GDAL opens a path, file://, http(s):// or s3:// href."""
+    """The name under which GDAL opens a path, file:// or s3:// href.
+
+    Those of web servers are opened by `pipeline.raster.gdal_file.WebFile`.
+    """
     scheme = urlsplit(href).scheme
-    if scheme in ("http", "https"):
-        return f"/vsicurl/{href}"
     if scheme == "s3":
         return f"/vsis3/{href.removeprefix('s3://')}"
     return unquote(urlsplit(href).path) if scheme == "file" else href
@@ -66,6 +67,7 @@ def gdal_session(
     *,
     uncached: bool = False,
     report_refusals: bool = False,
+    least_rate: float = 1.0,
 ) -> Iterator[None]:
     """Configure GDAL to read a few blocks of one raster in this thread.
 
@@ -78,8 +80,10 @@ def gdal_session(
         uncached: Use nothing that GDAL keeps of remote files, failures included.
         report_refusals: Send every refused request once more, whatever its status. Only then does
             GDAL log a refusal in the middle of a file, where `gdal_failure` finds it.
+        least_rate: A request that gets fewer bytes a second for `timeout` is given up, too.
     """
     options = _options(timeout)
+    options["GDAL_HTTP_LOW_SPEED_LIMIT"] = max(1, math.ceil(least_rate))
     if uncached:
         options["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl:/vsis3"
     if report_refusals:
@@ -101,7 +105,6 @@ def _options(timeout: float) -> dict[str, Any]:
         "GDAL_HTTP_MULTIRANGE": "YES",
         "GDAL_HTTP_CONNECTTIMEOUT": min(timeout, 15.0),
         "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(timeout),
-        "GDAL_HTTP_LOW_SPEED_LIMIT": 1,  # bytes a second
         "GDAL_HTTP_MAX_RETRY": 0,
         "GDAL_CURL_CA_BUNDLE": certificate_authorities(),
     }

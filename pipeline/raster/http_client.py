@@ -5,14 +5,11 @@ certificates, redirects and retries are the same for them.
 """
 
 import logging
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPException
-from time import time
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -30,7 +27,7 @@ from pipeline.io.certificates import certificate_authorities
 from pipeline.io.network_rules import UNRESTRICTED, ForbiddenAddress, NetworkRules
 from pipeline.io.redaction import SecretFilter, without_words
 from pipeline.raster.http_connections import with_rules
-from pipeline.raster.http_failures import BROKE_OFF, request_failure, status_failure
+from pipeline.raster.http_failures import BROKE_OFF, refusal, request_failure
 from pipeline.raster.read_errors import ReadFailure, Unreadable, reason_in
 
 _CONNECT = 15.0  # seconds
@@ -80,7 +77,7 @@ def fetch(
     response = _request(url, timeout, sent, rules, body)
     if not 200 <= response.status < 300:
         said = reason_in(_start_of(response))
-        failure = _refusal(response)
+        failure = refusal(response)
         raise Unreadable(replace(failure, said=without_words(said, _sent_secrets(url, headers))))
     return _document(response, rules)
 
@@ -102,7 +99,7 @@ def fetch_range(
         return RangeAnswer(b"", _total_in(response))
     if response.status == 200:  # the whole file, without ranges: read no further than needed
         return _part_of_whole(response, start, length, rules)
-    raise Unreadable(_refusal(response))
+    raise Unreadable(refusal(response))
 
 
 def _part(
@@ -302,26 +299,6 @@ def _at_most(response: urllib3.BaseHTTPResponse, most: int, rules: NetworkRules)
     except (HTTPError, HTTPException, OSError) as error:
         response.close()
         raise Unreadable(request_failure(error, rules)) from None
-
-
-def _refusal(response: urllib3.BaseHTTPResponse) -> ReadFailure:
-    pause = _retry_after(response.headers.get("Retry-After"))
-    response.close()
-    return replace(status_failure(response.status), pause=pause)
-
-
-def _retry_after(header: str | None) -> float:
-    """The pause in seconds that a Retry-After names by number or date (RFC 9110, 10.2.3)."""
-    if not header:
-        return 0.0
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time()
-        except ValueError:
-            return 0.0
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 @lru_cache(maxsize=64)

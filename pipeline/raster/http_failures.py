@@ -1,9 +1,14 @@
 """The failures of HTTP requests, in words that hold no address."""
 
+import math
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, LineTooLong
+from time import time
 
+import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     LocationValueError,
@@ -28,6 +33,13 @@ NOT_TRUSTED = ReadFailure(
     unreachable=True,
 )
 BROKE_OFF = ReadFailure("its server's answer broke off", unreachable=True, passing=True)
+
+
+def refusal(response: urllib3.BaseHTTPResponse) -> ReadFailure:
+    """The failure by an answer that is no success, which is closed."""
+    pause = _retry_after(response.headers.get("Retry-After"))
+    response.close()
+    return replace(status_failure(response.status), pause=pause)
 
 
 def status_failure(status: int) -> ReadFailure:
@@ -87,3 +99,17 @@ def _parts(error: object) -> Iterator[object]:
             seen.add(id(part))
             yield part
             waiting += [part.__cause__, part.__context__, getattr(part, "reason", None), *part.args]
+
+
+def _retry_after(header: str | None) -> float:
+    """The pause in seconds that a Retry-After names by number or date (RFC 9110, 10.2.3)."""
+    if not header:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time()
+        except ValueError:
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0

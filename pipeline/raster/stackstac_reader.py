@@ -260,6 +260,7 @@ class NativeReader:
                     self.settings.access.s3_options() if self.url.startswith("s3://") else {},
                     uncached=report_refusals or self.url in _failed_before,
                     report_refusals=report_refusals,
+                    least_rate=self.settings.access.rules.least_rate,
                 ),
             ):
                 values = read_with_gdal(file, self.spec.epsg, target, self.extent)

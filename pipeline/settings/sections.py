@@ -76,7 +76,7 @@ class NetworkSettings(Strict):
         8000, ge=1, description="size of all documents of a search at most"
     )
     most_documents: Annotated[int, Option(metavar="NUMBER")] = Field(
-        200_000, ge=1, description="documents of a static catalogue at most"
+        200_000, ge=1, description="documents of a static catalogue, or items of a table, at most"
     )
     most_pages: Annotated[int, Option(metavar="NUMBER")] = Field(
         10_000, ge=1, description="pages of a month's items in a STAC API at most"

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import geopandas
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
 
+from models.errors import UserError
 from models.option import RelativePath
 from pipeline.errors import DatasetError, RegionError
 from pipeline.grid.region import read_region
+from pipeline.io import tables
 from pipeline.io.tables import has_column, read_columns, read_features
 from pipeline.io.user_paths import file_and_layer, names_tiles
 from pipeline.point_series.point_file import PointsError, read_frame, read_reference
@@ -75,3 +79,25 @@ def test_a_file_may_have_the_sign_in_its_name(tmp_path: Path) -> None:
     assert file_and_layer(path.with_name("plot#3.gpkg#aoi")) == (path, "aoi")
     assert read_region(str(path)).geometry.equals(SQUARE)
     assert read_region(f"{path}#aoi").geometry.equals(SQUARE)
+
+
+def test_a_table_that_is_larger_than_its_file_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes may stand for any number of equal rows."""
+    bomb = tmp_path / "points.parquet"
+    rows = 3_000_000
+    columns = {"lon": pa.array([4.0]).take(pa.array([0] * rows)), "id": pa.nulls(rows)}
+    pq.write_table(pa.table(columns), bomb, compression="zstd")
+    assert bomb.stat().st_size < 100_000
+    read_frame(bomb)
+    monkeypatch.setattr(tables, "MOST_CELLS", 2 * rows - 1)
+    for read in (lambda: read_frame(bomb), lambda: read_columns(bomb, ["id"])):
+        with pytest.raises(UserError, match=r"it has 3,000,000 rows of 2 columns.* at most"):
+            read()
+    with pytest.raises(RegionError, match="at most"):
+        read_region(str(bomb))
+    monkeypatch.setattr(tables, "MOST_CELLS", 2 * rows)
+    monkeypatch.setattr(tables, "LARGEST_TABLE", 100)
+    with pytest.raises(UserError, match="GB uncompressed"):
+        read_frame(bomb)

@@ -10,7 +10,6 @@ from pipeline.raster.gdal_env import gdal_path, is_remote
 @pytest.mark.parametrize(
     ("href", "path", "remote"),
     [
-        ("https://host/a.tif?sig=1", "/vsicurl/https://host/a.tif?sig=1", True),
         ("s3://bucket/a.tif", "/vsis3/bucket/a.tif", True),
         ("/vsicurl/https://host/a.tif", "/vsicurl/https://host/a.tif", True),
         ("file:///data/a%20b.tif", "/data/a b.tif", False),
