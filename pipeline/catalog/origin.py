@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.json_text import parse_json
 from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table
 from pipeline.catalog.json_client import is_web
@@ -89,6 +90,6 @@ def _origin_in(table: str) -> CatalogOrigin | None:
             kept = (pq.read_schema(file).metadata or {}).get(_ORIGIN_KEY)
         if kept is None:
             return None
-        return CatalogOrigin(True, tuple(str(host) for host in json.loads(kept)["hosts"]))
+        return CatalogOrigin(True, tuple(str(host) for host in parse_json(kept)["hosts"]))
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
         return None
