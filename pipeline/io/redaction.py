@@ -42,8 +42,8 @@ def require_public_url(url: str) -> str:
         raise ValueError("it holds a control character")
     if holds_secret(url):
         raise ValueError(
-            "a URL with a user, a password or a query may hold a secret, and settings are shown; "
-            "write ${NAME} in their place, and set NAME in the environment (an @ in a path is %40)"
+            "a URL with a user, a password or a query may hold a secret; write ${NAME} in their "
+            "place, and set NAME in the environment: settings are shown (an @ in a path is %40)"
         )
     if _NAME.search(url) and _parts(url) is None:
         raise ValueError(f"{_STANDS_FOR}; {_REMEDY}")

@@ -78,7 +78,7 @@ BAD: dict[str, tuple[str, Any]] = {
     "raster:bands as a number": ("assets/blue/raster:bands", 5),
     "bands of numbers": ("assets/blue/bands", [5]),
     "bands as a number": ("assets/blue/bands", 5),
-    "an offset beyond all": ("assets/blue/raster:offset", 1e300),
+    "an offset beyond all": ("assets/blue/raster:bands", [{"offset": 1e300, "scale": 1}]),
     "href as a number": ("assets/blue/href", 5),
     "href as a list": ("assets/blue/href", ["a"]),
     "a line break in an href": ("assets/blue/href", "https://example.com/a\r\nX-Evil: 1"),

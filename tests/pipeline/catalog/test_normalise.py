@@ -178,7 +178,8 @@ def test_a_malformed_field_is_an_error_of_its_item(where: tuple[str, ...], value
     for key in where[:-1]:
         place = place[key]
     place[where[-1]] = value
-    with pytest.raises(CatalogError, match=rf"item {item['id']}: "):
+    name = f"item {item['id']}" if item["id"] else "an item without id"
+    with pytest.raises(CatalogError, match=rf"{name}: "):
         normalise(item)
 
 
