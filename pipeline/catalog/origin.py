@@ -13,7 +13,7 @@ from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table
 from pipeline.catalog.json_client import is_web
 from pipeline.errors import CatalogError
-from pipeline.io.network_rules import NetworkRules, allowed_for
+from pipeline.io.network_rules import NetworkRules, allowed_for, plain_host
 from pipeline.io.redaction import expanded
 from pipeline.io.regular_files import regular_file
 from pipeline.raster.access import Access
@@ -62,7 +62,7 @@ def rules_of(description: CatalogDescription, network: NetworkSettings) -> Netwo
     named = allowed_for(origin.hosts) if origin.of_web else ()
     return NetworkRules(
         of_web=origin.of_web,
-        allowed=(*named, *(name.lower() for name in network.allowed_hosts)),
+        allowed=(*named, *map(plain_host, network.allowed_hosts)),
         largest_document=network.largest_document * 10**6,
         most_data=network.most_data * 10**6,
         most_documents=network.most_documents,

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # GDAL puts a bucket's name into an address as it is.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_UNFIT = re.compile(r"[\\\x00-\x20\x7f]")
 _HOST = re.compile(r"(?!-)[\w-]+(\.[\w-]+)*\.?")
 HOSTS_SETTING = "allowed_hosts under [network]"
 
@@ -56,7 +58,10 @@ class NetworkRules:
         try:
             parts = urlsplit(href)
             scheme, host = parts.scheme, parts.hostname or ""
+            _ = parts.port
         except ValueError:
+            return "it is no address"
+        if _UNFIT.search(parts.netloc):  # others might take another part of it for the host
             return "it is no address"
         if scheme == "s3":
             return None if _BUCKET.fullmatch(parts.netloc) else "it names no bucket"
@@ -66,7 +71,7 @@ class NetworkRules:
 
     def host_problem(self, host: str) -> str | None:
         """Why a host must not be connected to, as far as its name tells."""
-        if not self.of_web or host.lower() in self.allowed:
+        if not self.of_web or plain_host(host) in self.allowed:
             return None
         literal = literal_address(host)
         if literal is None and is_loopback_name(host):
@@ -82,7 +87,7 @@ class NetworkRules:
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not self.of_web or host.lower().rstrip(".") in self.allowed:
+        if not self.of_web or plain_host(host) in self.allowed:
             return addresses
         kept = [text for text in addresses if self.allows(_parsed(text))]
         if not kept:
@@ -129,21 +134,27 @@ def is_public(address: IPAddress) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def plain_host(host: str) -> str:
+    """A host as `NetworkRules.allowed` has it: in small letters, without a dot at its end."""
+    return unicodedata.normalize("NFKC", host).lower().rstrip(".")
+
+
 def literal_address(host: str) -> IPAddress | None:
     """The address that a host is written as, also in short forms such as 127.1; None for a name."""
+    plain = plain_host(host)
     try:
-        return _parsed(host)
+        return _parsed(plain)
     except ValueError:
         pass
     try:
-        return ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
+        return ipaddress.IPv4Address(socket.inet_aton(plain))
     except (OSError, ValueError, UnicodeError):
         return None
 
 
 def is_loopback_name(host: str) -> bool:
     """Whether a name means this machine, whoever resolves it."""
-    name = host.lower().rstrip(".")
+    name = plain_host(host)
     return name == "localhost" or name.endswith(".localhost")
 
 
@@ -155,7 +166,7 @@ def allowed_for(hosts: Iterable[str]) -> tuple[str, ...]:
     """
     allowed: dict[str, None] = {}
     for host in hosts:
-        name = host.lower().rstrip(".")
+        name = plain_host(host)
         found = _addresses_of(name)
         if not found or any(is_public(address) for address in found):
             continue

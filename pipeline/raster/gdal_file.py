@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,18 +24,21 @@ from rasterio.errors import (
 )
 from rasterio.io import DatasetReader, FilePath
 
+from pipeline.raster.access import Access
 from pipeline.raster.byte_ranges import HttpRanges
 from pipeline.raster.cog_header import MASK_FILE, has_mask_file
 from pipeline.raster.gdal_env import gdal_failure
 from pipeline.raster.http_failures import BROKE_OFF
-from pipeline.raster.read_errors import ReadFailure, Unreadable
+from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 """GDAL's drivers that may open a raster. Others (VRT, WMS, …) open further files and addresses."""
 _BLOCK = 16_384  # bytes; a request is for whole blocks
 _MOST_BLOCKS = 512  # of a request
-_MOST_AHEAD = 64  # of a request for less, where requests follow one another in the file
-_KEPT = 2048  # blocks
+_MOST_AHEAD = 128  # of a request for less, where requests follow one another in the file
+_KEPT = 512  # blocks of a file
+_FILES_KEPT = 8
+_LONGEST_READ = 2**28  # bytes that GDAL wants at once; no honest block or strip is longer
 
 # A mask's own file has no grid. Filters within a block would not be safe in threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=re.escape(__name__))
@@ -94,25 +97,29 @@ class NamedFile:
 
 @dataclass(frozen=True)
 class WebFile:
-    """A raster on a web server. What was fetched is kept, so it can be opened again."""
+    """A raster on a web server. Some of what was fetched of the last ones is kept."""
 
     ranges: HttpRanges
-    blocks: "_Blocks" = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "blocks", _Blocks(self.ranges))
 
     @contextmanager
     def opened(self) -> Iterator[DatasetReader]:
         """As `GdalFile.opened`."""
-        with self.blocks.opened() as dataset:
-            yield dataset
+        opening = _Opening(self.ranges)
+        try:
+            with FilePath(_Position(opening)) as file, _open(file.name) as dataset:
+                yield dataset
+        except (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError):
+            if opening.failure is None:
+                _kept_blocks.drop(self.ranges)  # the file may have been replaced since
+                raise
+        if opening.failure is not None:  # in place of what GDAL makes of it
+            raise Unreadable(opening.failure)
 
     @contextmanager
     def mask_of(self, dataset: DatasetReader) -> Iterator[DatasetReader | None]:
         """As `GdalFile.mask_of`."""
         if _may_have_mask(dataset) and has_mask_file(self.ranges):
-            with _Blocks(self.ranges.beside(MASK_FILE)).opened() as mask:
+            with WebFile(self.ranges.beside(MASK_FILE)).opened() as mask:
                 yield mask
         else:
             yield None
@@ -125,46 +132,27 @@ def _may_have_mask(dataset: DatasetReader) -> bool:
 class _Blocks:
     """The blocks of a file that were fetched, the last ones used; threads share them."""
 
-    def __init__(self, ranges: HttpRanges) -> None:
-        self._ranges = ranges
+    def __init__(self) -> None:
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._size: int | None = None
-        self._failure: ReadFailure | None = None
         self._following, self._ahead = 0, 1
         self._lock = threading.Lock()
 
-    @contextmanager
-    def opened(self) -> Iterator[DatasetReader]:
-        """The raster. A failure to fetch is raised in place of what GDAL makes of it."""
-        self._failure = None
-        try:
-            with FilePath(_Position(self)) as file, _open(file.name) as dataset:
-                yield dataset
-        except (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError):
-            if self._failure is None:
-                raise
-        if self._failure is not None:
-            raise Unreadable(self._failure)
-
-    def read(self, start: int, length: int) -> bytes:
-        """Bytes from `start` on, fewer at the file's end; none after a failure."""
+    def read(self, ranges: HttpRanges, start: int, length: int) -> bytes:
+        """Bytes from `start` on, fewer at the file's end. Raises Unreadable."""
+        if length > _LONGEST_READ:
+            raise damaged()
         with self._lock:
-            if self._failure is None:
-                try:
-                    return self._read(start, length)
-                except Unreadable as error:  # GDAL would not pass it on
-                    self._failure = error.failure
-            return b""
+            return self._read(ranges, start, length)
 
-    def size(self) -> int:
-        """Bytes of the file; 0 after a failure."""
-        if self._size is None:
-            self.read(0, 1)
+    def size(self, ranges: HttpRanges) -> int:
+        """Bytes of the file. Raises Unreadable."""
+        self.read(ranges, 0, 1)
         return self._size or 0
 
-    def _read(self, start: int, length: int) -> bytes:
+    def _read(self, ranges: HttpRanges, start: int, length: int) -> bytes:
         if self._size is None:
-            self._fetch(0, 1)
+            self._fetch(ranges, 0, 1)
         end = min(start + length, self._size or 0)
         if start >= end:
             return b""
@@ -172,18 +160,18 @@ class _Blocks:
         parts: list[bytes] = []
         for number in range(first, last + 1):
             if number not in self._kept:
-                self._fetch(number, last + 1 - number)
+                self._fetch(ranges, number, last + 1 - number)
             self._kept.move_to_end(number)
             parts.append(self._kept[number])
         return b"".join(parts)[start - first * _BLOCK : end - first * _BLOCK]
 
-    def _fetch(self, first: int, count: int) -> None:
+    def _fetch(self, ranges: HttpRanges, first: int, count: int) -> None:
         """Fetch blocks up to the next that is kept; ever more at once where reads go on."""
         self._ahead = min(2 * self._ahead, _MOST_AHEAD) if first == self._following else 1
         count = min(max(count, self._ahead), _MOST_BLOCKS)
         kept = (n for n in range(first + 1, first + count) if n in self._kept)
         count = next(kept, first + count) - first
-        answer = self._ranges.part(first * _BLOCK, count * _BLOCK)
+        answer = ranges.part(first * _BLOCK, count * _BLOCK)
         if answer.total is None:
             reason = "its server does not state the size of the file"
             raise Unreadable(ReadFailure(reason, unreachable=True))
@@ -203,6 +191,53 @@ class _Blocks:
         self._following = first + count
 
 
+class _KeptBlocks:
+    """The blocks of the files that were read last, by their addresses."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[tuple[str, Access], _Blocks] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, ranges: HttpRanges) -> _Blocks:
+        with self._lock:
+            blocks = self._files.setdefault((ranges.href, ranges.access), _Blocks())
+            self._files.move_to_end((ranges.href, ranges.access))
+            while len(self._files) > _FILES_KEPT:
+                self._files.popitem(last=False)
+            return blocks
+
+    def drop(self, ranges: HttpRanges) -> None:
+        with self._lock:
+            self._files.pop((ranges.href, ranges.access), None)
+
+
+_kept_blocks = _KeptBlocks()
+
+
+class _Opening:
+    """A file that GDAL has open. GDAL does not pass a failure on, so it is kept here."""
+
+    def __init__(self, ranges: HttpRanges) -> None:
+        self.failure: ReadFailure | None = None
+        self._ranges, self._blocks = ranges, _kept_blocks.of(ranges)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes from `start` on, fewer at the file's end; none after a failure."""
+        try:
+            return b"" if self.failure else self._blocks.read(self._ranges, start, length)
+        except Unreadable as error:
+            self.failure = error.failure
+            return b""
+
+    def size(self) -> int:
+        """Bytes of the file; 0 after a failure."""
+        try:
+            return 0 if self.failure else self._blocks.size(self._ranges)
+        except Unreadable as error:
+            self.failure = error.failure
+            return 0
+
+
 class _Position:
     """A place in a file, with the methods that `FilePath` calls of a Python file.
 
@@ -211,26 +246,26 @@ class _Position:
 
     mode, path = "rb", ""
 
-    def __init__(self, blocks: _Blocks) -> None:
-        self._blocks, self._at = blocks, 0
+    def __init__(self, opening: _Opening) -> None:
+        self._opening, self._at = opening, 0
 
     @property
     def fs(self) -> "_Position":
         return self
 
     def open(self, path: str, mode: str = "rb", **options: object) -> "_Position":
-        return _Position(self._blocks)
+        return _Position(self._opening)
 
     def read(self, length: int = -1) -> bytes:
         if length < 0:
-            length = max(0, self._blocks.size() - self._at)
-        content = self._blocks.read(self._at, length)
+            length = max(0, self._opening.size() - self._at)
+        content = self._opening.read(self._at, length)
         self._at += len(content)
         return content
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: 0}
-        size = self._blocks.size() if whence == os.SEEK_END else 0
+        size = self._opening.size() if whence == os.SEEK_END else 0
         self._at = max(0, starts[whence] + size + offset)
         return self._at
 

@@ -182,7 +182,7 @@ def _target(url: str, location: str) -> str:
     """The address to which a server redirects. Raises Unreadable."""
     try:
         target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
+        scheme, _ = urlsplit(target).scheme, urlsplit(target).port
     except ValueError:
         scheme = ""
     if scheme not in ("http", "https"):

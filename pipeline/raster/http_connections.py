@@ -42,7 +42,7 @@ class _Source(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         began = time.monotonic()
-        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        count: int | None = self._raw.readinto(buffer)
         self._waited += time.monotonic() - began
         self._received += count or 0
         self._left -= count or 0
@@ -95,8 +95,9 @@ class _Http(HTTPConnection):
         host = self.host
         try:
             addresses = self.rules.addresses(host, self.port)
-        except socket.gaierror as error:
-            raise NameResolutionError(host, self, error) from error
+        except (socket.gaierror, UnicodeError) as error:  # a label may be too long
+            unknown = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(host, self, unknown) from error
         try:
             for address in addresses[:-1]:
                 self.host = address

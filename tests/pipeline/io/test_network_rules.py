@@ -52,7 +52,8 @@ def test_public_addresses(address: str, public: bool) -> None:
     [
         "/etc/passwd", "/vsicurl/https://example.com/x.tif", "/vsizip//tmp/a.zip", "file:///etc/x",
         "FILE:///etc/x", "C:\\x.tif", "ftp://example.com/x", "gs://bucket/x", "x.tif", "http://[",
-        "s3://me@2852039166#/x", "s3://a/../b@c/x"[:5] + "@10.0.0.1/x", "s3:///x",
+        "s3://me@2852039166#/x", "s3://x@10.0.0.1/x", "s3:///x", "http://h:99999/x",
+        "http://10.0.0.1\\@example.com/x", "http://①②⑦.⓪.⓪.①/x",
         "http://127.0.0.1/x", "http://127.1/x", "http://2130706433/x", "http://0x7f.1/x",
         "http://0177.0.0.1/x", "http://[::1]/x", "http://localhost:8080/x", "http://a.localhost/x",
         "http://LOCALHOST./x", "http://169.254.169.254/latest", "https://me:pw@10.0.0.1/x",

@@ -99,6 +99,15 @@ def test_a_redirect_to_a_file_is_refused() -> None:
         assert "redirects to something that is no http(s) address" in failure(server.address).reason
 
 
+@pytest.mark.parametrize("target", ["http://[", "http://127.0.0.1:99999/", "http://" + "a" * 70])
+def test_a_redirect_to_what_is_no_address(target: str) -> None:
+    def answer(head: str, say: Say) -> None:
+        plain_answer(say, b"", "302 Found", f"Location: {target}")
+
+    with hostile_server(answer) as server:
+        assert failure(server.address).unreachable
+
+
 def test_redirects_end_and_their_bodies_are_not_read() -> None:
     def answer(head: str, say: Say) -> None:
         number = int(head.split("/")[1].split(" ")[0] or 0)
