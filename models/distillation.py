@@ -16,7 +16,7 @@ from models.encoder.card import Card
 from models.encoder.checkpoint import Checkpoint
 from models.encoder.inference import Progress, device_at_hand, embed_all
 from models.encoder.preprocessing import AUTHORS, Preprocessing
-from models.encoder.registry import make_architecture, new_encoder
+from models.encoder.registry import make_architecture, new_encoder, require_buildable
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError
 from models.pretraining.row_random import RowDraws
@@ -69,9 +69,11 @@ def student_architecture(
     ends = ("bands", "months", "embedding_dim")
     sizes = {"dim": dim, "depth": depth, "heads": heads, "feedforward": feedforward, "dropout": 0.0}
     try:
-        return make_architecture({n: getattr(teacher.architecture, n) for n in ends} | sizes)
+        own = make_architecture({n: getattr(teacher.architecture, n) for n in ends} | sizes)
+        require_buildable(own)
     except CheckpointError as error:
         raise CheckpointError("the student's sizes", error.problem, "Give others") from None
+    return own
 
 
 def label_series(

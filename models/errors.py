@@ -1,8 +1,29 @@
 """The project's own errors. A user's mistake has three parts: given, problem, and remedy."""
 
+import math
+from collections.abc import Iterable
+from itertools import islice
+
 from models.visible_text import visible_text
 
 _LONGEST = 4000  # characters of a part of a message; words of others may be of any length
+_LONGEST_OF_SEVERAL = 200  # characters of one of several things
+
+
+def first_few(texts: Iterable[str], separator: str = ", ", most: int = 8) -> str:
+    """The first of several names or reasons, each cut short, and whether there are more."""
+    rest = iter(texts)
+    few = [
+        text if len(text) <= _LONGEST_OF_SEVERAL else f"{text[:_LONGEST_OF_SEVERAL]}…"
+        for text in islice(rest, most)
+    ]
+    more = f"{separator}and more" if next(rest, None) is not None else ""
+    return separator.join(few) + more
+
+
+def number_text(count: int) -> str:
+    """A count in digits, or its power of ten where these would fill a line."""
+    return f"{count:,}" if count < 10**18 else f"some 10^{int(math.log10(count))}"
 
 
 class TimesenError(Exception):

@@ -61,7 +61,8 @@ def import_checkpoint(
     """
     from models.checkpoint_import.timesenclip_card import imported_card, read_partial_card
     from models.checkpoint_import.timesenclip_checkpoint import read_authors_checkpoint
-    from models.encoder.checkpoint import encoder_of_weights, save_checkpoint
+    from models.encoder.checkpoint import save_checkpoint
+    from models.encoder.encoder_weights import encoder_of_weights
 
     console = PlainConsole()
     found = read_authors_checkpoint(model, prefix)

@@ -1,12 +1,12 @@
 """A Dask cluster opened for a run, with checks that its workers can run it."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distributed import Client
 
+from flows.execution.dask_log import log_dask_to_file, workers_log_to_file
 from pipeline.clusters.kind import ClusterError
 from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings
 from pipeline.io.fingerprint import software_versions
@@ -23,7 +23,8 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
             process.
         ClusterUnavailable: a scheduler does not answer or stays without workers.
     """
-    with _quiet(), CLUSTER_KINDS[settings.kind].open(settings) as client:
+    log_dask_to_file()
+    with workers_log_to_file(), CLUSTER_KINDS[settings.kind].open(settings) as client:
         if settings.remote:
             _require_same_software(client)
         yield client
@@ -63,18 +64,6 @@ def require_shared_files(client: Client, run: Run) -> None:
                 "Put the run's folder and the checkpoint where all workers see them under the "
                 "same path, or into s3://",
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Log only errors of Dask, not connections that open and close."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _workers(client: Client) -> Mapping[str, Any]:

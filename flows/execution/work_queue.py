@@ -6,6 +6,7 @@ A unit that fails stops no other. The bound may change while the queue runs.
 import contextlib
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -23,6 +24,7 @@ Submit = Callable[[Client, int], Future]
 """Submits a unit to a cluster, at a priority."""
 
 _POLL_SECONDS = 0.2
+_WORKERLESS_SECONDS = 180  # a worker starts in 3 s, on a busy machine in a minute
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Submit:
@@ -41,7 +43,7 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
     Raises what stopped the queue, and what `open_cluster` raises.
     """
     with open_cluster(cluster) as client:
-        queue = UnitQueue(client, lambda: cells_in_flight(cluster, worker_count(client)))
+        queue = UnitQueue(client, _size(cluster, client))
         try:
             yield queue
         except BaseException as error:
@@ -49,6 +51,30 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
             raise
         if queue.reason is not None:
             raise queue.reason
+
+
+def _size(cluster: ClusterSettings, client: Client) -> Callable[[], int]:
+    """How many units are in flight, by the workers that there are now.
+
+    Raises ClusterUnavailable where workers of this machine are gone for good: Dask starts each
+    again, but gives one up that dies once more meanwhile.
+    """
+    seen = time.monotonic()
+
+    def size() -> int:
+        nonlocal seen
+        workers, now = worker_count(client), time.monotonic()
+        if workers or cluster.remote:  # others' workers may come back at any time
+            seen = now
+        elif now - seen > _WORKERLESS_SECONDS:
+            raise ClusterUnavailable(
+                f"All workers have died, and none has started again for {_WORKERLESS_SECONDS} s. "
+                "Look at free memory, or take fewer workers or a higher memory_limit. What was "
+                "made before is kept; start again to go on."
+            )
+        return cells_in_flight(cluster, workers)
+
+    return size
 
 
 class UnitQueue:

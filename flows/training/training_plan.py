@@ -15,11 +15,11 @@ from flows.training.embedding_sample import embedding_sample
 from models.encoder.card import Card
 from models.encoder.checkpoint import (
     Checkpoint,
-    encoder_of_weights,
     load_checkpoint,
     require_writable,
     save_checkpoint,
 )
+from models.encoder.encoder_weights import encoder_of_weights
 from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.encoder.training_sample import TrainingSample

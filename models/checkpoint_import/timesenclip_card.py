@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint_import.timesenclip_checkpoint import AuthorsCheckpoint
-from models.encoder.card import Card, parse_card
+from models.encoder.card import MOST_CARD_BYTES, Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
 from models.json_text import parse_json
 from models.option import user_path
+from models.regular_file import DamagedFile, read_small
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))
 """The two orders of bands that occur in the authors' code."""
@@ -32,7 +33,9 @@ def read_partial_card(path: str | Path) -> dict[str, Any]:
     """
     path = user_path(path)
     try:
-        fields = parse_json(path.read_bytes())
+        fields = parse_json(read_small(path, MOST_CARD_BYTES))
+    except DamagedFile as error:
+        raise CheckpointError(str(path), str(error), "Give a card.json") from None
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(str(path), "no such file", "Give a card.json") from error
     except OSError as error:

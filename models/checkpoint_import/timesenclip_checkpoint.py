@@ -5,7 +5,7 @@ import hashlib
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,8 @@ import torch
 
 from models.errors import CheckpointError, WorldError
 from models.option import user_path
+from models.regular_file import DamagedFile, sized_file
+from models.tensor_file import MOST_TENSORS
 
 PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
 """Where the encoder lies in a state dict of the authors' code; the trained one goes first."""
@@ -30,6 +32,9 @@ _KNOWN = {
     "ts_encoder",
 }
 _MOST_NAMES = 8
+_MOST_FILES = 2 * MOST_TENSORS
+_MOST_GROWTH = 10  # TorchScript compresses texts
+_MOST_PICKLE = 2**26  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +80,7 @@ def read_authors_checkpoint(path: str | Path, prefix: str | None = None) -> Auth
     state = _state_dict(content, where)
     chosen, copies = _choose(state, prefix, where)
     own = _under(chosen, state)
+    _require_stored([state[name] for name in own], path)
     # The part of the model that has a tensor: learner.pooling_layer, clip_model.
     groups = Counter(
         ".".join(name.split(".")[: 2 if name.startswith("learner.") else 1])
@@ -109,10 +115,13 @@ def prefix_text(prefix: str) -> str:
 def _read(path: Path) -> tuple[Any, str]:
     """The file's content, and its SHA-256."""
     try:
-        with path.open("rb") as file:
+        with sized_file(path) as (file, size):
+            _require_whole(file, size, str(path))
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _require_whole(file, str(path))
             return _load(file, str(path)), digest
+    except DamagedFile as error:
+        raise CheckpointError(str(path), str(error), "Give MODEL.ckpt itself") from None
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(
             str(path), "no such file", "Give the file that the training wrote, MODEL.ckpt"
@@ -121,15 +130,20 @@ def _read(path: Path) -> tuple[Any, str]:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _require_whole(file: IO[bytes], where: str) -> None:
-    """torch.load itself does not notice bits that changed: the archive's checksums do."""
+def _require_whole(file: IO[bytes], size: int, where: str) -> None:
+    """torch.load itself does not notice bits that changed: the archive's checksums do.
+
+    torch.save compresses no tensors, so a file that would grow when it is read is not its own.
+    """
     problem = None
     if not zipfile.is_zipfile(file):
         problem = "cut off, or nothing that torch.save writes"
     else:
         try:
             with zipfile.ZipFile(file) as archive:
-                if damaged := archive.testzip():
+                if problem := _not_torchs(archive.infolist(), size):
+                    pass
+                elif damaged := archive.testzip():
                     problem = f"damaged: {damaged!a} is not what its checksum says"
         except OSError:
             raise
@@ -138,6 +152,30 @@ def _require_whole(file: IO[bytes], where: str) -> None:
     if problem:
         raise CheckpointError(
             where, problem, "Fetch it again; save files older than PyTorch 1.6 anew with torch.save"
+        )
+
+
+def _not_torchs(files: Sequence[zipfile.ZipInfo], size: int) -> str | None:
+    """Why torch.save cannot have written an archive of so many bytes, or None."""
+    if len(files) > _MOST_FILES:
+        return f"an archive of {len(files):,} files, where {_MOST_FILES:,} are allowed"
+    if (whole := sum(one.file_size for one in files)) > _MOST_GROWTH * size:
+        return (
+            f"an archive of {size:,} bytes that grows to {whole:,}, which torch.save never writes"
+        )
+    if any(one.file_size > _MOST_PICKLE for one in files if one.filename.endswith("/data.pkl")):
+        return f"an archive with more than {_MOST_PICKLE:,} bytes of names"
+    return None
+
+
+def _require_stored(tensors: Sequence[torch.Tensor], path: Path) -> None:
+    """Raise CheckpointError for tensors that share so much that copies are larger than the file."""
+    copied, size = sum(tensor.nbytes for tensor in tensors), path.stat().st_size
+    if copied > size or len(tensors) > MOST_TENSORS:
+        raise CheckpointError(
+            str(path),
+            f"its encoder is {len(tensors):,} tensors of {copied:,} bytes, in a file of {size:,}",
+            "Save dense tensors that share no memory",
         )
 
 

@@ -1,5 +1,6 @@
 """A checkpoint's card: the JSON document that explains it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,11 @@ from models.encoder.preprocessing import Preprocessing
 from models.encoder.registry import make_architecture
 from models.encoder.series_encoder import Architecture
 from models.encoder.vocabulary_calibration import VocabularyCalibration
-from models.errors import CheckpointError
+from models.errors import CheckpointError, first_few
+
+MOST_CARD_BYTES = 2**19
+"""A card with all its calibrations has some 20 kB."""
+_MOST_ENTRIES = 1000  # of a list of a card
 
 DEFAULT_STEPS = (12,)
 """The `trained_steps` of cards that do not state them."""
@@ -53,11 +58,13 @@ class Card(BaseModel):
     demonstration: bool
     architecture: SerializeAsAny[Architecture]
     preprocessing: Preprocessing
-    trained_steps: tuple[int, ...] = DEFAULT_STEPS
+    trained_steps: tuple[int, ...] = Field(DEFAULT_STEPS, fail_fast=True, max_length=_MOST_ENTRIES)
     text_tower: str = Field(min_length=1)
     text_tower_revision: str | None = None
     logit_scale: FiniteFloat = Field(gt=0)
-    calibrations: tuple[VocabularyCalibration, ...] = ()
+    calibrations: tuple[VocabularyCalibration, ...] = Field(
+        (), fail_fast=True, max_length=_MOST_ENTRIES
+    )
     training: dict[str, Any]
     metrics: dict[str, Any]
     licence: str = Field(min_length=1)
@@ -76,8 +83,8 @@ class Card(BaseModel):
     def _each_once(
         cls, value: tuple[VocabularyCalibration, ...]
     ) -> tuple[VocabularyCalibration, ...]:
-        keys = [(one.vocabulary, one.steps) for one in value]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        keys = Counter((one.vocabulary, one.steps) for one in value)
+        if twice := sorted(key for key, count in keys.items() if count > 1):
             named = ", ".join(f"{vocabulary} at {steps} steps" for vocabulary, steps in twice)
             raise ValueError(f"more than one for {named}")
         return value
@@ -136,18 +143,24 @@ def parse_card(content: bytes, where: str) -> Card:
     """Read a card; `where` is the file that errors name.
 
     Raises:
-        CheckpointError: The content is no card; the message names every wrong field.
+        CheckpointError: The content is no card; the message names the wrong fields.
     """
+    if len(content) > MOST_CARD_BYTES:
+        raise CheckpointError(
+            where,
+            f"it has {len(content):,} bytes, and a card {MOST_CARD_BYTES:,} or fewer",
+            "Fetch it again",
+        )
     try:
         return Card.model_validate_json(content)
     except ValidationError as error:
         raise CheckpointError(
-            where, "; ".join(_problems(error)), "Correct the card, or fetch it again"
+            where, first_few(_problems(error), "; "), "Correct the card, or fetch it again"
         ) from None
 
 
 def _problems(error: ValidationError, section: str = "") -> Iterator[str]:
-    for entry in error.errors():
+    for entry in error.errors(include_url=False, include_input=False):
         place = ".".join(map(str, filter(None, (section, *entry["loc"]))))
         cause = entry.get("ctx", {}).get("error")
         if isinstance(cause, ValidationError):  # of the architecture's own class

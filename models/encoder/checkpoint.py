@@ -8,29 +8,30 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from models.durable_files import sync_folder, write_durably
-from models.encoder.card import DEFAULT_STEPS, Card, parse_card
-from models.encoder.registry import DEFAULT_KIND, empty_encoder
-from models.encoder.series_encoder import Architecture, SeriesEncoder
-from models.encoder.training_sample import TrainingSample
+from models.encoder.card import DEFAULT_STEPS, MOST_CARD_BYTES, Card, parse_card
+from models.encoder.encoder_weights import read_encoder, require_sound
+from models.encoder.registry import DEFAULT_KIND
+from models.encoder.series_encoder import SeriesEncoder
+from models.encoder.training_sample import MOST_SAMPLE_BYTES, TrainingSample
 from models.errors import CheckpointError, WorldError
 from models.option import user_path
 from models.process_mark import process_mark, remove_abandoned
+from models.regular_file import DamagedFile, read_small
+from models.tensor_file import read_tensor_file
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"
 CHECKPOINT_SAMPLE = "training_embeddings.safetensors"
 _SHIPPED = Path(__file__).parents[1] / "checkpoints"
-_MOST_TO_BUILD = 10  # times the weights of its file that an encoder may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +73,13 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
     """
     folder = _folder(path_or_name)
     card_path, weights_path = folder / CHECKPOINT_CARD, folder / CHECKPOINT_WEIGHTS
-    card = parse_card(_read(card_path), str(card_path))
-    stored = _read(weights_path)
-    try:
-        tensors = safetensors.torch.load(stored)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            str(weights_path), f"truncated or corrupt ({error})", "Fetch the file again"
-        ) from error
-    encoder = encoder_of_weights(card.architecture, tensors, str(weights_path))
+    card = parse_card(_read(card_path, MOST_CARD_BYTES), str(card_path))
+    with _explained(weights_path):
+        encoder, stored = read_encoder(weights_path, card.architecture)
     sample_path = folder / CHECKPOINT_SAMPLE
     sampled, sample = b"", None
     if sample_path.exists():
-        sampled = _read(sample_path)
+        sampled = _read(sample_path, MOST_SAMPLE_BYTES)
         dim = card.architecture.embedding_dim
         sample = TrainingSample.from_bytes(sampled, dim, str(sample_path))
     return Checkpoint(
@@ -128,7 +123,7 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in encoder.state_dict().items()
     }
-    _require_sound(tensors, f"encoder for {folder}")
+    require_sound(tensors, f"encoder for {folder}")
     require_writable(folder, replace)
     stored = safetensors.torch.save(tensors)
     _write_files(folder, stored, card, sampled)
@@ -151,9 +146,13 @@ def save_with_card(
         WorldError: The disk fails.
     """
     folder = Path(folder).absolute()
-    stored = _read(checkpoint.path / CHECKPOINT_WEIGHTS)
+    weights = checkpoint.path / CHECKPOINT_WEIGHTS
+    with _explained(weights):
+        stored = read_tensor_file(weights)
     sample = checkpoint.training_sample
-    sampled = b"" if sample is None else _read(checkpoint.path / CHECKPOINT_SAMPLE)
+    sampled = b""
+    if sample is not None:
+        sampled = _read(checkpoint.path / CHECKPOINT_SAMPLE, MOST_SAMPLE_BYTES)
     if _fingerprint(stored, checkpoint.card, sampled) != checkpoint.fingerprint:
         raise CheckpointError(
             str(checkpoint.path), "its files have changed meanwhile", "Start again"
@@ -176,34 +175,6 @@ def require_writable(folder: str | Path, replace: bool) -> None:
         raise CheckpointError(
             str(folder), f"also holds {', '.join(others)}", "Choose another, or empty it"
         )
-
-
-def encoder_of_weights(
-    architecture: Architecture, tensors: Mapping[str, torch.Tensor], where: str
-) -> SeriesEncoder:
-    """The encoder of these weights, by the names of its state dict: float32, eval mode.
-
-    A card can come from anybody, so an encoder far larger than the weights is refused before it is
-    built. `where` is the file or folder that errors name.
-
-    Raises:
-        CheckpointError: A tensor is missing, unexpected, of another shape, not floating point,
-            not finite, or an all-zero matrix; the message names it.
-    """
-    stored = sum(tensor.numel() for tensor in tensors.values())
-    if architecture.weight_count > _MOST_TO_BUILD * (stored + 1):
-        raise CheckpointError(
-            where,
-            f"it holds {stored:,} weights, the card's architecture has "
-            f"{architecture.weight_count:,}",
-            "Use the card that belongs to the file",
-        )
-    encoder = empty_encoder(architecture)
-    _require_fitting(tensors, encoder.state_dict(), where)
-    _require_sound(tensors, where)
-    weights = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    encoder.load_state_dict(weights, assign=True)
-    return encoder.eval()
 
 
 def _write_files(folder: Path, stored: bytes, card: Card, sampled: bytes) -> None:
@@ -242,9 +213,18 @@ def _folder(path_or_name: str | Path) -> Path:
     return folder
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int) -> bytes:
+    with _explained(path):
+        return read_small(path, most)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a file of a checkpoint into ours."""
     try:
-        return path.read_bytes()
+        yield
+    except DamagedFile as error:
+        raise CheckpointError(str(path), str(error), "Fetch the file again") from None
     except FileNotFoundError as error:
         raise CheckpointError(
             str(path.parent),
@@ -253,35 +233,6 @@ def _read(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _require_fitting(
-    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], where: str
-) -> None:
-    missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    named = {"missing": sorted(missing), "unexpected": sorted(unexpected)}
-    problems = [f"{what} {', '.join(names)}" for what, names in named.items() if names]
-    for name in sorted(expected.keys() & tensors.keys()):
-        shape, needed = tuple(tensors[name].shape), tuple(expected[name].shape)
-        if shape != needed:
-            problems.append(f"{name} is {shape}, the card's architecture needs {needed}")
-    if problems:
-        raise CheckpointError(where, "; ".join(problems), "Use the card that belongs to the file")
-
-
-def _require_sound(tensors: Mapping[str, torch.Tensor], where: str) -> None:
-    problems = []
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            problems.append(f"{name} is {tensor.dtype}, not floating point")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{name} holds NaN or infinity")
-        elif tensor.ndim == 2 and not tensor.any():  # positions and class token may be zero
-            problems.append(f"{name} is all zero")
-    if problems:
-        raise CheckpointError(
-            where, "; ".join(problems), "Use weights of a training that went well"
-        )
 
 
 def _fingerprint(stored: bytes, card: Card, sampled: bytes = b"") -> str:

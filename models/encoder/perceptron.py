@@ -64,6 +64,11 @@ class PerceptronArchitecture(Architecture):
         return first + others + 2 * self.dim + (self.dim + 1) * self.embedding_dim
 
     @property
+    def tensor_count(self) -> int:
+        """The number of tensors of its state dict."""
+        return 2 * self.depth + 4
+
+    @property
     def activation_bytes(self) -> int:
         """Bytes that encoding one pixel takes at its peak in float32."""
         return 4 * (2 * self.months * self.inputs + 2 * self.dim + self.embedding_dim)

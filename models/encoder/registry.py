@@ -5,6 +5,7 @@ and add a line to `ENCODERS`.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ from models.encoder.perceptron_fast import FastPerceptron
 from models.encoder.series_encoder import Architecture, FastEncoder, SeriesEncoder
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_fast import FastTimeSenClip
-from models.errors import CheckpointError
+from models.errors import CheckpointError, number_text
+from models.tensor_file import MOST_TENSORS
+
+_TRAINING_BYTES = 16  # of a weight: float32, its gradient, and two moments of AdamW
 
 DEFAULT_KIND = "timesenclip"
 """The kind of cards that state none."""
@@ -64,15 +68,35 @@ def make_architecture(sizes: Mapping[str, Any]) -> Architecture:
         raise
 
 
+def require_buildable(architecture: Architecture) -> None:
+    """Raise CheckpointError for sizes that this machine could not train."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = _TRAINING_BYTES * architecture.weight_count
+    if needed > memory or architecture.tensor_count > MOST_TENSORS:
+        raise CheckpointError(
+            "architecture",
+            f"an encoder of these sizes has {number_text(architecture.weight_count)} weights in "
+            f"{number_text(architecture.tensor_count)} tensors; this machine's memory of "
+            f"{memory / 1e9:.0f} GB takes {memory // _TRAINING_BYTES:,} in training, and a file "
+            f"{MOST_TENSORS:,} tensors",
+            "Give smaller sizes",
+        )
+
+
 def new_encoder(architecture: Architecture) -> SeriesEncoder:
-    """A new encoder, its weights drawn from torch's generator."""
+    """A new encoder, its weights drawn from torch's generator.
+
+    Raises:
+        CheckpointError: This machine could not train it.
+    """
+    require_buildable(architecture)
     return ENCODERS[architecture.kind].encoder(architecture)
 
 
 def empty_encoder(architecture: Architecture) -> SeriesEncoder:
     """An encoder whose weights hold no memory: only their names and shapes are there."""
     with torch.device("meta"):
-        return new_encoder(architecture)
+        return ENCODERS[architecture.kind].encoder(architecture)
 
 
 def fast_form(encoder: SeriesEncoder) -> FastEncoder:

@@ -55,6 +55,11 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
+    def tensor_count(self) -> int:
+        """The number of tensors of its state dict, computed likewise."""
+
+    @property
+    @abstractmethod
     def activation_bytes(self) -> int:
         """Bytes of float32 that encoding one pixel takes at its peak."""
 

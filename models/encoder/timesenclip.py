@@ -60,6 +60,11 @@ class TimeSenClipArchitecture(Architecture):
         return self.depth * layer + ends
 
     @property
+    def tensor_count(self) -> int:
+        """The number of tensors of its state dict."""
+        return 12 * self.depth + 8
+
+    @property
     def activation_bytes(self) -> int:
         """Bytes that encoding one pixel takes at its peak in float32; on a GPU it is less."""
         return 4 * (self.months + 1) * ((_LIVE + 3) * self.dim + self.feedforward)

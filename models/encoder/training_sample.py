@@ -4,6 +4,7 @@ A nearest-neighbour distance is the plainest measure of what a network has not s
 2022, arXiv 2204.06507); here it is the cosine distance, as embeddings are compared by the cosine.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,17 @@ from safetensors import SafetensorError
 from models.encoder.distance_percent import MOST_PERCENT, NO_PERCENT
 from models.encoder.quantised_embeddings import is_valid, quantised, restored
 from models.errors import CheckpointError
+from models.regular_file import DamagedFile
+from models.tensor_file import StoredTensor, stored_tensors
 
 SAMPLE_SIZE = 1000
 """Embeddings of a sample: 384 kB of 384 dimensions."""
+MOST_SAMPLE_BYTES = 2**26
+"""A sample has 1000 embeddings, of which each has one byte per dimension."""
 LIMIT = 95
 """The percentile of the held-out points' distances that counts as 100 %."""
 _EMBEDDINGS, _DISTANCES, _STEPS = "embeddings", "held_out_distances", "steps"
+_MOST_EMBEDDINGS = 20 * SAMPLE_SIZE  # all are compared with every pixel
 _REMEDY = "Fetch the file again, or remove it: maps go on without it"
 _AT_ONCE = 4096  # embeddings compared at once
 
@@ -62,25 +68,41 @@ class TrainingSample:
             CheckpointError: There is none in them; the message names `where` and the reason.
         """
         try:
+            _require_form(stored_tensors(content), dim, where)
             tensors = safetensors.numpy.load(content)
             sample = cls(tensors[_EMBEDDINGS], tensors[_DISTANCES], int(tensors[_STEPS][0]))
-        except (SafetensorError, KeyError, ValueError, IndexError) as error:
-            raise CheckpointError(where, f"truncated or corrupt ({error})", _REMEDY) from error
-        if problem := sample._problem(dim):
+        except (SafetensorError, DamagedFile) as error:
+            raise CheckpointError(where, f"truncated or corrupt ({error})", _REMEDY) from None
+        if problem := sample._problem():
             raise CheckpointError(where, problem, _REMEDY)
         return sample
 
-    def _problem(self, dim: int) -> str | None:
+    def _problem(self) -> str | None:
         stored, distances = self.stored, self.distances
-        if stored.dtype != np.int8 or stored.ndim != 2 or stored.shape[1] != dim:
-            return f"embeddings are {stored.dtype} {stored.shape}, not int8 of {dim} dimensions"
         if not len(stored) or not stored.any(axis=1).all():
             return "it holds no embeddings, or some of zeros"
-        if distances.dtype != np.float32 or distances.shape != (101,):
-            return f"distances are {distances.dtype} {distances.shape}, not 101 of float32"
         if not np.isfinite(distances).all() or (np.diff(distances) < 0).any() or self.limit <= 0:
             return "distances are not finite numbers in order, above 0"
         return None
+
+
+def _require_form(stored: Mapping[str, StoredTensor], dim: int, where: str) -> None:
+    """Raise CheckpointError where a file's tensors are not those of a sample."""
+    absent = StoredTensor("absent", ())
+    embeddings, distances, steps = (
+        stored.get(name, absent) for name in (_EMBEDDINGS, _DISTANCES, _STEPS)
+    )
+    if embeddings.dtype != "I8" or embeddings.shape[1:] != (dim,):
+        problem = f"embeddings are {embeddings}, not int8 of {dim} dimensions"
+    elif embeddings.shape[0] > _MOST_EMBEDDINGS:
+        problem = f"it holds {embeddings.shape[0]:,} embeddings, and may hold {_MOST_EMBEDDINGS:,}"
+    elif distances != StoredTensor("F32", (101,)):
+        problem = f"distances are {distances}, not 101 of float32"
+    elif steps != StoredTensor("I64", (1,)):
+        problem = f"steps is {steps}, not one of int64"
+    else:
+        return
+    raise CheckpointError(where, problem, _REMEDY)
 
 
 class TrainingDistance:

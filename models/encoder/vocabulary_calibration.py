@@ -43,4 +43,4 @@ class VocabularyCalibration(BaseModel):
     data: str = Field(min_length=1)
     ece_before: FiniteFloat = Field(ge=0, le=1)
     ece_after: FiniteFloat = Field(ge=0, le=1)
-    reliability: tuple[ReliabilityBin, ...]
+    reliability: tuple[ReliabilityBin, ...] = Field(fail_fast=True, max_length=1000)

@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 
 from models.errors import PretrainingError
 from models.json_text import parse_json
+from models.regular_file import DamagedFile
+from models.tensor_file import stored_tensors
 
 MODEL, AVERAGE = "model", "average"
 """The parts of a state that hold the model as it is trained, and with averaged weights."""
@@ -63,15 +65,34 @@ class TrainingState:
     def of_bytes(cls, content: bytes, where: str) -> "TrainingState":
         """Read such a file's content; raises PretrainingError, which names `where`, if damaged."""
         try:
-            tensors = safetensors.torch.load(content)
+            tensors = tensors_of_bytes(content, where)
             (length,) = struct.unpack("<Q", content[:8])
             header = parse_json(content[8 : 8 + length])
             facts = parse_json(header["__metadata__"][_FACTS])
-            return cls(facts.pop("step"), tensors, facts)
-        except (SafetensorError, ValueError, KeyError, struct.error) as error:
-            raise PretrainingError(
-                where, f"not a training's state, or damaged ({error})", "Remove it, or start anew"
-            ) from None
+            step = facts.pop("step")
+            if type(step) is not int or step < 0:
+                raise DamagedFile(f"its step is {step!r:.20}")
+        except PretrainingError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _damaged(where, error) from None
+        return cls(step, tensors, facts)
+
+
+def tensors_of_bytes(content: bytes, where: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file's content; raises PretrainingError, which names `where`, if damaged."""
+    try:
+        stored_tensors(content)
+        found: dict[str, torch.Tensor] = safetensors.torch.load(content)
+    except (SafetensorError, DamagedFile, KeyError) as error:
+        raise _damaged(where, error) from None
+    return found
+
+
+def _damaged(where: str, reason: object) -> PretrainingError:
+    return PretrainingError(
+        where, f"not a training's state, or damaged ({reason})", "Remove it, or start anew"
+    )
 
 
 class StateStore(Protocol):

@@ -212,7 +212,8 @@ class Pretraining:
         """Go on from a state: on a CPU and the same number of processes, bit for bit.
 
         Raises:
-            PretrainingError: The state is of another recipe, preprocessing or architecture.
+            PretrainingError: The state is of another recipe, preprocessing or architecture, or has
+                other tensors.
         """
         for name, value in self._facts().items():
             if (was := state.facts.get(name)) != value:
@@ -221,7 +222,17 @@ class Pretraining:
                     f"its {name} is another: {field_differences(was, value)}",
                     "Go on with the settings that it was made by, or start anew elsewhere",
                 )
-        parts = state.parts()
+        try:
+            self._load_parts(state.parts(), state.facts["scaler"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise PretrainingError(
+                f"the state of step {state.step}",
+                f"its tensors are not this training's ({' '.join(str(error).split()):.300})",
+                "Remove it, to go on from the state before it, or start anew elsewhere",
+            ) from None
+        self._step = state.step
+
+    def _load_parts(self, parts: Mapping[str, dict[str, torch.Tensor]], scaler: Any) -> None:
         self._model.load_state_dict(parts[MODEL])
         if self._bank is not None:
             self._bank.load_state_dict(parts["bank"])
@@ -232,9 +243,12 @@ class Pretraining:
             for number in range(sum(part.startswith("optimiser ") for part in parts))
         }
         groups = self._optimiser.state_dict()["param_groups"]
+        shapes = [p.shape for group in self._optimiser.param_groups for p in group["params"]]
+        for number, moments in values.items():  # torch itself compares no shapes
+            if any(one.ndim and one.shape != shapes[number] for one in moments.values()):
+                raise ValueError(f"optimiser {number} has other shapes")
         self._optimiser.load_state_dict({"state": values, "param_groups": groups})
-        self._scaler.load_state_dict(state.facts["scaler"])
-        self._step = state.step
+        self._scaler.load_state_dict(scaler)
 
     @property
     def _result(self) -> ContrastiveModel:

@@ -11,8 +11,7 @@ import torch
 
 from models.errors import UserError, WorldError
 from models.option import user_path
-
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+from models.towers.clip_sizes import require_finite, require_sizes, require_small_texts
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,10 @@ def load_half(half: ClipHalf, place: str, revision: str | None) -> tuple[Any, An
 def pretrained_half(kind: Any, place: str, label: str, half: str, **options: Any) -> Any:
     """Load a model of a class of transformers, float32, in eval mode, from safetensors alone.
 
-    `half` is "text" or "image". UserError is raised where tensors are missing.
+    `half` is "text" or "image". UserError is raised where tensors are missing, or far from what
+    the config says.
     """
+    require_sizes(kind, place, label, options)
     model, loading = kind.from_pretrained(
         place, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
     )
@@ -75,6 +76,7 @@ def pretrained_half(kind: Any, place: str, label: str, half: str, **options: Any
             f"no CLIP {half} tower: {len(absent)} tensors do not fit, first {absent[0]}",
             f"Give a CLIP model with its {half} projection",
         )
+    require_finite(model, label)
     return model.eval()
 
 
@@ -126,6 +128,7 @@ def _load_folder(folder: Path, label: str, half: ClipHalf) -> tuple[Any, Any]:
     ]
     if lacking:
         raise UserError(label, f"the folder has no {', no '.join(lacking)}", remedy)
+    require_small_texts(folder, label)
     try:
         return half.load(str(folder), label, local_files_only=True)
     except UserError:

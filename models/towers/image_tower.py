@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from models.encoder.inference import device_at_hand
 from models.errors import UserError
-from models.towers.clip_weights import WEIGHTS, ClipHalf, load_half, pretrained_half, quiet
+from models.towers.clip_sizes import WEIGHTS
+from models.towers.clip_weights import ClipHalf, load_half, pretrained_half, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

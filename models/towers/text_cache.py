@@ -5,7 +5,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from safetensors import SafetensorError
 
 from models.durable_files import write_durably
 from models.process_mark import process_mark, remove_abandoned
+from models.regular_file import DamagedFile
+from models.tensor_file import StoredTensor, read_tensor_file
 from models.towers.text_tower import load_text_tower
 
 _FORMAT = 1
 _HIDDEN = re.compile(r"\.")
+_MOST_DIM = 2**14  # numbers of an embedding
 _FIXED = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{16}")
 
 
@@ -64,13 +67,22 @@ def _cache_path(spec: str, revision: str | None, texts: Sequence[str]) -> Path |
 
 def _read(path: Path, count: int) -> np.ndarray | None:
     """The embeddings in a file; None where it is absent or damaged."""
+
+    def check(stored: Mapping[str, StoredTensor]) -> None:
+        embeddings, checksum = stored.get("embeddings"), stored.get("sha256")
+        if checksum != StoredTensor("U8", (32,)) or embeddings is None:
+            raise DamagedFile("it has no embeddings or no checksum")
+        rows, *dims = embeddings.shape
+        if (embeddings.dtype, rows, len(dims)) != ("F32", count, 1) or dims[0] > _MOST_DIM:
+            raise DamagedFile(f"its embeddings are {embeddings}")
+
     try:
-        tensors = safetensors.numpy.load(path.read_bytes())
-        embeddings, checksum = tensors["embeddings"], tensors["sha256"]
-    except (OSError, SafetensorError, KeyError, ValueError):
+        tensors = safetensors.numpy.load(read_tensor_file(path, check))
+    except (OSError, SafetensorError, DamagedFile):
         return None
-    whole = embeddings.ndim == 2 and embeddings.shape[0] == count
-    return embeddings if whole and checksum.tobytes() == _checksum(embeddings).tobytes() else None
+    embeddings: np.ndarray = tensors["embeddings"]
+    whole = tensors["sha256"].tobytes() == _checksum(embeddings).tobytes()
+    return embeddings if whole else None
 
 
 def _write(path: Path, embeddings: np.ndarray) -> None:

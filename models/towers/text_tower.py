@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from models.errors import UserError
+from models.towers.clip_sizes import WEIGHTS
 from models.towers.clip_weights import (
-    WEIGHTS,
     ClipHalf,
     load_half,
     pretrained_half,

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.encoder.preprocessing import BANDS
 from models.json_text import parse_json
 from models.option import user_path
+from models.regular_file import read_regular, regular_file
 from models.toml_file import parse_toml
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
 from pipeline.errors import CatalogError
 from pipeline.io.redaction import require_public_url
-from pipeline.io.regular_files import read_regular, regular_file
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing, foreign_address
 

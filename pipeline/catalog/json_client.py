@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from models.json_text import parse_json
+from models.regular_file import NotRegularFile, read_regular
 from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import without_words
-from pipeline.io.regular_files import NotRegularFile, read_regular
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing
 from pipeline.raster.http_client import fetch

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from models.json_text import parse_json
 from models.option import user_path
+from models.regular_file import regular_file
 from pipeline.catalog.description import CatalogDescription, is_table
 from pipeline.catalog.json_client import is_web
 from pipeline.errors import CatalogError
 from pipeline.io.network_rules import NetworkRules, allowed_for, plain_host
 from pipeline.io.redaction import expanded
-from pipeline.io.regular_files import regular_file
 from pipeline.raster.access import Access
 from pipeline.settings.sections import NetworkSettings
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from models.option import user_path
+from models.regular_file import read_regular
 from pipeline.catalog.api_pages import matched_count
 from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac
 from pipeline.catalog.json_client import Documents, links_with, resolved
 from pipeline.errors import CatalogError, OutputError
 from pipeline.grid.region import Region
-from pipeline.io.regular_files import read_regular
 from pipeline.io.store import public_url
 
 VIA = "via"

@@ -21,10 +21,10 @@ _PRIVATE_DASHBOARD: Mapping[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
     "worker_dashboard_address": "127.0.0.1:0",
     "scheduler_kwargs": {"dashboard": False},
-    "silence_logs": 40,  # logging.ERROR
+    "silence_logs": 40,  # logging.ERROR; `flows.execution.dask_log` has more
 }
 
-
+_STARTS = 3  # a worker can be killed while it starts, by a machine that is short of memory
 _LONGEST_REASON = 300  # characters of another library's words
 
 
@@ -40,25 +40,42 @@ class ClusterUnavailable(WorldError):
 def local_cluster(**options: Any) -> "Iterator[tuple[LocalCluster, Client]]":
     """Start a `LocalCluster` with these options and a client of it, for the length of the block.
 
-    Raises ClusterUnavailable where it does not start: settings of Dask's own that make no sense,
-    no free port, no memory.
+    Where a worker dies while it starts, the cluster is started again, a few times. Raises
+    ClusterUnavailable where it does not start: settings of Dask's own that make no sense, no free
+    port, no memory.
     """
+    with ExitStack() as stack:
+        yield _start(stack, options)
+
+
+def _start(stack: ExitStack, options: Mapping[str, Any]) -> "tuple[LocalCluster, Client]":
     from distributed import Client, LocalCluster
 
-    with ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(LocalCluster(**_PRIVATE_DASHBOARD, **options))
-            client = stack.enter_context(Client(cluster))
-        except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
-            first: BaseException = error
-            while first.__cause__ is not None:
-                first = first.__cause__
-            said = " ".join(f"{type(first).__name__}: {first}".split())[:_LONGEST_REASON]
-            raise ClusterUnavailable(
-                f"Dask's workers on this machine do not start ({said}). Look at the settings of "
-                "Dask (variables DASK_…, files in ~/.config/dask), and at free memory."
-            ) from error
-        yield cluster, client
+    for starts in range(1, _STARTS + 1):
+        with ExitStack() as started:
+            try:
+                cluster = started.enter_context(LocalCluster(**_PRIVATE_DASHBOARD, **options))
+                client = started.enter_context(Client(cluster))
+            except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
+                first = _first_cause(error)
+                if starts < _STARTS and isinstance(first, RuntimeError | OSError):
+                    continue
+                said = " ".join(f"{type(first).__name__}: {first}".split())[:_LONGEST_REASON]
+                tried = f" in {starts} attempts" if starts > 1 else ""
+                raise ClusterUnavailable(
+                    f"Dask's workers on this machine do not start{tried} ({said}). Look at the "
+                    "settings of Dask (variables DASK_…, files in ~/.config/dask), and at free "
+                    "memory."
+                ) from error
+            stack.push(started.pop_all())
+            return cluster, client
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 class ClusterFields(BaseModel):

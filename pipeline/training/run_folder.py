@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from models.json_text import parse_json
-from models.pretraining.state import TrainingState, last_state, save_state
+from models.pretraining.state import TrainingState, last_state, save_state, tensors_of_bytes
 from pipeline.errors import OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_url
@@ -72,7 +72,16 @@ class TrainingRun:
     def last(self) -> tuple[TrainingState, Journal] | None:
         """The last state, if any was saved."""
         state = last_state(self.states)
-        return None if state is None else (state, Journal.of_json(state.facts[_JOURNAL]))
+        if state is None:
+            return None
+        try:
+            return state, Journal.of_json(state.facts[_JOURNAL])
+        except (KeyError, TypeError, AttributeError):
+            raise OutputError(
+                public_url(self.store.root),
+                f"its state of step {state.step} has no journal",
+                "Give another --run",
+            ) from None
 
     def journal(self) -> Journal:
         """The measures until the last state was saved, without sessions."""
@@ -87,8 +96,9 @@ class TrainingRun:
         self.store.write(_best(step), safetensors.torch.save(kept))
 
     def best(self, step: int) -> dict[str, torch.Tensor]:
-        """The tensors that `save_best` kept of a step."""
-        return safetensors.torch.load(self.store.read(_best(step)))
+        """The tensors that `save_best` kept of a step; raises PretrainingError if damaged."""
+        key = _best(step)
+        return tensors_of_bytes(self.store.read(key), public_url(self.store.path(key)))
 
     def _require_held(self) -> None:
         if not self.store.exists(FACTS):

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import pickle
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ import torch
 
 from models.checkpoint_import.timesenclip_card import imported_card
 from models.checkpoint_import.timesenclip_checkpoint import PREFIXES, read_authors_checkpoint
-from models.encoder.checkpoint import encoder_of_weights, load_checkpoint, save_checkpoint
+from models.encoder.checkpoint import load_checkpoint, save_checkpoint
+from models.encoder.encoder_weights import encoder_of_weights
 from models.encoder.preprocessing import BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError
@@ -288,3 +290,40 @@ def test_archives_of_another_kind_are_refused(place: Path) -> None:
 def test_files_of_something_else_are_refused(place: Path, content: Any, problem: str) -> None:
     with pytest.raises(CheckpointError, match=problem):
         read_authors_checkpoint(saved(content, place))
+
+
+def compressed(place: Path) -> None:
+    """The same archive, compressed: some hundred times as large when it is read."""
+    saved({"state_dict": under("") | {"beside": torch.zeros(10**7)}}, place)
+    plain = zipfile.ZipFile(io.BytesIO(place.read_bytes()))
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as small:
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+
+
+def shared(place: Path) -> None:
+    """Many tensors of one memory, whose copies would take two gigabytes."""
+    once = torch.zeros(200_000)
+    saved(under("") | {f"transformer.{number}": once for number in range(3000)}, place)
+
+
+def endless(place: Path) -> None:
+    place.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (compressed, "that grows to 4"),
+        (shared, "tensors of 2,4.*, in a file of"),
+        (endless, "not a file"),
+    ],
+)
+def test_files_that_grow_when_they_are_read_are_refused_at_once(
+    place: Path, write: Callable[[Path], None], problem: str
+) -> None:
+    write(place)
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=problem):
+        read_authors_checkpoint(place)
+    assert time.process_time() - start < 2

@@ -195,7 +195,7 @@ HEAD = "mlp_head.1.weight"
         (lambda t: t[HEAD].view(-1)[3].fill_(float("nan")), f"{HEAD} holds NaN or infinity"),
         (lambda t: t["mlp_head.1.bias"][0].fill_(float("inf")), "bias holds NaN or infinity"),
         (lambda t: t[HEAD].zero_(), f"{HEAD} is all zero"),
-        (lambda t: t.update({HEAD: t[HEAD].to(torch.int8)}), "torch.int8, not floating point"),
+        (lambda t: t.update({HEAD: t[HEAD].to(torch.int8)}), "is I8, not floating point"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(

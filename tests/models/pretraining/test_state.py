@@ -2,11 +2,14 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from models.errors import PretrainingError
@@ -68,6 +71,35 @@ def test_a_damaged_state_is_passed_over(
     store.write(saved_states(store)[0], b"x")
     with pytest.raises(PretrainingError, match="state-000000001"):
         last_state(store)
+
+
+def of_facts(facts: str) -> bytes:
+    return safetensors.torch.save({"model.weight": torch.zeros(3)}, {"facts": facts})
+
+
+def of_header(header: bytes, numbers: int = 0) -> bytes:
+    return struct.pack("<Q", len(header)) + header + bytes(numbers)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 10**11) + b"{}",
+        of_header(b"[" * 100_000),
+        of_header(b'{"a": {"dtype": "F32", "shape": [1000000000000], "data_offsets": [0, 4]}}', 4),
+        of_facts("5"),
+        of_facts("[]"),
+        of_facts('{"step": "7"}'),
+        of_facts('{"step": -1}'),
+        of_facts("[" * 100_000),
+        safetensors.torch.save({"model.weight": torch.zeros(3)}),
+    ],
+)
+def test_what_is_no_state_is_refused_at_once(content: bytes) -> None:
+    start = time.process_time()
+    with pytest.raises(PretrainingError, match="here: not a training's state, or damaged"):
+        TrainingState.of_bytes(content, "here")
+    assert time.process_time() - start < 1
 
 
 FULL = """

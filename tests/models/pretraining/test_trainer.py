@@ -369,3 +369,24 @@ def test_a_state_of_another_recipe_is_refused() -> None:
     state = training_of(recipe_of()).state()
     with pytest.raises(PretrainingError, match=r"another: rate 0\.003, not 0\.001"):
         training_of(recipe_of(rate=1e-3)).load_state(state)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("model.encoder.time_pos_encoding", None),
+        ("model.encoder.class_token", torch.zeros(3)),
+        ("optimiser 0.exp_avg", torch.zeros(3)),
+        ("optimiser 900.exp_avg", torch.zeros(3)),
+    ],
+)
+def test_a_state_of_other_tensors_is_refused(
+    points: Batch, part: str, value: torch.Tensor | None
+) -> None:
+    training = training_of(recipe_of())
+    trained(training, points, 1)
+    state = training.state()
+    kept = {name: tensor for name, tensor in state.tensors.items() if name != part}
+    changed = replace(state, tensors=kept if value is None else kept | {part: value})
+    with pytest.raises(PretrainingError, match="its tensors are not this training's"):
+        training_of(recipe_of()).load_state(changed)

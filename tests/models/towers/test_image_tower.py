@@ -1,10 +1,15 @@
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from models.errors import UserError
@@ -66,6 +71,58 @@ def test_folders_that_hold_no_tower_are_refused(folder: Path, tmp_path: Path) ->
     config.save_pretrained(tmp_path / "without")
     with pytest.raises(UserError, match="no CLIP image tower: 16 tensors do not fit"):
         ClipImageTower(f"clip:{tmp_path}/without")
+
+
+def infinite(weights: dict[str, torch.Tensor]) -> None:
+    weights["visual_projection.weight"][0, 0] = torch.inf
+
+
+def float8(weights: dict[str, torch.Tensor]) -> None:
+    weights["visual_projection.weight"] = weights["visual_projection.weight"].to(torch.float8_e5m2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "change", "problem"),
+    [
+        ({"hidden_size": 10**9}, None, "its config speaks of some 10.18 weights"),
+        ({"hidden_size": 40_000}, None, "its config speaks of 12,813,600,048 weights"),
+        ({"intermediate_size": 10**18}, None, "sizes of which nothing can be built"),
+        ({"intermediate_size": -1}, None, "sizes of which nothing can be built"),
+        ({"image_size": 10**5}, None, "its config speaks of 2,500"),
+        ({"num_hidden_layers": 10**6}, None, "speaks of 1000000 layers, its weights have 40"),
+        ({"num_attention_heads": 0}, None, "damaged, or not CLIP"),
+        ({"projection_dim": "x"}, None, "damaged, or not CLIP"),
+        ({}, infinite, "visual_projection.weight holds NaN or infinity"),
+        ({}, float8, "is F8_E5M2, not floating point"),
+    ],
+)
+def test_a_config_that_the_weights_do_not_bear_out_is_refused_at_once(
+    tmp_path: Path,
+    sizes: dict[str, Any],
+    change: Callable[[dict[str, torch.Tensor]], None] | None,
+    problem: str,
+) -> None:
+    spec = save_tiny_clip(tmp_path / "clip")
+    config, file = tmp_path / "clip" / "config.json", tmp_path / "clip" / "model.safetensors"
+    config.write_text(json.dumps(json.loads(config.read_text()) | sizes))
+    if change is not None:
+        weights = load_file(file)
+        change(weights)
+        save_file(weights, file, {"format": "pt"})
+    start = time.process_time()
+    with pytest.raises(UserError, match=problem):
+        ClipImageTower(spec)
+    assert time.process_time() - start < 2
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+    spec = save_tiny_clip(tmp_path / "clip")
+    weights = tmp_path / "clip" / "model.safetensors"
+    weights.rename(tmp_path / "elsewhere.safetensors")
+    index = {"metadata": {}, "weight_map": {"a": "../elsewhere.safetensors"}}
+    weights.with_name("model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="names files elsewhere"):
+        ClipImageTower(spec)
 
 
 def test_needs_no_network_and_no_torchvision(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.regular_file import NotRegularFile, read_regular
 from pipeline.io.network_rules import (
     LOOPBACK,
     UNRESTRICTED,
@@ -15,7 +16,6 @@ from pipeline.io.network_rules import (
     allowed_for,
     is_public,
 )
-from pipeline.io.regular_files import NotRegularFile, read_regular
 
 WEB = NetworkRules(of_web=True)
 

@@ -1,10 +1,16 @@
-"""Reading of regular files only: a pipe may never answer, and a device may have no end."""
+"""Regular files only, where others may name them: a pipe may never answer, a device never end."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+class DamagedFile(ValueError):
+    """A file that is not what it should be; the text is the reason, without the file's name."""
 
 
 class NotRegularFile(OSError):
@@ -41,3 +47,32 @@ def read_regular(path: str | Path) -> bytes:
     """The bytes of a file. Raises as `open_regular`."""
     with regular_file(path) as file:
         return file.read()
+
+
+@contextmanager
+def sized_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file for reading, with its size in bytes.
+
+    Raises:
+        DamagedFile: It is a pipe, a socket or a device.
+        OSError: It cannot be opened, or is a folder.
+    """
+    try:
+        file = regular_file(path)
+    except NotRegularFile as error:
+        raise DamagedFile(str(error.strerror)) from None
+    with file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The bytes of a file of at most `most` bytes.
+
+    Raises:
+        DamagedFile: It is larger, or no regular file.
+        OSError: It cannot be read.
+    """
+    with sized_file(path) as (file, size):
+        if size > most:
+            raise DamagedFile(f"it has {size:,} bytes, and must have {most:,} or fewer")
+        return file.read(most)
