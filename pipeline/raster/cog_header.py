@@ -182,9 +182,12 @@ def _tags(
         raise ValueError("longer than any directory")
     directory = header.read(first + head, entries * size + inline)
     (following,) = struct.unpack(layout.place, directory[entries * size :])
-    tags = {}
+    tags, before = {}, -1
     for start in range(0, entries * size, size):
         tag, kind, values = struct.unpack_from(entry, directory, start)
+        if tag <= before:  # TIFF wants them in order; of a tag that comes twice, readers differ
+            raise ValueError("its tags are not in order")
+        before = tag
         if tag == _ROTATED:
             raise ValueError("its grid is not north up")
         if tag not in wanted:

@@ -1,0 +1,135 @@
+"""A small finished run with all that a run's folder may hold, made by the run's own writers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from models.encoder.checkpoint import load_checkpoint
+from models.towers.text_embeddings import TextEmbeddings
+from pipeline.catalog.description import CatalogDescription
+from pipeline.catalog.item_snapshot import make_snapshot
+from pipeline.classification.embedding_files import write_embeddings
+from pipeline.grid.cells import Cell, cells_of, tiles_of
+from pipeline.grid.region import read_region
+from pipeline.io.store import Store
+from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
+from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
+from pipeline.mapping.prepare import Run
+from pipeline.observations.cube import block_windows
+from pipeline.product.example_report import ExampleReport
+from pipeline.product.ledger import commit_cell, open_run, read_run, record_failure, write_collection
+from pipeline.product.manifest import RunManifest
+from pipeline.raster.access import OPEN
+from pipeline.raster.read_stats import ReadStats
+from pipeline.settings.map import make_settings
+from tests.pipeline.made_run import FAULT, VOCABULARY, cell_rasters, result_of
+from tests.stac_items import earth_search_item
+
+REGION = "5.9000,49.7000,5.9180,49.7008"
+DIM = 6
+_PLACEHOLDER = b"{fingerprint of the run}"
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A folder with a run that kept embeddings, and its cells."""
+
+    folder: Path
+    manifest: RunManifest
+    cells: tuple[Cell, ...]
+
+    def kept(self, content: bytes) -> bytes:
+        """A file's bytes as the corpus keeps them, where the run's fingerprint is another."""
+        return content.replace(self.manifest.fingerprint.encode(), _PLACEHOLDER)
+
+    def restored(self, content: bytes) -> bytes:
+        """The inverse of `kept`."""
+        return content.replace(_PLACEHOLDER, self.manifest.fingerprint.encode())
+
+
+def make_kept_run(folder: Path) -> None:
+    """Write a run of a few cells, one of which failed, with embeddings of `DIM` dimensions."""
+    store = Store(str(folder))
+    settings = make_settings(
+        {"region": REGION, "year": 2021, "out": str(folder), "checkpoint": "sample",
+         "classes": "wheat field, maize field, leafy forest, lake, town", "keep_embeddings": True}
+    )  # fmt: skip
+    parts = {"year": 2021, "checkpoint": "sample abc", "keep_embeddings": True, "steps": 12}
+    run = open_run(store, parts, settings.model_dump(mode="json"))
+    cells = _cells()
+    draw = np.random.default_rng(1)
+    for number, cell in enumerate(cells):
+        if number == len(cells) - 1:
+            record_failure(store, cell, ValueError("no reason"))
+            continue
+        classes, confidence = cell_rasters(cell, REGION)
+        assets = []
+        for block in block_windows(cell, 64):
+            shape = (block.height, block.width, DIM)
+            stored = draw.integers(-127, 128, shape).astype(np.int8)
+            assets.append(write_embeddings(store, run, VOCABULARY, cell, block, stored))
+        stats = ReadStats((FAULT,), retries=1, seconds={"read": 1.5})
+        result = result_of(cell, classes, confidence, 30, stats=stats, embeddings=tuple(assets))
+        commit_cell(store, run, cell, VOCABULARY, result)
+    _write_plan(store, cells)
+    _write_inputs(store)
+    ExampleReport(run.fingerprint, "cover", {"town": 3}, 3, 0, 0, 0, 1.0, 3.0, 1.0, 3, 0.5, 0.6
+                  ).write(store)  # fmt: skip
+    items = [json.loads(path.read_bytes()) for path in folder.glob("cells/*/*/item.json")]
+    write_collection(store, run, items, VOCABULARY)
+
+
+def opened(folder: Path) -> KeptRun:
+    """The run that `make_kept_run` has written."""
+    return KeptRun(folder, read_run(Store(str(folder))), _cells())
+
+
+def _cells() -> tuple[Cell, ...]:
+    region = read_region(REGION)
+    return tuple(cell for tile in tiles_of(region) for cell in cells_of(tile, region, 64))
+
+
+def _write_plan(store: Store, cells: tuple[Cell, ...]) -> None:
+    features = [cell_feature(CellPlan(cell, 100, 1)) for cell in cells]
+    content = json.dumps({"type": "FeatureCollection", "features": features})
+    store.write(CELLS_KEY, content.encode())
+
+
+def _write_inputs(store: Store) -> None:
+    snapshot = make_snapshot([earth_search_item("31UGR")], CatalogDescription(url="a"))
+    store.write(ITEMS_FILE, snapshot)
+    store.write(VOCABULARY_FILE, VOCABULARY.model_dump_json().encode())
+    store.write(TEXT_FILE, save(text_embeddings().tensors()))
+
+
+def text_embeddings() -> TextEmbeddings:
+    """Text embeddings of the run's classes, of `DIM` dimensions."""
+    vectors = np.random.default_rng(2).standard_normal((len(VOCABULARY.classes), DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return TextEmbeddings.of_classes(vectors.astype(np.float32), np.empty((0, DIM), np.float32))
+
+
+def classifying(source: Path, out: Path) -> Run:
+    """A run that classifies the embeddings in the folder `source`."""
+    settings = make_settings(
+        {"region": REGION, "year": 2021, "out": str(out), "checkpoint": "sample",
+         "classes": "wheat field, maize field, leafy forest, lake, town",
+         "embeddings": str(source), "top_k": 2}
+    )  # fmt: skip
+    store, checkpoint = Store(str(out)), load_checkpoint("sample")
+    return Run(
+        settings=settings,
+        store=store,
+        region=read_region(REGION),
+        manifest=open_run(store, {"embeddings": True}, settings.model_dump(mode="json")),
+        checkpoint="sample",
+        checkpoint_fingerprint=checkpoint.fingerprint,
+        card=checkpoint.card,
+        vocabulary=VOCABULARY,
+        text=text_embeddings(),
+        training_sample=None,
+        access=OPEN,
+    )
