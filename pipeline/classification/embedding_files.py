@@ -4,14 +4,18 @@ Each block has a GeoTIFF of int8, one band per dimension, pixel interleaved, til
 numbers are those of `models.encoder.quantised_embeddings`.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import rasterio
 import torch
 from affine import Affine
-from rasterio.io import MemoryFile
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import CRSError
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from models.encoder.quantised_embeddings import restored
@@ -21,13 +25,15 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key, embeddings_name
 from pipeline.observations.cube import Block
+from pipeline.observations.monthly_median import MONTHS
 from pipeline.product.cell_report import PREFIX
-from pipeline.product.layers import EMBEDDINGS
+from pipeline.product.layers import CLEAR_OBSERVATIONS, EMBEDDINGS
 from pipeline.product.ledger import require_held
 from pipeline.product.manifest import RunManifest
 from pipeline.product.stac import file_fields, layer_asset, raster_tags
 
 _TILE = 128  # pixels: a tile of 512 dimensions is 8 MB
+_MOST_DIMENSIONS = 4096  # of embeddings whose dimension is not known otherwise
 _ROWS = 32  # rows of a block that are restored at once
 
 
@@ -77,18 +83,67 @@ def embeddings_tif(stored: np.ndarray, transform: Affine, epsg: int, tags: dict[
         return bytes(file.read())
 
 
-def read_embeddings(store: Store, key: str) -> np.ndarray:
-    """The stored numbers of a block: int8 (dim, y, x). Raises OutputError for a damaged file."""
-    content = store.read(key)
-    try:
-        with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile(content) as file, file.open() as raster:
-            values: np.ndarray = raster.read()
-    except rasterio.errors.RasterioError:
-        values = np.empty(0)
-    if values.dtype != np.int8:
+def read_embeddings(store: Store, key: str, block: Block, dim: int | None = None) -> np.ndarray:
+    """The stored numbers of a block: int8 (dim, y, x).
+
+    Raises OutputError where the file is gone, damaged, or of another size than the block, or has
+    other than `dim` dimensions.
+    """
+    most = _MOST_DIMENSIONS if dim is None else dim
+
+    def fits(raster: DatasetReader) -> bool:
+        return (
+            raster.shape == (block.height, block.width)
+            and 0 < raster.count <= most
+            and (dim is None or raster.count == dim)
+            and set(raster.dtypes) == {"int8"}
+        )
+
+    dimensions = "" if dim is None else f", in {dim} dimensions,"
+    what = f"embeddings of {block.height} × {block.width} pixels{dimensions}"
+    return _read_tif(store, key, fits, what)
+
+
+def read_clear_counts(store: Store, key: str, cell: Cell) -> np.ndarray:
+    """The clear observations of a cell per month: uint8 (12, y, x), pixels of 10 or 20 m.
+
+    Raises OutputError where the file is gone, damaged, or not of the cell's size.
+    """
+    shapes = [(cell.height // ratio, cell.width // ratio) for ratio in (1, 2)]
+
+    def fits(raster: DatasetReader) -> bool:
+        return (
+            raster.shape in shapes
+            and raster.count == MONTHS
+            and set(raster.dtypes) == {CLEAR_OBSERVATIONS.dtype}
+        )
+
+    return _read_tif(store, key, fits, "counts of the cell's clear observations")
+
+
+def _read_tif(
+    store: Store, key: str, fits: Callable[[DatasetReader], bool], what: str
+) -> np.ndarray:
+    """The bands of a GeoTIFF whose header fits: before that nothing of its size is allocated.
+
+    Only the driver for GeoTIFF is tried: others follow names of files and servers in a content.
+    """
+    values = None
+    with contextlib.suppress(
+        rasterio.errors.RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError,
+        FileNotFoundError, NotADirectoryError,
+    ):  # fmt: skip
+        content = store.read(key)
+        with (
+            rasterio.Env(GDAL_NUM_THREADS="1"),
+            MemoryFile(content) as file,
+            file.open(driver="GTiff") as raster,
+        ):
+            values = raster.read() if fits(raster) else None
+    if values is None:
         raise OutputError(
             public_url(store.path(key)),
-            "it holds no embeddings that can be read",
+            f"it holds no {what} that can be read",
             "Map the cell again into another folder, with keep_embeddings",
         )
     return values
@@ -122,9 +177,37 @@ def write_embeddings(
     }
 
 
-def embedding_blocks(item: Mapping[str, Any]) -> Iterator[tuple[Block, str]]:
-    """The blocks with embeddings in a cell's STAC item, and the names of their files."""
-    for asset in item["assets"].values():
-        if f"{PREFIX}block" in asset:
-            row, column = asset[f"{PREFIX}block"]
-            yield Block(row, column, *asset["proj:shape"]), str(asset["href"]).removeprefix("./")
+def embedding_blocks(item: Mapping[str, Any]) -> list[tuple[Block, str]]:
+    """The blocks with embeddings in a cell's STAC item, and the names of their files.
+
+    Raises OutputError where they are not the whole cell, cut into blocks.
+    """
+    assets = [asset for asset in item["assets"].values() if f"{PREFIX}block" in asset]
+    if not assets:
+        return []
+    try:
+        blocks = [Block(*asset[f"{PREFIX}block"], *asset["proj:shape"]) for asset in assets]
+        names = [str(asset["href"]).removeprefix("./") for asset in assets]
+        rows, columns = item["properties"]["proj:shape"]
+        named = [embeddings_name(block.row, block.column) for block in blocks]
+        whole = names == named and set(blocks) == _grid_of(blocks, rows, columns)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise OutputError(
+            f"cell {item['id']}",
+            "its item does not say which file of embeddings is of which part of the cell",
+            "Put the run's own item back, or map the cell again into another folder",
+        )
+    return list(zip(blocks, names, strict=True))
+
+
+def _grid_of(blocks: Sequence[Block], rows: int, columns: int) -> set[Block]:
+    """The blocks into which the rows and columns where blocks begin divide a cell."""
+    tops = sorted({block.row for block in blocks})
+    lefts = sorted({block.column for block in blocks})
+    return {
+        Block(top, left, bottom - top, right - left)
+        for top, bottom in pairwise([0, *tops[1:], rows])
+        for left, right in pairwise([0, *lefts[1:], columns])
+    }

@@ -42,11 +42,14 @@ class EmbeddedRun:
 
 
 def open_embedded_run(folder: str) -> EmbeddedRun:
-    """Open the run in a folder; raises OutputError if there is none or it has no embeddings yet."""
+    """Open the run in a folder.
+
+    Raises OutputError if there is none, it has no embeddings yet, or an item is damaged.
+    """
     store = Store(folder)
     manifest = read_run(store)
     items = tuple(finished_items(store, manifest.fingerprint))
-    with_embeddings = tuple(item for item in items if any(embedding_blocks(item)))
+    with_embeddings = tuple(item for item in items if embedding_blocks(item))
     if not with_embeddings:
         what = "no cell is finished yet" if not items else "the run kept no embeddings"
         raise OutputError(public_url(store.root), what, "Map with keep_embeddings, then query")
@@ -78,7 +81,9 @@ def embeddings_at(run: EmbeddedRun, places: Places) -> tuple[np.ndarray, np.ndar
             within = (y >= 0) & (y < block.height) & (x >= 0) & (x < block.width)
             if not within.any():
                 continue
-            stored = read_embeddings(run.store, _key(item, name))[:, y[within], x[within]].T
+            dim = None if found is None else found.shape[1]
+            stored = read_embeddings(run.store, _key(item, name), block, dim)
+            stored = stored[:, y[within], x[within]].T
             if found is None:
                 found = np.zeros((len(places), stored.shape[1]), np.float32)
             # Where cells of two zones cover a place, only the cell that owns it has an embedding.
@@ -118,7 +123,7 @@ def write_similarity(
     values = np.full(properties["proj:shape"], _NODATA, np.uint16)
     one_core_per_thread()
     for block, name in embedding_blocks(item):
-        stored = read_embeddings(run.store, _key(item, name))
+        stored = read_embeddings(run.store, _key(item, name), block, len(target))
         values[block.slices()] = similarities(stored, on_device)
     content = cog_bytes(
         values,

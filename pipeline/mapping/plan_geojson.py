@@ -111,7 +111,7 @@ def read_cells(store: Store, run: RunManifest) -> list[Cell]:
         return [cell_of(feature["properties"]) for feature in features]
     except OutputError:
         raise
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise OutputError(
             public_url(store.path(CELLS_KEY)), "the run's folder has no plan", "Run `timesen plan`"
         ) from None

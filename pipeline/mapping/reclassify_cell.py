@@ -5,9 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import rasterio
 import torch
-from rasterio.io import MemoryFile
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
 from models.encoder.training_sample import TrainingDistance
@@ -16,6 +14,7 @@ from pipeline.classification.classify import Classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,
     embedding_rows,
+    read_clear_counts,
     read_embeddings,
 )
 from pipeline.errors import OutputError
@@ -24,6 +23,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEM, cell_key
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.prepare import Run
+from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.layers import CLEAR_OBSERVATIONS, UNLIKE_TRAINING
 from pipeline.product.ledger import commit_cell
@@ -44,11 +44,13 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     blocks = []
     for block, name in embedding_blocks(item):
         start = time.perf_counter()
-        stored = read_embeddings(source, cell_key(cell.tile.name, cell.id, name))
+        key = cell_key(cell.tile.name, cell.id, name)
+        stored = read_embeddings(source, key, block, run.text.members.shape[1])
         reading += time.perf_counter() - start
         blocks.append((block, classify_stored(stored, classifier, run)))
     report = CellReport.from_item(item)
-    rasters = cell_rasters(run, cell, blocks, _clear_counts(source, cell))
+    counts = cell_key(cell.tile.name, cell.id, CLEAR_OBSERVATIONS.file)
+    rasters = cell_rasters(run, cell, blocks, read_clear_counts(source, counts, cell))
     spent = time.perf_counter() - began
     result = CellResult(
         rasters=rasters,
@@ -84,17 +86,15 @@ def _item(source: Store, cell: Cell, run: Run) -> dict[str, Any]:
     folder, remedy = public_url(source.path(key)), "Finish that run first, with keep_embeddings"
     try:
         item: dict[str, Any] = parse_json(source.read(key))
+        checked_report(item, key)
+        if tuple(item["properties"]["proj:shape"]) != cell.shape:
+            raise ValueError("it is of other pixels")
     except FileNotFoundError:
         raise OutputError(folder, "the run has not finished this cell", remedy) from None
+    except ValueError as error:
+        raise OutputError(folder, f"the cell's item is damaged ({error})", remedy) from None
     if item["properties"].get(f"{PREFIX}fingerprint") != run.source:
         raise OutputError(folder, "the cell is not of the run that was to be classified", remedy)
-    if not any(embedding_blocks(item)):
+    if not embedding_blocks(item):
         raise OutputError(folder, "the run kept no embeddings of this cell", remedy)
     return item
-
-
-def _clear_counts(source: Store, cell: Cell) -> np.ndarray:
-    content = source.read(cell_key(cell.tile.name, cell.id, CLEAR_OBSERVATIONS.file))
-    with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile(content) as file, file.open() as raster:
-        counts: np.ndarray = raster.read()
-    return counts

@@ -212,9 +212,11 @@ def cell_layers(run: RunManifest) -> tuple[OutputLayer, ...]:
 
 
 def layer_of_asset(key: str) -> OutputLayer:
-    """The layer of a STAC asset's key, such as "class" or "embeddings-0256-0000"."""
-    return next(
-        layer
-        for layer in CELL_LAYERS
-        if key == layer.name or (layer.per_block and key.startswith(f"{layer.name}-"))
-    )
+    """The layer of a STAC asset's key, such as "class" or "embeddings-0256-0000".
+
+    Raises KeyError for the key of no layer.
+    """
+    for layer in CELL_LAYERS:
+        if key == layer.name or (layer.per_block and key.startswith(f"{layer.name}-")):
+            return layer
+    raise KeyError(key)

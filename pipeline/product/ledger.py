@@ -30,6 +30,7 @@ from pipeline.layout import (
     cell_key,
     failure_key,
 )
+from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.cog_writer import categories_xml, cog_bytes
 from pipeline.product.example_report import read_example_report
@@ -49,6 +50,16 @@ class FailedCell:
     kind: str
     error: str
     when: str
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "FailedCell | None":
+        """The failure in a record's bytes; None for a record that is damaged."""
+        try:
+            failure = cls(**parse_json(content))
+            "".join(vars(failure).values()).encode()  # all are texts, without lone surrogates
+        except (TypeError, ValueError):
+            return None
+        return failure
 
 
 def held_run(store: Store) -> RunManifest | None:
@@ -260,14 +271,16 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
 
 
 def failed_cells(store: Store) -> dict[str, FailedCell]:
-    """The cells that failed and have not been finished since, by id."""
-    failures = [
-        FailedCell(**parse_json(content)) for _, content in store.read_many(store.keys(FAILURES))
-    ]
+    """The cells that failed and have not been finished since, by id.
+
+    Damaged records are left out: such a cell is not finished, and is mapped again like one that
+    failed.
+    """
+    found = (FailedCell.from_json(content) for _, content in store.read_many(store.keys(FAILURES)))
     return {
         failure.cell: failure
-        for failure in failures
-        if not store.exists(cell_key(failure.tile, failure.cell, ITEM))
+        for failure in found
+        if failure and not store.exists(cell_key(failure.tile, failure.cell, ITEM))
     }
 
 
@@ -286,7 +299,7 @@ def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
         try:
             item = parse_json(content)
             ours = item["properties"][f"{PREFIX}fingerprint"] == run_fingerprint
-            CellReport.from_item(item)
+            checked_report(item, key)
             whole = all(
                 sizes.get(key.replace(ITEM, asset["href"].removeprefix("./"))) == asset["file:size"]
                 for asset in item["assets"].values()

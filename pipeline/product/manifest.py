@@ -81,9 +81,41 @@ class RunManifest:
     def from_json(cls, content: bytes) -> "RunManifest":
         """The manifest in the bytes of `run.json`; raises ValueError if there is none in them."""
         try:
-            return cls(**parse_json(content))
+            manifest = cls(**parse_json(content))
+            manifest.to_json()  # raises ValueError for lone surrogates, which nothing can write
         except TypeError:
             raise ValueError("it has not the fields of one") from None
+        if problem := _problem(manifest):
+            raise ValueError(problem)
+        return manifest
+
+
+def _problem(run: RunManifest) -> str | None:
+    """What is wrong with the fields of a manifest that others may have written, if anything."""
+    settings, parts, versions = run.settings, run.parts, run.versions
+    if not all(isinstance(each, dict) for each in (settings, parts, versions, run.files)):
+        return "its settings, parts, versions or files are no objects"
+    reading, year = settings.get("reading") or {}, settings.get("year")
+    attributions = parts.get("attributions", [])
+    texts = [run.fingerprint, run.created, versions.get("timesen"), *versions.values()]
+    texts += run.files.values()
+    texts += attributions if isinstance(attributions, list) else [None]
+    whole = {"year": year, **{n: settings.get(n, 1) for n in ("first_month", "steps", "top_k")}}
+    if wrong := [name for name, value in whole.items() if type(value) is not int]:
+        return f"its {wrong[0]} is no whole number"
+    if not (2015 <= whole["year"] <= 2100 and 1 <= whole["first_month"] <= 12):
+        return "its year or its first month is none"
+    if not (1 <= whole["steps"] <= 12 and 1 <= whole["top_k"] <= 8):
+        return "its steps or its top_k is none"
+    substituted, absent = parts.get("substituted", {}), parts.get("absent bands", [])
+    if not (
+        isinstance(reading, dict)
+        and isinstance(substituted, dict)
+        and isinstance(absent, list)
+        and all(isinstance(text, str) for text in (*texts, *substituted.values(), *absent))
+    ):
+        return "its fields are of other types"
+    return None
 
 
 def new_manifest(

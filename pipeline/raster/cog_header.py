@@ -31,7 +31,17 @@ _GRID = {_SCALE, _TIEPOINT, _GEO_KEYS}
 _WANTED = _NEEDED | _GRID | {_SAMPLES, _PREDICTOR, _FORMAT, _NODATA}
 _REDUCED, _MASK = 1, 4  # bits of a directory's subfile type: an overview, a mask
 _ROTATED = 34264  # ModelTransformation: the grid is not north up, or an unknown program wrote it
-_TYPES = {1: "u1", 2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
+_TYPES = {2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
+_WHOLE, _ASCII, _SHORT, _DOUBLE = (3, 4, 16), (2,), (3,), (12,)
+# The types of tags and the numbers of their values; None: any. Of others, readers differ.
+_FORMS: Mapping[int, tuple[tuple[int, ...], int | None]] = {
+    **dict.fromkeys(_WANTED | {_SUBFILE}, (_WHOLE, 1)),
+    **dict.fromkeys((_OFFSETS, _COUNTS), (_WHOLE, None)),
+    _SCALE: (_DOUBLE, 3),
+    _TIEPOINT: (_DOUBLE, 6),
+    _GEO_KEYS: (_SHORT, None),
+    _NODATA: (_ASCII, None),
+}
 _NONE, _DEFLATES = 1, (8, 32946)
 _MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
 _PROJECTED, _PIXEL_IS_AREA = 1, 1
@@ -192,8 +202,9 @@ def _tags(
             raise ValueError("its grid is not north up")
         if tag not in wanted:
             continue
-        if kind not in _TYPES:
-            raise ValueError(f"tag {tag} is of type {kind}")
+        kinds, number = _FORMS[tag]
+        if kind not in kinds or number not in (None, values):
+            raise ValueError(f"tag {tag} is of type {kind}, with {values} values")
         dtype = np.dtype(_TYPES[kind])
         place, length = start + size - inline, values * dtype.itemsize
         content = directory[place : place + length]

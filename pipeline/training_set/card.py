@@ -1,14 +1,16 @@
 """The card of a training set, its `dataset.json`."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from pipeline.errors import DatasetError
 from pipeline.training_set.spatial_split import SplitRule
 
 SET_CARD = "dataset.json"
+_MOST_VIEWS = 1000  # of a point: a batch has room for as many of each of its rows
+_MOST_ROWS = 2**40
 
 
 class _Part(BaseModel):
@@ -25,9 +27,9 @@ class GroundSide(_Part):
     kind: Literal["photos", "texts"]
     tower: str
     revision: str
-    dim: int
-    views: int
-    possible: int = 0
+    dim: int = Field(ge=1)
+    views: int = Field(ge=0, le=_MOST_VIEWS)
+    possible: int = Field(0, ge=0, le=_MOST_VIEWS)
 
 
 class Shard(_Part):
@@ -37,10 +39,10 @@ class Shard(_Part):
     lack them.
     """
 
-    key: str
-    rows: int
+    key: str = Field(pattern=r"^[\w-]+(\.[\w-]+)*(/[\w-]+(\.[\w-]+)*)*$")
+    rows: int = Field(ge=0, le=_MOST_ROWS)
     sha256: str
-    counts: dict[str, dict[str, int]] | None = None
+    counts: dict[str, dict[str, Annotated[int, Field(ge=0)]]] | None = None
 
 
 class Statistics(_Part):
@@ -52,11 +54,11 @@ class Statistics(_Part):
     that were packed by earlier versions do not state it.
     """
 
-    quantiles: dict[str, tuple[float, ...]]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    missing: float
-    absent: tuple[float, ...] = ()
+    quantiles: dict[str, tuple[FiniteFloat, ...]]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[FiniteFloat, ...]
+    missing: FiniteFloat
+    absent: tuple[FiniteFloat, ...] = ()
 
 
 class DatasetCard(_Part):
@@ -72,7 +74,7 @@ class DatasetCard(_Part):
     """
 
     format: Literal[1] = 1
-    bands: tuple[str, ...]
+    bands: tuple[str, ...] = Field(min_length=1)
     months: Literal[12] = 12
     ground: GroundSide
     splits: dict[str, tuple[Shard, ...]]
@@ -86,6 +88,19 @@ class DatasetCard(_Part):
     versions: dict[str, str]
     created: str
     fingerprint: str
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        numbers = self.statistics
+        lengths = {len(each) for each in (numbers.mean, numbers.std, *numbers.quantiles.values())}
+        if lengths != {len(self.bands)} or len(numbers.absent) not in (0, len(self.bands)):
+            raise ValueError(f"statistics are not of {len(self.bands)} bands")
+        for shard in (shard for shards in self.splits.values() for shard in shards):
+            for label, classes in self.labels.items() if shard.counts is not None else ():
+                counts = (shard.counts or {}).get(label, {})
+                if sum(counts.values()) != shard.rows or counts.keys() - {*classes, ""}:
+                    raise ValueError(f"the counts of {label} are not those of {shard.key}")
+        return self
 
     def rows(self, split: str) -> int:
         """The number of rows of a split; raises DatasetError for one that is not there."""

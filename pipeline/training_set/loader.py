@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count, zip_longest
@@ -19,7 +19,7 @@ from pipeline.training_set.card import SET_CARD, DatasetCard, Shard
 from pipeline.training_set.class_balance import ClassBalance, times_of_rows
 from pipeline.training_set.prefetch import prefetched
 from pipeline.training_set.random_order import Window, inner_order, windows_of
-from pipeline.training_set.shards import ShardRows, join_batches, read_rows, to_rows
+from pipeline.training_set.shards import ShardRows, column_problem, join_batches, read_rows, to_rows
 
 _READERS = 4  # shards read at once, since each request to object storage waits
 _AHEAD = 4  # batches made before they are needed
@@ -84,16 +84,19 @@ class TrainingSet:
                 balance is not there, or a shard is missing or damaged.
         """
         self._require(split, batch, rank, world, drop_last)
-        rows, spans = self.rows(split), []
-        for step in range(start, self.steps(split, batch, drop_last)):
-            first, last = step * batch, min((step + 1) * batch, rows)
-            share = -(-(last - first) // world)
-            low = first + rank * share
-            if low < last:
-                spans.append((low, min(low + share, last)))
-        first = spans[0][0] if spans else rows
+        rows, steps = self.rows(split), range(start, self.steps(split, batch, drop_last))
+
+        def spans() -> Iterator[tuple[int, int]]:
+            for step in steps:  # one by one: a card may promise more rows than fit in memory
+                first, last = step * batch, min((step + 1) * batch, rows)
+                share = -(-(last - first) // world)
+                low = first + rank * share
+                if low < last:
+                    yield low, min(low + share, last)
+
+        first, _ = next(spans(), (rows, rows))
         windows = self._epochs(split, seed, balance).windows(epoch, first)
-        return prefetched(_batches(RowStream(windows, self.card), spans), _AHEAD)
+        return prefetched(_batches(RowStream(windows, self.card), spans()), _AHEAD)
 
     def stream(
         self, split: str, seed: int, first: int, balance: ClassBalance | None = None
@@ -164,9 +167,10 @@ class TrainingSet:
         except (pa.ArrowException, OSError) as error:
             problem = f"it is damaged ({str(error).splitlines()[0]})"
         else:
-            if table.num_rows == shard.rows:
+            if table.num_rows != shard.rows:
+                problem = f"it has {table.num_rows} rows, and {shard.rows} are wanted"
+            elif not (problem := column_problem(table, self.card)):
                 return table
-            problem = f"it has {table.num_rows} rows, and {shard.rows} are wanted"
         raise DatasetError(
             public_url(self.store.path(shard.key)),
             problem,
@@ -201,7 +205,7 @@ class RowStream:
         self._windows.close()
 
 
-def _batches(stream: RowStream, spans: Sequence[tuple[int, int]]) -> Iterator[Batch]:
+def _batches(stream: RowStream, spans: Iterable[tuple[int, int]]) -> Iterator[Batch]:
     """The batches of spans of an epoch's order, which follow each other."""
     with contextlib.closing(stream):
         for low, high in spans:

@@ -131,10 +131,35 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
 
     `source` is a path or an Arrow file; ArrowException or OSError is raised for a damaged one.
     """
-    columns = ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels)]
-    columns += [*(["possible"] if card.ground.possible else []), *more_columns]
+    columns = [*_needed_columns(card), *more_columns]
     with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as file:
         return file.read(columns, use_threads=False)
+
+
+def column_problem(table: pa.Table, card: DatasetCard) -> str:
+    """What is wrong with the columns of a shard that batches need, or nothing: an empty text."""
+    side = card.ground
+    schema = shard_schema(len(card.bands), side.dim, tuple(card.labels), side.possible > 0)
+    for name in _needed_columns(card):
+        wanted = schema.field(name).type
+        if name not in table.column_names:
+            return f"it has no column {name}"
+        column = table[name]
+        if column.type != wanted:
+            return f"its column {name} is {column.type}, not {wanted}"
+        lists = pa.types.is_list(wanted) or pa.types.is_fixed_size_list(wanted)
+        empty = column.null_count or (lists and pc.list_flatten(column).null_count)
+        if empty and not name.startswith(LABEL):
+            return f"its column {name} has empty cells"
+    views, keys = (pc.list_value_length(table[name]) for name in ("ground", "keys"))
+    if views != keys or (len(table) and not pc.sum(views).as_py()):
+        return "it has not one key for each view"
+    return ""
+
+
+def _needed_columns(card: DatasetCard) -> list[str]:
+    possible = ["possible"] if card.ground.possible else []
+    return ["id", "series", "ground", "keys", *(LABEL + name for name in card.labels), *possible]
 
 
 def to_rows(tables: Sequence[pa.Table], card: DatasetCard) -> ShardRows:

@@ -15,7 +15,10 @@ WAITING = 60.0
 BYTES = 10**9
 """That one input may take beyond what the process had before."""
 
-_TIMERS = {signal.SIGPROF: (signal.ITIMER_PROF, SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, WAITING)}
+_TIMERS = {
+    signal.SIGPROF: (signal.ITIMER_PROF, SECONDS),
+    signal.SIGALRM: (signal.ITIMER_REAL, WAITING),
+}
 
 
 class TookTooLong(BaseException):

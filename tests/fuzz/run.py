@@ -181,9 +181,7 @@ def _watched(
     return (shared.number if death else end), death
 
 
-def _received(
-    receiving: Connection, process: BaseProcess, shared: Any
-) -> Iterator[Finding]:
+def _received(receiving: Connection, process: BaseProcess, shared: Any) -> Iterator[Finding]:
     """The findings of a process until it ends; raises TimeoutError where it goes no further."""
     number, since = shared.number, time.monotonic()
     while True:

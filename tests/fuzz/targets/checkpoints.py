@@ -59,9 +59,7 @@ class Checkpoints(Target):
         sample = sample_training(vectors[:40], vectors[40:], size=20)
         for kind, architecture in zip(_KINDS, (small, layers), strict=True):
             card: Any = made_card(architecture)  # type: ignore[arg-type]
-            save_checkpoint(
-                folder / kind, new_encoder(architecture), card, training_sample=sample
-            )
+            save_checkpoint(folder / kind, new_encoder(architecture), card, training_sample=sample)
 
     def make(self, draw: random.Random) -> Files:
         files = dict(self._files[draw.choice(_KINDS)])
@@ -119,7 +117,19 @@ def _changed_tensors(content: bytes, draw: random.Random) -> bytes:
     header = json.loads(content[8 : 8 + length])
     changed = to_json(changed_document(header, draw, most=3))
     if draw.random() < 0.3:
-        kinds = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8", "I64", "BOOL", "U8", "C64")
+        kinds = (
+            "F64",
+            "F32",
+            "F16",
+            "BF16",
+            "F8_E4M3",
+            "F8_E5M2",
+            "I8",
+            "I64",
+            "BOOL",
+            "U8",
+            "C64",
+        )
         name = draw.choice([name for name in header if name != "__metadata__"])
         header[name]["dtype"] = draw.choice(kinds)
         changed = to_json(header)

@@ -20,7 +20,13 @@ from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import block_windows
 from pipeline.product.example_report import ExampleReport
-from pipeline.product.ledger import commit_cell, open_run, read_run, record_failure, write_collection
+from pipeline.product.ledger import (
+    commit_cell,
+    open_run,
+    read_run,
+    record_failure,
+    write_collection,
+)
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import OPEN
 from pipeline.raster.read_stats import ReadStats

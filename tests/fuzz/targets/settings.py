@@ -45,7 +45,8 @@ _FILES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
         {
             "dataset": ["a", "b"], "out": "c", "shares": [0.4, 0.6], "processes": 1,
             "encoder": {"kind": "timesenclip", "dim": 64, "depth": 2, "heads": 4},
-            "recipe": {"steps": 300, "batch": 64, "rate": 1e-4, "months": "12,4"}, "balance": "cover",
+            "recipe": {"steps": 300, "batch": 64, "rate": 1e-4, "months": "12,4"},
+            "balance": "cover",
             "cluster": {"kind": "threads"}, "tracker": "none",
         },
     ),

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.shutil import copy
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.inference import PixelEncoder
@@ -30,6 +32,7 @@ from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.mapping.publish import publish
+from pipeline.observations.cube import Block
 from pipeline.product.cell_report import CellReport
 from pipeline.product.layers import (
     CLASS,
@@ -70,7 +73,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     stored = np.random.default_rng(0).integers(-127, 128, (150, 70, 24)).astype(np.int8)
     content = embeddings_tif(stored, Affine(10, 0, 600000, 0, -10, 5700000), 32631, {"A": "b"})
     (tmp_path / "e.tif").write_bytes(content)
-    found = read_embeddings(Store(str(tmp_path)), "e.tif")
+    found = read_embeddings(Store(str(tmp_path)), "e.tif", Block(0, 0, 150, 70))
     np.testing.assert_array_equal(found, stored.transpose(2, 0, 1))
     with rasterio.open(tmp_path / "e.tif") as raster:
         assert raster.crs.to_epsg() == 32631
@@ -186,7 +189,7 @@ def test_what_is_kept_is_named_in_the_item(kept: PreparedRun) -> None:
     (item,) = finished_items(store, kept.run.manifest.fingerprint)
     covered = np.zeros(cell.shape, int)
     for block, name in embedding_blocks(item):
-        stored = read_embeddings(store, cell_key(cell.tile.name, cell.id, name))
+        stored = read_embeddings(store, cell_key(cell.tile.name, cell.id, name), block)
         assert stored.shape[1:] == (block.height, block.width)
         covered[block.slices()] += 1
         asset = next(a for a in item["assets"].values() if a["href"] == f"./{name}")
@@ -232,10 +235,62 @@ def test_embeddings_of_another_checkpoint_are_refused(kept: PreparedRun, tmp_pat
         asking(kept, tmp_path / "c", classes="a, b", checkpoint=str(other.path))
 
 
-def test_a_damaged_file_is_named(kept: PreparedRun, tmp_path: Path) -> None:
+def test_a_file_that_is_damaged_or_of_another_size_is_named(tmp_path: Path) -> None:
+    store, block = Store(str(tmp_path)), Block(0, 0, 20, 30)
+    stored = np.ones((20, 30, 4), np.int8)
+    grid = Affine(10, 0, 600000, 0, -10, 5700000)
+    (tmp_path / "sound.tif").write_bytes(embeddings_tif(stored, grid, 32631, {}))
     (tmp_path / "e.tif").write_bytes(json.dumps({"no": "raster"}).encode())
-    with pytest.raises(OutputError, match="no embeddings that can be read"):
-        read_embeddings(Store(str(tmp_path)), "e.tif")
+    assert read_embeddings(store, "sound.tif", block, 4).shape == (4, 20, 30)
+    for key, of, dim in (
+        ("e.tif", block, None),
+        ("none.tif", block, None),
+        ("sound.tif", Block(0, 0, 20, 20), None),
+        ("sound.tif", block, 5),
+    ):
+        with pytest.raises(OutputError, match=r"no embeddings of 20 × .* can be read"):
+            read_embeddings(store, key, of, dim)
+
+
+def test_kept_embeddings_are_no_door_to_other_files(tmp_path: Path) -> None:
+    """GDAL reads a VRT whatever its name is, and with it the file that it names."""
+    stored = np.ones((20, 30, 4), np.int8)
+    grid = Affine(10, 0, 600000, 0, -10, 5700000)
+    secret = tmp_path / "secret.tif"
+    secret.write_bytes(embeddings_tif(stored, grid, 32631, {}))
+    copy(secret, tmp_path / "e.tif", driver="VRT")
+    with rasterio.open(tmp_path / "e.tif") as raster:
+        assert raster.read().any()
+    with pytest.raises(OutputError, match="can be read"):
+        read_embeddings(Store(str(tmp_path)), "e.tif", Block(0, 0, 20, 30))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda assets: assets.pop("embeddings-0000-0032"),
+        lambda assets: assets["embeddings-0000-0032"].update({"proj:shape": [64, 31]}),
+        lambda assets: assets["embeddings-0000-0032"].update({"timesen:block": [0, 0]}),
+        lambda assets: assets["embeddings-0000-0032"].update({"timesen:block": 5}),
+        lambda assets: assets["embeddings-0000-0032"].update({"href": "../../other.tif"}),
+    ],
+)
+def test_blocks_that_are_not_the_cell_are_refused(
+    change: Callable[[dict[str, Any]], object],
+) -> None:
+    def asset(column: int) -> dict[str, Any]:
+        return {
+            "href": f"./embeddings-0000-{column:04}.tif",
+            "proj:shape": [64, 32],
+            "timesen:block": [0, column],
+        }
+
+    assets = {f"embeddings-0000-{column:04}": asset(column) for column in (0, 32)}
+    item = {"id": "31UFS-00-00", "properties": {"proj:shape": [64, 64]}, "assets": assets}
+    assert len(embedding_blocks(item)) == 2
+    change(assets)
+    with pytest.raises(OutputError, match="which file of embeddings is of which part"):
+        embedding_blocks(item)
 
 
 def test_classes_in_order(kept: PreparedRun, prepare: Prepare, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_is_like_a_pixel_is_most_like_it_there(run: EmbeddedRun, tmp_path: 
         and block.column <= column < block.column + block.width
     )
     key = cell_key(properties["timesen:tile"], item["id"], name)
-    stored = read_embeddings(run.store, key)[:, row - block.row, column - block.column]
+    stored = read_embeddings(run.store, key, block)[:, row - block.row, column - block.column]
     np.testing.assert_allclose(wanted, stored / np.linalg.norm(stored.astype(float)), atol=1e-6)
 
     out = Store(str(tmp_path / "like"))
