@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all lint types bench clean help
+.PHONY: demo test test-slow test-all fuzz lint types bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -37,6 +37,9 @@ test-slow: $(VENV)/.dev  ## the tests marked slow
 
 test-all: $(VENV)/.dev  ## every test
 	$(BIN)/python -m pytest $(SPREAD)
+
+fuzz: $(VENV)/.dev  ## 100,000 damaged inputs of each kind of file that is read; hours
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ def is_shipped_name(setting: str, text: str) -> bool:
 
     `setting` is the setting with this value, such as "checkpoint" or "catalog.url".
     """
-    if setting not in _SHIPPED or re.fullmatch(r"[\w-]+", text) is None:
+    if setting not in _SHIPPED or re.fullmatch(r"[\w-]{1,60}", text) is None:
         return False
     package, place = _SHIPPED[setting]
     return files(package).joinpath(place.format(text)).is_file()

@@ -169,7 +169,7 @@ class TrainingSet:
         else:
             if table.num_rows != shard.rows:
                 problem = f"it has {table.num_rows} rows, and {shard.rows} are wanted"
-            elif not (problem := column_problem(table, self.card)):
+            elif not (problem := column_problem(table, self.card, more_columns)):
                 return table
         raise DatasetError(
             public_url(self.store.path(shard.key)),

@@ -136,8 +136,10 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
         return file.read(columns, use_threads=False)
 
 
-def column_problem(table: pa.Table, card: DatasetCard) -> str:
-    """What is wrong with the columns of a shard that batches need, or nothing: an empty text."""
+def column_problem(table: pa.Table, card: DatasetCard, more_columns: Sequence[str] = ()) -> str:
+    """What is wrong with the columns of `read_rows`, or nothing: an empty text."""
+    if absent := [name for name in more_columns if name not in table.column_names]:
+        return f"it has no column {absent[0]}"
     side = card.ground
     schema = shard_schema(len(card.bands), side.dim, tuple(card.labels), side.possible > 0)
     for name in _needed_columns(card):

@@ -6,8 +6,10 @@ tests of them). The exit code is 1 if anything was found.
 """
 
 import argparse
+import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fuzz.run import Finding, Outcome, fuzz
@@ -24,19 +26,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=Path, help="default: a temporary folder")
     parser.add_argument("--keep", type=Path, help="default: inputs of findings are not kept")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="targets at once")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="timesen-fuzz-seeds-") as temporary:
+    print(_ROW.format("target", "inputs", "accepted", "refused", "findings", "per s",
+                      "slowest s", "memory MB"), flush=True)  # fmt: skip
+    found = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="timesen-fuzz-seeds-") as temporary,
+        ThreadPoolExecutor(given.at_once) as pool,
+    ):
         folder = given.seeds or Path(temporary)
-        print(_ROW.format("target", "inputs", "accepted", "refused", "findings", "per s",
-                          "slowest s", "memory MB"))  # fmt: skip
-        outcomes = []
-        for target in given.target or TARGETS:
-            outcome = fuzz(target, given.count, given.seed, folder, given.first)
+        outcomes = pool.map(
+            lambda target: fuzz(target, given.count, given.seed, folder, given.first),
+            given.target or TARGETS,
+        )
+        for outcome in outcomes:
             print(_row(outcome), flush=True)
-            outcomes.append(outcome)
             for finding in outcome.findings.values():
-                _tell(target, given.seed, finding, given.keep)
-    return int(any(outcome.findings for outcome in outcomes))
+                found += 1
+                _tell(outcome.target, given.seed, finding, given.keep)
+    return int(found > 0)
 
 
 def _row(outcome: Outcome) -> str:

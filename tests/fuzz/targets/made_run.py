@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
 
-from models.encoder.checkpoint import load_checkpoint
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.towers.text_embeddings import TextEmbeddings
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item_snapshot import make_snapshot
@@ -64,8 +65,8 @@ def make_kept_run(folder: Path) -> None:
          "classes": "wheat field, maize field, leafy forest, lake, town", "keep_embeddings": True}
     )  # fmt: skip
     parts = {"year": 2021, "checkpoint": "sample abc", "keep_embeddings": True, "steps": 12}
-    run = open_run(store, parts, settings.model_dump(mode="json"))
     cells = _cells()
+    run = open_run(store, parts, settings.model_dump(mode="json"), _planned(cells))
     draw = np.random.default_rng(1)
     for number, cell in enumerate(cells):
         if number == len(cells) - 1:
@@ -80,8 +81,6 @@ def make_kept_run(folder: Path) -> None:
         stats = ReadStats((FAULT,), retries=1, seconds={"read": 1.5})
         result = result_of(cell, classes, confidence, 30, stats=stats, embeddings=tuple(assets))
         commit_cell(store, run, cell, VOCABULARY, result)
-    _write_plan(store, cells)
-    _write_inputs(store)
     ExampleReport(run.fingerprint, "cover", {"town": 3}, 3, 0, 0, 0, 1.0, 3.0, 1.0, 3, 0.5, 0.6
                   ).write(store)  # fmt: skip
     items = [json.loads(path.read_bytes()) for path in folder.glob("cells/*/*/item.json")]
@@ -98,17 +97,16 @@ def _cells() -> tuple[Cell, ...]:
     return tuple(cell for tile in tiles_of(region) for cell in cells_of(tile, region, 64))
 
 
-def _write_plan(store: Store, cells: tuple[Cell, ...]) -> None:
+def _planned(cells: tuple[Cell, ...]) -> dict[str, bytes]:
+    """The files that are written before a run's first cell."""
     features = [cell_feature(CellPlan(cell, 100, 1)) for cell in cells]
-    content = json.dumps({"type": "FeatureCollection", "features": features})
-    store.write(CELLS_KEY, content.encode())
-
-
-def _write_inputs(store: Store) -> None:
-    snapshot = make_snapshot([earth_search_item("31UGR")], CatalogDescription(url="a"))
-    store.write(ITEMS_FILE, snapshot)
-    store.write(VOCABULARY_FILE, VOCABULARY.model_dump_json().encode())
-    store.write(TEXT_FILE, save(text_embeddings().tensors()))
+    plan = json.dumps({"type": "FeatureCollection", "features": features})
+    return {
+        CELLS_KEY: plan.encode(),
+        ITEMS_FILE: make_snapshot([earth_search_item("31UGR")], CatalogDescription(url="a")),
+        VOCABULARY_FILE: VOCABULARY.model_dump_json().encode(),
+        TEXT_FILE: save(text_embeddings().tensors()),
+    }
 
 
 def text_embeddings() -> TextEmbeddings:
@@ -118,6 +116,11 @@ def text_embeddings() -> TextEmbeddings:
     return TextEmbeddings.of_classes(vectors.astype(np.float32), np.empty((0, DIM), np.float32))
 
 
+@cache
+def _checkpoint() -> Checkpoint:
+    return load_checkpoint("sample")
+
+
 def classifying(source: Path, out: Path) -> Run:
     """A run that classifies the embeddings in the folder `source`."""
     settings = make_settings(
@@ -125,10 +128,12 @@ def classifying(source: Path, out: Path) -> Run:
          "classes": "wheat field, maize field, leafy forest, lake, town",
          "embeddings": str(source), "top_k": 2}
     )  # fmt: skip
-    store, checkpoint = Store(str(out)), load_checkpoint("sample")
+    store, checkpoint = Store(str(out)), _checkpoint()
     return Run(
         settings=settings,
         store=store,
+        plan_hash="plan",
+        source=read_run(Store(str(source))).fingerprint,
         region=read_region(REGION),
         manifest=open_run(store, {"embeddings": True}, settings.model_dump(mode="json")),
         checkpoint="sample",

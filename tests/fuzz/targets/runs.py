@@ -17,7 +17,7 @@ from pipeline.layout import (
     RUN,
     VOCABULARY_FILE,
 )
-from pipeline.mapping.embedding_source import items_from_embeddings, settings_from_embeddings
+from pipeline.mapping.embedding_source import settings_from_embeddings, source_of_embeddings
 from pipeline.mapping.plan_geojson import CELLS_KEY
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.example_report import read_example_report
@@ -82,8 +82,8 @@ class Runs(Target):
 
     def _classify(self, store: Store) -> None:
         settings_from_embeddings(store.root, {"out": "a", "classes": "forest, lake"})
-        content = items_from_embeddings(store.root, {"year": 2021, "checkpoint": "sample abc"})
-        read_snapshot(content, ITEMS_FILE)
+        source = source_of_embeddings(store.root, {"year": 2021, "checkpoint": "sample abc"})
+        read_snapshot(source.items, ITEMS_FILE)
 
     def _publish(self, store: Store) -> None:
         run = held_run(store)

@@ -15,7 +15,7 @@ from pipeline.grid.cells import cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store
-from pipeline.layout import ITEM, ITEMS_FILE, cell_key
+from pipeline.layout import ITEM, ITEMS_FILE, cell_key, failure_key
 from pipeline.product.cell_report import CellReport, tally
 from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import (
@@ -130,6 +130,33 @@ def test_run_json_holds_no_secret() -> None:
     run = new_manifest(PARTS, settings)
     assert run.settings["catalog"] == {"url": "https://host/stac", "n": [1]}
     assert RunManifest.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        ({"settings": []}, "no objects"),
+        ({"settings": {}}, "its year is no whole number"),
+        ({"settings": {"year": "2021"}}, "its year is no whole number"),
+        ({"settings": {"year": 10**9}}, "its year or its first month"),
+        ({"settings": {"year": 2021, "first_month": 13}}, "its year or its first month"),
+        ({"settings": {"year": 2021, "steps": 0}}, "its steps"),
+        ({"settings": {"year": 2021, "top_k": 10**9}}, "its steps or its top_k"),
+        ({"settings": {"year": 2021, "reading": 5}}, "of other types"),
+        ({"settings": {"year": 2021, "checkpoint": "\ud800"}}, "surrogates not allowed"),
+        ({"parts": {"attributions": 7}}, "of other types"),
+        ({"parts": {"substituted": ["B8A"]}}, "of other types"),
+        ({"versions": {}}, "of other types"),
+        ({"fingerprint": 5}, "of other types"),
+    ],
+)
+def test_fields_of_a_run_json_that_cannot_be_used_are_refused(
+    tmp_path: Path, part: dict[str, Any], problem: str
+) -> None:
+    sound = json.loads(new_manifest(PARTS, {"year": 2021}).to_json())
+    (tmp_path / "run.json").write_text(json.dumps(sound | part))
+    with pytest.raises(OutputError, match=problem):
+        read_run(Store(str(tmp_path)))
 
 
 def test_period_and_attribution_follow_the_first_month() -> None:
@@ -302,6 +329,16 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
     commit_cell(store, run, cell, VOCABULARY, result_of(cell, *cell_rasters(cell, ONE_ZONE), 1))
     assert list(failed_cells(store)) == [other.id]
     assert not store.exists(f"failures/{cell.id}.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"cell": "a"}', '{"cell": 1, "tile": 2, "kind": 3, "error": 4, "when": 5}'],
+)
+def test_a_damaged_record_of_a_failure_is_left_out(tmp_path: Path, content: str) -> None:
+    store, _ = begin(str(tmp_path), ONE_ZONE)
+    store.write(failure_key("31UFR-00-00"), content.encode())
+    assert failed_cells(store) == {}
 
 
 def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path) -> None:

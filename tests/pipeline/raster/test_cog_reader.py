@@ -25,6 +25,7 @@ from pipeline.raster.read_errors import Unreadable
 from pipeline.raster.read_stats import FaultLog
 from pipeline.raster.stackstac_reader import NativeReader
 from pipeline.raster.window import as_unsigned
+from tests.fuzz.targets.tiff_fields import Field, first_directory, with_directory
 from tests.pipeline.rasters import EPSG, LEFT, TOP
 
 GRID = Affine(10, 0, LEFT, 0, -10, TOP)
@@ -221,6 +222,30 @@ def test_a_raster_that_is_no_band_is_damaged(
     faults = FaultLog()
     assert not reader_of(path, faults).read(Window(0, 0, 200, 150)).any()
     assert [fault.reason for fault in faults] == [reason]
+
+
+@pytest.mark.parametrize("change", ["a tag twice", "two predictors", "tiles of bytes"])
+def test_a_header_that_readers_read_in_other_ways_is_left_to_gdal(
+    tmp_path: Path, change: str
+) -> None:
+    path = write(tmp_path / "a.tif", NOISE, nodata=0, predictor=2)
+    assert header_of(path) is not None
+    fields, following = first_directory(path.read_bytes())
+    places = {field.tag: number for number, field in enumerate(fields)}
+    if change == "a tag twice":
+        fields.append(Field(257, 3, 1, struct.pack("<H", 100)))
+    elif change == "two predictors":
+        fields[places[317]] = Field(317, 3, 2, struct.pack("<HH", 2, 2))
+    else:
+        fields[places[322]] = Field(322, 1, 1, b"\x80")
+    path.write_bytes(with_directory(path.read_bytes(), fields, following))
+    assert header_of(path) is None
+    with rasterio.open(path) as raster:
+        expected = raster.read(1)
+    faults = FaultLog()
+    found = reader_of(path, faults).read(Window(0, 0, 200, 150))
+    assert not faults
+    np.testing.assert_array_equal(found, expected)
 
 
 # Files that are not what they were.

@@ -1,3 +1,4 @@
+import copy
 import json
 import pickle
 import shutil
@@ -6,8 +7,10 @@ import sys
 import threading
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -215,6 +218,74 @@ def test_damaged_shards_are_found(folder: Path, tmp_path: Path) -> None:
         shard.write_bytes(damaged)
         with pytest.raises(DatasetError, match=rf"validation-00001\.parquet: {problem}"):
             list(dataset.batches("validation", batch=10, **WHOLE))
+
+
+def test_shards_of_other_columns_are_refused(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "set"
+    shutil.copytree(folder, copied)
+    dataset = TrainingSet.open(str(copied))
+    shard = copied / "shards" / "validation-00001.parquet"
+    table = pq.read_table(shard)
+
+    def with_column(name: str, values: list[Any], kind: pa.DataType | None = None) -> pa.Table:
+        place = table.column_names.index(name)
+        column = pa.array(values, kind or table.schema.field(name).type)
+        return table.set_column(place, name, column)
+
+    rows = len(table)
+    for changed, problem in (
+        (table.drop_columns(["ground"]), "it has no column ground"),
+        (table.drop_columns(["label_cover"]), "it has no column label_cover"),
+        (with_column("series", [[1] * 12] * rows, pa.list_(pa.uint16(), 12)), "column series is"),
+        (with_column("series", [None] * rows), "column series has empty cells"),
+        (with_column("keys", [[1] * 9] * rows), "not one key for each view"),
+        (with_column("id", list(range(rows)), pa.int64()), "column id is int64, not string"),
+    ):
+        pq.write_table(changed, shard)
+        with pytest.raises(DatasetError, match=rf"validation-00001\.parquet: .*{problem}"):
+            list(dataset.batches("validation", batch=10, **WHOLE))
+
+
+def test_cards_that_contradict_themselves_are_refused(folder: Path, tmp_path: Path) -> None:
+    sound = json.loads((folder / "dataset.json").read_text())
+
+    def opened(*path: str | int, value: Any) -> None:
+        card = copy.deepcopy(sound)
+        place: Any = card
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        (tmp_path / "dataset.json").write_text(json.dumps(card))
+        TrainingSet.open(str(tmp_path))
+
+    opened("created", value="now")
+    shard = ("splits", "train", 0)
+    for path, value, problem in (
+        (("bands",), [], "bands: "),
+        (("bands",), ["B02"], "statistics are not of 1 bands"),
+        (("statistics", "mean"), [1.0], "statistics are not of 10 bands"),
+        (("statistics", "missing"), float("nan"), "statistics: missing"),
+        (("ground", "dim"), 0, "ground: dim"),
+        (("ground", "views"), 10**9, "ground: views"),
+        ((*shard, "key"), "../../shadow", "splits: train: 0: key"),
+        ((*shard, "key"), "/etc/passwd", "splits: train: 0: key"),
+        ((*shard, "rows"), -1, "splits: train: 0: rows"),
+        ((*shard, "rows"), 10**6, "the counts of cover are not those of"),
+        ((*shard, "counts"), {"other": {}}, "the counts of cover are not those of"),
+    ):
+        with pytest.raises(DatasetError, match=problem):
+            opened(*path, value=value)
+
+
+def test_a_card_that_promises_too_much_takes_no_memory(folder: Path, tmp_path: Path) -> None:
+    card = json.loads((folder / "dataset.json").read_text())
+    for shard in card["splits"]["train"]:
+        shard |= {"rows": 10**12, "counts": None}
+    copied = tmp_path / "set"
+    shutil.copytree(folder, copied)
+    (copied / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(DatasetError, match="rows, and 1000000000000 are wanted"):
+        next(TrainingSet.open(str(copied)).batches("train", batch=2, **WHOLE))
 
 
 def test_batches_that_cannot_be_cut_are_refused(folder: Path) -> None:
