@@ -15,8 +15,10 @@ from typing import Any
 
 from tests.range_server import RangeHandler
 
+_PIECES, _PIECE_SECONDS = 8, 0.3  # of an answer that trickles
+
 Outcome = int | str
-"""A status code (200: success), or "resets", "hangs up", "stalls" or "stops short"."""
+"""A status code (200: success), "resets", "hangs up", "stalls", "stops short" or "trickles"."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class _Handler(RangeHandler):
         self.close_connection = True
         if how == "stalls":
             time.sleep(self.faulty.stall)
+        elif how == "trickles":
+            self._trickle(content)
         elif how == "resets":
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -103,6 +107,19 @@ class _Handler(RangeHandler):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(part[: len(part) // 2])
+
+    def _trickle(self, content: bytes) -> None:
+        """Send all, in pieces with pauses between them."""
+        status, part, headers = self.part_of(content)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(part))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        piece = max(1, len(part) // _PIECES)
+        with contextlib.suppress(OSError):  # nobody waits for the rest
+            for start in range(0, len(part), piece):
+                self.wfile.write(part[start : start + piece])
+                time.sleep(_PIECE_SECONDS)
 
 
 class _Server(ThreadingHTTPServer):
