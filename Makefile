@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all fuzz lint types bench clean help
+.PHONY: demo test test-slow test-all faults fuzz lint types bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -51,6 +51,9 @@ types: $(VENV)/.dev  ## mypy
 bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks.bench_cell
 	$(BIN)/python -m tests.benchmarks.bench_reading
+
+faults: $(VENV)/.dev  ## 200 faults in real runs; the table in docs/reliability.md (45 minutes)
+	$(BIN)/python -m tests.faults --count 200 --table docs/reliability.md
 
 clean:           ## remove the environment and the demo
 	rm -rf $(VENV) demo build *.egg-info

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -124,6 +125,11 @@ class _Handler(RangeHandler):
 
 class _Server(ThreadingHTTPServer):
     request_queue_size = 256  # so that no connection fails by chance
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that have gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Try faults: `python -m tests.faults --count 200 --seed 1 --table docs/reliability.md`."""
 
 import argparse
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=2, help="how many at a time")
     parser.add_argument("--table", type=Path, help="the page that takes the table")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seeds = range(given.seed, sys.maxsize)
     chosen = (seed for seed in seeds if given.kinds in KINDS[seed % len(KINDS)].name)
     wanted = [next(chosen) for _ in range(given.count)]
@@ -32,7 +34,12 @@ def main() -> int:
             print(f"{outcome.seconds:6.1f} s  {outcome}", flush=True)
             return outcome
 
-        outcomes = list(pool.map(tried, wanted))
+        try:
+            outcomes = list(pool.map(tried, wanted))
+        except BaseException:
+            world.zygote.close()  # which ends all commands, so that no thread waits
+            pool.shutdown(cancel_futures=True)
+            raise
     print(f"\n{fault_table(outcomes)}\n{time.monotonic() - began:.0f} s")
     if given.table:
         write_table(given.table, outcomes)

@@ -1,6 +1,7 @@
 """What a fault left behind: processes, temporary files, semaphores, half-written files."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from tests.faults.places import Place
 from tests.faults.world import Room
 
 _GRACE_SECONDS = 20.0
-_FOLDERS_THAT_STAY = ("dask-scratch-space", "numba-cache")
-"""Empty folders for temporary files that Dask keeps from run to run."""
+_STAYS = re.compile(r"torchinductor_\w+/|dask-scratch-space/(\w+\.lock)?")
+"""What libraries keep from run to run in the folder of temporary files, once for all runs."""
 
 
 def processes_left(room: Room, roots: Sequence[int]) -> list[str]:
@@ -23,7 +24,7 @@ def files_left(room: Room, place: Place, cache: Path) -> list[str]:
     """Temporary files, sockets and semaphores of a fault, and unfinished files of its product."""
     left = [f"unfinished {name}" for name in place.unfinished()]
     for title, folder in (("TMPDIR", room.folder / "tmp"), ("/dev/shm", room.folder / "shm")):
-        left += [f"{title}/{name}" for name in _names(folder)]
+        left += [f"{title}/{name}" for name in _names(folder) if not _STAYS.fullmatch(name)]
     left += [f"cache: {name}" for name in _names(cache) if ".part" in name]
     return left
 
@@ -33,9 +34,5 @@ def _names(folder: Path) -> list[str]:
     for at, folders, files in os.walk(folder):
         here = Path(at).relative_to(folder)
         names += [str(here / name) for name in files]
-        names += [
-            f"{here / name}/"
-            for name in folders
-            if not any((Path(at) / name).iterdir()) and name not in _FOLDERS_THAT_STAY
-        ]
+        names += [f"{here / name}/" for name in folders if not any((Path(at) / name).iterdir())]
     return names

@@ -26,7 +26,7 @@ class Moment:
     def wait(self, command: Command, place: Place) -> bool:
         """Wait for the moment; False where the command ended, or it did not come."""
         until = time.monotonic() + _WAIT_SECONDS
-        pause = 0.002 if isinstance(place, Folder) else 0.03
+        pause = 0.004 if isinstance(place, Folder) else 0.03
         while not self._is_there(place):
             if command.ended.wait(pause) or time.monotonic() > until:
                 return False

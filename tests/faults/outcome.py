@@ -70,7 +70,8 @@ class Outcome:
             self.verdict = max(self.verdict, verdict, key=list(Verdict).index)
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}: {self.kind} ({'; '.join(self.notes)}): {self.verdict}"]
+        done = "; ".join(self.notes if self.struck else [*self.notes, "met no running command"])
+        lines = [f"seed {self.seed}: {self.kind} ({done}): {self.verdict}"]
         return "\n    ".join([*lines, *self.findings])
 
 

@@ -7,8 +7,7 @@ list of items, text embeddings, the vocabulary, the plan's tiles and cells, weig
 |---|---|---|
 | `item.json` | `timesen:seconds`, `timesen:retries` | time, and requests sent again |
 | `run.json` | `created`, `settings.out`, `settings.cluster` | time, place, where it was computed |
-| `plan.json` | `seconds`, `encoded_pixels_per_second`, `worker_memory_bytes` | this machine's speed, \
-and the workers |
+| `plan.json` | `seconds`, `encoded_pixels_per_second`, `worker_memory_bytes` | speed, workers |
 | `report.html` | the same, as it is printed there | the same |
 | `card.json` | `training.sessions`, times in it | a training that went on says so |
 """

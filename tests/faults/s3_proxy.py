@@ -58,9 +58,9 @@ class S3Proxy:
     def way(self, method: str) -> str | None:
         """What to do to a request; None: pass it on."""
         with self._lock:
-            if not self.down:
-                if method not in self.methods or self.draw.random() >= self.share:
-                    return None
+            meant = method in self.methods and self.draw.random() < self.share
+            if not self.down and not meant:
+                return None
             self.failed += 1
             return self.draw.choice(self.ways)
 
@@ -93,7 +93,7 @@ class _Passing(BaseHTTPRequestHandler):
             time.sleep(self.proxy.late)
         self._answer(*answer)
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass  # noqa: N815
 
     def _body(self) -> bytes:
         if self.headers.get("Expect", "").lower() == "100-continue":

@@ -1,6 +1,7 @@
 """What all faults share: the archive, a training set, servers, a zygote, undisturbed products."""
 
 import itertools
+import logging
 import os
 import secrets
 import shutil
@@ -241,6 +242,7 @@ class World:
 def _s3_server(stack: ExitStack) -> tuple[str, int]:
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     stack.callback(server.stop)

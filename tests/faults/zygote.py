@@ -43,12 +43,16 @@ def serve(number: int) -> None:
     for name in _IMPORTED:
         __import__(name)
     lines, received = harness.makefile("w", encoding="utf-8"), b""
+    living: set[int] = set()
     _say(lines, {"ready": True})
     while True:
         ready, _, _ = select.select([harness], [], [], _POLL_SECONDS)
         if ready:
             new = harness.recv(2**16)
-            if not new:
+            if not new:  # the harness has ended, perhaps in the middle
+                for pid in living:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGKILL)
                 return
             received += new
             *whole, received = received.split(b"\n")
@@ -56,12 +60,15 @@ def serve(number: int) -> None:
                 wanted = json.loads(line)
                 pid = os.fork()
                 if pid == 0:
+                    lines.close()
                     harness.close()
                     _become(wanted)
                     return
+                living.add(pid)
                 _say(lines, {"pid": pid})
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                living.discard(ended[0])
                 code = os.waitstatus_to_exitcode(ended[1])
                 _say(lines, {"ended": ended[0], "code": code})
 

@@ -1,6 +1,5 @@
 """Processes that are killed, terminated or stopped: driver, group, worker, scheduler, server."""
 
-import os
 import signal
 import time
 from contextlib import suppress
@@ -9,7 +8,7 @@ import psutil
 
 from tests.faults.commands import Command, processes_of
 from tests.faults.kinds.kind import Kind
-from tests.faults.moments import moment_of_map
+from tests.faults.moments import moment_of_map, moment_of_plan
 from tests.faults.trial import OWN_SERVER, Started, Trial
 
 ENDING = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -184,8 +183,6 @@ def _kill_scheduler(trial: Trial) -> None:
 
 
 def _kill_plan(trial: Trial) -> None:
-    from tests.faults.moments import moment_of_plan
-
     draw_place(trial)
     trial.resumed_by = trial.job
     trial.use(flow="plan")
@@ -203,12 +200,6 @@ def _kill_classification(trial: Trial) -> None:
     if trial.at(moment_of_map(trial.draw), started):
         trial.end(started, number)
     trial.note(f"{number.name} to `timesen classify`")
-
-
-def kill(pid: int) -> None:
-    """Kill a process that may have ended."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 KILLS = (
