@@ -66,7 +66,14 @@ class ProcessesCluster:
         """Start the processes; they end with the block."""
         import dask
         from dask.system import CPU_COUNT
+        from distributed import Nanny
         from distributed.system import MEMORY_LIMIT
+
+        class PatientNanny(Nanny):  # here, since Dask takes long to import
+            async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+                # The process is killed by then; on a busy machine it is gone only later.
+                with contextlib.suppress(TimeoutError):
+                    await super().kill(timeout=timeout, reason=reason)
 
         workers = self.workers(settings, CPU_COUNT, MEMORY_LIMIT)
         mark_semaphores()
@@ -74,6 +81,7 @@ class ProcessesCluster:
             n_workers=workers.count,
             threads_per_worker=workers.threads,
             processes=True,
+            worker_class=PatientNanny,
             host="127.0.0.1",
             memory_limit=workers.memory,
             preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],

@@ -111,27 +111,26 @@ def _strike_and_judge(kind: Kind, trial: Trial, outcome: Outcome) -> None:
     done = [each for each in trial.started if each.command.code == 0 and each.job.flow != "plan"]
     strangers = [each for each in done if each.job.undisturbed != job.undisturbed]
     outcome.found(Verdict.WRONG, (f"success in another run's folder: {each}" for each in strangers))
-    if not done:
-        _resume(trial, job, outcome)
-    if outcome.verdict is not Verdict.LOST:
+    if done or _resume(trial, job, outcome):
         _compare(trial, job, outcome)
     outcome.found(Verdict.LEFT_BEHIND, files_left(trial.room, trial.place, trial.world.cache))
 
 
-def _resume(trial: Trial, job: Job, outcome: Outcome) -> None:
-    """Start the same command once more, undisturbed."""
+def _resume(trial: Trial, job: Job, outcome: Outcome) -> bool:
+    """Start the same command once more, undisturbed; whether it succeeded."""
     if any(each.command.code for each in trial.started):
         outcome.verdict = max(outcome.verdict, Verdict.RESUMED, key=list(Verdict).index)
     before = _own_cells(trial, job)
     again = trial.start(job)
     if code := again.command.wait(trial.seconds):
         outcome.found(Verdict.LOST, [f"the resume ended with {code}", *_words([again])])
-        return
+        return False
     outcome.found(Verdict.UNCLEAR, _tracebacks([again]))
     outcome.found(Verdict.LEFT_BEHIND, processes_left(trial.room, trial.pids))
     after = committed_cells(trial.place)
     again_mapped = (name for name, item in before.items() if after.get(name) != item)
     outcome.found(Verdict.LOST, (f"{name} was finished, and mapped again" for name in again_mapped))
+    return True
 
 
 def _own_cells(trial: Trial, job: Job) -> dict[str, bytes]:

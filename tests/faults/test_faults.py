@@ -9,7 +9,7 @@ from tests.faults.world import World, open_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-# A kind each, of those that take least time; tests/flows/test_pretrain_survives.py has pretrainings.
+# A kind each, of those that take least time.
 SEEDS = (0, 3, 4, 6, 8, 9, 12, 13, 14, 15, 18, 19, 23, 29, 30, 32, 35, 36, 37, 38)
 
 

@@ -89,10 +89,11 @@ class Trial:
         self.started.append(Started(command, job))
         return self.started[-1]
 
-    def help_with(
-        self, module: str, arguments: list[str], environment: Mapping[str, str] | None = None
-    ) -> Command:
+    def help_with(self, module: str, arguments: list[str]) -> Command:
         """Start a process that is no command of timesen, such as a scheduler."""
+        own = self.room.folder / "helpers"  # it is killed, so what it leaves there is no matter
+        own.mkdir(exist_ok=True)
+        environment = {"TMPDIR": str(own)}
         self.helpers.append(self.world.start(self.room, module, arguments, environment))
         return self.helpers[-1]
 
