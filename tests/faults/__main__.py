@@ -1,6 +1,7 @@
 """Try faults: `python -m tests.faults --count 200 --seed 1 --table docs/reliability.md`."""
 
 import argparse
+import resource
 import signal
 import sys
 import time
@@ -40,7 +41,9 @@ def main() -> int:
             world.zygote.close()  # which ends all commands, so that no thread waits
             pool.shutdown(cancel_futures=True)
             raise
-    print(f"\n{fault_table(outcomes)}\n{time.monotonic() - began:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"\n{fault_table(outcomes)}")
+    print(f"{time.monotonic() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of the cores")
     if given.table:
         write_table(given.table, outcomes)
     harmed = [each for each in outcomes if each.verdict not in FINE]

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.kinds.kind import Kind
@@ -46,13 +47,12 @@ def _fill_disk_later(trial: Trial) -> None:
     started = trial.start()
     if not trial.at(moment_of_map(trial.draw), started):
         return
-    try:
-        with ballast.open("wb") as file:
-            while True:
-                file.write(bytes(2**16))
-                file.flush()
-    except OSError:
-        trial.note("another has filled the disk")
+    with ballast.open("wb", buffering=0) as file:
+        for size in (2**16, 2**12):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+    trial.note("another has filled the disk")
 
 
 def _use_up_inodes(trial: Trial) -> None:
