@@ -5,8 +5,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 class DamagedFile(ValueError):
@@ -38,7 +38,7 @@ def open_regular(path: str | Path) -> int:
     raise NotRegularFile(str(path))
 
 
-def regular_file(path: str | Path) -> BinaryIO:
+def regular_file(path: str | Path) -> BufferedReader:
     """A file that is open for reading. Raises as `open_regular`."""
     return os.fdopen(open_regular(path), "rb")
 
@@ -50,7 +50,7 @@ def read_regular(path: str | Path) -> bytes:
 
 
 @contextmanager
-def sized_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def sized_file(path: Path) -> Iterator[tuple[BufferedReader, int]]:
     """Open a file for reading, with its size in bytes.
 
     Raises:

@@ -30,7 +30,7 @@ class PlainConsole(Console):
     def __init__(self, width: int | None = None) -> None:
         super().__init__(width=width, markup=False, emoji=False, highlight=False)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """The text, safe before its width is measured."""
         return super().render_str(visible_lines(text), **options)
 

@@ -200,13 +200,13 @@ def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Gri
     )
     box = asset.get("proj:bbox") or properties.get("proj:bbox")
     if not box and properties.get("proj:transform") and properties.get("proj:shape"):
-        rows, columns = _shape(properties["proj:shape"])
+        height, width = _shape(properties["proj:shape"])
         whole = _affine(item, properties["proj:transform"])
-        box = (whole.c, whole.f + whole.e * rows, whole.c + whole.a * columns, whole.f)
+        box = (whole.c, whole.f + whole.e * height, whole.c + whole.a * width, whole.f)
     stated = bool(box)
     if not box and tile:
-        left, top = tile.grid_origin
-        box = (left, top - _TILE_SIDE, left + _TILE_SIDE, top)
+        west, north = tile.grid_origin
+        box = (west, north - _TILE_SIDE, west + _TILE_SIDE, north)
     if not box:
         raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
     left, bottom, right, top = _finite(box, "proj:bbox", 4)
