@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import Checkpoint
+from models.encoder.gpu_transfers import beside, to_device
 from models.encoder.registry import fast_form
 from models.encoder.series_months import reduce_months
 
@@ -29,9 +30,9 @@ _MOST_ON_GPU = 65_536
 class PixelEncoder:
     """Embeds the series of pixels by a checkpoint, on one device, `batch_size` pixels at once.
 
-    On a GPU the products are of float16 (autocast, as the authors train), batches are sized to
-    its free memory by default, and halved for good where it runs out. On the CPU all is float32,
-    by OpenVINO where the architecture has a graph for it.
+    On a GPU the products are of float16 (`FastEncoder.gpu_form`), batches are sized to its free
+    memory by default, and halved for good where it runs out. On the CPU all is float32, by
+    OpenVINO where the architecture has a graph for it.
     """
 
     def __init__(
@@ -41,21 +42,24 @@ class PixelEncoder:
         self.card = checkpoint.card
         self._encoder: Callable[[torch.Tensor], torch.Tensor]
         self._encoder = fast = fast_form(checkpoint.encoder).to(device)
-        if device.type == "cpu" and fast.has_openvino_model:
+        if device.type == "cuda":
+            self._encoder = fast.gpu_form()
+        elif fast.has_openvino_model:
             from models.encoder.openvino_encoder import OpenVinoEncoder  # it imports OpenVINO
 
             self._encoder = OpenVinoEncoder(fast, PIXELS_PER_CORE)
         self.batch_size = batch_size or self._fitting_batch()
 
     @torch.inference_mode()
-    def embed(self, series: np.ndarray, steps: int | None = None) -> torch.Tensor:
+    def embed(self, series: np.ndarray | torch.Tensor, steps: int | None = None) -> torch.Tensor:
         """Embed series.
 
         A GPU may still be computing what is returned; using it waits for it, and `DeviceClock`
         measures how long it takes.
 
         Args:
-            series: uint16 (pixel, T, band): reflectance × 10000 without offset, no gaps.
+            series: uint16 (pixel, T, band): reflectance × 10000 without offset, no gaps. As a
+                tensor on the device it is int16, with uint16's bits.
             steps: Reduce the months to so many steps first; by default they stay as they are.
 
         Returns:
@@ -65,22 +69,29 @@ class PixelEncoder:
         Raises:
             CheckpointError: The encoder takes series of another shape.
         """
-        stored = torch.from_numpy(np.ascontiguousarray(series).view(np.int16))
-        if self.device.type == "cuda":
-            stored = stored.pin_memory()  # so that copying does not wait for earlier batches
-        parts = [torch.empty(0, self.card.architecture.embedding_dim, device=self.device)]
+        if not isinstance(series, torch.Tensor):
+            series = np.ascontiguousarray(series).view(np.int16)
+        parts = []
         start = 0
-        while start < len(stored):
-            part = stored[start : start + self.batch_size]
+        while start < len(series):
+            part = series[start : start + self.batch_size]
             try:
-                parts.append(self._embed(part.to(self.device, non_blocking=True), steps))
+                parts.append(self._embed(self._on_device(part), steps))
                 start += len(part)
             except torch.OutOfMemoryError:
                 if self.batch_size == 1:
                     raise
                 self.batch_size = -(-min(self.batch_size, len(part)) // 2)
                 torch.cuda.empty_cache()
-        return torch.cat(parts)
+        if len(parts) == 1:
+            return parts[0]
+        none = torch.empty(0, self.card.architecture.embedding_dim, device=self.device)
+        return torch.cat(parts or [none])
+
+    def _on_device(self, part: np.ndarray | torch.Tensor) -> torch.Tensor:
+        if isinstance(part, torch.Tensor):
+            return part
+        return beside(self.device, lambda: to_device(part, self.device))
 
     def _embed(self, stored: torch.Tensor, steps: int | None) -> torch.Tensor:
         # As int16, since few operations know uint16.
@@ -88,8 +99,7 @@ class PixelEncoder:
         if steps is not None:
             reflectance = reduce_months(reflectance, steps)
         series = self.card.preprocessing.normalise(reflectance)
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            return self._encoder(series)
+        return self._encoder(series)
 
     def _fitting_batch(self) -> int:
         if self.device.type == "cpu":

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from models.errors import CheckpointError
@@ -111,8 +112,8 @@ class Preprocessing:
             values = series.to(torch.float32, copy=True)
         else:  # astype copies, so read-only and reversed arrays are as good as any
             values = torch.from_numpy(series.astype("float32", order="C"))
-        shift = torch.tensor([self.add - low for low in self.low], device=values.device)
-        high = torch.tensor(self.high, device=values.device)
+        shift = _on_device(tuple(self.add - low for low in self.low), values.device)
+        high = _on_device(self.high, values.device)
         lifted = [  # the optional bands of which 0 is not clipped to 0 anyway
             place
             for place, (band, low) in enumerate(zip(self.bands, self.low, strict=True))
@@ -123,6 +124,15 @@ class Preprocessing:
         for place, zeros in absent:
             values[..., place].masked_fill_(zeros, 0.0)
         return values
+
+
+@lru_cache(maxsize=16)
+def _on_device(numbers: tuple[float, ...], device: "torch.device") -> "torch.Tensor":
+    """Numbers on a device. They are copied once: copying them waits for all that a GPU does."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
 
 
 AUTHORS = Preprocessing(

@@ -14,6 +14,7 @@ computed differently, all of them exact up to rounding:
   into the queries, the head's normalisation into its projection.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from models.encoder.series_encoder import FastEncoder, folded_linear
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_layers import (
+    FastLayers,
     FirstLayer,
     LastLayer,
     LayerWeights,
@@ -55,6 +57,12 @@ class FastTimeSenClip(FastEncoder):
         self.to(encoder.class_token).requires_grad_(False).eval()
 
     @property
+    def layers(self) -> FastLayers:
+        """The parts of this form, by themselves."""
+        first = {steps: self.first_layer(steps) for steps in self.architecture.series_lengths}
+        return FastLayers(self.architecture, first, self.middle_layers, self.last, self.head)
+
+    @property
     def middle_layers(self) -> list[MiddleLayer]:
         """All layers but the first and the last."""
         return [layer for layer in self.middle if isinstance(layer, MiddleLayer)]
@@ -77,6 +85,12 @@ class FastTimeSenClip(FastEncoder):
             tokens = layer(tokens)
         class_token = tokens[:, 0] if self.last is None else self.last(tokens)
         return F.normalize(self.head(class_token).float(), dim=-1)
+
+    def gpu_form(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The same function on a GPU, as `models.encoder.timesenclip_gpu` chooses."""
+        from models.encoder.timesenclip_gpu import gpu_form
+
+        return gpu_form(self, self.layers)
 
     def openvino_model(self, steps: int, batch_size: int) -> "ov.Model":
         """The OpenVINO graph of the same function, as `FastEncoder.openvino_model` says."""

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,25 @@ from torch.nn import functional as F
 
 from models.encoder.series_encoder import folded_linear
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
+
+
+@dataclass(frozen=True)
+class FastLayers:
+    """The parts of the fast form, of which other forms are made.
+
+    Attributes:
+        architecture: The encoder's sizes.
+        first: By the steps T of the series, longest first.
+        middle: All layers but the first and the last.
+        last: None where there is one layer.
+        head: A layer norm without weights, and a linear layer.
+    """
+
+    architecture: TimeSenClipArchitecture
+    first: Mapping[int, "FirstLayer"]
+    middle: Sequence["MiddleLayer"]
+    last: "LastLayer | None"
+    head: nn.Sequential
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ class FirstLayer(nn.Module):
         value = of_heads(torch.cat((embed, constant)) @ weights.value)
         out = value @ weights.out.unflatten(0, weights.shape)
         bands = len(embed)
-        self.heads, self.bands = weights.heads, bands
+        self.heads, self.bands, self.tokens = weights.heads, bands, steps + 1
         self.form = folded_linear((query @ key).movedim(0, 1).flatten(1))
         form_constant = (query_constant @ key).movedim(0, 1).flatten(1)
         self.register_buffer("form_constant", form_constant)

@@ -92,6 +92,7 @@ def nearest_classes(
     classes: int,
     most: int = 1,
     groups: torch.Tensor | None = None,
+    group_count: int = 0,
 ) -> ClassScores:
     """Find the classes of the highest logits of each embedding, with their confidence.
 
@@ -104,9 +105,9 @@ def nearest_classes(
         classes: The number of classes.
         most: The number of classes to find.
         groups: int64 (class,), the group of each class; confidences are summed over groups.
+        group_count: The number of groups, known without asking the device.
     """
     pixels, k = len(embeddings), min(most, classes)
-    shown = classes if groups is None else int(groups.max()) + 1
     highest_logits = embeddings.new_empty(pixels, 0)
     index = torch.empty(pixels, 0, dtype=torch.int64, device=embeddings.device)
     highest = embeddings.new_full((pixels, 1), -torch.inf)  # so far; the sums are relative to it
@@ -123,7 +124,7 @@ def nearest_classes(
         scale, shares = torch.exp(highest - higher), torch.exp(part - higher)
         total = total * scale + shares.sum(dim=1, keepdim=True)
         if groups is not None:
-            in_group = F.one_hot(groups[start : start + AT_ONCE], shown).to(shares)
+            in_group = F.one_hot(groups[start : start + AT_ONCE], group_count).to(shares)
             summed = summed * scale + shares @ in_group
         highest = higher
     confidence = torch.exp(highest_logits - highest) / total

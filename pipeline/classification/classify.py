@@ -1,6 +1,7 @@
 """Zero-shot classification: embeddings × text embeddings → classes and their confidence."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -98,7 +99,8 @@ class Classifier:
         groups = None if one_text_each else self.groups
         valid = is_valid(embeddings)
         embeddings = torch.where(valid[:, None], embeddings, 0)
-        scores = nearest_classes(embeddings, self.logits, len(self.text), top_k, groups)
+        count = 0 if groups is None else self._group_count
+        scores = nearest_classes(embeddings, self.logits, len(self.text), top_k, groups, count)
         if scores.of_groups is None:
             place, shares = self.groups[scores.index], scores.confidence
         else:
@@ -116,6 +118,10 @@ class Classifier:
             torch.where(valid[:, None], place, len(self.values) - 1),
             torch.where(valid[:, None], shares, torch.nan),
         )
+
+    @cached_property
+    def _group_count(self) -> int:
+        return int(self.groups.max()) + 1  # asked once: the device finishes its work first
 
     def _none_first(
         self, place: torch.Tensor, shares: torch.Tensor, below: torch.Tensor

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from models.option import Option
 from models.process_mark import mark_semaphores
 from pipeline.clusters.kind import ClusterFields, Workers, local_cluster
+from pipeline.clusters.own_card import cards_at_hand, preload
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,7 +45,7 @@ class ProcessesCluster:
     """Processes of this machine, each with a limit of memory.
 
     By default a worker has up to 4 threads, and there are as many workers as the cores and the
-    memory allow.
+    memory allow. With GPUs, the first workers encode, each on its own.
     """
 
     remote = False
@@ -75,7 +76,7 @@ class ProcessesCluster:
                 with contextlib.suppress(TimeoutError):
                     await super().kill(timeout=timeout, reason=reason)
 
-        workers = self.workers(settings, CPU_COUNT, MEMORY_LIMIT)
+        workers, cards = self.workers(settings, CPU_COUNT, MEMORY_LIMIT), cards_at_hand()
         mark_semaphores()
         with local_cluster(
             n_workers=workers.count,
@@ -84,6 +85,10 @@ class ProcessesCluster:
             worker_class=PatientNanny,
             host="127.0.0.1",
             memory_limit=workers.memory,
-            preload=[*dask.config.get("distributed.worker.preload"), _LEAVE_INTERRUPTS],
+            preload=[
+                *dask.config.get("distributed.worker.preload"),
+                _LEAVE_INTERRUPTS,
+                *([preload(cards)] if cards else []),
+            ],
         ) as (_, client):
             yield client

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from models.encoder.checkpoint import load_checkpoint
+from models.encoder.gpu_transfers import to_host
 from models.encoder.inference import (
     DeviceClock,
     Mark,
@@ -30,7 +31,7 @@ from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
-from pipeline.observations.series_block import SeriesBlock, batches_of
+from pipeline.observations.series_block import SeriesBlock, batches_of, batches_on_device
 from pipeline.product.layers import CLASS, NODATA_CLASS, UNLIKE_TRAINING
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
@@ -92,23 +93,22 @@ def map_block(
     dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0
     embeddings = np.zeros((*series.shape, dim), np.int8)
     invalid, encoding, classifying = 0, 0.0, 0.0
-    batches = batches_of(series, owned[block.slices()], encoder.batch_size)
-    for batch in _one_behind(_begun(batches, encoder, classifier, distance, settings)):
+    for batch in _one_behind(
+        _begun(series, owned[block.slices()], encoder, classifier, distance, settings)
+    ):
+        encoding += DeviceClock.seconds(batch.start, batch.encoded)
+        classifying += DeviceClock.seconds(batch.encoded, batch.end)
         values = classifier.rasters(batch.classes, settings.top_k)
         if batch.unlike is not None:
-            values[UNLIKE_TRAINING.name] = batch.unlike.cpu().numpy()[None]
+            values[UNLIKE_TRAINING.name] = batch.unlike.numpy()[None]
         for name, bands in values.items():
             rasters[name][:, batch.rows, batch.columns] = bands
         invalid += int(np.count_nonzero(values[CLASS.name] == NODATA_CLASS))
         if batch.stored is not None:
-            embeddings[batch.rows, batch.columns] = batch.stored.cpu().numpy()
-        encoding += DeviceClock.seconds(batch.start, batch.encoded)
-        classifying += DeviceClock.seconds(batch.encoded, batch.end)
-    # A GPU works while this thread prepares the next batch: the time that passed here is divided
-    # in proportion to the device's time, so that the stages add up to it.
-    passed = time.perf_counter() - began
-    share = encoding / (encoding + classifying) if encoding else 1.0
-    seconds = {"encode": passed * share, "classify": passed * (1 - share)}
+            embeddings[batch.rows, batch.columns] = batch.stored.numpy()
+    # The device's own times. "prepare" is the time in which this thread did not wait for them.
+    prepared = max(0.0, time.perf_counter() - began - encoding - classifying)
+    seconds = {"prepare": prepared, "encode": encoding, "classify": classifying}
     kept = None
     if settings.keep_embeddings:
         start = time.perf_counter()
@@ -123,7 +123,10 @@ def map_block(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch on the device: its pixels, what is known of them, and marks of its clock."""
+    """A batch that a device works on: its pixels, its results, and marks of the device's clock.
+
+    The results are on the host, and whole once the device has passed `end`.
+    """
 
     rows: np.ndarray
     columns: np.ndarray
@@ -136,16 +139,23 @@ class _Batch:
 
 
 def _begun(
-    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    series: SeriesBlock,
+    wanted: np.ndarray,
     encoder: PixelEncoder,
     classifier: Classifier,
     distance: TrainingDistance | None,
     settings: MapSettings,
 ) -> Iterator[_Batch]:
     """Give each batch as soon as the device has begun it."""
-    turn = _GPU_TURN if encoder.device.type == "cuda" else nullcontext()
+    device = encoder.device
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | torch.Tensor]]
+    if device.type == "cuda":
+        turn: AbstractContextManager[object] = _GPU_TURN
+        batches = batches_on_device(series, wanted, encoder.batch_size, device)
+    else:
+        turn, batches = nullcontext(), batches_of(series, wanted, encoder.batch_size)
     one_core_per_thread()
-    clock = DeviceClock(encoder.device)
+    clock = DeviceClock(device)
     for rows, columns, pixels in batches:
         with turn:
             start = clock.mark()
@@ -154,8 +164,10 @@ def _begun(
             classes = classifier.classify(embeddings, settings.top_k)
             unlike = None if distance is None else distance.percent(embeddings)
             stored = quantised(embeddings) if settings.keep_embeddings else None
+            on_host = PixelClasses(to_host(classes.place), to_host(classes.percent))
+            unlike, stored = (None if t is None else to_host(t) for t in (unlike, stored))
             end = clock.mark()
-        yield _Batch(rows, columns, classes, unlike, stored, start, encoded, end)
+        yield _Batch(rows, columns, on_host, unlike, stored, start, encoded, end)
 
 
 def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:

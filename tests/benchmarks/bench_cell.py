@@ -34,7 +34,7 @@ from tests.benchmarks.cells import (
 from tests.benchmarks.plain import WAYS
 
 RESULT = Path(__file__).parent / "results" / "cell.md"
-STAGES = ("search", "read", "composite", "encode", "classify", "write")
+STAGES = ("search", "read", "composite", "prepare", "encode", "classify", "write")
 SIZES = (1024, 2048)
 _PLAIN_SIZE = 1024  # the plain ways take minutes for it
 _WHOLE = 1024  # the cell of which the sample's encoder encodes every pixel: minutes, not hours

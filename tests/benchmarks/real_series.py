@@ -34,5 +34,6 @@ def read_real_series(shared: Path, table: str) -> tuple[np.ndarray, np.ndarray]:
     annual = np.nanmedian(series, axis=1, keepdims=True)
     series = np.where(np.isnan(series), annual, series)
     whole = ~np.isnan(series).any(axis=(1, 2))
-    cover = rows.groupby("sample_id", sort=False)["landcover10"].first().loc[points].to_numpy(str)
+    label = "landcover10" if "landcover10" in rows else "label"
+    cover = rows.groupby("sample_id", sort=False)[label].first().loc[points].to_numpy(str)
     return np.maximum(series[whole], 1).round().astype(np.uint16), cover[whole]
