@@ -35,5 +35,9 @@ class OutputUnwritable(WorldError):
     """Storage that refused a write: full, read-only or unreachable."""
 
 
+class OutputUnreadable(WorldError):
+    """A raster of a run that cannot be read: its storage does not answer, or it is damaged."""
+
+
 class DatasetError(UserError):
     """A table of series or of ground views, or a training set, that is damaged or does not fit."""

@@ -115,7 +115,12 @@ def _of_dask(error: ValueError) -> UserError:
 def _system_error(error: OSError) -> str:
     """The path, what the system refused, and what to look at."""
     place = f"{error.filename}: " if error.filename else ""
-    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    said = error.strerror or str(error) or type(error).__name__
+    if type(error).__module__.startswith("rasterio"):  # which is imported by then
+        from pipeline.raster.gdal_errors import gdal_words
+
+        said = gdal_words(error)
+    reason = " ".join(said.split()).rstrip(".")
     check = "Check that the path is right and can be reached and written"
     if error.errno in FULL_DISK:
         check = f"Free some space where the output is and in {tempfile.gettempdir()}"

@@ -160,9 +160,7 @@ def _not_torchs(files: Sequence[zipfile.ZipInfo], size: int) -> str | None:
     if len(files) > _MOST_FILES:
         return f"an archive of {len(files):,} files, where {_MOST_FILES:,} are allowed"
     if (whole := sum(one.file_size for one in files)) > _MOST_GROWTH * size:
-        return (
-            f"an archive of {size:,} bytes that grows to {whole:,}, which torch.save never writes"
-        )
+        return f"an archive of {size:,} bytes that grows to {whole:,}; torch.save writes none"
     if any(one.file_size > _MOST_PICKLE for one in files if one.filename.endswith("/data.pkl")):
         return f"an archive with more than {_MOST_PICKLE:,} bytes of names"
     return None

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.errors import RasterioError
 
-from pipeline.errors import OutputError
 from pipeline.grid.places import Places
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import CLASS, NODATA_CLASS
+from pipeline.raster.gdal_errors import gdal_errors_of
 
 OUTSIDE = -1
 """The class of a point that lies in no cell."""
@@ -39,7 +38,7 @@ def classes_at(
         Class values int64 (n,), 0 for nodata, `OUTSIDE` for a place in no cell.
 
     Raises:
-        OutputError: A raster cannot be read.
+        OutputUnreadable: A raster cannot be read.
     """
     point_classes = np.full(len(lon), OUTSIDE, np.int64)
     places = Places(lon, lat)
@@ -64,17 +63,13 @@ def classes_at(
 
 def _classes(store: Store, tile: str, cell: str) -> np.ndarray:
     key = cell_key(tile, cell, CLASS.file)
-    try:
-        with (
-            rasterio.Env(**store.gdal_options()),
-            rasterio.open(store.gdal_path(key)) as raster,
-        ):
-            classes: np.ndarray = raster.read(1)
-            return classes
-    except RasterioError as error:
-        raise OutputError(
-            public_url(store.path(key)), "it cannot be read", "Map the cell again, then evaluate"
-        ) from error
+    with (
+        gdal_errors_of(public_url(store.path(key))),
+        rasterio.Env(**store.gdal_options()),
+        rasterio.open(store.gdal_path(key)) as raster,
+    ):
+        classes: np.ndarray = raster.read(1)
+        return classes
 
 
 def is_mapped(values: np.ndarray) -> np.ndarray:

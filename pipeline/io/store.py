@@ -26,6 +26,13 @@ from pipeline.io.object_store import create_object, is_aws_error
 from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
+_PATIENCE = {  # of GDAL, which otherwise tries once and waits for ever
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "15",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+}
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The numbers of the errors of a disk, a quota or a file that is full."""
 
@@ -264,6 +271,7 @@ class Store:
         return {
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
             "GDAL_CURL_CA_BUNDLE": certificate_authorities(),
+            **_PATIENCE,
             **gdal_s3_options(s3_endpoint()),
         }
 

@@ -19,11 +19,12 @@ from matplotlib_scalebar.scalebar import ScaleBar
 from pyproj import CRS, Geod, Transformer
 
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.io.store import Store
+from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW
 from pipeline.product.cog_writer import rgb
 from pipeline.product.layers import CLASS
 from pipeline.product.manifest import RunManifest
+from pipeline.raster.gdal_errors import gdal_errors_of
 
 LONGER_SIDE = 1400
 """Pixels of the map's longer side at most: the mosaic is read through its overviews."""
@@ -83,7 +84,8 @@ def write_preview(
     """Write `preview.png` of the class mosaic, whose VRT must be there.
 
     `hectares` by class value (`pipeline.product.cell_report.class_hectares`) give the legend's
-    shares and order; `demonstration` says below the map that it is not meant for use.
+    shares and order; `demonstration` says below the map that it is not meant for use. Raises
+    OutputUnreadable where the mosaic cannot be read, and OutputUnwritable.
     """
     picture = _read(store)
     store.write(PREVIEW, _draw(picture, run, vocabulary, hectares, demonstration))
@@ -91,6 +93,7 @@ def write_preview(
 
 def _read(store: Store) -> _Picture:
     with (
+        gdal_errors_of(public_url(store.path(CLASS.mosaic_file))),
         rasterio.Env(**store.gdal_options()),
         rasterio.open(store.gdal_path(CLASS.mosaic_file)) as mosaic,
     ):
