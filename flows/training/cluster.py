@@ -9,7 +9,9 @@ from distributed import Client
 from flows.execution.dask_cluster import open_cluster
 from flows.settings.pretrain import PretrainSettings
 from models.errors import UserError
+from pipeline.clusters.kind import local_cluster
 from pipeline.clusters.settings import ClusterSettings
+from pipeline.clusters.tls import security_of
 
 
 def training_cluster(settings: PretrainSettings) -> AbstractContextManager[Client]:
@@ -27,14 +29,15 @@ def training_cluster(settings: PretrainSettings) -> AbstractContextManager[Clien
     if count == 1:
         return open_cluster(ClusterSettings(threads=1))
     if settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available()):
-        return _gpu_workers(count)
+        return _gpu_workers(count, cluster)
     # The processes are beside the workers, whose memory is then small.
     workers = cluster.workers or count
-    return open_cluster(ClusterSettings(kind="local", workers=workers, threads=1))
+    own = cluster.model_copy(update={"kind": "local", "workers": workers, "threads": 1})
+    return open_cluster(own)
 
 
 @contextmanager
-def _gpu_workers(count: int) -> Iterator[Client]:
+def _gpu_workers(count: int, settings: ClusterSettings) -> Iterator[Client]:
     gpus = torch.cuda.device_count()
     if gpus < count:
         raise UserError(
@@ -51,5 +54,11 @@ def _gpu_workers(count: int) -> Iterator[Client]:
             "dask-cuda, which gives each worker its own, is not installed",
             "pip install 'timesen[gpu]'",
         ) from None
-    with LocalCUDACluster(n_workers=count, threads_per_worker=1) as cluster, Client(cluster) as c:
-        yield c
+    with local_cluster(
+        LocalCUDACluster,
+        n_workers=count,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        security=security_of(settings),
+    ) as (_, client):
+        yield client

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from models.option import Option
-from pipeline.clusters.kind import ClusterError, ClusterFields, ClusterUnavailable, Workers
+from pipeline.clusters.kind import ClusterError, ClusterUnavailable, Workers
+from pipeline.clusters.tls import TlsFields, security_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -16,11 +17,11 @@ _CONNECT_SECONDS = 15
 _WORKERS_SECONDS = 60
 
 
-class AddressFields(ClusterFields):
+class AddressFields(TlsFields):
     """The settings that only a running scheduler has."""
 
     address: Annotated[str | None, Option(hidden=True)] = Field(
-        None, description="a running scheduler, e.g. tcp://host:8786"
+        None, description="a running scheduler, e.g. tcp://host:8786, or tls://host:8786"
     )
 
     @model_validator(mode="after")
@@ -55,15 +56,27 @@ class AddressCluster:
 
         address = settings.address
         assert address is not None  # AddressFields holds that it goes with this kind
+        security = security_of(settings)
+        if security is not None and not address.startswith("tls://"):
+            raise ClusterError(
+                address, "its connections are not encrypted", "Write tls://…, or leave tls_ca out"
+            )
         try:
-            client = Client(address, timeout=_CONNECT_SECONDS)
+            client = Client(address, timeout=_CONNECT_SECONDS, security=security)
+        except (TypeError, RuntimeError) as error:  # Dask's, where certificates are missing
+            raise ClusterError(
+                address,
+                f"it asks for certificates ({' '.join(str(error).split())})",
+                "Give tls_ca, tls_cert and tls_key",
+            ) from None
         except ValueError as error:
             raise ClusterError(
                 address, f"no scheduler's address ({error})", "Write tcp://host:8786"
             ) from None
         except OSError:
+            refused = " or does not take this machine's certificate" if security else ""
             raise ClusterUnavailable(
-                f"The Dask scheduler at {address} does not answer. Start it "
+                f"The Dask scheduler at {address} does not answer{refused}. Start it "
                 "(`dask scheduler`), or let the run have its own workers with --cluster local."
             ) from None
         with client:

@@ -37,24 +37,31 @@ class ClusterUnavailable(WorldError):
 
 
 @contextmanager
-def local_cluster(**options: Any) -> "Iterator[tuple[LocalCluster, Client]]":
+def local_cluster(
+    kind: "type[LocalCluster] | None" = None, **options: Any
+) -> "Iterator[tuple[LocalCluster, Client]]":
     """Start a `LocalCluster` with these options and a client of it, for the length of the block.
+
+    `kind` is a class that derives from it. All of it listens on this machine's loopback alone.
 
     Where a worker dies while it starts, the cluster is started again, a few times. Raises
     ClusterUnavailable where it does not start: settings of Dask's own that make no sense, no free
     port, no memory.
     """
     with ExitStack() as stack:
-        yield _start(stack, options)
+        yield _start(stack, kind, options)
 
 
-def _start(stack: ExitStack, options: Mapping[str, Any]) -> "tuple[LocalCluster, Client]":
+def _start(
+    stack: ExitStack, kind: "type[LocalCluster] | None", options: Mapping[str, Any]
+) -> "tuple[LocalCluster, Client]":
     from distributed import Client, LocalCluster
 
+    start = LocalCluster if kind is None else kind
     for starts in range(1, _STARTS + 1):
         with ExitStack() as started:
             try:
-                cluster = started.enter_context(LocalCluster(**_PRIVATE_DASHBOARD, **options))
+                cluster = started.enter_context(start(**_PRIVATE_DASHBOARD, **options))
                 client = started.enter_context(Client(cluster))
             except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
                 first = _first_cause(error)

@@ -8,8 +8,9 @@ from pydantic import Field, field_validator
 
 from models.option import Option
 from models.process_mark import mark_semaphores
-from pipeline.clusters.kind import ClusterFields, Workers, local_cluster
+from pipeline.clusters.kind import Workers, local_cluster
 from pipeline.clusters.own_card import cards_at_hand, preload
+from pipeline.clusters.tls import TlsFields, security_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -20,7 +21,7 @@ _MOST_THREADS = 4  # of a worker: more share one encoder, one interpreter and on
 _LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
-class LocalFields(ClusterFields):
+class LocalFields(TlsFields):
     """The settings that only local workers have."""
 
     memory_limit: Annotated[str, Option(metavar="BYTES")] = Field(
@@ -85,6 +86,7 @@ class ProcessesCluster:
             worker_class=PatientNanny,
             host="127.0.0.1",
             memory_limit=workers.memory,
+            security=security_of(settings),
             preload=[
                 *dask.config.get("distributed.worker.preload"),
                 _LEAVE_INTERRUPTS,

@@ -24,7 +24,7 @@ class ClusterSettings(LocalFields, AddressFields):
     ] = Field(
         "threads",
         description="threads of this process; local worker processes; or the address of a running "
-        "Dask scheduler, tcp://host:8786",
+        "Dask scheduler, tcp://host:8786 or tls://host:8786",
     )
 
     @model_validator(mode="before")
