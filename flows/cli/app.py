@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from flows.cli.help_format import HelpFormat
-from models.errors import TimesenError, UserError
+from models.errors import TimesenError, UserError, WorldError
 from models.visible_text import visible_lines, visible_text
 from pipeline.io.store import FULL_DISK, public_text
 
@@ -21,6 +21,12 @@ INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
 
 _DEBUG = "--debug"
+# What PyTorch, OpenVINO and Python's threads say of memory that the system refuses.
+_NO_MEMORY = (
+    "allocate memory|not enough memory|out of memory|bad_alloc|can't start new thread"
+    "|failed to map segment"
+)
+_LONGEST_REASON = 300  # characters of another library's words
 _ORDER = itertools.count()  # of commands in the help: as they are declared
 
 
@@ -79,9 +85,11 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         return 1
     except CycloptsError as error:
         code, text = 2, f"Error: {_misused(error)}"
-    except (TimesenError, OSError, ValueError) as error:
+    except (TimesenError, OSError, ValueError, MemoryError, RuntimeError) as error:
         if _DEBUG in arguments:
             print(visible_lines(traceback.format_exc()), file=sys.stderr)
+        if isinstance(error, MemoryError | RuntimeError) and not isinstance(error, TimesenError):
+            error = _of_memory(error)
         if isinstance(error, ValueError) and not isinstance(error, TimesenError):
             error = _of_dask(error)
         code = 2 if isinstance(error, UserError) else 1
@@ -110,6 +118,17 @@ def _of_dask(error: ValueError) -> UserError:
         raise error
     problem = " ".join(str(error).partition("error message:")[2].split())
     return UserError(named[1], f"Dask's settings are malformed: {problem}", "Correct or remove it")
+
+
+def _of_memory(error: MemoryError | RuntimeError) -> WorldError:
+    """The error of memory that ran out; raises the error itself where it is another."""
+    said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, said):
+        raise error
+    return WorldError(
+        f"There is too little memory ({said[:_LONGEST_REASON]}). What is finished is kept; free "
+        "some memory, or raise the limit that was set to this command, and start again."
+    )
 
 
 def _system_error(error: OSError) -> str:

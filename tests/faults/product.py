@@ -7,6 +7,8 @@ list of items, text embeddings, the vocabulary, the plan's tiles and cells, weig
 |---|---|---|
 | `item.json` | `timesen:seconds`, `timesen:retries` | time, and requests sent again |
 | `run.json` | `created`, `settings.out`, `settings.cluster` | time, place, where it was computed |
+| `run.json` | `files["plan/plan.json"]` | the hash of a file that states speed |
+| `owners/` | all | one file for each process that has written here |
 | `plan.json` | `seconds`, `encoded_pixels_per_second`, `worker_memory_bytes` | speed, workers |
 | `report.html` | the same, as it is printed there | the same |
 | `card.json` | `training.sessions`, times in it | a training that went on says so |
@@ -23,6 +25,7 @@ Product = Mapping[str, bytes]
 """The files of a product by name, in the form in which they are compared."""
 
 _VOLATILE = re.compile(r"seconds|created|when|began|time$|times$|per_second")
+_OWNERS = "owners/"
 _REPORT = (
     (r"begun [0-9TZ:-]+", "begun"),
     (r'(<tr><td>[a-z ]+</td><td class="n">)[0-9,.]+(</td></tr>)', r"\1\2"),
@@ -32,7 +35,7 @@ _REPORT = (
 
 def read_product(place: Place) -> Product:
     """The files of a product, without what may differ between two runs of one command."""
-    names = sorted(place.names())
+    names = sorted(name for name in place.names() if not name.startswith(_OWNERS))
     return {name: comparable(name, place.read(name), place.out) for name in names}
 
 
@@ -60,6 +63,7 @@ def _without_times_of_item(item: dict[str, Any]) -> None:
 
 def _without_place_of_run(run: dict[str, Any]) -> None:
     run.pop("created", None)
+    run.get("files", {}).pop("plan/plan.json", None)
     for name in ("out", "cluster"):
         run.get("settings", {}).pop(name, None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.main import run
 from models.option import user_path
-from tests.flows.conftest import Shell
+from tests.flows.conftest import REPOSITORY, Shell
 
 Options = Callable[..., list[str]]
 CLOSED = "import os, sys; os.closerange(0, 2); os.execv(sys.argv[1], sys.argv[1:])"
@@ -103,3 +103,30 @@ def test_a_home_that_nobody_knows(
     assert run(["vocabulary", "show", "~nobody-of-this-name/words.toml"]) == 2
     assert "neither a shipped vocabulary" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [30, 100, 200])
+def test_memory_that_runs_out_is_said(options: Options, tmp_path: Path, megabytes: int) -> None:
+    """The text tower or the checkpoint do not fit; no embeddings are cached."""
+    arguments = ["plan", *options(tmp_path / "run")]
+    program = (
+        "import resource, sys\n"
+        "import pipeline.mapping.prepare, transformers.models.bert.modeling_bert\n"
+        "from flows.cli.main import run\n"
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (taken + {megabytes} * 2**20, -1))\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in ended.stderr
+    if ended.returncode:  # else it was enough
+        assert ended.returncode == 1
+        assert "There is too little memory" in ended.stderr
