@@ -29,7 +29,7 @@ def gpu_form(fast: FastEncoder, layers: FastLayers) -> Callable[[torch.Tensor], 
     if not all(weight.isfinite().all() for weight in half.fast.state_dict().values()):
         _LOGGER.warning("the checkpoint's weights overflow float16: the GPU encodes in float32")
         return fast
-    device = layers.head[1].weight.device
+    device = layers.device
     problem = _problem(layers.architecture, device)
     if problem is None:
         try:

@@ -31,6 +31,11 @@ class FastLayers:
     last: "LastLayer | None"
     head: nn.Sequential
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.head.parameters()).device
+
 
 @dataclass(frozen=True)
 class LayerWeights:

@@ -56,7 +56,7 @@ class TritonTimeSenClip(nn.Module):
         assert isinstance(project, nn.Linear)
         self.head_norm = _Norm(head_norm)
         self.project, self.project_bias = _copies(project.weight, project.bias)
-        self.to(fast.head[1].weight.device, dtype).requires_grad_(False)
+        self.to(fast.device, dtype).requires_grad_(False)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         """Embed normalised series, as `FastEncoder.forward` does."""
@@ -65,10 +65,11 @@ class TritonTimeSenClip(nn.Module):
         tokens: Unnormalised = self.first[str(steps)](series.flatten(2).contiguous())
         for layer in self.middle:
             tokens = layer(tokens, steps + 1)
-        if self.last is None:
-            rows = self.norm(tokens.values[:: steps + 1])
-        else:
+        if self.last is not None:
             rows = self.last(tokens, steps + 1)
+        else:
+            assert self.norm is not None
+            rows = self.norm(tokens.values[:: steps + 1])
         rows = self.head_norm(rows)
         return F.normalize(torch.addmm(self.project_bias, rows, self.project.T).float(), dim=-1)
 

@@ -209,9 +209,9 @@ def _grid(item: StacJson, asset: StacJson, band: str, tile: Tile | None) -> _Gri
         box = (west, north - _TILE_SIDE, west + _TILE_SIDE, north)
     if not box:
         raise _unknown(item, f"{band} states neither proj:transform with proj:shape nor proj:bbox")
-    west, south, east, north = _finite(box, "proj:bbox", 4)
-    whole = _affine(item, (resolution, 0, west, 0, -resolution, north))
-    shape = ((north - south) / resolution, (east - west) / resolution)
+    left, bottom, right, top = _finite(box, "proj:bbox", 4)
+    whole = _affine(item, (resolution, 0, left, 0, -resolution, top))
+    shape = ((top - bottom) / resolution, (right - left) / resolution)
     return _Grid(whole, _shape([round(side) for side in shape]), stated, False)
 
 

@@ -48,7 +48,8 @@ def seconds_of(call: Callable[[], object], least: float = 0.5) -> float:
     call()
     call()
     torch.cuda.synchronize()
-    found, end = [], time.perf_counter() + least
+    end = time.perf_counter() + least
+    found: list[float] = []
     while time.perf_counter() < end or len(found) < 5:
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
@@ -104,6 +105,12 @@ def distilled(paper: Checkpoint, teacher: Checkpoint, normalised: torch.Tensor) 
     return replace(paper, encoder=student.cpu().eval())
 
 
+def fast_on_gpu(checkpoint: Checkpoint) -> FastTimeSenClip:
+    """The fast form in float32, on the GPU."""
+    assert isinstance(checkpoint.encoder, TimeSenClipEncoder)
+    return FastTimeSenClip(checkpoint.encoder).to(GPU)
+
+
 def autocast(module: nn.Module) -> Way:
     """A module's function with float16's autocast."""
 
@@ -150,7 +157,7 @@ def half_form(fast: FastTimeSenClip) -> Way:
 def speed_table(paper: Checkpoint, card: Ceilings, each: float) -> Iterator[str]:
     """Million pixels per second by way and by batch."""
     encoder = copy.deepcopy(paper.encoder).to(GPU)
-    fast = FastTimeSenClip(paper.encoder).to(GPU)
+    fast = fast_on_gpu(paper)
     form = fast.gpu_form()
     ways: dict[str, Way] = {
         "plain module, float16 autocast": autocast(encoder),
@@ -237,7 +244,7 @@ def agreement_table(
     yield "| checkpoint | way | T | same class as float32 | smallest cosine | not a number |"
     yield "|---|---|---:|---:|---:|---:|"
     for name, checkpoint in checkpoints.items():
-        fast = FastTimeSenClip(checkpoint.encoder).to(GPU)
+        fast = fast_on_gpu(checkpoint)
         form = fast.gpu_form()
         ways: list[tuple[str, Way, int]] = [
             ("float16 autocast", autocast(fast), 12),
@@ -267,7 +274,7 @@ def kernel_table(paper: Checkpoint) -> Iterator[str]:
     """Where the time of one batch goes, by kernel."""
     from torch.profiler import ProfilerActivity, profile
 
-    form = FastTimeSenClip(paper.encoder).to(GPU).gpu_form()
+    form = fast_on_gpu(paper).gpu_form()
     series = torch.rand(PIXELS, 12, 10, device=GPU)
     with torch.inference_mode():
         form(series)

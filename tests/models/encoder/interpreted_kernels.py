@@ -63,7 +63,7 @@ def main() -> None:
     results = [
         result
         for name in SIZES
-        for dtype in (torch.float32, torch.float16)
+        for dtype in ((torch.float32, torch.float16) if name == "three bands" else (torch.float32,))
         for result in differences(name, dtype)
     ]
     print(json.dumps({"differences": results, "overflow": overflow()}))
