@@ -135,8 +135,7 @@ _OF_NETWORK = (
 )
 _OF_RASTER = (
     (r"No such file|does not exist", "there is no such file"),
-    (r"not recognized", "is neither a GeoTIFF nor a JPEG 2000 file"),
-    (r"IReadBlock|TIFF|Read failed|Read error", "is truncated or damaged"),
+    (r"not recognized|IReadBlock|TIFF|Read failed|Read error", "is truncated or damaged"),
 )
 
 

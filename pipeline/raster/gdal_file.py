@@ -25,7 +25,7 @@ from rasterio.errors import (
 from rasterio.io import DatasetReader, FilePath
 
 from pipeline.raster.access import Access
-from pipeline.raster.byte_ranges import HttpRanges
+from pipeline.raster.byte_ranges import FileRanges, HttpRanges
 from pipeline.raster.cog_header import MASK_FILE, has_mask_file
 from pipeline.raster.gdal_env import gdal_failure
 from pipeline.raster.http_failures import BROKE_OFF
@@ -39,7 +39,9 @@ _MOST_AHEAD = 128  # of a request for less, where requests follow one another in
 _KEPT = 512  # blocks of a file
 _FILES_KEPT = 8
 _LONGEST_READ = 2**28  # bytes that GDAL wants at once; no honest block or strip is longer
-
+_TIFF, _JPEG_2000 = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), (b"\0\0\0\x0cjP  ", b"\xffO\xffQ")
+_STARTS = (*_TIFF, *_JPEG_2000)
+_LONGEST_START = max(map(len, _STARTS))
 # A mask's own file has no grid. Filters within a block would not be safe in threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=re.escape(__name__))
 # `opener` of `rasterio.open` takes its place, but is not safe in threads.
@@ -66,6 +68,12 @@ def _open(name: str) -> DatasetReader:
     return DatasetReader(name, driver=list(DRIVERS), sharing=False, OVERVIEW_LEVEL="NONE")
 
 
+def _require_kind(start: bytes) -> None:
+    """Raise Unreadable where a file that GDAL does not know begins as none of the allowed kinds."""
+    if not any(sign.startswith(start[: len(sign)]) for sign in _STARTS):
+        raise damaged("is neither a GeoTIFF nor a JPEG 2000 file")
+
+
 @dataclass(frozen=True)
 class NamedFile:
     """A raster by the name under which GDAL opens it: a path, or one of its own file systems."""
@@ -75,7 +83,13 @@ class NamedFile:
     @contextmanager
     def opened(self) -> Iterator[DatasetReader]:
         """As `GdalFile.opened`."""
-        with _open(self.name) as dataset:
+        try:
+            dataset = _open(self.name)
+        except RasterioError:
+            if not self.name.startswith("/vsi"):
+                _require_kind(FileRanges(self.name).read(0, _LONGEST_START))
+            raise
+        with dataset:
             yield dataset
 
     @contextmanager
@@ -111,6 +125,7 @@ class WebFile:
         except (RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError):
             if opening.failure is None:
                 _kept_blocks.drop(self.ranges)  # the file may have been replaced since
+                _require_kind(opening.read(0, _LONGEST_START))
                 raise
         if opening.failure is not None:  # in place of what GDAL makes of it
             raise Unreadable(opening.failure)

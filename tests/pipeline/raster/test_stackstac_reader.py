@@ -271,7 +271,7 @@ def test_other_files_that_are_no_band_are_faults(tmp_path: Path, values: np.ndar
     assert fault_of(str(tmp_path / "absent.tif")) == "there is no such file"
     text = tmp_path / "error.tif"
     text.write_text("<html>not found</html>")
-    assert fault_of(str(text)) == "is truncated or damaged"
+    assert fault_of(str(text)) == "is neither a GeoTIFF nor a JPEG 2000 file"
     plain = write_raster(tmp_path / "plain.tif", values, epsg=None)
     assert fault_of(plain.href) == "has no coordinate reference system"
     real = write_raster(tmp_path / "float.tif", values.astype(np.float32))
