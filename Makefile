@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all faults fuzz lint types bench clean help
+.PHONY: demo test test-slow test-all faults fuzz audit sbom lint types bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -55,5 +55,17 @@ bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
 faults: $(VENV)/.dev  ## 200 faults in real runs; the table in docs/reliability.md (45 minutes)
 	$(BIN)/python -m tests.faults --count 200 --table docs/reliability.md
 
+$(VENV)-audit/.installed: infra/audit.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check -r infra/audit.txt
+	@touch $@
+
+audit: $(VENV)-audit/.installed  ## known vulnerabilities of what is pinned; exit 3: it could not be said
+	@.ci/audit $(VENV)-audit/bin/pip-audit constraints.txt
+
+sbom: $(VENV)/.run $(VENV)-audit/.installed  ## what is installed, as CycloneDX: sbom.json
+	$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --validate --output-file sbom.json
+
 clean:           ## remove the environment and the demo
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-audit demo build sbom.json *.egg-info
