@@ -13,9 +13,9 @@ from typing import IO, Any
 import torch
 
 from models.errors import CheckpointError, WorldError
+from models.files.regular_file import DamagedFile, sized_file
+from models.files.tensor_file import MOST_TENSORS
 from models.option import user_path
-from models.regular_file import DamagedFile, sized_file
-from models.tensor_file import MOST_TENSORS
 
 PREFIXES = ("learner.TS_ViT.", "learner.ts_encoder.", "TS_ViT.", "")
 """Where the encoder lies in a state dict of the authors' code; the trained one goes first."""

@@ -23,10 +23,10 @@ from models.encoder.registry import DEFAULT_KIND
 from models.encoder.series_encoder import SeriesEncoder
 from models.encoder.training_sample import MOST_SAMPLE_BYTES, TrainingSample
 from models.errors import CheckpointError, WorldError
+from models.files.regular_file import DamagedFile, read_small
+from models.files.tensor_file import read_tensor_file
 from models.option import user_path
 from models.process_mark import process_mark, remove_abandoned
-from models.regular_file import DamagedFile, read_small
-from models.tensor_file import read_tensor_file
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from models.encoder.registry import empty_encoder
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.errors import CheckpointError, first_few, number_text
-from models.regular_file import DamagedFile
-from models.tensor_file import FLOATS, StoredTensor, read_tensor_file
+from models.files.regular_file import DamagedFile
+from models.files.tensor_file import FLOATS, StoredTensor, read_tensor_file
 
 _MOST_TO_BUILD = 10  # times the weights of its file that an encoder may have
 _MOST_TENSORS = 2  # times the tensors of its file that an encoder may have

@@ -19,7 +19,7 @@ from models.encoder.series_encoder import Architecture, FastEncoder, SeriesEncod
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.encoder.timesenclip_fast import FastTimeSenClip
 from models.errors import CheckpointError, number_text
-from models.tensor_file import MOST_TENSORS
+from models.files.tensor_file import MOST_TENSORS
 
 _TRAINING_BYTES = 16  # of a weight: float32, its gradient, and two moments of AdamW
 

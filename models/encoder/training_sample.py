@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from models.encoder.distance_percent import MOST_PERCENT, NO_PERCENT
 from models.encoder.quantised_embeddings import is_valid, quantised, restored
 from models.errors import CheckpointError
-from models.regular_file import DamagedFile
-from models.tensor_file import StoredTensor, stored_tensors
+from models.files.regular_file import DamagedFile
+from models.files.tensor_file import StoredTensor, stored_tensors
 
 SAMPLE_SIZE = 1000
 """Embeddings of a sample: 384 kB of 384 dimensions."""

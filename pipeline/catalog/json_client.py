@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
+from models.files.regular_file import NotRegularFile, read_regular
 from models.json_text import parse_json
-from models.regular_file import NotRegularFile, read_regular
 from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules

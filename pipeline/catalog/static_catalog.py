@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from models.files.regular_file import read_regular
 from models.option import user_path
-from models.regular_file import read_regular
 from pipeline.catalog.api_pages import matched_count
 from pipeline.catalog.description import TABLE_REMEDY
 from pipeline.catalog.item_snapshot import read_snapshot_stac

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from models.regular_file import NotRegularFile, open_regular
+from models.files.regular_file import NotRegularFile, open_regular
 from pipeline.raster.access import Access
 from pipeline.raster.http_client import RangeAnswer, fetch_range
 from pipeline.raster.read_errors import ReadFailure, Unreadable

@@ -20,8 +20,8 @@ from models.encoder.checkpoint import load_checkpoint, save_checkpoint
 from models.encoder.registry import new_encoder
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from models.errors import CheckpointError
-from models.regular_file import DamagedFile
-from models.tensor_file import MOST_TENSORS, StoredTensor, stored_tensors
+from models.files.regular_file import DamagedFile
+from models.files.tensor_file import MOST_TENSORS, StoredTensor, stored_tensors
 from tests.made_card import made_card
 
 SIZES = TimeSenClipArchitecture(dim=24, depth=2, heads=3, feedforward=20, embedding_dim=12)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.regular_file import NotRegularFile, read_regular
+from models.files.regular_file import NotRegularFile, read_regular
 from pipeline.io.network_rules import (
     LOOPBACK,
     UNRESTRICTED,

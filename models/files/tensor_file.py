@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from models.files.regular_file import DamagedFile, sized_file
 from models.json_text import parse_json
-from models.regular_file import DamagedFile, sized_file
 
 MOST_TENSORS = 10_000
 """The most tensors of a file: an encoder of 800 layers has as many."""
