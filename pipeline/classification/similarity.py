@@ -117,14 +117,7 @@ def write_similarity(
     Returns:
         The number of pixels of each value: int64 (SIMILARITY_SCALE + 1,).
     """
-    device = device_at_hand()
-    on_device = torch.from_numpy(target).to(device)
-    properties = item["properties"]
-    values = np.full(properties["proj:shape"], _NODATA, np.uint16)
-    one_core_per_thread()
-    for block, name in embedding_blocks(item):
-        stored = read_embeddings(run.store, _key(item, name), block, len(target))
-        values[block.slices()] = similarities(stored, on_device)
+    properties, values = item["properties"], cell_similarities(run, item, target)
     content = cog_bytes(
         values,
         Affine(*properties["proj:transform"][:6]),
@@ -138,9 +131,23 @@ def write_similarity(
     return np.bincount(values[values != _NODATA], minlength=_BINS)
 
 
+def cell_similarities(run: EmbeddedRun, item: Mapping[str, Any], target: np.ndarray) -> np.ndarray:
+    """The values that `write_similarity` writes of a cell: uint16 (y, x).
+
+    Raises OutputError where a file of embeddings is damaged.
+    """
+    on_device = torch.from_numpy(target).to(device_at_hand())
+    values = np.full(item["properties"]["proj:shape"], _NODATA, np.uint16)
+    one_core_per_thread()
+    for block, name in embedding_blocks(item):
+        stored = read_embeddings(run.store, _key(item, name), block, len(target))
+        values[block.slices()] = similarities(stored, on_device)
+    return values
+
+
 @torch.inference_mode()
 def similarities(stored: np.ndarray, target: torch.Tensor) -> np.ndarray:
-    """The values that `write_similarity` writes, (y, x), of stored embeddings, int8 (dim, y, x)."""
+    """The values of `cell_similarities`, (y, x), of stored embeddings, int8 (dim, y, x)."""
     values = np.full(stored.shape[1:], _NODATA, np.uint16)
     for rows, valid, embeddings in embedding_rows(stored, target.device):
         scaled = (embeddings @ target * SIMILARITY_SCALE).round().clamp(0, SIMILARITY_SCALE)

