@@ -138,6 +138,11 @@ def _numbers(values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values]
 
 
+def _flat(box: list[Any]) -> list[Any]:
+    """A box without heights, as `item_assets` reads it."""
+    return [*box[:2], *box[3:5]] if len(box) == 6 else box[:4]
+
+
 # The fields that the pipeline reads and their types. A column of a table has one type, while some
 # catalogues write 10, others 10.0.
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
@@ -156,9 +161,10 @@ _PROPERTIES: dict[str, Callable[[Any], Any]] = {
 _GRID: dict[str, Callable[[Any], Any]] = {
     "proj:code": _text,
     "proj:epsg": _integer,
-    "proj:bbox": _numbers,
-    "proj:transform": _numbers,
-    "proj:shape": lambda values: [_integer(value) for value in values],
+    # As much of them as is read: the rest may be malformed.
+    "proj:bbox": lambda values: _numbers(_flat(list(values))),
+    "proj:transform": lambda values: _numbers(list(values)[:6]),
+    "proj:shape": lambda values: [_integer(value) for value in list(values)[:2]],
 }
 _RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
     ("offset", "scale", "spatial_resolution"), float

@@ -37,7 +37,7 @@ from tests.stac_items import earth_search_item
 
 REGION = "5.9000,49.7000,5.9180,49.7008"
 DIM = 6
-_PLACEHOLDER = b"{fingerprint of the run}"
+_FINGERPRINT, _FOLDER = b"{fingerprint of the run}", b"{folder of the run}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,18 @@ class KeptRun:
     cells: tuple[Cell, ...]
 
     def kept(self, content: bytes) -> bytes:
-        """A file's bytes as the corpus keeps them, where the run's fingerprint is another."""
-        return content.replace(self.manifest.fingerprint.encode(), _PLACEHOLDER)
+        """A file's bytes as the corpus keeps them, where fingerprint and folder are others."""
+        named = content.replace(self.manifest.fingerprint.encode(), _FINGERPRINT)
+        return named.replace(self._written_to.encode(), _FOLDER)
 
     def restored(self, content: bytes) -> bytes:
         """The inverse of `kept`."""
-        return content.replace(_PLACEHOLDER, self.manifest.fingerprint.encode())
+        named = content.replace(_FINGERPRINT, self.manifest.fingerprint.encode())
+        return named.replace(_FOLDER, self._written_to.encode())
+
+    @property
+    def _written_to(self) -> str:
+        return str(self.manifest.settings["out"])
 
 
 def make_kept_run(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import zlib
 from pathlib import Path
 
 import geopandas
@@ -18,7 +19,8 @@ _TEXTS = (
     *("-1e3,2,3,4", "nan,1,2,3", "5.1,49.6,5.2,84", "region.geojson#layer", "~/a.gpkg", "{}"),
 )
 _FORMATS = ("region.geojson", "region.gpkg", "region.parquet", "utm.gpkg", "layers.gpkg#two")
-_MOST_TILES, _MOST_VERTICES = 40, 500
+_MOST_VERTICES = 500
+_CUT = 10  # regions of which one is cut into cells, which takes most of the time
 
 
 class Regions(Target):
@@ -71,6 +73,7 @@ class Regions(Target):
             raise Wrong("a region that is invalid or empty")
         outline(region.geometry, _MOST_VERTICES)
         west, south, east, north = region.geometry.bounds
-        if (east - west) * (north - south) < 4:  # larger ones take minutes, as they should
+        small = (east - west) * (north - south) < 4  # others take minutes, as they should
+        if small and zlib.crc32(content) % _CUT == 0:
             for tile in tiles_of(region)[:2]:
                 cells_of(tile, region.within(west, south, west + 0.01, south + 0.01))
