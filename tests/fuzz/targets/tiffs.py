@@ -63,7 +63,6 @@ class Tiffs(Target):
             content for content in self._files
             if _OFFSETS in {field.tag for field in first_directory(content)[0]}
         ]  # fmt: skip
-        self.tallies = {"ours": 0, "gdal alone": 0, "ours alone": 0}
 
     @classmethod
     def make_seeds(cls, folder: Path) -> None:
