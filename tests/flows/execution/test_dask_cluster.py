@@ -1,6 +1,5 @@
 """Where Dask runs: real workers in threads, in processes, and behind a scheduler's address."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from pipeline.clusters.settings import ClusterSettings
 from pipeline.mapping.prepare import PreparedRun, prepare_run
 from pipeline.settings.map import MapSettings, make_settings
 from tests.flows.conftest import Shell
+from tests.scheduler_file import scheduler_address
 
 Start = Callable[..., subprocess.Popen[str]]
 GB = 10**9
@@ -86,10 +86,7 @@ def scheduler(shell: Shell, tmp_path: Path) -> tuple[str, Start]:
     file = tmp_path / "scheduler.json"
     quiet = ("--no-dashboard", "--host", "127.0.0.1", "--port", "0")
     shell.start(*dask, *quiet, "--scheduler-file", str(file))
-    until = time.monotonic() + 60
-    while not file.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    address = json.loads(file.read_text())["address"]
+    address = scheduler_address(file)
 
     def start(*options: str, **environment: str) -> subprocess.Popen[str]:
         worker = (sys.executable, "-m", "distributed.cli.dask_worker", address)

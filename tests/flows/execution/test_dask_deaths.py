@@ -1,6 +1,5 @@
 """Workers and schedulers that are really killed: while they start, in the middle, for good."""
 
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from flows.execution.work_queue import open_queue
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import Shell, rasters
+from tests.scheduler_file import scheduler_address
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
 Options = Callable[..., list[str]]
@@ -142,8 +142,7 @@ def test_a_run_whose_scheduler_is_killed_says_so_and_goes_on_later(
         *(sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"),
         *("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)),
     )
-    wait_for(file.exists)
-    address = json.loads(file.read_text())["address"]
+    address = scheduler_address(file)
     worker = shell.start(
         *(sys.executable, "-m", "distributed.cli.dask_worker", address),
         *("--no-nanny", "--nthreads", "1", "--no-dashboard"),

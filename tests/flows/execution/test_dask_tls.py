@@ -1,8 +1,6 @@
 """Dask over TLS: real schedulers and workers with certificates, and clients with none or others."""
 
-import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import Shell
+from tests.scheduler_file import scheduler_address
 
 Files = dict[str, str]
 
@@ -53,10 +52,7 @@ def scheduler(shell: Shell, tmp_path: Path, files: Files) -> str:
         *("--no-dashboard", "--host", "127.0.0.1", "--port", "0"),
         *("--scheduler-file", str(said), *options),
     )
-    until = time.monotonic() + 120
-    while not said.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    address = str(json.loads(said.read_text())["address"])
+    address = scheduler_address(said)
     shell.start(
         *(sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny"),
         *("--nthreads", "1", "--no-dashboard", *options),

@@ -24,6 +24,7 @@ from models.errors import UserError, WorldError
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import REPOSITORY, Shell
+from tests.scheduler_file import scheduler_address
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
 Given = Callable[..., Job]
@@ -152,8 +153,7 @@ def test_a_scheduler_that_is_killed(shell: Shell, tmp_path: Path, job: Given) ->
     dask = (sys.executable, "-m", "distributed.cli.dask_scheduler")
     quiet = ("--no-dashboard", "--host", "127.0.0.1", "--port", "0")
     scheduler: subprocess.Popen[str] = shell.start(*dask, *quiet, "--scheduler-file", str(file))
-    while not file.exists():
-        time.sleep(0.05)
+    address = scheduler_address(file)
     worker = (sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file))
     shell.start(*worker, "--nworkers", "2", "--nthreads", "1", "--no-dashboard")
     messages: list[Any] = []
@@ -163,7 +163,7 @@ def test_a_scheduler_that_is_killed(shell: Shell, tmp_path: Path, job: Given) ->
         if len(messages) == 2:
             scheduler.kill()
 
-    settings = ClusterSettings(kind="address", address=json.loads(file.read_text())["address"])
+    settings = ClusterSettings(kind="address", address=address)
     with (
         open_cluster(settings) as client,
         pytest.raises(ClusterUnavailable, match="the same command goes on from there"),
