@@ -113,13 +113,16 @@ def test_what_may_go_wrong(model: Path, capsys: pytest.CaptureFixture[str]) -> N
     torch.save(lightning() | {"callbacks": Trap()}, trap)
     cut.write_bytes(model.read_bytes()[:-100])
     small.write_text(json.dumps({"architecture": {"feedforward": 8}}))
+    words = model.with_name("words.json")
+    words.write_text("no card")
     before = sorted(model.parent.iterdir())
     for file, more, problem in (
         (trap, [], "nothing was run"),
         (cut, [], "cut off"),
         (model.with_name("none.ckpt"), [], "no such file"),
         (model, ["--card", str(small)], "layers.0.linear1.weight is (20, 64), the card's"),
-        (model, ["--card", str(model)], "no JSON"),
+        (model, ["--card", str(model)], "must have 524,288 or fewer"),
+        (model, ["--card", str(words)], "no JSON"),
         (model, ["--prefix", "net"], "may be under TS_ViT., learner.ts_encoder."),
     ):
         command = ["checkpoint", "import", str(file), "--out", str(model.parent / "out"), *more]
