@@ -47,11 +47,7 @@ def run_demo(
 
 
 def _map_made_land(folder: Path, console: Console) -> int:
-    console.print(
-        Text.assemble(
-            ("1/2", "bold"), " The sample archive: a made-up landscape in four Sentinel-2 tiles …"
-        )
-    )
+    _say_step(console, "1/2", "The sample archive: a made-up landscape in four Sentinel-2 tiles …")
     archive = folder / "archive"
     if not (archive / "catalog.json").exists():  # written last
         write_archive(archive, year=_YEAR)
@@ -79,11 +75,7 @@ def _map_made_land(folder: Path, console: Console) -> int:
 
 
 def _map_real_land(data: Path, folder: Path, console: Console) -> int:
-    console.print(
-        Text.assemble(
-            ("1/2", "bold"), " The archive: a square kilometre of Belgium, November 2020 on …"
-        )
-    )
+    _say_step(console, "1/2", "The archive: a square kilometre of Belgium, November 2020 on …")
     archive = data
     if not (data / "catalog.json").exists():
         archive = folder / "belgium"
@@ -101,9 +93,7 @@ def _map_real_land(data: Path, folder: Path, console: Console) -> int:
         },
         source="demo",
     )
-    console.print(
-        Text.assemble(("2/2", "bold"), " The map: LUCAS land cover, by the checkpoint real-land …")
-    )
+    _say_step(console, "2/2", "The map: LUCAS land cover, by the checkpoint real-land …")
     code = run_map(settings)
     console.print(_where(folder / "belgium-map"), soft_wrap=True)
     return code

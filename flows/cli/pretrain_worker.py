@@ -30,8 +30,8 @@ from flows.training.process_group_member import (
 from flows.training.trackers import Trackers, open_trackers
 from flows.training.training_plan import Work, finish, model_of, work_of
 from models.errors import PretrainingError, TimesenError
+from models.files.process_mark import temporary_prefix
 from models.pretraining.trainer import Pretraining, StepReport
-from models.process_mark import temporary_prefix
 from pipeline.training.journal import Journal
 
 _ENTRY_STEPS = 10  # steps whose means are one entry of the journal

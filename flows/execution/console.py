@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flows.execution.prefect_server import prefect_server
 from flows.execution.progress import RunProgress, progress_listener, report_progress
-from models.process_mark import remove_leftovers
+from models.files.process_mark import remove_leftovers
 from models.visible_text import visible_lines
 
 _LINE_SECONDS = 10

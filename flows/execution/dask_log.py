@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.option import user_path
+from models.visible_text import visible_lines
 from pipeline.io.redaction import without_secrets
 
 _LOGGERS = ("asyncio", "bokeh", "distributed", "tornado")
@@ -79,10 +80,9 @@ class _LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message, without secrets and control characters."""
-        text = without_secrets(self.format(record))
-        plain = "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+        text = visible_lines(without_secrets(self.format(record)))
         with contextlib.suppress(OSError):  # a full disk
-            os.write(self._file, f"{plain}\n".encode("utf-8", "replace"))
+            os.write(self._file, f"{text}\n".encode())
 
     def close(self) -> None:
         """Close the file, once: another may have its number then."""

@@ -26,8 +26,8 @@ from flows.execution.loopback import (
     without_proxies,
 )
 from models.errors import WorldError
+from models.files.process_mark import temporary_prefix
 from models.option import user_path
-from models.process_mark import temporary_prefix
 from pipeline.errors import SettingsError
 from pipeline.io.store import public_text, public_url
 

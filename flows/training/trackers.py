@@ -13,8 +13,8 @@ from typing import Any
 
 from flows.training.training_plan import Work
 from models.errors import UserError, WorldError
-from models.json_text import parse_json
-from models.process_mark import temporary_prefix
+from models.files.json_text import parse_json
+from models.files.process_mark import temporary_prefix
 from pipeline.io.store import Store, public_text
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from models.encoder.card import MOST_CARD_BYTES, Card, parse_card
 from models.encoder.preprocessing import AUTHORS, BANDS
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import CheckpointError, WorldError
+from models.files.json_text import parse_json
 from models.files.regular_file import DamagedFile, read_small
-from models.json_text import parse_json
 from models.option import user_path
 
 ORDERS = (",".join(BANDS), ",".join((BANDS[2], BANDS[1], BANDS[0], *BANDS[3:])))

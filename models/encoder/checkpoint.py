@@ -16,17 +16,17 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from models.durable_files import sync_folder, write_durably
 from models.encoder.card import DEFAULT_STEPS, MOST_CARD_BYTES, Card, parse_card
 from models.encoder.encoder_weights import read_encoder, require_sound
 from models.encoder.registry import DEFAULT_KIND
 from models.encoder.series_encoder import SeriesEncoder
 from models.encoder.training_sample import MOST_SAMPLE_BYTES, TrainingSample
 from models.errors import CheckpointError, WorldError
+from models.files.durable_files import sync_folder, write_durably
+from models.files.process_mark import process_mark, remove_abandoned
 from models.files.regular_file import DamagedFile, read_small
 from models.files.tensor_file import read_tensor_file
 from models.option import user_path
-from models.process_mark import process_mark, remove_abandoned
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 CHECKPOINT_CARD = "card.json"

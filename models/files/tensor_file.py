@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from models.files.json_text import parse_json
 from models.files.regular_file import DamagedFile, sized_file
-from models.json_text import parse_json
+from models.visible_text import is_visible
 
 MOST_TENSORS = 10_000
 """The most tensors of a file: an encoder of 800 layers has as many."""
@@ -96,7 +97,7 @@ def _stored(file: BinaryIO, size: int) -> dict[str, StoredTensor]:
     places = []
     stored = {}
     for name, entry in header.items():
-        if not name.isprintable() or len(name) > _LONGEST_NAME:
+        if not is_visible(name) or len(name) > _LONGEST_NAME:
             raise DamagedFile("its header has names that are no names")
         stored[name], place = _entry(name, entry)
         places.append(place)

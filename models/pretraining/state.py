@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 
 from models.errors import PretrainingError
+from models.files.json_text import parse_json
 from models.files.regular_file import DamagedFile
 from models.files.tensor_file import stored_tensors
-from models.json_text import parse_json
 
 MODEL, AVERAGE = "model", "average"
 """The parts of a state that hold the model as it is trained, and with averaged weights."""

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from models.errors import UserError, number_text
+from models.files.json_text import parse_json
 from models.files.regular_file import DamagedFile, read_small
 from models.files.tensor_file import FLOATS, StoredTensor, stored_in
-from models.json_text import parse_json
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _MOST_TEXT = 2**26  # bytes of a config, an index or a tokenizer

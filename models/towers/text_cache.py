@@ -13,10 +13,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from models.durable_files import write_durably
+from models.files.durable_files import write_durably
+from models.files.process_mark import process_mark, remove_abandoned
 from models.files.regular_file import DamagedFile
 from models.files.tensor_file import StoredTensor, read_tensor_file
-from models.process_mark import process_mark, remove_abandoned
 from models.towers.text_tower import load_text_tower
 
 _FORMAT = 1

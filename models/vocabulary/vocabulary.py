@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import VocabularyError
+from models.files.toml_file import parse_toml
 from models.option import user_path
-from models.toml_file import parse_toml
 from models.vocabulary.prompts import TEMPLATES, has_one_slot
 from models.vocabulary.vocabulary_class import (
     Name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.catalog.json_client import (
     ATTEMPTS,
     Documents,

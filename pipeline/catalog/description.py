@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.encoder.preprocessing import BANDS
+from models.files.json_text import parse_json
 from models.files.regular_file import read_regular, regular_file
-from models.json_text import parse_json
+from models.files.toml_file import parse_toml
 from models.option import user_path
-from models.toml_file import parse_toml
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions

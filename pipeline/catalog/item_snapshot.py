@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
-from models.process_mark import temporary_prefix
+from models.files.process_mark import temporary_prefix
 from models.visible_text import is_visible, visible_text
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
+from models.files.json_text import parse_json
 from models.files.regular_file import NotRegularFile, read_regular
-from models.json_text import parse_json
 from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
@@ -47,15 +47,9 @@ def resolved(base: str, href: Any) -> str:
     try:
         if not isinstance(href, str) or not is_visible(href) or "%00" in href:
             raise ValueError("no text of one line")
-        if is_web(base):
-            target = href if href.startswith("/vsi") else urljoin(base, href)
-        elif "://" in href:
-            path = urlsplit(href).path
-            return unquote(path) if href.startswith("file://") else href
-        elif href.startswith("/vsi"):
-            return href
-        else:
-            return _beside(base, href)
+        if not is_web(base):
+            return _from_this_machine(base, href)
+        target = href if href.startswith("/vsi") else urljoin(base, href)
     except ValueError:
         raise CatalogError(
             public_url(base), "a link in it is no address", "Correct the catalogue's links"
@@ -69,8 +63,13 @@ def resolved(base: str, href: Any) -> str:
     return target
 
 
-def _beside(base: str, href: str) -> str:
-    """The path of a relative href in the document at a path."""
+def _from_this_machine(base: str, href: str) -> str:
+    """An href in the document at a path as an absolute address or path."""
+    if "://" in href:
+        path = urlsplit(href).path
+        return unquote(path) if href.startswith("file://") else href
+    if href.startswith("/vsi"):
+        return href
     folder = Path(base).parent
     literal = "%" in href and existing(href, folder)  # a folder may have "%20" in its own name
     return os.path.normpath(folder / (href if literal else unquote(href)))
@@ -103,8 +102,10 @@ class Documents:
             CatalogError: Nothing is there, or something else, and there is no `otherwise`; or the
                 rules do not allow it, or as much.
         """
-        content = self._of_web(location) if is_web(location) else _file(location)
-        self._add(location, content)
+        if is_web(location):
+            content = self._of_web(location)
+        else:
+            content = self._counted(location, _file(location))
         self.require_count(location, 0)
         try:
             document = parse_json(content)
@@ -143,9 +144,16 @@ class Documents:
             Unreadable: The request fails, or the rules do not allow it.
             CatalogError: All documents together are more than the rules allow.
         """
-        content = self._fetch(url, headers, body, attempts)
-        self._add(url, content)
-        return content
+
+        def attempt() -> bytes:
+            try:
+                return fetch(url, RESPONSE_TIMEOUT, headers, body, self.rules)
+            except Unreadable as error:
+                pause = min(error.failure.pause, _LONGEST_PAUSE)
+                raise Unreadable(replace(error.failure, pause=pause)) from None
+
+        content = with_retries(attempt, attempts * _LONGEST_PAUSE, attempts=attempts)
+        return self._counted(url, content)
 
     def require_depth(self, location: str, depth: int) -> None:
         """Raise CatalogError where a document is more levels deep than the rules allow."""
@@ -169,30 +177,14 @@ class Documents:
 
     def _of_web(self, url: str) -> bytes:
         try:
-            return self._fetch(url)
+            return self.answer(url)
         except Unreadable as error:
             failure = error.failure
         # Raised out here, so that the error has no cause whose text may show a secret.
         raise document_error(url, failure, secrets_of(url))
 
-    def _fetch(
-        self,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        attempts: int = ATTEMPTS,
-    ) -> bytes:
-        def attempt() -> bytes:
-            try:
-                return fetch(url, RESPONSE_TIMEOUT, headers, body, self.rules)
-            except Unreadable as error:
-                pause = min(error.failure.pause, _LONGEST_PAUSE)
-                raise Unreadable(replace(error.failure, pause=pause)) from None
-
-        return with_retries(attempt, attempts * _LONGEST_PAUSE, attempts=attempts)
-
-    def _add(self, location: str, content: bytes) -> None:
-        """Count a document. Raises CatalogError where they are more than the rules allow."""
+    def _counted(self, location: str, content: bytes) -> bytes:
+        """A document, counted. Raises CatalogError where they are more than the rules allow."""
         rules = self.rules
         with self._lock:
             self._count += 1
@@ -201,6 +193,7 @@ class Documents:
         if size > rules.most_data and is_web(location):
             problem = f"its documents are more than {rules.most_data / 1e6:g} MB together"
             raise _endless(location, problem, "most_data")
+        return content
 
 
 def _endless(location: str, problem: str, setting: str) -> CatalogError:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.files.json_text import parse_json
 from models.files.regular_file import regular_file
-from models.json_text import parse_json
 from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table
 from pipeline.catalog.json_client import is_web

@@ -12,7 +12,7 @@ import shapely
 from models.option import user_path
 from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_assets import Conventions, band_keys, naming_item
+from pipeline.catalog.item_assets import Conventions, band_keys, item_name, naming_item
 from pipeline.catalog.item_check import require_address, require_item
 from pipeline.catalog.item_geometry import footprint_of
 from pipeline.catalog.item_snapshot import without_signature
@@ -225,12 +225,11 @@ def _grown(region: Region) -> Region:
 
 def _trimmed(item: dict[str, Any], conventions: Conventions, access: Access) -> dict[str, Any]:
     """The item with only the assets that are read, without signatures: most have many more."""
-    with naming_item(item):
-        keys = band_keys(item["assets"], conventions.names).values()
-        for key in keys:
-            require_address(item, item["assets"][key])
-        assets = {key: without_signature(item["assets"][key], access) for key in keys}
-        return {**item, "assets": assets}
+    keys = band_keys(item["assets"], conventions.names).values()
+    for key in keys:
+        require_address(item, item["assets"][key])
+    assets = {key: without_signature(item["assets"][key], access) for key in keys}
+    return {**item, "assets": assets}
 
 
 def _require_allowed(item: dict[str, Any], rules: NetworkRules) -> None:
@@ -242,7 +241,7 @@ def _require_allowed(item: dict[str, Any], rules: NetworkRules) -> None:
     for key, asset in item["assets"].items():
         if problem := rules.problem(asset["href"]):
             raise CatalogError(
-                f"item {item.get('id')}",
+                item_name(item),
                 f"its asset {key} is at {public_url(asset['href'])}: {problem}",
                 "Use another catalogue, or correct its links",
             )

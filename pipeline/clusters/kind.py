@@ -58,15 +58,17 @@ def _start(
     from distributed import Client, LocalCluster
 
     start = LocalCluster if kind is None else kind
-    for starts in range(1, _STARTS + 1):
-        with ExitStack() as started:
-            try:
+    starts = 1
+    while True:
+        try:
+            with ExitStack() as started:
                 cluster = started.enter_context(start(**_PRIVATE_DASHBOARD, **options))
                 client = started.enter_context(Client(cluster))
-            except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
-                first = _first_cause(error)
-                if starts < _STARTS and isinstance(first, RuntimeError | OSError):
-                    continue
+                stack.push(started.pop_all())
+                return cluster, client
+        except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:
+            first = _first_cause(error)
+            if starts == _STARTS or not isinstance(first, RuntimeError | OSError):
                 said = " ".join(f"{type(first).__name__}: {first}".split())[:_LONGEST_REASON]
                 tried = f" in {starts} attempts" if starts > 1 else ""
                 raise ClusterUnavailable(
@@ -74,9 +76,7 @@ def _start(
                     "settings of Dask (variables DASK_…, files in ~/.config/dask), and at free "
                     "memory."
                 ) from error
-            stack.push(started.pop_all())
-            return cluster, client
-    raise AssertionError  # the last attempt returns or raises
+            starts += 1
 
 
 def _first_cause(error: BaseException) -> BaseException:

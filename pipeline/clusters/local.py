@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
+from models.files.process_mark import mark_semaphores
 from models.option import Option
-from models.process_mark import mark_semaphores
 from pipeline.clusters.kind import Workers, local_cluster
 from pipeline.clusters.own_card import cards_at_hand, preload
 from pipeline.clusters.tls import TlsFields, security_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from models.vocabulary.labels import Level, MatchedLabels, match_labels
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.errors import RegionError
 from pipeline.grid.mgrs import polygons_of
 from pipeline.io.tables import read_features

@@ -5,8 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
-from models.durable_files import sync_folder, write_durably
-from models.process_mark import is_dead, process_mark
+from models.files.durable_files import sync_folder, write_durably
+from models.files.process_mark import is_dead, process_mark
 
 PART = ".part-"
 """The names of files that are being written begin with this, and then the process's mark."""

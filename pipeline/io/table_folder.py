@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from models.visible_text import visible_text
 from pipeline.errors import DatasetError, OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences, fingerprint, now, software_versions

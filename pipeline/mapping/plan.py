@@ -12,7 +12,7 @@ import shapely
 from pyproj import Geod
 
 from models.encoder.checkpoint import Checkpoint
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline import layout
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.normalise import items_without

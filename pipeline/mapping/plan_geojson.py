@@ -8,7 +8,7 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline import layout
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell

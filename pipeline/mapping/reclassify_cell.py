@@ -9,7 +9,7 @@ import torch
 
 from models.encoder.inference import device_at_hand, one_core_per_thread
 from models.encoder.training_sample import TrainingDistance
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.classification.classify import Classifier
 from pipeline.classification.embedding_files import (
     embedding_blocks,

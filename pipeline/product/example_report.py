@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.io.store import Store
 from pipeline.layout import EXAMPLES_REPORT
 

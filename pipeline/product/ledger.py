@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from models.visible_text import visible_text
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError, OwnershipLost

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url

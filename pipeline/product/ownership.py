@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.json_text import parse_json
-from models.process_mark import is_dead, is_here, process_mark
+from models.files.json_text import parse_json
+from models.files.process_mark import is_dead, is_here, process_mark
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.fingerprint import now
 from pipeline.io.store import Store, public_url

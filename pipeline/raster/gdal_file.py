@@ -44,7 +44,7 @@ _STARTS = (*_TIFF, *_JPEG_2000)
 _LONGEST_START = max(map(len, _STARTS))
 # A mask's own file has no grid. Filters within a block would not be safe in threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=re.escape(__name__))
-# `opener` of `rasterio.open` takes its place, but is not safe in threads.
+# `rasterio.open` with `opener` is to take its place, but it tries one driver, not a list of them.
 warnings.filterwarnings("ignore", "FilePath is supplanted", RasterioDeprecationWarning)
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.io.redaction import without_secrets
 
 # Where APIs write their reason: STAC API and OGC, FastAPI, AWS, RFC 9457.

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from pipeline.io.network_rules import UNRESTRICTED, NetworkRules
 from pipeline.io.times import parse_time
 from pipeline.raster.http_client import KEY_HEADER, fetch

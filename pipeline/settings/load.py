@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from models.files.toml_file import parse_toml
 from models.option import Option, RelativePath
-from models.toml_file import parse_toml
 from models.visible_text import visible_lines
 from pipeline.errors import SettingsError
 

@@ -13,6 +13,7 @@ from pydantic import (
 
 from models.encoder.preprocessing import BANDS
 from models.option import COMMAS, PAIRS, Option, RelativePath
+from pipeline.io.network_rules import UNRESTRICTED as _RULES
 from pipeline.io.network_rules import is_host_or_network
 from pipeline.io.redaction import holds_secret, require_public_url
 from pipeline.io.user_paths import is_shipped_name
@@ -70,22 +71,26 @@ class NetworkSettings(Strict):
         "internet, and to which a catalogue of the web may still lead",
     )
     largest_document: Annotated[int, Option(metavar="MB")] = Field(
-        256, ge=1, description="size of one document of a catalogue or page of a search at most"
+        _RULES.largest_document // 10**6,
+        ge=1,
+        description="size of one document of a catalogue or page of a search at most",
     )
     most_data: Annotated[int, Option(metavar="MB")] = Field(
-        8000, ge=1, description="size of all documents of a search at most"
+        _RULES.most_data // 10**6, ge=1, description="size of all documents of a search at most"
     )
     most_documents: Annotated[int, Option(metavar="NUMBER")] = Field(
-        200_000, ge=1, description="documents of a static catalogue, or items of a table, at most"
+        _RULES.most_documents,
+        ge=1,
+        description="documents of a static catalogue, or items of a table, at most",
     )
     most_pages: Annotated[int, Option(metavar="NUMBER")] = Field(
-        10_000, ge=1, description="pages of a month's items in a STAC API at most"
+        _RULES.most_pages, ge=1, description="pages of a month's items in a STAC API at most"
     )
     most_depth: Annotated[int, Option(metavar="LEVELS")] = Field(
-        50, ge=1, description="levels of a static catalogue at most"
+        _RULES.most_depth, ge=1, description="levels of a static catalogue at most"
     )
     least_rate: Annotated[float, Option(metavar="BYTES")] = Field(
-        1000.0,
+        _RULES.least_rate,
         ge=0,
         description="bytes a second that a server must send, on average over a minute of waiting",
     )

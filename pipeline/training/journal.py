@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 from models.pretraining.state import TrainingState, last_state, save_state, tensors_of_bytes
 from pipeline.errors import OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences

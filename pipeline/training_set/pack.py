@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from models.process_mark import temporary_prefix
+from models.files.process_mark import temporary_prefix
 from pipeline.errors import DatasetError
 from pipeline.grid.blocks import blocks_of
 from pipeline.ground_views.table import GroundTable, ground_schema

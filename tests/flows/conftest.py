@@ -62,8 +62,12 @@ def whole_run(
     tmp_path_factory: pytest.TempPathFactory, options: Callable[..., list[str]], users_server: str
 ) -> Path:
     """The folder of a run that nothing interrupted."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    with connected(users_server):
+    return mapped(tmp_path_factory.mktemp("whole") / "run", options, users_server)
+
+
+def mapped(out: Path, options: Callable[..., list[str]], server: str) -> Path:
+    """The folder `out`, once a run has mapped into it."""
+    with connected(server):
         assert run(["map", *options(out)]) == 0
     return out
 

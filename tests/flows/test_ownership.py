@@ -14,7 +14,7 @@ import s3fs
 
 from flows.cli.main import run
 from models.vocabulary.vocabulary import load_vocabulary
-from tests.flows.conftest import Shell, connected, end_when, rasters
+from tests.flows.conftest import Shell, connected, end_when, mapped, rasters
 from tests.s3_server import s3
 
 __all__ = ["s3"]
@@ -42,10 +42,7 @@ def whole_run(
     tmp_path_factory: pytest.TempPathFactory, options: Options, users_server: str
 ) -> Path:
     """The folder of a run that nothing disturbed."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    with connected(users_server):
-        assert run(["map", *options(out)]) == 0
-    return out
+    return mapped(tmp_path_factory.mktemp("whole") / "run", options, users_server)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pipeline.io.store import Store
 from tests.flows.conftest import REPOSITORY, Shell, connected, end_when
 from tests.flows.pretrainings import members, pretraining, weights
 from tests.s3_server import s3
+from tests.scheduler_file import scheduler_address
 from tests.training_sets import made_set
 
 __all__ = ["s3"]
@@ -149,8 +150,7 @@ def cluster(shell: Shell, file: Path) -> tuple[subprocess.Popen[str], ...]:
         *dask, "distributed.cli.dask_scheduler", "--no-dashboard", "--host", "127.0.0.1",
         "--port", "0", "--scheduler-file", str(file),
     )  # fmt: skip
-    while not (file.exists() and file.read_text().endswith("}")):  # it is written in place
-        time.sleep(0.05)
+    scheduler_address(file)
     workers = shell.start(
         *dask, "distributed.cli.dask_worker", "--scheduler-file", str(file),
         "--nworkers", "2", "--nthreads", "1", "--no-dashboard",

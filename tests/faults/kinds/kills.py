@@ -2,14 +2,16 @@
 
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import psutil
 
 from tests.faults.commands import Command, processes_of
 from tests.faults.kinds.kind import Kind
-from tests.faults.moments import moment_of_map, moment_of_plan
+from tests.faults.moments import Moment, moment_of_map, moment_of_plan
 from tests.faults.trial import OWN_SERVER, Started, Trial
+from tests.scheduler_file import scheduler_address
 
 ENDING = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _SERVER = "flows.execution.prefect_server"
@@ -20,39 +22,43 @@ def draw_place(trial: Trial, *, remote: float = 0.25) -> None:
     trial.use(remote=trial.draw.random() < remote)
 
 
+def _end_at(
+    trial: Trial,
+    moment: Moment,
+    *,
+    group: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> signal.Signals:
+    """Start the command, and end it at a moment, if that comes; by which signal."""
+    number = trial.draw.choice(ENDING)
+    started = trial.start(environment=environment)
+    if trial.at(moment, started):
+        trial.end(started, number, group=group)
+    return number
+
+
 def _kill_driver(trial: Trial) -> None:
     draw_place(trial)
-    number = trial.draw.choice(ENDING)
-    started = trial.start()
-    if trial.at(moment_of_map(trial.draw), started):
-        trial.end(started, number)
+    number = _end_at(trial, moment_of_map(trial.draw))
     trial.note(f"{number.name} to the driver, product in {trial.place.out.split(':')[0]}")
 
 
 def _kill_driver_of_processes(trial: Trial) -> None:
     trial.use(cluster="local")
-    number = trial.draw.choice(ENDING)
-    started = trial.start()
-    if trial.at(moment_of_map(trial.draw, "run.json"), started):
-        trial.end(started, number)
+    number = _end_at(trial, moment_of_map(trial.draw, "run.json"))
     trial.note(f"{number.name} to the driver of local workers")
 
 
 def _kill_group(trial: Trial) -> None:
     own = trial.draw.random() < 0.3
-    number = trial.draw.choice(ENDING)
-    started = trial.start(environment=OWN_SERVER if own else None)
-    if trial.at(moment_of_map(trial.draw), started):
-        trial.end(started, number, group=True)
+    environment = OWN_SERVER if own else None
+    number = _end_at(trial, moment_of_map(trial.draw), group=True, environment=environment)
     trial.note(f"{number.name} to the group{', with a Prefect server of its own' if own else ''}")
 
 
 def _kill_group_of_processes(trial: Trial) -> None:
     trial.use(cluster="local")
-    number = trial.draw.choice(ENDING)
-    started = trial.start()
-    if trial.at(moment_of_map(trial.draw, "run.json"), started):
-        trial.end(started, number, group=True)
+    number = _end_at(trial, moment_of_map(trial.draw, "run.json"), group=True)
     trial.note(f"{number.name} to the group of local workers")
 
 
@@ -147,9 +153,7 @@ def dask_cluster(trial: Trial, workers: int = 2) -> tuple[str, Command, list[Com
         "distributed.cli.dask_scheduler",
         ["--no-dashboard", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)],
     )
-    while not (file.exists() and file.read_text().endswith("}")):
-        if scheduler.ended.wait(0.02):
-            raise RuntimeError(f"no scheduler: {scheduler.said}")
+    address = scheduler_address(file)
     started = [
         trial.help_with(
             "distributed.cli.dask_worker",
@@ -157,7 +161,6 @@ def dask_cluster(trial: Trial, workers: int = 2) -> tuple[str, Command, list[Com
         )
         for _ in range(workers)
     ]
-    address = file.read_text().split('"address": "')[1].split('"')[0]
     return address, scheduler, started
 
 
@@ -186,19 +189,13 @@ def _kill_plan(trial: Trial) -> None:
     draw_place(trial)
     trial.resumed_by = trial.job
     trial.use(flow="plan")
-    number = trial.draw.choice(ENDING)
-    started = trial.start()
-    if trial.at(moment_of_plan(trial.draw), started):
-        trial.end(started, number)
+    number = _end_at(trial, moment_of_plan(trial.draw))
     trial.note(f"{number.name} to `timesen plan`, then `timesen map`")
 
 
 def _kill_classification(trial: Trial) -> None:
     trial.use(flow="classify", source=trial.world.kept_embeddings(trial.room), words="turned")
-    number = trial.draw.choice(ENDING)
-    started = trial.start()
-    if trial.at(moment_of_map(trial.draw), started):
-        trial.end(started, number)
+    number = _end_at(trial, moment_of_map(trial.draw))
     trial.note(f"{number.name} to `timesen classify`")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from models.process_mark import process_mark
+from models.files.process_mark import process_mark
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
 from pipeline.layout import owner_key

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from models.process_mark import is_dead, is_here, process_mark, remove_leftovers
+from models.files.process_mark import is_dead, is_here, process_mark, remove_leftovers
 
 _SHOWS_ITS_MARK = (
-    "import sys, time\nfrom models.process_mark import process_mark\n"
+    "import sys, time\nfrom models.files.process_mark import process_mark\n"
     "print(process_mark(), flush=True)\ntime.sleep(600)\n"
 )
 
@@ -61,7 +61,7 @@ def test_nothing_is_said_of_other_machines_or_other_names(mark: str) -> None:
 
 _LEAVES = (
     "import multiprocessing, sys, tempfile\n"
-    "from models.process_mark import mark_semaphores, temporary_prefix\n"
+    "from models.files.process_mark import mark_semaphores, temporary_prefix\n"
     "mark_semaphores()\n"
     "lock = multiprocessing.get_context('spawn').Lock()\n"
     "folder = tempfile.mkdtemp(prefix=temporary_prefix('test'))\n"

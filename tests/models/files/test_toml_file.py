@@ -5,7 +5,7 @@ import time
 import pytest
 
 from models.errors import UserError
-from models.toml_file import parse_toml
+from models.files.toml_file import parse_toml
 
 
 @pytest.mark.parametrize(

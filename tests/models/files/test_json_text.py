@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from models.json_text import parse_json
+from models.files.json_text import parse_json
 
 
 @pytest.mark.parametrize(
