@@ -4,6 +4,7 @@ A kind is one file of this package: a `ClusterFields` with the settings that it 
 `ClusterKind`. `pipeline.clusters.settings` lists them.
 """
 
+import multiprocessing
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _PRIVATE_DASHBOARD: Mapping[str, Any] = {
 }
 
 _STARTS = 3  # a worker can be killed while it starts, by a machine that is short of memory
+_CLOSING_SECONDS = 60.0  # workers get 5; on a busy machine it takes longer
+_WORKER_PROCESS = "Dask Worker process"  # begins the name that Dask gives it
 _LONGEST_REASON = 300  # characters of another library's words
 
 
@@ -62,7 +65,8 @@ def _start(
     while True:
         try:
             with ExitStack() as started:
-                cluster = started.enter_context(start(**_PRIVATE_DASHBOARD, **options))
+                cluster = start(**_PRIVATE_DASHBOARD, **options)
+                started.callback(_close, cluster)
                 client = started.enter_context(Client(cluster))
                 stack.push(started.pop_all())
                 return cluster, client
@@ -77,6 +81,19 @@ def _start(
                     "memory."
                 ) from error
             starts += 1
+
+
+def _close(cluster: "LocalCluster") -> None:
+    """End a cluster. Where Dask comes to no end, its worker processes are killed.
+
+    A nanny whose worker dies while it starts, and which is to end, can wait for ever.
+    """
+    try:
+        cluster.close(timeout=_CLOSING_SECONDS)
+    except TimeoutError:
+        for process in multiprocessing.active_children():
+            if process.name.startswith(_WORKER_PROCESS):
+                process.kill()
 
 
 def _first_cause(error: BaseException) -> BaseException:

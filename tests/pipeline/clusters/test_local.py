@@ -1,5 +1,13 @@
 """Worker processes of this machine, started and ended for real."""
 
+import asyncio
+import multiprocessing
+
+import pytest
+from distributed import LocalCluster
+
+from pipeline.clusters import kind
+from pipeline.clusters.kind import local_cluster
 from pipeline.clusters.local import ProcessesCluster
 from pipeline.clusters.settings import ClusterSettings
 
@@ -10,3 +18,24 @@ def test_a_worker_that_ends_too_late_ends_no_run() -> None:
         assert client.submit(sum, [1, 2]).result() == 3
         (nanny,) = client.cluster.workers.values()
         client.cluster.sync(nanny.kill, timeout=0)  # as if the machine took all the time
+
+
+def test_a_cluster_that_comes_to_no_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(LocalCluster):
+        endless = True
+
+        async def _close(self) -> None:
+            if self.endless:
+                await asyncio.Event().wait()
+            await super()._close()
+
+    monkeypatch.setattr(kind, "_CLOSING_SECONDS", 1.0)
+    options = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1"}
+    with local_cluster(Endless, **options) as (cluster, client):
+        (worker,) = client.run(lambda: multiprocessing.current_process().pid).values()
+    left = [child for child in multiprocessing.active_children() if child.pid == worker]
+    for child in left:
+        child.join(60)
+    assert not [child for child in left if child.is_alive()]
+    cluster.endless = False  # else Dask tries again for ten seconds when Python ends
+    cluster.close()
