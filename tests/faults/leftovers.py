@@ -10,8 +10,9 @@ from tests.faults.places import Place
 from tests.faults.world import Room
 
 _GRACE_SECONDS = 20.0
-_STAYS = re.compile(r"torchinductor_\w+/|dask-scratch-space/(\w+\.lock)?")
-"""What libraries keep from run to run in the folder of temporary files, once for all runs."""
+_STAYS = re.compile(r"torchinductor_\w+/|dask-scratch-space/(\w+\.lock)?|(sem\.)?faketime_\w+")
+"""What libraries keep from run to run in the folder of temporary files, once for all runs, and what
+libfaketime, which sets a run's clock, leaves where the run is killed."""
 
 
 def processes_left(room: Room, roots: Sequence[int]) -> list[str]:

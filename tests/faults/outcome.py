@@ -146,7 +146,7 @@ def _compare(trial: Trial, job: Job, outcome: Outcome) -> None:
     wanted = trial.world.undisturbed(job, trial.room)
     missing, differing, strange = product_differences(read_product(trial.place), wanted)
     outcome.found(Verdict.LOST, (f"{name} is missing" for name in missing))
-    outcome.found(Verdict.WRONG, (f"{name} differs" for name in differing))
+    outcome.found(Verdict.WRONG, (f"{each} differs" for each in differing))
     outcome.found(Verdict.LEFT_BEHIND, (f"{name} is no part of the product" for name in strange))
 
 

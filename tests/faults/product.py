@@ -17,6 +17,8 @@ list of items, text embeddings, the vocabulary, the plan's tiles and cells, weig
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 from tests.faults.places import Place
@@ -24,8 +26,9 @@ from tests.faults.places import Place
 Product = Mapping[str, bytes]
 """The files of a product by name, in the form in which they are compared."""
 
-_VOLATILE = re.compile(r"seconds|created|when|began|time$|times$|per_second")
+_VOLATILE = re.compile(r"seconds|minutes|created|when|began|time$|times$|per_second")
 _OWNERS = "owners/"
+_SHOWN = 200  # characters of a line that differs
 _REPORT = (
     (r"begun [0-9TZ:-]+", "begun"),
     (r'(<tr><td>[a-z ]+</td><td class="n">)[0-9,.]+(</td></tr>)', r"\1\2"),
@@ -98,10 +101,33 @@ _JSON: Mapping[str, Callable[[dict[str, Any]], None]] = {
 
 
 def product_differences(found: Product, wanted: Product) -> tuple[list[str], list[str], list[str]]:
-    """Names of files that are missing, that differ, and that should not be there."""
+    """Names of files that are missing, that differ (and where), and that should not be there."""
     missing = [name for name in wanted if name not in found]
-    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+    differing = [
+        f"{name}{_first_difference(found[name], wanted[name])}"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
+    ]
     return missing, differing, [name for name in found if name not in wanted]
+
+
+def _first_difference(found: bytes, wanted: bytes) -> str:
+    """Where two files of text begin to differ, for people; empty where they are none."""
+    try:
+        lines = [_lines(each) for each in (found, wanted)]
+    except UnicodeDecodeError:
+        return ""
+    for ours, theirs in zip_longest(*lines, fillvalue=""):
+        if ours != theirs:
+            return f" ({ours.strip()[:_SHOWN]!r} for {theirs.strip()[:_SHOWN]!r})"
+    return ""
+
+
+def _lines(content: bytes) -> list[str]:
+    text = content.decode()
+    with suppress(ValueError):
+        text = json.dumps(json.loads(text), indent=1, sort_keys=True)
+    return text.splitlines()
 
 
 def committed_cells(place: Place) -> dict[str, bytes]:

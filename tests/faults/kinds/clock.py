@@ -7,10 +7,17 @@ from pathlib import Path
 from tests.faults.kinds.kind import Kind
 from tests.faults.moments import moment_of_map
 from tests.faults.trial import Skipped, Trial
+from tests.faults.world import ROOT
 
 _LIBRARY = "*/faketime/libfaketimeMT.so.1"  # below /usr/lib, in Debian's packages
 _SHIFTS = ("-2d", "-1h", "+90s", "+1h", "+2d", "+400d")
 _SECONDS = {"s": 1, "h": 3600, "d": 86400}
+# Debian's libfaketime 0.9.10 sets the monotonic clock of `clock_nanosleep` as well, which Python's
+# `time.sleep` calls (wolfcw/libfaketime issue 426). `select` sleeps by a span of time.
+_SITECUSTOMIZE = """\
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
 
 
 def _set_clock(trial: Trial) -> None:
@@ -19,10 +26,12 @@ def _set_clock(trial: Trial) -> None:
         raise Skipped("no libfaketime here (.ci/services installs it)")
     clock = trial.room.folder / "clock"
     clock.write_text("+0\n")
+    (trial.room.folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
     shift = trial.draw.choice(_SHIFTS)
     ends = trial.draw.random() < 0.5
     environment = {
         "LD_PRELOAD": str(found[0]),
+        "PYTHONPATH": os.pathsep.join((str(trial.room.folder), str(ROOT))),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
