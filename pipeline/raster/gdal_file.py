@@ -36,6 +36,7 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 _BLOCK = 16_384  # bytes; a request is for whole blocks
 _MOST_BLOCKS = 512  # of a request
 _MOST_AHEAD = 128  # of a request for less, where requests follow one another in the file
+_GROWTH = 4  # of such requests, from each to the next
 _KEPT = 512  # blocks of a file
 _FILES_KEPT = 8
 _LONGEST_READ = 2**28  # bytes that GDAL wants at once; no honest block or strip is longer
@@ -150,7 +151,7 @@ class _Blocks:
     def __init__(self) -> None:
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._size: int | None = None
-        self._following, self._ahead = 0, 1
+        self._following, self._fetched = 0, 0  # the block behind the last request, and its blocks
         self._lock = threading.Lock()
 
     def read(self, ranges: HttpRanges, start: int, length: int) -> bytes:
@@ -182,8 +183,9 @@ class _Blocks:
 
     def _fetch(self, ranges: HttpRanges, first: int, count: int) -> None:
         """Fetch blocks up to the next that is kept; ever more at once where reads go on."""
-        self._ahead = min(2 * self._ahead, _MOST_AHEAD) if first == self._following else 1
-        count = min(max(count, self._ahead), _MOST_BLOCKS)
+        goes_on = first == self._following
+        ahead = min(_GROWTH * self._fetched, _MOST_AHEAD) if goes_on else 1
+        count = min(max(count, ahead), _MOST_BLOCKS)
         kept = (n for n in range(first + 1, first + count) if n in self._kept)
         count = next(kept, first + count) - first
         answer = ranges.part(first * _BLOCK, count * _BLOCK)
@@ -203,7 +205,7 @@ class _Blocks:
             self._kept[first + number] = answer.content[number * _BLOCK : (number + 1) * _BLOCK]
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        self._following = first + count
+        self._following, self._fetched = first + count, count
 
 
 class _KeptBlocks:

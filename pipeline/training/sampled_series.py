@@ -82,7 +82,8 @@ def series_of_file(path: Path, card: Card) -> SampledSeries:
     months, bands = card.preprocessing.months, card.preprocessing.bands
     series: Any = None
     try:
-        series = np.load(path, allow_pickle=False)
+        # Mapped, so that a header that claims more than the file holds allocates nothing.
+        series = np.load(path, mmap_mode="r", allow_pickle=False)
         optional = [band in card.preprocessing.optional_bands for band in bands]
         problem = _problem(series, (months, len(bands)), np.array(optional))
     except OSError as error:
@@ -92,6 +93,7 @@ def series_of_file(path: Path, card: Card) -> SampledSeries:
     if problem is not None:
         array = f"uint16 (n, {months}, {len(bands)}): {', '.join(bands)}"
         raise UserError(str(path), problem, f"Save reflectance × 10000 by numpy.save: {array}")
+    series = np.array(series)
     return SampledSeries(series, np.arange(len(series)), f"{len(series)} series of {path.name}")
 
 

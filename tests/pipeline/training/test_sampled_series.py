@@ -175,11 +175,15 @@ def test_files_that_are_refused(tmp_path: Path, array: np.ndarray, problem: str)
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("not numbers")
     (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "claims.npy", np.ones((1, 12, 10), np.uint16))
+    claims = (tmp_path / "claims.npy").read_bytes()
+    (tmp_path / "claims.npy").write_bytes(claims.replace(b"(1, 12", b"(10000000000000, 12"))
     np.savez(tmp_path / "several.npz", a=np.ones(3), b=np.ones(3))
     for name, problem in (
         ("none.npy", "cannot be read"),
         ("text.npy", "no array of numbers"),
         ("empty.npy", "no array of numbers"),
+        ("claims.npy", "no array of numbers"),
         ("several.npz", "it holds several arrays"),
     ):
         with pytest.raises(UserError, match=problem):
