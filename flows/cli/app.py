@@ -23,7 +23,7 @@ INTERRUPTED = 130
 _DEBUG = "--debug"
 # What PyTorch, OpenVINO and Python's threads say of memory that the system refuses.
 _NO_MEMORY = (
-    "allocate memory|not enough memory|out of memory|bad_alloc|can't start new thread"
+    "allocate memory|can't alloc|not enough memory|out of memory|bad_alloc|can't start new thread"
     "|failed to map segment"
 )
 _LONGEST_REASON = 300  # characters of another library's words

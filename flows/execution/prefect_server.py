@@ -66,7 +66,7 @@ def prefect_server() -> Iterator[Callable[[], None]]:
     os.environ.update(_NO_TELEMETRY)
     with _home() as home, _no_logging_errors(), loopback_without_proxy():
         if url := _users_server():
-            with prefect_without_proxy(url):
+            with prefect_without_proxy(url), _loss_explained(url):
                 yield lambda: _require_answer(url)
                 drain()
         else:
@@ -163,11 +163,29 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
                     PREFECT_LOGGING_TO_API_ENABLED: False,  # the server ends with the run
                 }
             ),
+            _loss_explained(url),
         ):
             yield lambda: _require_start(server, log_file)
             drain()
     finally:
         _stop(server)
+
+
+@contextlib.contextmanager
+def _loss_explained(url: str) -> Iterator[None]:
+    """Raise PrefectUnavailable where Prefect gives up its requests to the server at `url`."""
+    import httpx  # Prefect has imported it by now
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        asked = getattr(error, "_request", None)  # `request` raises where there is none
+        if asked is None or not str(asked.url).startswith(url):
+            raise
+        raise PrefectUnavailable(
+            f"The Prefect server at {public_url(url)} was lost ({type(error).__name__}). What is "
+            "finished is kept; the same command goes on from there."
+        ) from error
 
 
 def _require_start(server: subprocess.Popen[bytes], log_file: Path) -> None:

@@ -171,6 +171,7 @@ def finish(work: Work) -> Pretrained:
     `models.encoder.checkpoint.save_checkpoint`.
     """
     settings, run = work.settings, work.run
+    run.store.remove_abandoned_parts()  # of processes that were killed
     last = run.last()
     assert last is not None  # a training that has ended has saved its last state
     state, journal = last

@@ -167,16 +167,11 @@ def _without_reason(ended: Iterable[Started]) -> list[str]:
     silent = [
         f"exit code {each.command.code} without a reason: {each.command.said[-400:].strip()!r}"
         for each in ended
-        if each.command.code not in (0, *_codes_of_signals(each))
+        # Of what the harness or the kernel ends at once, no word is asked.
+        if each.command.code not in (0, *(-number for number in each.signals))
         and not any(reason in each.command.said for reason in _REASONS)
     ]
     return [*silent, *_tracebacks(ended)]
-
-
-def _codes_of_signals(each: Started) -> tuple[int, ...]:
-    """Exit codes that need no word, since the harness or the kernel ended the command at once."""
-    number = each.ended_by.removeprefix("signal ")
-    return (-int(number),) if number else ()
 
 
 def _tracebacks(ended: Iterable[Started]) -> list[str]:

@@ -22,11 +22,11 @@ class Skipped(Exception):
 
 @dataclass
 class Started:
-    """A command that a fault disturbs, what it makes, and whether the harness ended it."""
+    """A command that a fault disturbs, what it makes, and what may end it without a word."""
 
     command: Command
     job: Job
-    ended_by: str = ""
+    signals: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Trial:
     def end(self, started: Started, number: int, *, group: bool = False) -> None:
         """Send a command a signal that may end it."""
         if started.command.send(number, group=group):
-            started.ended_by = f"signal {number}"
+            started.signals.add(number)
 
     def wait(self) -> None:
         """Wait for all commands; raises Hung."""

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import struct
 import time
 import zlib
@@ -62,7 +63,7 @@ def _run_out_in_cgroup(trial: Trial) -> None:
     megabytes = trial.draw.choice((40, 80, 120, 160, 200, 250, 300))
     group = _memory_group(trial, megabytes)
     started = trial.start(memory_group=group)
-    started.ended_by = "signal 9"
+    started.signals.add(signal.SIGKILL)
     trial.struck = True
     trial.note(f"{megabytes} MB for the run")
 
@@ -72,14 +73,15 @@ def _run_out_in_cgroup_of_processes(trial: Trial) -> None:
     group = _memory_group(trial, megabytes)
     trial.use(cluster="local")
     started = trial.start(memory_group=group)
-    started.ended_by = "signal 9"
+    started.signals.add(signal.SIGKILL)
     trial.struck = True
     trial.note(f"{megabytes} MB for the run and its local workers")
 
 
 def _run_out_of_addresses(trial: Trial) -> None:
     megabytes = trial.draw.choice((20, 60, 120, 200, 300, 450, 600, 900))
-    trial.start(limits={"RLIMIT_AS": megabytes * _MB})
+    started = trial.start(limits={"RLIMIT_AS": megabytes * _MB})
+    started.signals |= {signal.SIGSEGV, signal.SIGABRT}  # of libraries that take memory for granted
     trial.struck = True
     trial.note(f"{megabytes} MB of address space more than at the start")
 
@@ -96,7 +98,7 @@ def _poison_a_cell(trial: Trial) -> None:
     victim.write_bytes(_bomb(sound))
     trial.use(cluster="local", workers=1, strict=True, source=str(archive))
     started = trial.start(memory_group=group)
-    started.ended_by = "signal 9"
+    started.signals.add(signal.SIGKILL)
     trial.struck = True
     trial.note(f"{victim.name} of {victim.parent.name} takes a worker's memory each time")
 

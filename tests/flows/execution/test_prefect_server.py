@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from urllib.request import proxy_bypass
 
+import psutil
 import pytest
 
 from flows.execution.loopback import loopback_without_proxy
@@ -43,6 +44,30 @@ def test_a_server_that_has_gone_leaves_nothing_on_the_terminal(shell: Shell) -> 
     )
     out, errors = process.communicate(timeout=200)
     assert (process.returncode, out, errors) == (0, "", "")
+
+
+def ask_a_server_that_was_killed() -> None:
+    with prefect_server() as wait:
+        wait()
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        (server,) = psutil.Process().children()
+        server.kill()
+        server.wait(60)
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            client.read_flows()
+
+
+def test_a_server_that_is_lost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's exception reached the terminal where the server was killed as a flow ended."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(PrefectUnavailable, match=r"lost \(ConnectError\).*goes on") as raised:
+        ask_a_server_that_was_killed()
+    assert "127.0.0.1" in str(raised.value)
 
 
 A_FLOW = """
