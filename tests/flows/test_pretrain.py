@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -180,6 +182,18 @@ def test_a_single_balanced_set(dataset: Path, tmp_path: Path) -> None:
     assert "balance" not in facts
     assert "shares" not in facts
     assert isinstance(facts["dataset"], str)
+
+
+def test_what_a_killed_process_was_writing_goes_at_the_end(dataset: Path, tmp_path: Path) -> None:
+    """Where the process that trains is killed in the middle of a state, another takes its place."""
+    own = "from pipeline.io.local_files import _part_name\nprint(_part_name())"
+    told = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True)
+    part = tmp_path / "made.training" / "states" / told.stdout.strip()
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half a state")
+    assert alone(pretraining(dataset, tmp_path / "made", "--steps", "5")) == 0
+    assert not part.exists()
+    assert list(part.parent.iterdir())
 
 
 @pytest.mark.parametrize("more", [(), ("--patience", "9")])
