@@ -6,12 +6,15 @@ PREVIEW = "preview.png"
 REPORT = "report.html"
 ITEMS_FILE = "items.parquet"
 TEXT_FILE = "text.safetensors"
+OTHER_LAND_FILE = "other_land.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
 EXAMPLES_FILE = "examples.safetensors"
 EXAMPLES_REPORT = "examples.json"
 PLAN_FOLDER = "plan/"
 OWNERS = "owners"
-PLANNED = (ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE, PLAN_FOLDER, f"{OWNERS}/")
+PLANNED = (
+    ITEMS_FILE, TEXT_FILE, OTHER_LAND_FILE, VOCABULARY_FILE, PLAN_FOLDER, f"{OWNERS}/",
+)  # fmt: skip
 """Keys that planning writes before `run.json`, which makes the folder a run."""
 CELLS = "cells"
 FAILURES = "failures"

@@ -1,5 +1,6 @@
 """The commands `timesen map`, `timesen plan` and `timesen classify`."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from pipeline.settings.map import ClassifySettings, MapSettings
 
 if TYPE_CHECKING:
     from pipeline.mapping.prepare import PreparedRun
+    from pipeline.product.cell_report import CellReport
 
 # What a command needs is imported in it, so that its help is there at once.
 
@@ -101,8 +103,8 @@ def run_map(settings: MapSettings) -> int:
         except CellsFailed as error:
             console.print(str(error), style="red", markup=False, soft_wrap=True)
             code = 1
-    if lost := _left_out(prepared):
-        console.print(f"warning: {lost}", style="yellow", markup=False, soft_wrap=True)
+    for warning in _warnings(prepared):
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         say(console, f"Map      {store.gdal_path(CLASS.mosaic_file)}")
@@ -111,14 +113,24 @@ def run_map(settings: MapSettings) -> int:
     return code
 
 
-def _left_out(prepared: "PreparedRun") -> str:
+def _warnings(prepared: "PreparedRun") -> list[str]:
+    """What to say of a run's finished cells: rasters that were left out, land without words."""
+    from pipeline.product.ledger import finished_cells
+    from pipeline.product.other_land_report import ADVICE, other_land_shares
+
+    run = prepared.run
+    reports = [*finished_cells(run.store, run.manifest.fingerprint).values()]
+    lost = _left_out(prepared, reports)
+    others = [str(one) for one in other_land_shares(reports, run.vocabulary.legend)]
+    return [*([lost] if lost else []), *others, *([ADVICE] if others else [])]
+
+
+def _left_out(prepared: "PreparedRun", reports: "Sequence[CellReport]") -> str:
     """What to say of the rasters that some cell could not read; empty where there are none."""
     from pipeline.catalog.item import SCL
-    from pipeline.product.ledger import finished_cells
     from pipeline.raster.read_stats import rasters_left_out
 
     run = prepared.run
-    reports = finished_cells(run.store, run.manifest.fingerprint).values()
     lost = rasters_left_out(report.stats for report in reports)
     if lost is None:
         return ""

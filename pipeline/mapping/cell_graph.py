@@ -16,7 +16,7 @@ from dask.delayed import Delayed, delayed
 
 from pipeline.catalog.item import Item
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
-from pipeline.mapping.cell_rasters import cell_rasters
+from pipeline.mapping.cell_rasters import cell_rasters, joint_counts
 from pipeline.mapping.encode_block import BlockMap, map_block
 from pipeline.mapping.prepare import Run
 from pipeline.mapping.reclassify_cell import reclassify_cell
@@ -103,6 +103,7 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
         stats=total_stats([clear.stats, *read.values(), *(part.stats for part in maps)]),
         invalid_embeddings=sum(part.invalid_embeddings for part in maps),
         embeddings=[part.embeddings for part in maps if part.embeddings is not None],
+        other_land=joint_counts(part.other_land for part in maps),
     )
     return commit_cell(run.store, run.manifest, cell, run.vocabulary, result)
 

@@ -1,5 +1,6 @@
-"""The arrays of a cell's rasters, assembled from its blocks and its clear observations."""
+"""A cell's rasters and counts, assembled from its blocks and its clear observations."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -53,3 +54,11 @@ def cell_rasters(
         for name, part in parts.items():
             rasters[name][:, *block.slices()] = part
     return rasters | {CLEAR_OBSERVATIONS.name: clear_counts}
+
+
+def joint_counts(
+    parts: Iterable[Counter[tuple[int, str]] | None],
+) -> Counter[tuple[int, str]] | None:
+    """The sum of the counts of a cell's parts; None where none was counted."""
+    counted = [part for part in parts if part is not None]
+    return sum(counted, Counter()) if counted else None

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from models.encoder.training_sample import TrainingDistance
 from models.errors import CheckpointError
 from pipeline.classification.classify import Classifier, PixelClasses
 from pipeline.classification.embedding_files import write_embeddings
+from pipeline.classification.other_land import OtherLandFinder
 from pipeline.grid.cells import Cell
 from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.prepare import Run
@@ -51,6 +52,8 @@ class BlockMap:
         read: The facts of reading, by band and place: blocks share bands of 20 m.
         invalid_embeddings: Pixels whose embedding is not a number; they are nodata.
         embeddings: The STAC asset of its file of embeddings, if they are kept.
+        other_land: Pixels of other land than the map's words, by value and name of the land; None
+            where they leave nothing out.
     """
 
     block: Block
@@ -59,6 +62,7 @@ class BlockMap:
     read: Mapping[str, ReadStats]
     invalid_embeddings: int
     embeddings: Mapping[str, Any] | None = None
+    other_land: Counter[tuple[int, str]] | None = None
 
 
 def map_block(
@@ -90,11 +94,13 @@ def map_block(
     classifier = run.classifier(encoder.device)
     settings, sample = run.settings, run.training_sample
     distance = None if sample is None else TrainingDistance(sample, encoder.device)
+    finder = run.other_land_finder(classifier)
+    other_land: Counter[tuple[int, str]] | None = None if finder is None else Counter()
     dim = run.card.architecture.embedding_dim if settings.keep_embeddings else 0
     embeddings = np.zeros((*series.shape, dim), np.int8)
     invalid, encoding, classifying = 0, 0.0, 0.0
     for batch in _one_behind(
-        _begun(series, owned[block.slices()], encoder, classifier, distance, settings)
+        _begun(series, owned[block.slices()], encoder, classifier, distance, finder, settings)
     ):
         encoding += DeviceClock.seconds(batch.start, batch.encoded)
         classifying += DeviceClock.seconds(batch.encoded, batch.end)
@@ -103,6 +109,8 @@ def map_block(
             values[UNLIKE_TRAINING.name] = batch.unlike.numpy()[None]
         for name, bands in values.items():
             rasters[name][:, batch.rows, batch.columns] = bands
+        if finder is not None and other_land is not None and batch.other is not None:
+            other_land += finder.count(batch.other.numpy(), values[CLASS.name][0])
         invalid += int(np.count_nonzero(values[CLASS.name] == NODATA_CLASS))
         if batch.stored is not None:
             embeddings[batch.rows, batch.columns] = batch.stored.numpy()
@@ -118,7 +126,7 @@ def map_block(
         f"{band} at {place.row}, {place.column}": part.stats
         for band, place, part in zip(run.card.preprocessing.bands, places, parts, strict=True)
     }
-    return BlockMap(block, rasters, ReadStats(seconds=seconds), read, invalid, kept)
+    return BlockMap(block, rasters, ReadStats(seconds=seconds), read, invalid, kept, other_land)
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ class _Batch:
     columns: np.ndarray
     classes: PixelClasses
     unlike: torch.Tensor | None
+    other: torch.Tensor | None
     stored: torch.Tensor | None
     start: Mark
     encoded: Mark
@@ -144,6 +153,7 @@ def _begun(
     encoder: PixelEncoder,
     classifier: Classifier,
     distance: TrainingDistance | None,
+    finder: OtherLandFinder | None,
     settings: MapSettings,
 ) -> Iterator[_Batch]:
     """Give each batch as soon as the device has begun it."""
@@ -165,9 +175,12 @@ def _begun(
             unlike = None if distance is None else distance.percent(embeddings)
             stored = quantised(embeddings) if settings.keep_embeddings else None
             on_host = PixelClasses(to_host(classes.place), to_host(classes.percent))
-            unlike, stored = (None if t is None else to_host(t) for t in (unlike, stored))
+            other = None if finder is None else finder.places(embeddings)
+            unlike, other, stored = (
+                None if t is None else to_host(t) for t in (unlike, other, stored)
+            )
             end = clock.mark()
-        yield _Batch(rows, columns, on_host, unlike, stored, start, encoded, end)
+        yield _Batch(rows, columns, on_host, unlike, other, stored, start, encoded, end)
 
 
 def _one_behind(batches: Iterable[_Batch]) -> Iterator[_Batch]:

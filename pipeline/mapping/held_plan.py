@@ -7,21 +7,26 @@ from typing import Any
 from safetensors.numpy import load as load_tensors
 
 from models.towers.text_embeddings import TextEmbeddings
+from pipeline.classification.other_land import OtherLand
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store
-from pipeline.layout import ITEMS_FILE, TEXT_FILE
+from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
 from pipeline.product.ledger import finished_cells, held_run, require_replaceable
 from pipeline.product.manifest import RunManifest, read_planned
 
 
 @dataclass(frozen=True)
 class HeldPlan:
-    """A run that was planned, its snapshot of items, and its text embeddings."""
+    """A run that was planned, its snapshot of items, its text embeddings, and what they leave out.
+
+    Runs of early versions have no `other_land`.
+    """
 
     manifest: RunManifest
     items: bytes
     text: TextEmbeddings
+    other_land: OtherLand | None
 
 
 def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
@@ -40,8 +45,12 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
     try:
         items = read_planned(store, held, ITEMS_FILE)
         text = TextEmbeddings.from_tensors(load_tensors(read_planned(store, held, TEXT_FILE)))
+        other = None
+        if OTHER_LAND_FILE in held.files:
+            tensors = load_tensors(read_planned(store, held, OTHER_LAND_FILE))
+            other = OtherLand.from_tensors(tensors)
     except OutputError:
         if finished_cells(store, held.fingerprint):
             raise
         return None
-    return HeldPlan(held, items, text)
+    return HeldPlan(held, items, text, other)

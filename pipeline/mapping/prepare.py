@@ -32,12 +32,13 @@ from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.examples import ExampleFit
+from pipeline.classification.other_land import OtherLand, OtherLandFinder, other_land
 from pipeline.errors import CatalogError
 from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
-from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
+from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
 from pipeline.mapping.held_plan import held_plan
@@ -54,7 +55,8 @@ from pipeline.settings.map import MapSettings
 # it holds instead of their name, and those on which no result depends.
 _KNOWN_BY_CONTENT = frozenset(
     {
-        *("region", "vocabulary", "classes", "level", "examples", "label"),
+        *("region", "vocabulary", "classes", "background", "threshold", "level"),
+        *("examples", "label"),
         *("checkpoint", "catalog", "embeddings"),
     }
 )
@@ -77,6 +79,7 @@ class Run:
         card: Its card.
         vocabulary: The classes.
         text: The text embeddings of the vocabulary.
+        other_land: What these leave out; None where that is nothing.
         training_sample: What the checkpoint was trained on, if `unlike_training` is mapped.
         access: How the catalogue's rasters are opened.
         examples: What was fitted to the user's labelled examples, if there are any, before any cell
@@ -94,6 +97,7 @@ class Run:
     card: Card
     vocabulary: Vocabulary
     text: TextEmbeddings
+    other_land: OtherLand | None
     training_sample: TrainingSample | None
     access: Access
     examples: ExampleFit | None = None
@@ -112,6 +116,15 @@ class Run:
     def words(self, device: torch.device) -> Classifier:
         """The classifier by words alone, on a device."""
         return make_classifier(self.vocabulary, self.text, self.logit_scale, device)
+
+    def other_land_finder(self, classifier: Classifier) -> OtherLandFinder | None:
+        """What finds pixels of other land than the classifier's words, on its device.
+
+        None where the words leave nothing out, or examples say more than they do.
+        """
+        if self.other_land is None or classifier.examples is not None:
+            return None
+        return OtherLandFinder(self.other_land, classifier.text, classifier.bias.device)
 
     @property
     def logit_scale(self) -> float:
@@ -207,6 +220,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     source = source_of_embeddings(settings.embeddings, known) if settings.embeddings else None
     held = held_plan(store, known)
     text = embed_for_checkpoint(vocabulary, card) if held is None else held.text
+    other = other_land(text, card) if held is None else held.other_land
     refused: Sequence[CatalogError] = ()
     shortfalls: Sequence[str] = ()
     if there := held or source:
@@ -246,6 +260,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         files = {
             VOCABULARY_FILE: vocabulary.model_dump_json(indent=2).encode() + b"\n",
             TEXT_FILE: save_tensors(text.tensors()),
+            **({} if other is None else {OTHER_LAND_FILE: save_tensors(other.tensors())}),
             ITEMS_FILE: snapshot,
             **plan.files(),
         }
@@ -261,6 +276,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         card=card,
         vocabulary=vocabulary,
         text=text,
+        other_land=other,
         training_sample=training_sample,
         access=access,
         source=None if source is None else source.fingerprint,
@@ -290,17 +306,33 @@ def _training_sample(settings: MapSettings, checkpoint: Checkpoint) -> TrainingS
 
 
 def _vocabulary(settings: MapSettings) -> Vocabulary:
+    """The vocabulary of the settings, with their background, threshold and level."""
     if settings.classes is not None:
-        return vocabulary_from_words(settings.classes)
-    assert settings.vocabulary is not None  # MapSettings requires one of the two
-    vocabulary = load_vocabulary(settings.vocabulary)
-    if settings.level in (None, vocabulary.level):
+        vocabulary = vocabulary_from_words(settings.classes)
+        source = f"classes {settings.classes!r}"
+    else:
+        assert settings.vocabulary is not None  # MapSettings requires one of the two
+        vocabulary, source = load_vocabulary(settings.vocabulary), settings.vocabulary
+    changes: dict[str, Any] = {}
+    if settings.background is not None:
+        words = dict.fromkeys((*vocabulary.background, *_split(settings.background)))
+        changes["background"] = tuple(words)
+    if settings.threshold is not None:
+        changes["threshold"] = settings.threshold
+    if settings.level not in (None, vocabulary.level):
+        changes["level"] = settings.level
+    if not changes:
         return vocabulary
-    return make_vocabulary(
-        vocabulary.model_dump() | {"level": settings.level},
-        settings.vocabulary,
-        'Give each class a parent in the file, or leave level = "parent" out',
+    remedy = (
+        'Give each class a parent in the file, or leave level = "parent" out'
+        if "level" in changes
+        else "Name in background only what is none of the classes"
     )
+    return make_vocabulary(vocabulary.model_dump() | changes, source, remedy)
+
+
+def _split(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def _example_points(

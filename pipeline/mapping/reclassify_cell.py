@@ -1,6 +1,7 @@
 """The classification of a cell from the embeddings that another run kept, without reading it."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.classification.embedding_files import (
     read_clear_counts,
     read_embeddings,
 )
+from pipeline.classification.other_land import OtherLandFinder
 from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
@@ -25,7 +27,7 @@ from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.prepare import Run
 from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
-from pipeline.product.layers import CLEAR_OBSERVATIONS, UNLIKE_TRAINING
+from pipeline.product.layers import CLASS, CLEAR_OBSERVATIONS, UNLIKE_TRAINING
 from pipeline.product.ledger import commit_cell
 
 
@@ -48,6 +50,8 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
     source = Store(str(run.settings.embeddings))
     item = _item(source, cell, run)
     classifier = run.classifier(device_at_hand())
+    finder = run.other_land_finder(classifier)
+    other_land: Counter[tuple[int, str]] | None = None if finder is None else Counter()
     reading = 0.0
     one_core_per_thread()
     blocks = []
@@ -56,7 +60,7 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
         key = cell_key(cell.tile.name, cell.id, name)
         stored = read_embeddings(source, key, block, run.text.members.shape[1])
         reading += time.perf_counter() - start
-        blocks.append((block, classify_stored(stored, classifier, run)))
+        blocks.append((block, classify_stored(stored, classifier, run, finder, other_land)))
     report = CellReport.from_item(item)
     counts = cell_key(cell.tile.name, cell.id, CLEAR_OBSERVATIONS.file)
     rasters = cell_rasters(run, cell, blocks, read_clear_counts(source, counts, cell))
@@ -67,12 +71,21 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
         observations=report.observations,
         stats=replace(report.stats, seconds={"read": reading, "classify": spent - reading}),
         invalid_embeddings=report.invalid_embeddings,
+        other_land=other_land,
     )
 
 
 @torch.inference_mode()
-def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dict[str, np.ndarray]:
+def classify_stored(
+    stored: np.ndarray,
+    classifier: Classifier,
+    run: Run,
+    finder: OtherLandFinder | None = None,
+    other_land: Counter[tuple[int, str]] | None = None,
+) -> dict[str, np.ndarray]:
     """Classify the stored embeddings of a block, int8 (dim, y, x).
+
+    What `finder` finds is added to `other_land`.
 
     Returns:
         (band, y, x) by the name of the layer.
@@ -84,6 +97,9 @@ def classify_stored(stored: np.ndarray, classifier: Classifier, run: Run) -> dic
         values = classifier.rasters(classifier.classify(embeddings, top_k), top_k)
         if distance is not None:
             values[UNLIKE_TRAINING.name] = distance.percent(embeddings).cpu().numpy()[None]
+        if finder is not None and other_land is not None:
+            places = finder.places(embeddings).cpu().numpy()
+            other_land += finder.count(places, values[CLASS.name][0])
         for name, bands in values.items():
             rasters[name][:, rows][:, valid] = bands
     return rasters

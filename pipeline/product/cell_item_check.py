@@ -65,8 +65,10 @@ def _require_numbers(report: CellReport) -> None:
     optional = 0 if report.unlike_training is None else report.unlike_training
     numbers = (report.mean_confidence or 0, *report.coverage, *report.stats.seconds.values())
     texts = [text for fault in report.stats.faults for text in vars(fault).values()]
+    other = [each for names in (report.other_land or {}).values() for each in names.items()]
     if not (
         _is_count(*counts, *report.pixels.values(), report.invalid_embeddings, optional)
+        and _is_count(*(count for _, count in other))
         and all(map(_is_finite, numbers))
         and all(isinstance(text, str) for text in texts)
     ):

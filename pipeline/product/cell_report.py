@@ -1,5 +1,6 @@
 """A cell's result before it is written, its report afterwards, and the area of classes."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -37,6 +38,8 @@ class CellReport:
         stats: The facts of reading, and the time by stage.
         invalid_embeddings: Pixels that are nodata because their embedding is not a number.
         unlike_training: Pixels over 100 % in the raster of that name; None where it is not mapped.
+        other_land: Pixels that are nearer to land that none of the map's words stands for, by class
+            value and name of the land; None where that was not counted.
     """
 
     cell: str
@@ -49,6 +52,7 @@ class CellReport:
     stats: ReadStats
     invalid_embeddings: int = 0
     unlike_training: int | None = None
+    other_land: Mapping[int, Mapping[str, int]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
@@ -58,6 +62,13 @@ class CellReport:
         }
         if self.unlike_training is None:
             del values["unlike_training"]
+        if self.other_land is None:
+            del values["other_land"]
+        else:
+            values["other_land"] = {
+                str(value): dict(sorted(names.items()))
+                for value, names in sorted(self.other_land.items())
+            }
         return values | self.stats.to_dict()
 
     @classmethod
@@ -71,6 +82,7 @@ class CellReport:
             stats=ReadStats.from_dict(raw),
             invalid_embeddings=raw.get("invalid_embeddings", 0),
             unlike_training=raw.get("unlike_training"),
+            other_land=_by_value(raw.get("other_land")),
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -97,6 +109,8 @@ class CellResult:
         stats: The facts of reading, and the time by stage so far.
         invalid_embeddings: Pixels whose embedding is not a number; they are nodata.
         embeddings: STAC assets of the files of embeddings, which are written already.
+        other_land: Pixels of other land than the map's words, by class value and name of the land;
+            None where that was not counted.
     """
 
     rasters: Mapping[str, np.ndarray]
@@ -105,6 +119,7 @@ class CellResult:
     stats: ReadStats
     invalid_embeddings: int = 0
     embeddings: Sequence[Mapping[str, Any]] = ()
+    other_land: Counter[tuple[int, str]] | None = None
 
     @property
     def coverage(self) -> tuple[float, ...]:
@@ -132,6 +147,7 @@ class CellResult:
             stats=replace(self.stats, faults=faults),
             invalid_embeddings=self.invalid_embeddings,
             unlike_training=self._unlike_training(),
+            other_land=self._other_land(pixels),
         )
 
     def _unlike_training(self) -> int | None:
@@ -139,6 +155,19 @@ class CellResult:
         if percent is None:
             return None
         return int(np.count_nonzero((percent > 100) & (percent != UNLIKE_TRAINING.nodata)))
+
+    def _other_land(self, pixels: Mapping[int, int]) -> Mapping[int, Mapping[str, int]] | None:
+        if self.other_land is None:
+            return None
+        found: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        for (value, name), count in self.other_land.items():
+            if value in pixels:  # not nodata
+                found[value][name] = count
+        return found
+
+
+def _by_value(raw: Mapping[str, Any] | None) -> Mapping[int, Mapping[str, int]] | None:
+    return None if raw is None else {int(value): dict(names) for value, names in raw.items()}
 
 
 def tally(

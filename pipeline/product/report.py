@@ -19,6 +19,7 @@ from pipeline.product.example_report import ExampleReport, read_example_report
 from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
+from pipeline.product.other_land_report import ADVICE, OtherLandShare, other_land_shares
 from pipeline.raster.read_stats import total_stats
 
 LISTED = 200
@@ -74,6 +75,11 @@ class Summary:
         counts = [r.unlike_training for r in self.reports if r.unlike_training is not None]
         total = sum(sum(r.pixels.values()) for r in self.reports)
         return 100 * sum(counts) / total if counts and total else None
+
+    @property
+    def other_land(self) -> tuple[OtherLandShare, ...]:
+        """The classes of which much is nearer to other land than to any word of the map."""
+        return other_land_shares(self.reports, self.vocabulary.legend)
 
     @property
     def calibration(self) -> VocabularyCalibration | None:
@@ -177,6 +183,8 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
             for layer in CELL_LAYERS
             if layer.mosaic and layer.written(summary.run) and layer is not CLASS
         ],
+        other_land=summary.other_land,
+        advice=ADVICE,
         unlike=unlike_meaning(summary.unlike_training),
         invalid_embeddings=summary.invalid_embeddings,
         remote=store.is_remote,
@@ -239,6 +247,9 @@ def summary_markdown(summary: Summary) -> str:
     lines.append(f"\n{_plain(confidence_meaning(summary.calibration))}")
     if (unlike := unlike_meaning(summary.unlike_training)) is not None:
         lines.append(f"\n{unlike}")
+    if summary.other_land:
+        lines.append(f"\n{ADVICE}\n")
+        lines += [f"- {_plain(str(one))}" for one in summary.other_land]
     if summary.failures:
         lines.append("\n| failed cell | why |\n|---|---|")
         lines += [

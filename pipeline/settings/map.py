@@ -79,6 +79,17 @@ class LegendSettings(Strict):
     vocabulary: Annotated[
         str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
     ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
+    background: Annotated[str | None, Option(metavar="WORDS")] = Field(
+        None,
+        description='land that is none of the classes, in words: "water, town"; on the map it is '
+        '"none of these"',
+    )
+    threshold: float | None = Field(
+        None,
+        gt=-1,
+        lt=1,
+        description='the cosine to its class below which a pixel is "none of these"',
+    )
     level: Literal["class", "parent"] | None = Field(
         None, description="show classes or their parents; default: the vocabulary's"
     )
