@@ -16,7 +16,8 @@ from flows.execution.prefect_api import (
 from flows.execution.progress import RunProgress, report_progress, report_tenths
 from flows.settings.distil import DistilSettings
 from models.distillation import Bank, label_series, student_architecture, train_student
-from models.encoder.checkpoint import Checkpoint, load_checkpoint, require_writable, save_checkpoint
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.checkpoint_folder import require_writable
 from models.encoder.inference import device_at_hand, embed_all
 from models.encoder.series_encoder import Architecture, SeriesEncoder
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint

@@ -37,6 +37,17 @@ class Option:
     only: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Names:
+    """Marks a setting that names something that must be there when a command begins.
+
+    Attributes:
+        kind: What it names: "region", "checkpoint", … `flows.cli.input_checks` lists them.
+    """
+
+    kind: str
+
+
 WINDOWS_PATH = r"[A-Za-z]:[\\/]|\\\\"
 r"""The start of a path of Windows: C:\… or \\server\…."""
 

@@ -36,6 +36,12 @@ def test_files_exist(page: Path) -> None:
     ]
 
 
+def test_commands_are_written_one_way(page: Path) -> None:
+    if page.name != "CHANGELOG.md":  # which tells how it was
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"^.*(?:bin/timesen \w|-m flows).*$", text, re.MULTILINE) == []
+
+
 def test_modules_that_are_run_or_imported_exist(page: Path) -> None:
     modules = re.findall(
         r"(?:-m|from|import) ((?:models|pipeline|flows|tests)(?:\.\w+)+)",

@@ -13,7 +13,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from flows.cli.help_format import HelpFormat
+from flows.cli.shipped_names import COMPLETERS
 from models.errors import TimesenError, UserError, WorldError
+from models.near_names import nearest_name
 from models.visible_text import visible_lines, visible_text
 from pipeline.io.store import FULL_DISK, public_text
 
@@ -51,7 +53,8 @@ def command_app(
         help_epilogue="\n".join(
             [*lines, f"Every command takes --help, and {_DEBUG} to show the traceback of an error."]
         ),
-        version_flags=[],
+        version_flags=more.pop("version_flags", []),
+        group_commands=more.pop("group_commands", Group("Commands")),
         sort_key=next(_ORDER),
         group_parameters=Group("Options"),
         suppress_keyboard_interrupt=False,
@@ -59,9 +62,18 @@ def command_app(
     )
 
 
-def argument(name: str, text: str) -> Parameter:
-    """Make the note of a positional parameter: its name in the help, and what it is."""
-    return Parameter(name=name, metavar=name, help=text)
+def argument(name: str, text: str, names: str | None = None) -> Parameter:
+    """Make the note of a positional parameter: its name in the help, and what it is.
+
+    `names` is the kind of what it names, whose shipped names a shell completes (`COMPLETERS`).
+    """
+    completer = COMPLETERS[names] if names else None
+    return Parameter(name=name, metavar=name, help=text, completer=completer)
+
+
+def named_option(metavar: str, text: str, names: str) -> Parameter:
+    """Make the note of an option that names something, as `argument` does."""
+    return Parameter(metavar=metavar, help=text, completer=COMPLETERS[names])
 
 
 def run_app(app: App, arguments: Sequence[str]) -> int:
@@ -105,6 +117,10 @@ def _misused(error: CycloptsError) -> str:
     command = " ".join(["timesen", *(error.command_chain or ())])
     problem = re.sub(r'^Command ".*?" parameter ', "", " ".join(str(error).split()))
     problem = problem.replace("requires an argument", "is missing")
+    if found := re.search(r"Unknown option: --(\S+?)\.?( Did you mean --(\S+)\?)", problem):
+        given, guess, meant = found.groups()
+        if nearest_name(given.partition("=")[0], [meant]) is None:  # cyclopts guesses far
+            problem = problem.replace(guess, "")
     stop = "" if problem[-1] in ".?" else "."
     return public_text(f"{command}: {problem}{stop} `{command} --help` lists what it takes.")
 

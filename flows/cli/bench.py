@@ -5,11 +5,16 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from flows.cli.app import command_app
+from flows.cli.app import command_app, named_option
+from flows.cli.input_checks import require_named
 
 bench_app = command_app("bench", "Measure this machine.", ("timesen bench encoder",))
 encoder_app = command_app(
-    "bench encoder", examples=("timesen bench encoder --checkpoint real-land",)
+    "bench encoder",
+    examples=(
+        "timesen bench encoder",
+        "timesen bench encoder --checkpoint real-land --batch-size 4096",
+    ),
 )
 bench_app.command(encoder_app)
 
@@ -18,7 +23,7 @@ bench_app.command(encoder_app)
 def bench_encoder(
     *,
     checkpoint: Annotated[
-        str, Parameter(metavar="NAME|FOLDER", help="A shipped checkpoint's name, or a folder.")
+        str, named_option("NAME|FOLDER", "A shipped checkpoint's name, or a folder.", "checkpoint")
     ] = "sample",
     batch_size: Annotated[
         int | None,
@@ -28,6 +33,8 @@ def bench_encoder(
     ] = None,
 ) -> int:
     """Show how many pixels per second are encoded here, and in percent of the device's peak."""
+    require_named("checkpoint", checkpoint)
+    # Imported here: torch takes seconds, which a wrong name need not wait for.
     import torch
     from dask.system import CPU_COUNT
 

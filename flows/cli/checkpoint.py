@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.cli.app import argument, command_app
 from flows.cli.checkpoint_calibrate import calibrate_app
+from flows.cli.input_checks import require_named
 from flows.execution.console import PlainConsole
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -20,7 +21,10 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from models.encoder.series_encoder import SeriesEncoder
 
 checkpoint_app = command_app("checkpoint", "Show, import or calibrate checkpoints.")
-_show_app = command_app("checkpoint show", examples=("timesen checkpoint show sample",))
+_show_app = command_app(
+    "checkpoint show",
+    examples=("timesen checkpoint show real-land", "timesen checkpoint show my-checkpoint"),
+)
 _import_app = command_app(
     "checkpoint import",
     examples=(
@@ -93,10 +97,14 @@ def import_checkpoint(
 
 @_show_app.default
 def show_checkpoint(
-    name: Annotated[str, argument("NAME|FOLDER", "A shipped checkpoint's name, or a folder.")],
+    name: Annotated[
+        str, argument("NAME|FOLDER", "A shipped checkpoint's name, or a folder.", "checkpoint")
+    ],
     /,
 ) -> int:
     """Show a checkpoint: its card, its parameters, its fingerprint."""
+    require_named("checkpoint", name)
+    # Imported here: torch takes seconds, which a wrong name need not wait for.
     from models.encoder.checkpoint import load_checkpoint
 
     checkpoint, console = load_checkpoint(name), PlainConsole()

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows.cli.app import argument, command_app
+from flows.cli.app import argument, command_app, named_option
+from flows.cli.input_checks import require_named
 from flows.execution.console import PlainConsole, say
 from models.errors import CheckpointError
 
@@ -28,7 +29,7 @@ calibrate_app = command_app(
 @calibrate_app.default
 def calibrate_on_points(
     checkpoint: Annotated[
-        str, argument("NAME|FOLDER", "A shipped checkpoint's name, or a folder.")
+        str, argument("NAME|FOLDER", "A shipped checkpoint's name, or a folder.", "checkpoint")
     ],
     data: Annotated[
         str,
@@ -37,7 +38,7 @@ def calibrate_on_points(
     /,
     *,
     vocabulary: Annotated[
-        str, Parameter(metavar="NAME|FILE", help="A shipped vocabulary's name, or a TOML file.")
+        str, named_option("NAME|FILE", "A shipped vocabulary's name, or a TOML file.", "vocabulary")
     ],
     label: Annotated[str, Parameter(metavar="COLUMN", help="The column of the true classes.")],
     level: Annotated[
@@ -65,7 +66,11 @@ def calibrate_on_points(
     probability on land like that of the points. Other vocabularies, and classes in words, keep the
     card's own logit scale.
     """
-    from models.encoder.checkpoint import load_checkpoint, require_writable, save_with_card
+    for kind, named in (("checkpoint", checkpoint), ("vocabulary", vocabulary), ("folder", data)):
+        require_named(kind, named)
+    # Imported here: torch takes seconds, which a wrong name need not wait for.
+    from models.encoder.checkpoint import load_checkpoint, save_with_card
+    from models.encoder.checkpoint_folder import require_writable
     from models.vocabulary.vocabulary import load_vocabulary
     from pipeline.evaluation.calibrate import CalibrationPoints, calibrate_checkpoint
     from pipeline.evaluation.samples import ALL, open_samples

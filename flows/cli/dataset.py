@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 
@@ -19,12 +19,13 @@ from flows.settings.dataset import (
     SeriesSettings,
     TextSettings,
 )
-from pipeline.ground_views.table import UNREADABLE, GroundCard
 from pipeline.io.store import Store, public_url
-from pipeline.point_series.table import SeriesCard
-from pipeline.point_series.table_writer import LEFT_OUT
-from pipeline.training_set.pack import ROWS_LEFT_OUT, pack_training_set
-from pipeline.training_set.spatial_split import SPLITS
+
+if TYPE_CHECKING:
+    from pipeline.ground_views.table import GroundCard
+    from pipeline.point_series.table import SeriesCard
+
+# What a command needs is imported in it, so that its help and a mistake are there at once.
 
 dataset_app = command_app(
     "dataset", "Make data to train on: series of points, photos or texts of them, training sets."
@@ -60,7 +61,10 @@ def series_app(settings: SeriesSettings) -> int:
 @settings_command(
     "dataset sen4map",
     Sen4MapSettings,
-    examples=("timesen dataset sen4map Sen4Map/*.h5 --out series",),
+    examples=(
+        "timesen dataset sen4map Sen4Map/*.h5 --out series",
+        "timesen dataset sen4map Sen4Map/*.h5 --out series --cluster local",
+    ),
 )
 def sen4map_app(settings: Sen4MapSettings) -> int:
     """Make the series table of Sen4Map's points, from its patches or the 1 × 1 crops of them."""
@@ -79,6 +83,7 @@ def sen4map_app(settings: Sen4MapSettings) -> int:
     PhotoSettings,
     examples=(
         "timesen dataset photos PHOTOS --tower clip:openai/clip-vit-base-patch32 --out ground",
+        "timesen dataset photos PHOTOS --table photos.csv --tower clip:towers/b32 --out ground",
     ),
 )
 def photos_app(settings: PhotoSettings) -> int:
@@ -164,6 +169,9 @@ def pack_app(settings: PackSettings) -> int:
     Its parts (training, validation, test) are split by blocks of land. Points that are in only one
     of the tables are left out and named.
     """
+    from pipeline.training_set.pack import ROWS_LEFT_OUT, pack_training_set
+    from pipeline.training_set.spatial_split import SPLITS
+
     console, store = PlainConsole(), Store(settings.out)
     with show_progress(console):
         card = pack_training_set(
@@ -180,7 +188,14 @@ def pack_app(settings: PackSettings) -> int:
     return 0
 
 
-@dataset_app.command(name="show", sort_key=sys.maxsize)
+_show_app = command_app(
+    "dataset show",
+    examples=("timesen dataset show sets/a", "timesen dataset show s3://sets/a"),
+)
+dataset_app.command(_show_app)
+
+
+@_show_app.default
 def show_set(
     dataset: Annotated[str, argument("SET", "A training set's folder, or s3://bucket/prefix.")],
     /,
@@ -195,7 +210,9 @@ def show_set(
     return 0
 
 
-def _say_series(console: Console, card: SeriesCard, store: Store) -> int:
+def _say_series(console: Console, card: "SeriesCard", store: Store) -> int:
+    from pipeline.point_series.table_writer import LEFT_OUT
+
     say(console, f"Series    {card.rows} of {card.points} points: {store.path()}")
     _say_left_out(console, 10, card.left_out, store, LEFT_OUT)
     if count := card.made.get("rasters left out"):
@@ -204,7 +221,9 @@ def _say_series(console: Console, card: SeriesCard, store: Store) -> int:
     return 0
 
 
-def _say_ground(console: Console, card: GroundCard, store: Store) -> int:
+def _say_ground(console: Console, card: "GroundCard", store: Store) -> int:
+    from pipeline.ground_views.table import UNREADABLE
+
     address = public_url(store.path())
     say(console, f"Ground    {card.rows} {card.kind} of {card.points} points: {address}")
     _say_left_out(console, 10, card.left_out, store, UNREADABLE)

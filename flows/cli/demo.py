@@ -1,7 +1,7 @@
 """The command `timesen demo`: a map of the sample archive, with nothing to set up."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -11,13 +11,12 @@ from rich.text import Text
 from flows.cli.app import command_app
 from flows.cli.map import run_map
 from flows.execution.console import PlainConsole
-from models.vocabulary.vocabulary import load_vocabulary
-from pipeline.evaluation.classification import Classification
-from pipeline.product.layers import CLASS
-from pipeline.real_land.belgium import BBOX, write_belgian_archive
-from pipeline.sample.agreement import agreement_with_truth
-from pipeline.sample.archive import write_archive
 from pipeline.settings.map import make_settings
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.classification import Classification
+
+# What the demo needs is imported in its functions: its help is there at once.
 
 _VOCABULARY, _YEAR = "sample-landscape", 2021
 
@@ -47,6 +46,10 @@ def run_demo(
 
 
 def _map_made_land(folder: Path, console: Console) -> int:
+    from models.vocabulary.vocabulary import load_vocabulary
+    from pipeline.sample.agreement import agreement_with_truth
+    from pipeline.sample.archive import write_archive
+
     _say_step(console, "1/2", "The sample archive: a made-up landscape in four Sentinel-2 tiles …")
     archive = folder / "archive"
     if not (archive / "catalog.json").exists():  # written last
@@ -75,6 +78,8 @@ def _map_made_land(folder: Path, console: Console) -> int:
 
 
 def _map_real_land(data: Path, folder: Path, console: Console) -> int:
+    from pipeline.real_land.belgium import BBOX, write_belgian_archive
+
     _say_step(console, "1/2", "The archive: a square kilometre of Belgium, November 2020 on …")
     archive = data
     if not (data / "catalog.json").exists():
@@ -103,7 +108,7 @@ def _say_step(console: Console, number: str, text: str) -> None:
     console.print(Text.assemble((number, "bold"), f" {text}"))
 
 
-def _table(result: Classification) -> Table:
+def _table(result: "Classification") -> Table:
     table = Table(title=f"Agreement with the known truth: {result.accuracy:.1%} of pixels")
     table.add_column("class")
     for heading in ("pixels", "found", "right"):
@@ -115,6 +120,8 @@ def _table(result: Classification) -> Table:
 
 
 def _where(run: Path) -> str:
+    from pipeline.product.layers import CLASS
+
     return (
         f"The map is {run.absolute() / CLASS.mosaic_file}\n"
         "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "

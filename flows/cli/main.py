@@ -10,34 +10,50 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
+from itertools import count
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Group
 
 from flows.cli.app import INTERRUPTED, command_app, run_app
 from models.visible_text import visible_lines
 from pipeline.io.redaction import VisibleFilter
 
 _COMMANDS = {
-    "map": "Map a region.",
-    "plan": "Show what a run would read, compute and write, and its cost; run nothing.",
-    "status": "Show which cells of a run are done, failed, or left.",
-    "classify": "Map other classes from the embeddings that a run kept.",
-    "query": "Show where a run's pixels are similar to words, or to a place.",
-    "search": "Write the items of a catalogue as a table, to work with offline.",
-    "demo": "Map a made-up landscape, offline, in a few minutes.",
-    "vocabulary": "Show, check and embed lists of classes.",
-    "dataset": "Make data to train on: series of points, photos or texts of them, sets.",
-    "pretrain": "Pretrain an encoder on a training set.",
-    "distil": "Make a smaller and faster student of a checkpoint.",
-    "evaluate": "Measure a checkpoint on labelled series, or a finished map at points.",
-    "checkpoint": "Show, import or calibrate checkpoints.",
-    "bench": "Measure this machine.",
+    "Maps": {
+        "demo": "Map a made-up landscape, offline, in a few minutes.",
+        "init": "Write the settings of a run to a file, with comments.",
+        "plan": "Show what a run would read, compute and write, and its cost; run nothing.",
+        "map": "Map a region.",
+        "status": "Show which cells of a run are done, failed, or left.",
+        "classify": "Map other classes from the embeddings that a run kept.",
+        "query": "Show where a run's pixels are similar to words, or to a place.",
+    },
+    "What maps are made of": {
+        "vocabulary": "Show, check and embed lists of classes.",
+        "checkpoint": "Show, import or calibrate checkpoints.",
+        "search": "Write the items of a catalogue as a table, to work with offline.",
+    },
+    "Training and evaluation": {
+        "dataset": "Make data to train on: series of points, photos or texts of them, sets.",
+        "pretrain": "Pretrain an encoder on a training set.",
+        "pretrain-process": "Train as one of the processes that torchrun or Slurm started.",
+        "distil": "Make a smaller and faster student of a checkpoint.",
+        "evaluate": "Measure a checkpoint on labelled series, or a finished map at points.",
+    },
+    "This machine": {
+        "bench": "Measure its speed.",
+        "completion": "Print what a shell needs to complete commands, options and names.",
+    },
 }
-_FILES = {"plan": "map", "classify": "map"}
+"""The commands by their headings in the help."""
+_HEADINGS = {name: Group(name, sort_key=place) for place, name in enumerate(_COMMANDS)}
+_FILES = {"plan": "map", "classify": "map", "pretrain-process": "pretrain_worker"}
 """The files of commands that stand in another's."""
+_COMPLETE = "__complete"  # by which the script of a shell asks for names
 
 
 def main() -> None:
@@ -61,18 +77,36 @@ def run(arguments: Sequence[str]) -> int:
 
 def app_of(arguments: Sequence[str]) -> App:
     """Make the command with all its commands, of which only that of the arguments is imported."""
+    wanted = list(arguments[: 2 if _COMPLETE in arguments[:1] else 1])
+    return _with_commands(lambda name: name in wanted)
+
+
+def whole_app() -> App:
+    """Make the command with all its commands imported, which takes seconds."""
+    return _with_commands(lambda _: True)
+
+
+def _with_commands(is_wanted: Callable[[str], bool]) -> App:
     app = command_app(
         "timesen",
         "Land-cover and ecosystem maps from a year of Sentinel-2, by asking for classes in words.",
         ("timesen demo", "timesen map --help", "timesen map run.toml"),
         usage="Usage: timesen COMMAND [OPTIONS]",
+        version=f"timesen {version('timesen')}",
+        version_flags=["--version"],
+        group_commands=Group("Options", sort_key=len(_COMMANDS)),
     )
-    for number, (name, text) in enumerate(_COMMANDS.items()):
-        if name in arguments[:1]:
-            command = getattr(import_module(f"flows.cli.{_FILES.get(name, name)}"), f"{name}_app")
-        else:
-            command = App(name=name, help=text, sort_key=number)
-        app.command(command)
+    numbers = count()
+    for heading, commands in _COMMANDS.items():
+        for name, text in commands.items():
+            number = next(numbers)
+            if is_wanted(name):
+                module = import_module(f"flows.cli.{_FILES.get(name, name)}")
+                command = getattr(module, f"{name.replace('-', '_')}_app")
+            else:
+                command = App(name=name, help=text)
+            command.group, command.sort_key = _HEADINGS[heading], number
+            app.command(command)
     return app
 
 

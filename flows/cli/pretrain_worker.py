@@ -1,10 +1,12 @@
 """One process of a pretraining: it reads its part of the batches, trains, measures and saves.
 
-`timesen pretrain` starts it on Dask's workers. Under torchrun or Slurm it takes the same settings:
-`torchrun --nproc-per-node 4 -m flows.cli.pretrain_worker SET --out CHECKPOINT …`.
+`timesen pretrain` starts it on Dask's workers. Under torchrun or Slurm it is a command of its own,
+with the same settings:
+`torchrun --nproc-per-node 4 --no-python timesen pretrain-process SET --out CHECKPOINT …`.
 """
 
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -15,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from flows.cli.app import run_app
 from flows.cli.settings_command import settings_command
 from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import training_batches, validation_batches
@@ -195,9 +196,19 @@ def _remains(work: Work) -> Iterator[Path]:
             raise PretrainingError(error.given, problem, error.remedy) from None
 
 
-@settings_command("pretrain", PretrainSettings, file="--recipe")
-def process_app(settings: PretrainSettings) -> int:
+@settings_command(
+    "pretrain-process",
+    PretrainSettings,
+    file="--recipe",
+    examples=(
+        "torchrun --nproc-per-node 4 --no-python timesen pretrain-process sets/a --out mine",
+        "sbatch --ntasks 8 --gpus-per-task 1 infra/slurm/pretrain.sbatch sets/a --out mine",
+    ),
+)
+def pretrain_process_app(settings: PretrainSettings) -> int:
     """Train as one of the processes that torchrun or Slurm started; settings as of pretrain."""
+    # A process that waits for others in a collective would not see the interruption.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     place = place_of_environment()
     settings = PretrainSettings.model_validate(settings.model_dump() | {"processes": place.world})
     work = work_of(settings)
@@ -222,6 +233,4 @@ def on_worker(messages: Messages) -> int:
 
 
 if __name__ == "__main__":
-    if (messages := Messages()).is_connected:
-        sys.exit(on_worker(messages))
-    sys.exit(run_app(process_app, sys.argv[1:]))
+    sys.exit(on_worker(Messages()))

@@ -3,28 +3,21 @@
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from cyclopts import Parameter
-from dask.system import CPU_COUNT
-from rich.progress import track
 
 from flows.cli.app import argument, command_app
+from flows.cli.input_checks import require_run
 from flows.execution.console import PlainConsole, say
-from models.encoder.checkpoint import load_checkpoint
 from models.errors import UserError
-from models.towers.text_embeddings import embed_words
-from pipeline.classification.similarity import (
-    EmbeddedRun,
-    embedding_at,
-    open_embedded_run,
-    publish_similarity,
-    write_similarity,
-)
 from pipeline.errors import OutputError
 from pipeline.io.store import Store
-from pipeline.product.layers import SIMILARITY
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.classification.similarity import EmbeddedRun
 
 query_app = command_app(
     "query",
@@ -57,13 +50,28 @@ def run_query(
         raise UserError(
             "timesen query", "it needs one thing to look for", "Give either words or --like LON,LAT"
         )
+    place = None if like is None else _place(like)
+    require_run(folder)
+    # Imported here: torch and Dask take seconds, which a mistake need not wait for.
+    import numpy as np
+    from dask.system import CPU_COUNT
+    from rich.progress import track
+
+    from pipeline.classification.similarity import (
+        embedding_at,
+        open_embedded_run,
+        publish_similarity,
+        write_similarity,
+    )
+    from pipeline.product.layers import SIMILARITY
+
     console = PlainConsole()
     run = open_embedded_run(folder)
     question = str(words if like is None else like)
-    wanted = _words_embedded(run, question) if like is None else embedding_at(run, *_place(like))
+    wanted = _words_embedded(run, question) if place is None else embedding_at(run, *place)
     target = Store(out or f"{run.store.root.rstrip('/')}/queries/{_named(question)}")
 
-    def write(item: Mapping[str, Any]) -> np.ndarray:
+    def write(item: Mapping[str, Any]) -> "np.ndarray":
         return write_similarity(run, item, wanted, target)
 
     with ThreadPoolExecutor(CPU_COUNT) as pool:
@@ -83,8 +91,11 @@ def run_query(
     return 0
 
 
-def _words_embedded(run: EmbeddedRun, words: str) -> np.ndarray:
+def _words_embedded(run: "EmbeddedRun", words: str) -> "np.ndarray":
     """The embedding of words, by the text tower of the run's checkpoint."""
+    from models.encoder.checkpoint import load_checkpoint
+    from models.towers.text_embeddings import embed_words
+
     made = str(run.manifest.parts["checkpoint"])
     name = str(run.manifest.settings["checkpoint"])
     checkpoint = load_checkpoint(name)

@@ -9,13 +9,7 @@ from flows.cli.settings_command import settings_command
 from flows.execution.console import PlainConsole
 from models.encoder.preprocessing import BANDS
 from models.option import Option, RelativePath
-from pipeline.catalog.description import describe_catalog, is_table
-from pipeline.catalog.item_snapshot import make_snapshot
-from pipeline.catalog.normalise import items_without
-from pipeline.catalog.search import search
 from pipeline.errors import OutputError
-from pipeline.grid.region import read_region
-from pipeline.io.store import Store
 from pipeline.settings.map import MapSettings, SearchSettings
 
 
@@ -49,6 +43,13 @@ def search_app(settings: ItemTableSettings) -> int:
     `timesen map --catalog ITEMS.parquet` then reads the table in place of the catalogue. A table
     that was there is replaced only by a whole one.
     """
+    from pipeline.catalog.description import describe_catalog, is_table
+    from pipeline.catalog.item_snapshot import make_snapshot
+    from pipeline.catalog.normalise import items_without
+    from pipeline.catalog.search import search
+    from pipeline.grid.region import read_region
+    from pipeline.io.store import Store
+
     table, console = Path(settings.items), PlainConsole()
     if not is_table(str(table)):
         raise OutputError(str(table), "not the name of a table", "Call it NAME.parquet")

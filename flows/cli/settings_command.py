@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.cli.app import command_app
+from flows.cli.input_checks import require_inputs
+from flows.cli.shipped_names import COMPLETERS
 from models.errors import UserError
-from models.option import Option
+from models.option import Names, Option, RelativePath
 from pipeline.settings.load import load_settings, note_of, read_settings_file, section_of
 
 _ARGUMENTS = "Arguments"
@@ -77,7 +79,9 @@ def settings_command(
             number = _fitting(name, by_model, values, path)
             options = _nested({by_model[number][flag].place: v for flag, v in values.items()})
             remedy = f"`timesen {name} --help` lists the settings"
-            return function(load_settings(models[number], options, path, remedy))
+            loaded = load_settings(models[number], options, path, remedy)
+            require_inputs(loaded)
+            return function(loaded)
 
         groups = dict.fromkeys([_ARGUMENTS, *(setting.group for setting in settings.values())])
         order = {group: Group(group, sort_key=number) for number, group in enumerate(groups)}
@@ -176,6 +180,9 @@ def _nested(values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
 
 def _parameter(setting: Setting, group: Group, is_needed: bool) -> inspect.Parameter:
     kind, positional = _cli_type(setting.field.annotation), setting.option.positional
+    # A shell completes the files of what is declared as a path; the model gets its text as it is.
+    is_path = kind is str and note_of(setting.field, RelativePath) is not None
+    completed = Path if is_path else kind
     declared = Parameter(
         name=setting.flag,
         help=_help(setting.field) + (" [required]" if is_needed else ""),
@@ -185,13 +192,28 @@ def _parameter(setting: Setting, group: Group, is_needed: bool) -> inspect.Param
         negative=f"--no-{setting.flag[2:]}" if kind is bool else (),
         allow_leading_hyphen=kind is not bool and not positional,
         allow_repeating=True,
+        completer=_completer(setting.field),
+        converter=None if completed is kind else _as_written,
     )
     return inspect.Parameter(
         setting.key,
         _POSITIONAL if positional else _KEYWORD,
         default=None,
-        annotation=Annotated[kind | None, declared],
+        annotation=Annotated[completed | None, declared],
     )
+
+
+def _completer(field: FieldInfo) -> Callable[[Any], Sequence[str]] | None:
+    """Gives the values that a shell offers: those that are allowed, or the shipped names."""
+    plain, names = _plain(field.annotation), note_of(field, Names)
+    if get_origin(plain) is Literal:
+        return lambda _: [str(value) for value in get_args(plain)]
+    return COMPLETERS.get(names.kind) if names else None
+
+
+def _as_written(_: Any, tokens: Sequence[Token]) -> str:
+    """The text of an option, as it goes to the model; of one that is repeated, the last."""
+    return tokens[-1].value
 
 
 def _file_parameter(file: str, group: Group) -> inspect.Parameter:
@@ -202,9 +224,11 @@ def _file_parameter(file: str, group: Group) -> inspect.Parameter:
         help="A TOML file of settings (those of a [section] below it); options go before it.",
         group=group,
         show_default=False,
+        converter=_as_written,
     )
     kind = _KEYWORD if is_flag else _POSITIONAL
-    return inspect.Parameter("file", kind, default=None, annotation=Annotated[str | None, declared])
+    annotation = Annotated[Path | None, declared]
+    return inspect.Parameter("file", kind, default=None, annotation=annotation)
 
 
 def _help(field: FieldInfo) -> str:

@@ -1,15 +1,18 @@
 """The command `timesen status`: how far a run is, from what is in its folder."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from flows.cli.app import argument, command_app
+from flows.cli.app import INTERRUPTED, argument, command_app
 from flows.execution.console import PlainConsole
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
@@ -17,8 +20,16 @@ from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
 from pipeline.raster.read_stats import LeftOut, rasters_left_out, total_stats
 
+_PAUSE = 2.0  # seconds between two looks
+_SHARE = 10  # times as long a pause as a look took: thousands of cells in object storage take long
+
 status_app = command_app(
-    "status", examples=("timesen status runs/a", "timesen status runs/a --json")
+    "status",
+    examples=(
+        "timesen status runs/a",
+        "timesen status s3://maps/a --watch",
+        "timesen status runs/a --json",
+    ),
 )
 
 
@@ -30,14 +41,55 @@ def print_status(
     as_json: Annotated[
         bool, Parameter(name="--json", negative=(), help="For programs: everything, as JSON.")
     ] = False,
+    watch: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Show it anew as it changes, until no cell is left (--json: a line each time).",
+        ),
+    ] = False,
 ) -> int:
     """Show which cells of a run are done, which failed and why, and how many are left."""
+    if watch:
+        return _watch(run, as_json)
     found = read_status(run)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
         found.show(PlainConsole())
     return 0
+
+
+def _watch(run: str, as_json: bool) -> int:
+    """Show the status as it changes; on a terminal in one place."""
+    console = PlainConsole()
+    try:
+        if as_json or not console.is_terminal:
+            for found in _changes(run):
+                if as_json:
+                    print(json.dumps(found.to_dict()), flush=True)
+                else:
+                    found.show(console)
+        else:
+            with Live(console=console, auto_refresh=False) as live:
+                for found in _changes(run):
+                    live.update(Group(*found.parts()), refresh=True)
+    except KeyboardInterrupt:  # nothing has been stopped but the watching
+        return INTERRUPTED
+    return 0
+
+
+def _changes(run: str) -> Iterator["Status"]:
+    """The status of a run now and whenever it has changed, until no cell is left."""
+    shown = None
+    while shown is None or shown.left:
+        began = time.monotonic()
+        found = read_status(run)
+        if found != shown:
+            yield found
+            shown = found
+        if shown.left:
+            time.sleep(max(_PAUSE, _SHARE * (time.monotonic() - began)))
 
 
 @dataclass(frozen=True)
@@ -70,25 +122,25 @@ class Status:
 
     def show(self, console: Console) -> None:
         """Print it for a person."""
-        console.print(
-            f"{self.done} of {self.cells} cells done, {len(self.failures)} failed, "
-            f"{self.left} left",
-            highlight=False,
-        )
+        for part in self.parts():
+            console.print(part, soft_wrap=isinstance(part, Text))
+
+    def parts(self) -> list[RenderableType]:
+        """What a person sees of it, from top to bottom."""
+        counts = f"{self.done} of {self.cells} cells done, {len(self.failures)} failed"
+        parts: list[RenderableType] = [Text(f"{counts}, {self.left} left")]
         if self.left_out:
-            console.print(
-                f"{self.left_out.sentence()}; the report names them",
-                highlight=False,
-                soft_wrap=True,
-            )
+            parts.append(Text(f"{self.left_out.sentence()}; the report names them"))
         if self.seconds:
             spent = ", ".join(f"{stage} {duration(s)}" for stage, s in self.seconds.items())
-            console.print(f"time of the workers: {spent}", highlight=False, soft_wrap=True)
+            parts.append(Text(f"time of the workers: {spent}"))
         if self.failures:
             table = Table("failed cell", "when", "why")
             for failure in self.failures:
-                table.add_row(failure.cell, failure.when, f"{failure.kind}: {failure.error}")
-            console.print(table)
+                why = f"{failure.kind}: {failure.error}"
+                table.add_row(*map(Text, (failure.cell, failure.when, why)))
+            parts.append(table)
+        return parts
 
 
 def read_status(folder: str) -> Status:

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.app import argument, command_app
+from flows.cli.app import argument, command_app, named_option
+from flows.cli.input_checks import require_named
 from flows.execution.console import PlainConsole, say
 from models.errors import UserError
 from models.vocabulary.vocabulary import Vocabulary, load_vocabulary, shipped_vocabularies
@@ -37,12 +38,24 @@ def _option(metavar: str, text: str) -> Parameter:
     return Parameter(metavar=metavar, help=text)
 
 
-_NameOrFile = Annotated[str, argument("NAME|FILE", "A shipped vocabulary's name, or a TOML file.")]
+_NameOrFile = Annotated[
+    str, argument("NAME|FILE", "A shipped vocabulary's name, or a TOML file.", "vocabulary")
+]
 
 _MOST_NAMED = 10  # classes or pairs in a warning
 
 
-@vocabulary_app.command(name="list")
+_list_app = command_app(
+    "vocabulary list",
+    examples=(
+        "timesen vocabulary list",
+        "timesen vocabulary list | grep -i crop",
+    ),
+)
+vocabulary_app.command(_list_app)
+
+
+@_list_app.default
 def list_vocabularies() -> int:
     """Show the vocabularies that come with timesen: name, number of classes, title."""
     table = Table("name", "classes", "title", box=box.SIMPLE)
@@ -54,7 +67,17 @@ def list_vocabularies() -> int:
     return 0
 
 
-@vocabulary_app.command(name="show")
+_show_app = command_app(
+    "vocabulary show",
+    examples=(
+        "timesen vocabulary show lucas-land-cover",
+        "timesen vocabulary show my-classes.toml",
+    ),
+)
+vocabulary_app.command(_show_app)
+
+
+@_show_app.default
 def show_vocabulary(name: _NameOrFile, /) -> int:
     """Show a vocabulary: values, codes, names, colours and prompts of its classes."""
     vocabulary, console = load_vocabulary(name), _console()
@@ -86,13 +109,26 @@ def show_vocabulary(name: _NameOrFile, /) -> int:
     return 0
 
 
-@vocabulary_app.command(name="check")
+_check_app = command_app(
+    "vocabulary check",
+    examples=(
+        "timesen vocabulary check my-classes.toml",
+        "timesen vocabulary check my-classes.toml --checkpoint my-checkpoint --close 0.9",
+    ),
+)
+vocabulary_app.command(_check_app)
+
+
+@_check_app.default
 def check_vocabulary(
     name: _NameOrFile,
     /,
     *,
     checkpoint: Annotated[
-        str, _option("NAME|FOLDER", "Compare words as this checkpoint's text tower sees them.")
+        str,
+        named_option(
+            "NAME|FOLDER", "Compare words as this checkpoint's text tower sees them.", "checkpoint"
+        ),
     ] = "real-land",
     close: Annotated[
         float, _option("COSINE", "Warn of two classes whose texts are nearer than this.")
@@ -110,6 +146,7 @@ def check_vocabulary(
         if not -1 <= cosine <= 1:
             raise UserError(f"{option} {cosine:g}", "it is no cosine", "Give one from -1 to 1")
     vocabulary, console = load_vocabulary(name), _console()
+    require_named("checkpoint", checkpoint)
     say(console, summary(vocabulary))
     # Imported here: torch takes seconds to import, which mistakes need not wait for.
     from models.encoder.checkpoint import load_checkpoint
@@ -135,13 +172,24 @@ def check_vocabulary(
     return 0
 
 
-@vocabulary_app.command(name="embed")
+_embed_app = command_app(
+    "vocabulary embed",
+    examples=(
+        "timesen vocabulary embed lucas-crops --checkpoint real-land",
+        "timesen vocabulary embed my-classes.toml --checkpoint real-land --out words.safetensors",
+    ),
+)
+vocabulary_app.command(_embed_app)
+
+
+@_embed_app.default
 def embed_classes(
     name: _NameOrFile,
     /,
     *,
     checkpoint: Annotated[
-        str, Parameter(metavar="NAME|FOLDER", help="A shipped checkpoint's name, or a folder.")
+        str,
+        named_option("NAME|FOLDER", "A shipped checkpoint's name, or a folder.", "checkpoint"),
     ],
     out: Annotated[
         Path | None, Parameter(metavar="FILE.safetensors", help="Where to write the embeddings.")
@@ -152,17 +200,18 @@ def embed_classes(
     The file has `classes`, float32 (text, dim), one text for each member of each class;
     `class_index`, int64 (text,), the class of each text; and `background`, float32 (n, dim).
     """
-    # Imported here: torch takes seconds to import, which listing and checking need not spend.
-    from safetensors.numpy import save
-
-    from models.encoder.checkpoint import load_checkpoint
-    from models.towers.text_embeddings import embed_for_checkpoint
-
     if out is not None and out.suffix != ".safetensors":
         raise OutputError(
             str(out), "not the name of a safetensors file", "Call it NAME.safetensors"
         )
     vocabulary, console = load_vocabulary(name), PlainConsole()
+    require_named("checkpoint", checkpoint)
+    # Imported here: torch takes seconds to import, which listing and mistakes need not spend.
+    from safetensors.numpy import save
+
+    from models.encoder.checkpoint import load_checkpoint
+    from models.towers.text_embeddings import embed_for_checkpoint
+
     card = load_checkpoint(checkpoint).card
     found = embed_for_checkpoint(vocabulary, card)
     console.print(

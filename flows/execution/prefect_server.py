@@ -145,7 +145,8 @@ def _temporary_server(home: Path) -> Iterator[Callable[[], None]]:
         users = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
         users = without_proxies(users)
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.execution.prefect_server", str(listener.fileno())],
+            # -P: nothing is imported from the current folder, which may hold a models.py.
+            [sys.executable, "-P", "-m", "flows.execution.prefect_server", str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

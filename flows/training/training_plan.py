@@ -13,12 +13,8 @@ from flows.settings.pretrain import PretrainSettings
 from flows.training.batches import TRAIN, validation_batches
 from flows.training.embedding_sample import embedding_sample
 from models.encoder.card import Card
-from models.encoder.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    require_writable,
-    save_checkpoint,
-)
+from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.encoder.checkpoint_folder import require_writable
 from models.encoder.encoder_weights import encoder_of_weights
 from models.encoder.preprocessing import AUTHORS, Preprocessing
 from models.encoder.series_encoder import Architecture, SeriesEncoder

@@ -20,6 +20,7 @@ from models.encoder.registry import make_architecture
 from models.encoder.series_encoder import Architecture
 from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.errors import CheckpointError, first_few
+from models.validation_words import plain_problem
 
 MOST_CARD_BYTES = 2**19
 """A card with all its calibrations has some 20 kB."""
@@ -166,8 +167,7 @@ def _problems(error: ValidationError, section: str = "") -> Iterator[str]:
         if isinstance(cause, ValidationError):  # of the architecture's own class
             yield from _problems(cause, place)
             continue
-        reason = cause.problem if isinstance(cause, CheckpointError) else entry["msg"]
+        reason = cause.problem if isinstance(cause, CheckpointError) else plain_problem(entry)
         if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             reason = "unknown key"
-        reason = reason.removeprefix("Value error, ")
         yield f"{place}: {reason}" if place else reason

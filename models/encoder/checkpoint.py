@@ -17,6 +17,15 @@ import safetensors.torch
 import torch
 
 from models.encoder.card import DEFAULT_STEPS, MOST_CARD_BYTES, Card, parse_card
+from models.encoder.checkpoint_folder import (
+    CHECKPOINT_CARD,
+    CHECKPOINT_SAMPLE,
+    CHECKPOINT_WEIGHTS,
+    SHIPPED_FOLDER,
+    checkpoint_folder,
+    incomplete_checkpoint,
+    require_writable,
+)
 from models.encoder.encoder_weights import read_encoder, require_sound
 from models.encoder.registry import DEFAULT_KIND
 from models.encoder.series_encoder import SeriesEncoder
@@ -26,12 +35,6 @@ from models.files.durable_files import sync_folder, write_durably
 from models.files.process_mark import process_mark, remove_abandoned
 from models.files.regular_file import DamagedFile, read_small
 from models.files.tensor_file import read_tensor_file
-from models.option import user_path
-
-CHECKPOINT_WEIGHTS = "model.safetensors"
-CHECKPOINT_CARD = "card.json"
-CHECKPOINT_SAMPLE = "training_embeddings.safetensors"
-_SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +57,9 @@ class Checkpoint:
     training_sample: TrainingSample | None = None
 
 
-def shipped_checkpoints() -> tuple[str, ...]:
-    """The names of the checkpoints that come with timesen, sorted."""
-    return tuple(sorted(card.parent.name for card in _SHIPPED.glob(f"*/{CHECKPOINT_CARD}")))
-
-
 def is_shipped(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint lies in timesen's own folder."""
-    return checkpoint.path.parent == _SHIPPED
+    return checkpoint.path.parent == SHIPPED_FOLDER
 
 
 def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
@@ -71,7 +69,7 @@ def load_checkpoint(path_or_name: str | Path) -> Checkpoint:
         CheckpointError: Something is missing, damaged or contradicts itself; the message names
             the file, the card's field or the tensor.
     """
-    folder = _folder(path_or_name)
+    folder = checkpoint_folder(path_or_name)
     card_path, weights_path = folder / CHECKPOINT_CARD, folder / CHECKPOINT_WEIGHTS
     card = parse_card(_read(card_path, MOST_CARD_BYTES), str(card_path))
     with _explained(weights_path):
@@ -163,20 +161,6 @@ def save_with_card(
     return _fingerprint(stored, card, sampled)
 
 
-def require_writable(folder: str | Path, replace: bool) -> None:
-    """Raise CheckpointError where `save_checkpoint` would not write to a folder."""
-    folder = Path(folder).absolute()
-    if not folder.exists():
-        return
-    if not replace:
-        raise CheckpointError(str(folder), "exists already", "Choose another, or say replace")
-    own = {CHECKPOINT_WEIGHTS, CHECKPOINT_CARD, CHECKPOINT_SAMPLE}
-    if others := sorted({path.name for path in folder.iterdir()} - own):
-        raise CheckpointError(
-            str(folder), f"also holds {', '.join(others)}", "Choose another, or empty it"
-        )
-
-
 def _write_files(folder: Path, stored: bytes, card: Card, sampled: bytes) -> None:
     """Write weights, card and, where there is one, the training sample."""
     described = card.model_dump_json(indent=2).encode() + b"\n"
@@ -199,20 +183,6 @@ def _require_of(encoder: SeriesEncoder, card: Card) -> None:
         )
 
 
-def _folder(path_or_name: str | Path) -> Path:
-    if str(path_or_name) in shipped_checkpoints():
-        return _SHIPPED / str(path_or_name)
-    folder = user_path(path_or_name)
-    if not folder.is_dir():
-        shipped = ", ".join(shipped_checkpoints()) or "none"
-        raise CheckpointError(
-            str(path_or_name),
-            "neither a checkpoint's folder nor the name of a shipped one",
-            f"Shipped are: {shipped}",
-        )
-    return folder
-
-
 def _read(path: Path, most: int) -> bytes:
     with _explained(path):
         return read_small(path, most)
@@ -226,11 +196,7 @@ def _explained(path: Path) -> Iterator[None]:
     except DamagedFile as error:
         raise CheckpointError(str(path), str(error), "Fetch the file again") from None
     except FileNotFoundError as error:
-        raise CheckpointError(
-            str(path.parent),
-            f"no {path.name} in it",
-            f"A checkpoint holds {CHECKPOINT_WEIGHTS} and {CHECKPOINT_CARD}",
-        ) from error
+        raise incomplete_checkpoint(path.parent, path.name) from error
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
 

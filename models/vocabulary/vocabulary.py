@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.errors import VocabularyError
 from models.files.toml_file import parse_toml
+from models.near_names import did_you_mean
 from models.option import user_path
+from models.validation_words import plain_problem
 from models.vocabulary.prompts import TEMPLATES, has_one_slot
 from models.vocabulary.vocabulary_class import (
     Name,
@@ -165,7 +168,8 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     except (OSError, ValueError):  # also words that are too long for a file's name
         raise VocabularyError(
             str(name_or_path),
-            "neither a shipped vocabulary nor a TOML file",
+            "neither a shipped vocabulary nor a TOML file"
+            + did_you_mean(str(name_or_path), shipped_vocabularies()),
             f"Shipped are: {', '.join(shipped_vocabularies())}",
         ) from None
     raw = parse_toml(content, str(name_or_path), VocabularyError)
@@ -212,7 +216,34 @@ def make_vocabulary(raw: dict[str, Any], source: str, remedy: str = _REMEDY) -> 
     try:
         return Vocabulary.model_validate(raw)
     except ValidationError as error:
-        raise VocabularyError(source, "; ".join(_problems(error)), remedy) from None
+        problems = _problems(error)
+        if any(entry["loc"] for entry in error.errors()):  # then pydantic compares nothing
+            problems += _contradictions(raw)
+        raise VocabularyError(source, "; ".join(problems), remedy) from None
+
+
+def _contradictions(raw: Mapping[str, Any]) -> list[str]:
+    """What contradicts itself among the classes and parents that are right by themselves."""
+    right: dict[str, list[Any]] = {}
+    whole: dict[str, bool] = {}
+    for part, (_, model) in _PARTS.items():
+        entries = with_defaults(raw.get(part, ()))
+        entries = entries if isinstance(entries, list | tuple) else ()
+        right[part] = [entry for each in entries if (entry := _valid(model, each)) is not None]
+        whole[part] = len(right[part]) == len(entries)
+    classes, parents = right["classes"], right["parents"]
+    problems = repetitions(classes)
+    problems += [f"parents: {problem}" for problem in repetitions(parents)]
+    if all(whole.values()):  # else what seems to be missing may be what is wrong
+        problems += _parent_problems(tuple(classes), tuple(parents))
+    return problems
+
+
+def _valid(model: type[BaseModel], raw: Any) -> BaseModel | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError:
+        return None
 
 
 def _parent_problems(
@@ -244,11 +275,10 @@ def _parent_problems(
 def _problems(error: ValidationError) -> list[str]:
     problems = []
     for entry in error.errors():
-        where, reason = _where(entry["loc"]), entry["msg"].removeprefix("Value error, ")
+        where, reason = _where(entry["loc"]), plain_problem(entry)
         if entry["type"] == "extra_forbidden":
             _, model = _PARTS.get(str(entry["loc"][0]), ("", Vocabulary))
-            near = difflib.get_close_matches(str(entry["loc"][-1]), model.model_fields, 1)
-            reason = "unknown key" + (f" (did you mean {near[0]}?)" if near else "")
+            reason = f"unknown key{did_you_mean(str(entry['loc'][-1]), model.model_fields)}"
         elif entry["type"] == "string_pattern_mismatch":
             is_blank = not str(entry["input"]).strip()
             reason = "is empty" if is_blank else "has a line break or another control character"

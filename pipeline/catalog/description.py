@@ -5,7 +5,6 @@ user describes another one in a TOML file of the same few lines. A catalogue tha
 as one of these does needs no description.
 """
 
-import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +12,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from models.encoder.preprocessing import BANDS
 from models.files.json_text import parse_json
 from models.files.regular_file import read_regular, regular_file
 from models.files.toml_file import parse_toml
+from models.near_names import did_you_mean
 from models.option import user_path
+from models.validation_words import plain_problem
 from pipeline.catalog.access_description import AccessDescription
 from pipeline.catalog.item import SCL
 from pipeline.catalog.item_assets import ANY_NAMES, Conventions
@@ -32,6 +34,8 @@ TABLE_KEY = b"timesen:catalog"
 TABLE_REMEDY = "Give a table that `timesen search` or another tool has written as stac-geoparquet"
 
 _SHIPPED = files("pipeline") / "catalogs"
+CATALOG_FILES = ("catalog.json", "collection.json")
+"""The files of which a catalogue's folder has one."""
 
 
 class CatalogDescription(BaseModel):
@@ -133,6 +137,29 @@ def describe_catalog(catalog: str, collection: str | None = None) -> CatalogDesc
     return described.model_copy(update={"collection": collection}) if collection else described
 
 
+def catalog_file(path: str) -> Path:
+    """The file of a catalogue on this machine, which may be named by its folder.
+
+    Raises CatalogError where there is none.
+    """
+    place = user_path(path).absolute()
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise CatalogError(
+            path,
+            f"no such catalogue{did_you_mean(path, shipped_catalogs())}",
+            f"Give {', '.join(shipped_catalogs())}, a STAC API's address, a folder or address of "
+            "a static catalogue, a TOML file that describes one, or a table of items",
+        )
+    for name in CATALOG_FILES:
+        if (place / name).is_file():
+            return place / name
+    raise CatalogError(
+        path, f"the folder holds neither {' nor '.join(CATALOG_FILES)}", "Give a catalogue's folder"
+    )
+
+
 def _require_supported(catalog: str) -> None:
     if problem := foreign_address(catalog, ("https", "http", "file")):
         raise CatalogError(
@@ -164,7 +191,7 @@ def _validated(raw: dict[str, Any], name: str) -> CatalogDescription:
     try:
         return CatalogDescription.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(_problem(e["loc"], e["type"], e["msg"]) for e in error.errors())
+        problems = "; ".join(map(_problem, error.errors()))
         raise CatalogError(name, problems, _EXAMPLE) from None
 
 
@@ -174,19 +201,18 @@ _EXAMPLE = (
 )
 
 
-def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _problem(entry: ErrorDetails) -> str:
     """A wrong key and its problem, without its value, which may be a secret."""
+    place, kind, message = entry["loc"], entry["type"], plain_problem(entry)
     where = ".".join(map(str, place))
     if kind == "extra_forbidden":
         model = AccessDescription if len(place) > 1 else CatalogDescription
-        near = difflib.get_close_matches(str(place[-1]), model.model_fields, 1)
-        known = f"did you mean {near[0]}?" if near else f"keys are {', '.join(model.model_fields)}"
-        message = f"there is no such key ({known})"
+        near = did_you_mean(str(place[-1]), model.model_fields)
+        keys = f" (keys are {', '.join(model.model_fields)})"
+        message = f"there is no such key{near or keys}"
     elif kind == "model_type":
         message = "this is a table: write [access] and its keys below"
-    elif kind == "missing":
-        message = "it is missing"
-    return f"{where}: {message.removeprefix('Value error, ')}"
+    return f"{where}: {message}"
 
 
 def _relative_to(folder: Path, described: CatalogDescription, name: str) -> CatalogDescription:

@@ -4,13 +4,16 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import shapely
 
-from models.option import user_path
-from pipeline.catalog.description import CatalogDescription, is_table, shipped_catalogs
+from pipeline.catalog.description import (
+    CATALOG_FILES,
+    CatalogDescription,
+    catalog_file,
+    is_table,
+)
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, item_name, naming_item
 from pipeline.catalog.item_check import require_address, require_item
@@ -31,7 +34,6 @@ from pipeline.raster.access import Access
 from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import SearchSettings
 
-_FILES = ("catalog.json", "collection.json")
 # Degrees around a region in which items are searched. Footprints have few corners. An edge of
 # 110 km that is straight in degrees lies 0.004° of latitude off the granule's own edge at 60° north
 # or south, 0.019° at 84°: the strip between is in the granule, but not in its footprint.
@@ -173,7 +175,7 @@ def open_catalog(
     location, collection = expanded(description.url), description.collection
     documents = Documents(rules)
     if not is_web(location):
-        location = str(_file_of(resolved("/", location) if "://" in location else location))
+        location = str(catalog_file(resolved("/", location) if "://" in location else location))
         root = documents.read_json(location)
     else:
         location, root = _read_root(location, documents)
@@ -191,30 +193,11 @@ def _read_root(location: str, documents: Documents) -> tuple[str, dict[str, Any]
     except (CatalogError, CatalogUnavailable):  # a folder that is not listed: 403
         if location.endswith(".json"):
             raise
-        for name in _FILES:
+        for name in CATALOG_FILES:
             with contextlib.suppress(CatalogError, CatalogUnavailable):
                 inside = f"{location.rstrip('/')}/{name}"
                 return inside, documents.read_json(inside)
         raise
-
-
-def _file_of(path: str) -> Path:
-    place = user_path(path).absolute()
-    if place.is_file():
-        return place
-    if not place.is_dir():
-        raise CatalogError(
-            path,
-            "no such catalogue",
-            f"Give {', '.join(shipped_catalogs())}, a STAC API's address, a folder or address of "
-            "a static catalogue, a TOML file that describes one, or a table of items",
-        )
-    for name in _FILES:
-        if (place / name).is_file():
-            return place / name
-    raise CatalogError(
-        path, f"the folder holds neither {' nor '.join(_FILES)}", "Give a catalogue's folder"
-    )
 
 
 def _grown(region: Region) -> Region:

@@ -5,7 +5,6 @@ its pieces as wide as they are high.
 """
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from models.errors import UserError
 
@@ -48,6 +47,9 @@ def nearest_km(places: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     Both are points of the unit sphere (`on_sphere`).
     """
+    # Imported here: SciPy takes a third of a second, and settings are read without it.
+    from scipy.spatial import KDTree
+
     chord, _ = KDTree(others).query(places)
     ways: np.ndarray = 2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH_KM
     return ways

@@ -10,7 +10,6 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RegionError
 from pipeline.grid.mgrs import NORTH, SOUTH, parse_tile, polygons_of, wrapped
-from pipeline.grid.region_file import read_polygons
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing_file, foreign_address, names_tiles
 
@@ -63,6 +62,9 @@ def read_region(spec: str) -> Region:
         tiles = [parse_tile(name) for name in spec.split(",")]
         geometry = shapely.union_all([tile.owned for tile in tiles])
     elif (path := existing_file(spec)) is not None:
+        # Imported here: geopandas takes a third of a second, and other forms do without.
+        from pipeline.grid.region_file import read_polygons
+
         geometry = read_polygons(path)
     elif _begins_with_a_number(spec):
         geometry = _bbox(spec)

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import rasterio
-
 _PACKAGES = ("timesen", "torch", "stackstac", "rasterio", "numpy", "dask", "xarray")
 
 
@@ -31,6 +29,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def software_versions() -> dict[str, str]:
     """Versions of timesen and of the software that its results depend on."""
+    import rasterio  # takes a fifth of a second, and only writing asks for versions
+
     versions = {name: version(name) for name in _PACKAGES}
     return versions | {"gdal": rasterio.__gdal_version__, "python": platform.python_version()}
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from models.files.json_text import parse_json
+from models.validation_words import plain_problem
 from models.visible_text import visible_text
 from pipeline.errors import DatasetError, OutputError, OwnershipLost
 from pipeline.io.fingerprint import differences, fingerprint, now, software_versions
@@ -182,7 +183,7 @@ def open_card(store: Store, key: str, kind: type[AnyCard], table_name: str, reme
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{place}: " for place in first["loc"])
-        problem = f"the file is damaged ({where}{first['msg']})"
+        problem = f"the file is damaged ({where}{plain_problem(first)})"
         raise DatasetError(public_url(store.path(key)), problem, remedy) from None
 
 

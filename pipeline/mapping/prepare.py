@@ -14,7 +14,8 @@ import torch
 from safetensors.numpy import save as save_tensors
 
 from models.encoder.card import Card
-from models.encoder.checkpoint import CHECKPOINT_SAMPLE, Checkpoint, load_checkpoint
+from models.encoder.checkpoint import Checkpoint, load_checkpoint
+from models.encoder.checkpoint_folder import CHECKPOINT_SAMPLE
 from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError
 from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint

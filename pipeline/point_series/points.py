@@ -12,32 +12,12 @@ import numpy as np
 
 from pipeline.grid.mgrs import NORTH, SOUTH
 from pipeline.io.tables import cell_text
+from pipeline.point_series.point_columns import LABEL, YEARS, PointColumns
 from pipeline.point_series.point_file import PointsError, read_frame
 
 __all__ = ["LABEL", "PointColumns", "Points", "PointsError", "read_points"]
 
-LABEL = "label_"
-"""The beginning of the names of columns of labels."""
-YEARS = (2015, 2100)
-"""The first and last year that a point may have."""
 _MOST_LISTED = 5
-
-
-@dataclass(frozen=True)
-class PointColumns:
-    """The names of a file's columns.
-
-    Attributes:
-        same_year: The year of all points, instead of the column `year`.
-        labels: The columns of labels; None for all columns label_<name>.
-        photo_key: A column that may be missing.
-    """
-
-    id: str = "id"
-    year: str = "year"
-    same_year: int | None = None
-    labels: tuple[str, ...] | None = None
-    photo_key: str = "photo_key"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.io.store import Store
 from pipeline.io.table_folder import open_card, open_part, part_keys
-from pipeline.observations.monthly_median import MONTHS
-from pipeline.point_series.points import LABEL
+from pipeline.observations.months import MONTHS
+from pipeline.point_series.point_columns import LABEL
 
 CARD = "series.json"
 

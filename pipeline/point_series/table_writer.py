@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.errors import OutputError
 from pipeline.io.store import public_url
 from pipeline.io.table_folder import TableFolder, from_parquet, reasons_csv, to_parquet
-from pipeline.observations.monthly_median import MONTHS
+from pipeline.observations.months import MONTHS
 from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 

@@ -8,10 +8,7 @@ from typing import Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
-import rasterio
 from affine import Affine
-from rasterio.io import MemoryFile
-from rasterio.shutil import copy as gdal_copy
 
 BLOCK = 512
 """Rows and columns of a COG's internal tiles; overviews go down to one of them."""
@@ -45,6 +42,11 @@ def cog_bytes(
         overview: GDAL's resampling for overviews.
         tags: The dataset's metadata.
     """
+    # Imported here: it takes a fifth of a second, and who only asks how far a run is writes no COG.
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy as gdal_copy
+
     descriptions = [description] if isinstance(description, str) else list(description)
     bands = array[None] if array.ndim == 2 else array
     if bands.dtype not in (np.uint8, np.uint16) or bands.ndim != 3:

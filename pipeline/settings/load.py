@@ -4,7 +4,6 @@ All of it follows from the annotations of the settings model: its sections, whic
 and which setting puts another aside.
 """
 
-import difflib
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from models.files.toml_file import parse_toml
+from models.near_names import did_you_mean
 from models.option import Option, RelativePath
+from models.validation_words import plain_problem
 from models.visible_text import visible_lines
 from pipeline.errors import SettingsError
 
@@ -80,7 +81,11 @@ def validated(model: type[Settings], raw: Mapping[str, Any], source: str, remedy
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(_problem(model, entry) for entry in error.errors())
+        entries = error.errors()
+        # A list without its wrong values seems too short: these are told, not that.
+        wrong = [entry["loc"][:-1] for entry in entries]
+        told = [e for e in entries if e["type"] != "too_short" or e["loc"] not in wrong]
+        problems = "; ".join(_problem(model, entry) for entry in told)
         raise SettingsError(source, problems, remedy) from None
 
 
@@ -175,14 +180,25 @@ def _unsafe(raw: Mapping[str, Any]) -> list[str]:
 def _problem(model: type[BaseModel], entry: ErrorDetails) -> str:
     """A setting that is wrong and what is wrong with it."""
     place, kind = entry["loc"], entry["type"]
-    message = entry["msg"].removeprefix("Value error, ").rstrip(".")
+    message = plain_problem(entry)
     where = ".".join(map(str, place))
     if kind in ("model_type", "model_attributes_type"):
         message = f"this is a section: write [{where}] and its settings below"
     elif kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _names(model, place[:-1]), 1)
-        message = "there is no such setting" + (f" (did you mean {near[0]}?)" if near else "")
+        message = "there is no such setting"
+        message += did_you_mean(str(place[-1]), _names(model, place[:-1])) or _elsewhere(
+            model, str(place[-1])
+        )
     return f"{where}: {message}" if where else message
+
+
+def _elsewhere(model: type[BaseModel], name: str) -> str:
+    """Where a setting stands that was written in another section; empty where there is none."""
+    for section_name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is not None and name in section.model_fields:
+            return f"; {name} belongs below [{section_name}]"
+    return f"; {name} belongs above all sections" if name in model.model_fields else ""
 
 
 def _names(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

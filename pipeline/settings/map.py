@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
-from models.option import WHOLE_NUMBER, Option, RelativePath
+from models.option import WHOLE_NUMBER, Names, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.io.user_paths import is_shipped_name, names_tiles
 from pipeline.settings.load import validated
@@ -35,7 +35,9 @@ class SearchSettings(Strict):
 
     model_config = ConfigDict(title="What to map")
 
-    region: Annotated[str, RelativePath(names_tiles), Option(metavar="FILE|BBOX|TILES")] = Field(
+    region: Annotated[
+        str, RelativePath(names_tiles), Names("region"), Option(metavar="FILE|BBOX|TILES")
+    ] = Field(
         description="a vector file (file.gpkg#layer for one of several layers); "
         "west,south,east,north in degrees; or MGRS tiles, 31UFS,31UFR"
     )
@@ -68,16 +70,21 @@ class LegendSettings(Strict):
 
     model_config = ConfigDict(title="What the map shows")
 
-    out: Annotated[Address, Option(metavar="FOLDER|S3-URL")] = Field(
+    out: Annotated[Address, Names("run to go on with"), Option(metavar="FOLDER|S3-URL")] = Field(
         description="the run's folder, or s3://bucket/prefix; {year} in it is the year"
     )
-    classes: Annotated[str | None, Option(metavar="WORDS", replaces="vocabulary")] = Field(
+    classes: Annotated[
+        str | None, Names("classes"), Option(metavar="WORDS", replaces="vocabulary")
+    ] = Field(
         None,
         description='classes in words: "wheat field, forest, lake", or with members where they are '
         'unions: "cropland, other: forest | lake | town"; or give a vocabulary',
     )
     vocabulary: Annotated[
-        str | None, SHIPPED_VOCABULARY, Option(metavar="NAME|FILE", replaces="classes")
+        str | None,
+        SHIPPED_VOCABULARY,
+        Names("vocabulary"),
+        Option(metavar="NAME|FILE", replaces="classes"),
     ] = Field(None, description="a shipped vocabulary's name, or a TOML file")
     background: Annotated[str | None, Option(metavar="WORDS")] = Field(
         None,
@@ -101,7 +108,7 @@ class LegendSettings(Strict):
         False, description="also map how unlike the checkpoint's training each pixel is"
     )
 
-    examples: Annotated[str | None, RelativePath(), Option(metavar="FILE")] = Field(
+    examples: Annotated[str | None, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
         None,
         description="labelled points of your own, whose pixels adjust the words: a vector file, or "
         "a CSV with lon and lat; needs label",
@@ -139,9 +146,9 @@ class MapSettings(LegendSettings, SearchSettings):
 
     model_config = ConfigDict(title="How to map")
 
-    checkpoint: Annotated[str, SHIPPED_CHECKPOINT, Option(metavar="NAME|FOLDER")] = Field(
-        "real-land", description="the encoder: a shipped checkpoint's name, or a folder"
-    )
+    checkpoint: Annotated[
+        str, SHIPPED_CHECKPOINT, Names("checkpoint"), Option(metavar="NAME|FOLDER")
+    ] = Field("real-land", description="the encoder: a shipped checkpoint's name, or a folder")
     steps: Annotated[Literal[12, 4, 1], WHOLE_NUMBER] = Field(
         12, description="steps of a pixel's series: 12 months, or, faster, 4 seasons or 1 year"
     )
@@ -157,7 +164,7 @@ class MapSettings(LegendSettings, SearchSettings):
     keep_embeddings: bool = Field(
         False, description="keep each pixel's embedding (int8), for `classify` and `query`"
     )
-    embeddings: Annotated[Address | None, Option(metavar="RUN")] = Field(
+    embeddings: Annotated[Address | None, Names("run"), Option(metavar="RUN")] = Field(
         None, description="classify the embeddings that this run kept; no imagery is read"
     )
     reading: ReadingSettings = ReadingSettings()
@@ -175,7 +182,7 @@ class MapSettings(LegendSettings, SearchSettings):
 class ClassifySettings(LegendSettings):
     """Another map of the embeddings that a run kept."""
 
-    run: Annotated[Address, Option(positional=True, metavar="RUN")] = Field(
+    run: Annotated[Address, Names("run"), Option(positional=True, metavar="RUN")] = Field(
         description="a run that was mapped with --keep-embeddings: its folder, or an s3:// URL"
     )
 

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from models.encoder.preprocessing import BANDS
-from models.option import COMMAS, PAIRS, Option, RelativePath
+from models.option import COMMAS, PAIRS, Names, Option, RelativePath
 from pipeline.io.network_rules import UNRESTRICTED as _RULES
 from pipeline.io.network_rules import is_host_or_network
 from pipeline.io.redaction import holds_secret, require_public_url
@@ -33,6 +33,7 @@ class CatalogSettings(Strict):
     url: Annotated[
         str,
         RelativePath(partial(is_shipped_name, "catalog.url")),
+        Names("catalog"),
         Option("--catalog", metavar="NAME|URL|FILE"),
     ] = Field(
         "earth-search",

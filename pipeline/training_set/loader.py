@@ -14,7 +14,7 @@ from models.pretraining.batch import Batch
 from pipeline.errors import DatasetError
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import open_card
-from pipeline.point_series.points import LABEL
+from pipeline.point_series.point_columns import LABEL
 from pipeline.training_set.card import SET_CARD, DatasetCard, Shard
 from pipeline.training_set.class_balance import ClassBalance, times_of_rows
 from pipeline.training_set.prefetch import prefetched

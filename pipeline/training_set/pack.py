@@ -18,7 +18,7 @@ from pipeline.grid.blocks import blocks_of
 from pipeline.ground_views.table import GroundTable, ground_schema
 from pipeline.io.store import Store, public_url
 from pipeline.io.table_folder import reasons_csv
-from pipeline.point_series.points import LABEL
+from pipeline.point_series.point_columns import LABEL
 from pipeline.point_series.table import SeriesTable
 from pipeline.point_series.table import schema as series_schema
 from pipeline.training_set.card import DatasetCard, GroundSide

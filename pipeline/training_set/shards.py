@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.pretraining.batch import NO_KEY, Batch
-from pipeline.observations.monthly_median import MONTHS
-from pipeline.point_series.points import LABEL
+from pipeline.observations.months import MONTHS
+from pipeline.point_series.point_columns import LABEL
 from pipeline.training_set.card import DatasetCard, GroundSide
 
 GROUND_NUMBERS = np.dtype("<f2")

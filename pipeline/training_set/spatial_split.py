@@ -10,7 +10,6 @@ from typing import Annotated, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, field_validator, model_validator
-from scipy.spatial import KDTree
 
 from models.errors import UserError
 from models.option import COMMAS, Option
@@ -129,6 +128,9 @@ def _require_all(
 
 def _within(places: np.ndarray, others: np.ndarray, km: float) -> np.ndarray:
     """Whether each place on the unit sphere is at most `km` from one of the others: bool (n,)."""
+    # Imported here: SciPy takes a third of a second, and settings are read without it.
+    from scipy.spatial import KDTree
+
     chord = 2 * np.sin(km / EARTH_KM / 2)
     distance, _ = KDTree(others).query(places, distance_upper_bound=chord)
     return np.isfinite(distance)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.errors import DatasetError, OutputError
 from pipeline.io.fingerprint import fingerprint, now, software_versions
 from pipeline.io.store import Store, public_url
-from pipeline.point_series.points import LABEL
+from pipeline.point_series.point_columns import LABEL
 from pipeline.training_set.card import SET_CARD, DatasetCard, GroundSide, Shard, Statistics
 from pipeline.training_set.shards import shard_file, shard_schema
 from pipeline.training_set.spatial_split import SPLITS, SplitRule

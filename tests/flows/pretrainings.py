@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 
 from flows.cli.app import run_app
-from flows.cli.pretrain_worker import process_app
-from models.encoder.checkpoint import CHECKPOINT_WEIGHTS
+from flows.cli.pretrain_worker import pretrain_process_app
+from models.encoder.checkpoint_folder import CHECKPOINT_WEIGHTS
 
 SIZES = ("--dim", "16", "--depth", "1", "--heads", "2", "--feedforward", "16")
 QUICK = (
@@ -23,8 +23,8 @@ def pretraining(dataset: Path | str, out: Path, *more: str) -> list[str]:
 
 
 def alone(arguments: Sequence[str]) -> int:
-    """The exit code of `python -m flows.cli.pretrain_worker`, the only one of its group, here."""
-    return run_app(process_app, arguments[1:])
+    """The exit code of `timesen pretrain-process`, the only one of its group, here."""
+    return run_app(pretrain_process_app, arguments[1:])
 
 
 def weights(checkpoint: Path) -> bytes:

@@ -265,7 +265,10 @@ def test_what_may_go_wrong(
                 [*pack, *out, "--block-km", "25", "--shares", "1", "1", "0"],
                 "three shares whose sum is 1",
             ),
-            ([*pack, *out, "--block-km", "-1"], "split.block_km: Input should be greater"),
+            (
+                [*pack, *out, "--block-km", "-1"],
+                "split.block_km: '-1' is given, and it must be 0.1 or more",
+            ),
             (["pack", str(ground), "--ground", str(ground), *out], "no finished series table"),
             (["show", str(ground)], "there is no finished training set here"),
         ):

@@ -239,7 +239,7 @@ def test_mistakes_are_told_before_anything_is_read(
             (points, ["--id-column", "name"], "no column 'name'"),
             (points, ["--classes", "lc1=A"], "20 points have a lc1 that is not in its list"),
             (points, ["--classes", "lc1"], "classes: lc1: write NAME=VALUE"),
-            (points, ["--year", "1999"], "year: Input should be greater"),
+            (points, ["--year", "1999"], "year: '1999' is given, and it must be 2015 or more"),
             (points, ["--most-a-month", "-1"], "reading.most_a_month"),
             (points, ["--composite", "mean"], "reading.composite"),
             (points, ["--catalog", str(tmp_path / "nothing")], "no such catalogue"),

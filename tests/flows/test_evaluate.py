@@ -161,14 +161,14 @@ def test_what_may_go_wrong(
             ([packed, *sample, *words, "--label", "crop"], "It has land, nuts0, green"),
             ([packed, *sample, *words, "--label", "nuts0"], "its labels are FR, BE"),
             ([packed, *sample, "--number", "land"], "give number, positive and negative"),
-            ([packed, *WORDS, "--steps", "6"], "steps.0: Input should be 12, 4 or 1"),
+            ([packed, *WORDS, "--steps", "6"], "steps.0: 6 is given, and it must be 12, 4 or 1. `"),
             (
                 [packed, *WORDS, "--split", "dev"],
-                "split: Input should be 'test', 'validation'",
+                "split: 'dev' is given, and it must be test, validation",
             ),
             ([table, *sample], "its labels are land, nuts0, green"),
             ([str(tmp_path), *WORDS], "neither a training set"),
-            ([str(tmp_path), "--points", "x.gpkg"], "label: Field required"),
+            ([str(tmp_path), "--points", "x.gpkg"], "label: it is missing"),
             ([str(tmp_path), "--points", "x.gpkg", "--label", "x"], "there is no run here"),
         ):
             assert run(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2

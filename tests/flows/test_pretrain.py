@@ -297,7 +297,7 @@ def test_what_may_go_wrong(
     given = [str(dataset), "--out", str(out)]
     for arguments, problem in (
         ([str(tmp_path), "--out", str(out)], "there is no finished training set here"),
-        ([str(dataset)], "out: Field required"),
+        ([str(dataset)], "out: it is missing"),
         ([*given, "--batch", "2", "--processes", "3"], "fewer points than processes (3)"),
         ([*given, "--batch", "9", "--processes", "2"], "2 processes cannot share it alike"),
         ([*given, "--batch", "64", "--memory-bank", "32"], "memory_bank is 32, smaller than"),
@@ -309,7 +309,10 @@ def test_what_may_go_wrong(
             "recipe.step: there is no such setting (did you mean steps?)",
         ),
         ([*given, "--recipe", str(tmp_path / "none.toml")], "there is no such file"),
-        ([*given, "--months", "12,five"], "recipe.months.1: Input should be 12, 4 or 1"),
+        (
+            [*given, "--months", "12,five"],
+            "recipe.months.1: 'five' is given, and it must be 12, 4 or 1",
+        ),
         ([*given, "--variation", "lost-months:share"], "write NAME:SETTING=VALUE"),
         ([*given, "--run", str(tmp_path / "file")], "it is a file"),
         ([*given, "--out", "s3://bucket/made"], "a checkpoint is written to a folder"),
@@ -324,7 +327,7 @@ def test_what_may_go_wrong(
         for arguments, problem in (
             (["--device", "cuda", "--processes", "2"], "this machine has none that torch can use"),
             (["--tracker", "wandb"], "pip install 'timesen[wandb]'"),
-            (["--cluster", "nowhere"], "cluster.kind: Input should be"),
+            (["--cluster", "nowhere"], "cluster.kind: 'nowhere' is given"),
         ):
             require_refused(run(["pretrain", *given, "--batch", "32", *arguments]), capsys, problem)
     assert not out.exists()

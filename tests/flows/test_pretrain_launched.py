@@ -17,7 +17,9 @@ from tests.services import program
 from tests.training_sets import made_set
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m")
+BIN = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+TORCHRUN = ("torchrun", "--nproc-per-node", "2", "--standalone", "--no-python", "timesen")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,12 @@ def by_torchrun(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The checkpoint that two processes of torchrun make."""
     out = tmp_path_factory.mktemp("torchrun") / "made"
     _, *options = pretraining(dataset, out)
+    # Modules of a user's own, with the names of ours, in the folder where they are started.
+    for name in ("models", "pipeline", "flows"):
+        (out.parent / f"{name}.py").write_text("raise SystemExit('another module')\n")
     found = subprocess.run(
-        [sys.executable, *TORCHRUN, "flows.cli.pretrain_worker", *options],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=800,
+        [*TORCHRUN, "pretrain-process", *options],
+        cwd=out.parent, env=ENVIRONMENT, capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert "step 30 of 30, loss" in found.stdout
@@ -56,11 +61,7 @@ def test_slurm(by_torchrun: Path, dataset: Path, slurm: Path, tmp_path: Path) ->
         ["sbatch", "--wait", "--ntasks", "2", "--cpus-per-task", "1", "--output", "job.log",
          str(REPOSITORY / "infra" / "slurm" / "pretrain.sbatch"), *options],
         cwd=tmp_path, capture_output=True, text=True, timeout=800,
-        env=os.environ | {
-            "SLURM_CONF": str(slurm),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(REPOSITORY),
-        },
+        env=ENVIRONMENT | {"SLURM_CONF": str(slurm)},
     )  # fmt: skip
     assert job.returncode == 0, job.stderr + (tmp_path / "job.log").read_text()
     (session,) = load_checkpoint(out).card.training["sessions"]

@@ -65,6 +65,18 @@ def test_streams_that_are_closed(options: Options, planned: Path, tmp_path: Path
     assert list((planned / "cells").rglob("class.tif"))
 
 
+def test_a_folder_with_modules_of_our_names(shell: Shell, options: Options, planned: Path) -> None:
+    for name in ("models", "pipeline", "flows"):
+        (shell.home / f"{name}.py").write_text("raise SystemExit('another module')\n")
+    command = Path(sys.executable).parent / "timesen"
+    process = shell.start(
+        str(command), "map", *options(planned), "--cluster", "local", "--workers", "1"
+    )
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert list((planned / "cells").rglob("class.tif"))
+
+
 NO_NAME = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
 # Of root, so that this Python and its packages can be read wherever they are.
 RIGHTS = (

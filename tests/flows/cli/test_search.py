@@ -78,7 +78,7 @@ def test_what_may_go_wrong(
     kept.write_bytes(b"as it was")
     for arguments, words in (
         (searched(sample_archive, folder, "--items", str(tmp_path / "a.json")), "NAME.parquet"),
-        (["search", "--catalog", folder, "--items", str(kept)], "region: Field required"),
+        (["search", "--catalog", folder, "--items", str(kept)], "region: it is missing"),
         (searched(sample_archive, str(tmp_path), "--items", str(kept)), "holds neither"),
     ):
         assert run(arguments) == 2

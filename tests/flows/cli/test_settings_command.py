@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from flows.cli.app import run_app
-from flows.cli.main import app_of, run
+from flows.cli.main import app_of, run, whole_app
 from flows.cli.settings_command import settings_command, settings_of
 from flows.settings.dataset import (
     PackSettings,
@@ -118,7 +118,7 @@ def test_a_new_field_is_an_option_without_other_changes(
     assert run_app(app, [*BASE, "--smoothing", "2"]) == 0
     assert seen[0].smoothing == 2
     assert run_app(app, [*BASE, "--smoothing", "-2"]) == 2
-    assert "smoothing: Input should be greater" in capsys.readouterr().err
+    assert "smoothing: '-2' is given, and it must be 0 or more" in capsys.readouterr().err
 
 
 def loaded(*arguments: str) -> MapSettings:
@@ -181,16 +181,25 @@ def test_the_documented_command_lines_can_be_read(line: str) -> None:
     app_of(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
 
 
-@pytest.mark.parametrize("command", [name for name, _ in COMMANDS])
-def test_the_examples_of_the_help_can_be_read(
-    command: str, capsys: pytest.CaptureFixture[str]
+def each_command(app: App, *above: str) -> Iterator[list[str]]:
+    """The words of each command below this one that has none below it."""
+    below = [name for name in app if name[0] != "-"]
+    for name in below:
+        yield from each_command(app[name], *above, name)
+    if not below:
+        yield list(above)
+
+
+@pytest.mark.parametrize("command", list(each_command(whole_app())), ids=" ".join)
+def test_each_command_has_two_examples_or_more_that_can_be_read(
+    command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run([*command.split(), "--help"])
+    run([*command, "--help"])
     _, _, examples = capsys.readouterr().out.partition("\nExamples:\n")
-    lines = re.findall(r"^  timesen (.*)$", examples, re.MULTILINE)
-    assert lines
-    for line in lines:
-        arguments = shlex.split(line)
+    assert len(re.findall(r"^  \S", examples, re.MULTILINE)) >= 2
+    for line in re.findall(r"^  .*\btimesen (.*)$", examples, re.MULTILINE):
+        arguments = shlex.split(re.split(" [|>] ", line)[0], comments=True)
+        assert arguments[: len(command)] == command or command == ["search"]
         app_of(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
 
 
@@ -213,9 +222,10 @@ def test_a_file_chooses_among_several_models(tmp_path: Path) -> None:
 
     file = tmp_path / "evaluation.toml"
     file.write_text('points = "points.gpkg"\nlabel = "cover"\n')
-    assert run_app(app, ["runs/a", "--settings", str(file)]) == 0
+    (tmp_path / "points.gpkg").touch()
+    assert run_app(app, ["s3://maps/a", "--settings", str(file)]) == 0
     file.write_text('checkpoint = "sample"\n')
-    assert run_app(app, ["sets/a", "--settings", str(file)]) == 0
+    assert run_app(app, ["s3://sets/a", "--settings", str(file)]) == 0
     assert [type(settings) for settings in seen] == [MapEvaluation, CheckpointEvaluation]
     file.write_text('point = "points.gpkg"\n')
-    assert run_app(app, ["runs/a", "--settings", str(file)]) == 2
+    assert run_app(app, ["s3://maps/a", "--settings", str(file)]) == 2

@@ -156,6 +156,21 @@ def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture
         assert problem in said
 
 
+def test_check_compares_the_classes_that_are_right_with_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = OWN.replace("value = 300", "value = 1") + '[[classes]]\nname = "LAKE "\nvalue = 0\n'
+    twice += '[[classes]]\nname = "Lake"\nparent = "W"\n'
+    assert run(["vocabulary", "check", _own(tmp_path, twice)]) == 2
+    said = capsys.readouterr().err
+    for problem in (
+        "class 3, value: 0 is outside 1 to 65534",
+        "name lake occurs more than once",
+        "value 1 occurs more than once",
+    ):
+        assert problem in said
+
+
 @pytest.mark.parametrize("command", ["show", "check"])
 def test_unknown_names_list_the_shipped(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["vocabulary", command, "lucas"]) == 2

@@ -160,5 +160,5 @@ def test_an_unset_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", [5, True, 1.5])
 def test_a_substitute_that_is_no_table(value: object) -> None:
     raw = {"region": "31UFS", "year": 2021, "classes": "a, b", "out": "map"}
-    with pytest.raises(SettingsError, match=r"reading\.substitute: Input should be"):
+    with pytest.raises(SettingsError, match=r"reading\.substitute: it must be a table"):
         make_settings(raw | {"reading": {"substitute": value}})

@@ -309,9 +309,12 @@ def test_folders_that_are_no_set_are_refused(folder: Path, tmp_path: Path) -> No
     card = (folder / "dataset.json").read_text()
     for text, problem in (
         ("no", r"damaged \(Invalid JSON"),
-        ("[]", r"damaged \(Input should be an object"),
-        (card.replace('"format": 1', '"format": 2'), r"damaged \(format: Input should be 1"),
-        (card.replace('"missing"', '"absent"'), r"damaged \(statistics: missing: Field required"),
+        ("[]", r"damaged \(it must be a table"),
+        (
+            card.replace('"format": 1', '"format": 2'),
+            r"damaged \(format: 2 is given, and it must be 1",
+        ),
+        (card.replace('"missing"', '"absent"'), r"damaged \(statistics: missing: it is missing"),
     ):
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(DatasetError, match=problem):
