@@ -31,6 +31,7 @@ _COMMANDS = {
         "status": "Show which cells of a run are done, failed, or left.",
         "classify": "Map other classes from the embeddings that a run kept.",
         "query": "Show where a run's pixels are similar to words, or to a place.",
+        "export": "Write the map of a run as one GeoTIFF, in a CRS of your choice.",
     },
     "What maps are made of": {
         "vocabulary": "Show, check and embed lists of classes.",

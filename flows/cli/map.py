@@ -79,6 +79,7 @@ def run_map(settings: MapSettings) -> int:
     Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
+    from flows.cli.gdal_place import say_raster
     from flows.execution.console import PlainConsole, say, show_flow
     from flows.execution.progress import RunProgress, report_progress
     from pipeline.io.store import Store
@@ -107,7 +108,7 @@ def run_map(settings: MapSettings) -> int:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
-        say(console, f"Map      {store.gdal_path(CLASS.mosaic_file)}")
+        say_raster(console, "Map      ", store, CLASS.mosaic_file)
         say(console, f"Preview  {store.path(PREVIEW)}")
     say(console, f"Report   {store.path(REPORT)}")
     return code

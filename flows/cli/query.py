@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from flows.cli.app import argument, command_app
+from flows.cli.gdal_place import say_raster
 from flows.cli.input_checks import require_run
 from flows.execution.console import PlainConsole, say
 from models.errors import UserError
@@ -82,7 +83,7 @@ def run_query(
     low, high = publish_similarity(
         run, counts, {"words" if like is None else "like": question}, target
     )
-    say(console, f"Similarity  {target.gdal_path(SIMILARITY.mosaic_file)}")
+    say_raster(console, "Similarity  ", target, SIMILARITY.mosaic_file)
     say(
         console,
         f"Cosines of {low:.3f} to {high:.3f} (2 % and 98 % of the pixels lie below); the layer "

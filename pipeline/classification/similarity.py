@@ -158,7 +158,7 @@ def similarities(stored: np.ndarray, target: torch.Tensor) -> np.ndarray:
 def publish_similarity(
     run: EmbeddedRun, counts: np.ndarray, question: Mapping[str, Any], out: Store
 ) -> tuple[float, float]:
-    """Write mosaic, style and `question.json` of a similarity map.
+    """Write mosaic, styles and `question.json` of a similarity map.
 
     Args:
         run: The run whose embeddings were compared.
@@ -172,8 +172,11 @@ def publish_similarity(
     share = np.cumsum(counts) / max(int(counts.sum()), 1)
     low, high = (int(np.searchsorted(share, edge)) for edge in (0.02, 0.98))
     high = max(high, low + 1)
-    write_mosaic(out, run.manifest, run.items, SIMILARITY)
-    out.write(SIMILARITY.style_file, similarity_style(low, high).encode())
+    crs = run.manifest.settings.get("crs")
+    write_mosaic(out, run.manifest, run.items, SIMILARITY, crs=crs)
+    style = similarity_style(low, high).encode()
+    for key in (SIMILARITY.style_file, *(_key(item, SIMILARITY.style_file) for item in run.items)):
+        out.write(key, style)
     described = {**question, "run": run.manifest.fingerprint}
     out.write("question.json", json.dumps(described, indent=2, ensure_ascii=False).encode() + b"\n")
     return low / SIMILARITY_SCALE, high / SIMILARITY_SCALE

@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from models.files.json_text import parse_json
 from models.vocabulary.labels import Level, MatchedLabels, match_labels
-from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
+from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.area_accuracy import FEWEST, AreaAccuracy, area_accuracy
 from pipeline.evaluation.map_points import OUTSIDE, classes_at, is_mapped
 from pipeline.io.store import Store, public_url
-from pipeline.layout import VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError, ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.ledger import finished_items, read_run
-from pipeline.product.manifest import RunManifest, read_planned
+from pipeline.product.run_vocabulary import run_vocabulary
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
     place = public_url(store.root)
     if not items:
         raise OutputError(place, "no cell of this run is finished", "Map it first")
-    vocabulary = _vocabulary(store, manifest)
+    vocabulary = run_vocabulary(store, manifest)
     reference = read_reference(points, label)
     matched = match_labels(reference.labels, vocabulary, _level(vocabulary, level, points))
     values = classes_at(store, items, reference.lon, reference.lat)
@@ -166,20 +164,6 @@ def _unused(
         "unknown_label": mapped & ~blank & ~matched.known,
     }
     return {name: int(which.sum()) for name, which in reasons.items()}
-
-
-def _vocabulary(store: Store, run: RunManifest) -> Vocabulary:
-    place = public_url(store.path(VOCABULARY_FILE))
-    try:
-        return make_vocabulary(parse_json(read_planned(store, run, VOCABULARY_FILE)), place)
-    except ValueError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            place,
-            f"the run's vocabulary cannot be read ({type(error).__name__})",
-            "Put the file back, or map again",
-        ) from error
 
 
 def _level(vocabulary: Vocabulary, level: Level | None, points: Path) -> Level | None:

@@ -9,6 +9,7 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RegionError
+from pipeline.grid.footprint import joint_bbox
 from pipeline.grid.mgrs import NORTH, SOUTH, parse_tile, polygons_of, wrapped
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing_file, foreign_address, names_tiles
@@ -27,6 +28,11 @@ class Region:
 
     geometry: BaseGeometry
     source: str
+
+    @property
+    def bbox(self) -> list[float]:
+        """Its bbox in degrees; west > east where it crosses the antimeridian (RFC 7946)."""
+        return joint_bbox([part.bounds for part in shapely.get_parts(self.geometry)])
 
     def within(self, west: float, south: float, east: float, north: float) -> "Region":
         """The part in a box of degrees, perhaps empty. Box and part may pass ±180°."""

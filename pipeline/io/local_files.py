@@ -3,9 +3,10 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from models.files.durable_files import sync_folder, write_durably
+from models.files.durable_files import sync_file, sync_folder, write_durably
 from models.files.process_mark import is_dead, process_mark
 
 PART = ".part-"
@@ -28,6 +29,28 @@ def write_file(root: Path, path: Path, content: bytes, *, keep_root: bool = Fals
         with contextlib.suppress(OSError):  # the first error says more
             part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Give a path beside a file's place, to write what is too large for the memory.
+
+    At the block's end it is flushed to the disk and takes the file's place; after an error nothing
+    is left, nor of what bears its name and more. What killed processes left in that folder in this
+    way is removed before. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_dead_parts(path.parent, [other.name for other in path.parent.iterdir()])
+    part = path.parent / _part_name()
+    try:
+        yield part
+        sync_file(part)
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        for left in path.parent.glob(f"{part.name}*"):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def create_file(path: Path, content: bytes) -> bool:
@@ -73,10 +96,14 @@ def overwrite_file(path: Path, content: bytes) -> bool:
 def remove_abandoned_parts(root: Path) -> None:
     """Remove what dead processes of this machine were writing when they were killed."""
     for folder, _, names in os.walk(root):
-        for name in names:
-            if name.startswith(PART) and is_dead(name.removeprefix(PART)):
-                with contextlib.suppress(OSError):
-                    (Path(folder) / name).unlink()
+        _remove_dead_parts(Path(folder), names)
+
+
+def _remove_dead_parts(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if name.startswith(PART) and is_dead(name.removeprefix(PART)):
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
 
 
 def _part_name() -> str:

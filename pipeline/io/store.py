@@ -5,13 +5,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from models.files.process_mark import temporary_prefix
 from models.option import user_path
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.certificates import certificate_authorities
@@ -20,6 +22,7 @@ from pipeline.io.local_files import (
     create_file,
     overwrite_file,
     remove_abandoned_parts,
+    replacing_file,
     write_file,
 )
 from pipeline.io.object_store import create_object, is_aws_error
@@ -184,6 +187,29 @@ class Store:
                 raise OSError(f"the {missing} {gone}") from error
             except NotADirectoryError as error:
                 raise OSError(str(error.strerror)) from error
+
+    @contextmanager
+    def new_file(self, key: str) -> Iterator[Path]:
+        """Give a local path for what is too large for the memory; then it is put under the key.
+
+        It is put whole, or after an error not at all. On object storage it lies in the system's
+        temporary folder meanwhile. Raises OutputUnwritable.
+        """
+        with ExitStack() as stack:
+            if self.is_remote:
+                folder = TemporaryDirectory(prefix=temporary_prefix("upload"))
+                path = Path(stack.enter_context(folder)) / PurePosixPath(key).name
+            else:
+                with self._explained(key):
+                    path = stack.enter_context(replacing_file(Path(self.path(key))))
+            yield path
+            with self._explained(key):
+                if self.is_remote:
+                    try:
+                        self._remote.put_file(str(path), self.path(key))
+                    except FileNotFoundError as error:
+                        raise OSError("the bucket does not exist") from error
+                stack.close()
 
     def create(self, key: str, content: bytes) -> bool:
         """Put the bytes under the key, if nothing is there; of several processes, one succeeds.

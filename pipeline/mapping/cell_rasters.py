@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from pipeline.grid.cells import Cell
+from pipeline.grid.cells import Cell, owned_pixels
 from pipeline.mapping.prepare import Run
 from pipeline.observations.cube import Block
-from pipeline.product.layers import CLEAR_OBSERVATIONS, cell_layers
+from pipeline.product.layers import CLEAR_MONTHS, CLEAR_OBSERVATIONS, cell_layers
 
 
 def blank_rasters(run: Run, shape: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -53,7 +53,17 @@ def cell_rasters(
     for block, parts in blocks:
         for name, part in parts.items():
             rasters[name][:, *block.slices()] = part
-    return rasters | {CLEAR_OBSERVATIONS.name: clear_counts}
+    return rasters | {
+        CLEAR_OBSERVATIONS.name: clear_counts,
+        CLEAR_MONTHS.name: _clear_months(clear_counts, owned_pixels(cell, run.region)),
+    }
+
+
+def _clear_months(clear_counts: np.ndarray, owned: np.ndarray) -> np.ndarray:
+    """The number of clear months of the pixels of 10 m that the cell owns: uint8 (y, x)."""
+    ratio = owned.shape[0] // clear_counts.shape[1]  # 2 where the classification has 20 m
+    months = (clear_counts > 0).sum(axis=0, dtype=np.uint8).repeat(ratio, 0).repeat(ratio, 1)
+    return np.where(owned, months, np.uint8(CLEAR_MONTHS.nodata or 0))
 
 
 def joint_counts(

@@ -47,6 +47,7 @@ from pipeline.mapping.plan import Plan, make_plan
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells, open_run, require_held
 from pipeline.product.manifest import RunManifest
+from pipeline.product.map_crs import named_crs, require_shown
 from pipeline.product.ownership import claimed
 from pipeline.raster.access import Access
 from pipeline.raster.gdal_env import require_proj_data
@@ -62,7 +63,9 @@ _KNOWN_BY_CONTENT = frozenset(
     }
 )
 _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
-_WITHOUT_EFFECT = frozenset({"out", "cluster", "network", "batch_size", "allow_untrained_steps"})
+_WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the end of each start
+    {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs"}
+)
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,8 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     require_proj_data()
     store = Store(settings.out)
     region = read_region(settings.region)
+    if settings.crs is not None:
+        require_shown(named_crs(settings.crs), region.bbox)
     checkpoint = load_checkpoint(settings.checkpoint)
     card = checkpoint.card
     if not settings.allow_untrained_steps:

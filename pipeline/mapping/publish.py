@@ -29,7 +29,7 @@ def publish(prepared: PreparedRun) -> Summary:
         for write in (
             partial(write_collection, store, manifest, items, vocabulary),
             partial(write_styles, store, manifest, vocabulary),
-            partial(write_mosaics, store, manifest, items, vocabulary),
+            partial(write_mosaics, store, manifest, items, vocabulary, run.settings.crs),
             partial(
                 write_preview,
                 store,

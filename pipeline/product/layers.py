@@ -41,7 +41,9 @@ class OutputLayer:
         style: How a GIS shows it: the colours and names of classes, a ramp over `limits`, or a ramp
             that marks what lies beyond 100.
         limits: Lowest and highest number of the ramp.
-        mosaic: Whether a VRT over the whole run is written; then it has one band, of 10 m.
+        styled_band: The band that the style shows, from 1.
+        compression: How its COGs are compressed.
+        mosaic: Whether a VRT over the whole run is written; then it has pixels of 10 m.
         per_pixel: Whether it is computed block by block, at 10 m.
         per_block: Whether each block has a file, instead of the cell a COG.
     """
@@ -58,6 +60,8 @@ class OutputLayer:
     unit: str | None = None
     style: Literal["classes", "ramp", "beyond-100"] | None = None
     limits: tuple[float, float] = (0, 100)
+    styled_band: int = 1
+    compression: Literal["DEFLATE", "ZSTD"] = "DEFLATE"
     mosaic: bool = False
     per_pixel: bool = True
     per_block: bool = False
@@ -65,7 +69,12 @@ class OutputLayer:
     @property
     def file(self) -> str:
         """The name of its COG in a cell's folder: `clear_observations.tif`."""
-        return f"{self.name.replace('-', '_')}.tif"
+        return f"{self.stem}.tif"
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, without what says what they are: `clear_observations`."""
+        return self.name.replace("-", "_")
 
     @property
     def mosaic_file(self) -> str:
@@ -133,6 +142,8 @@ TOP_CLASSES = OutputLayer(
     bands=_ranks,
     written=lambda run: _top_k(run) > 1,
     overview="mode",
+    style="classes",
+    mosaic=True,
 )
 TOP_CONFIDENCES = OutputLayer(
     name="top-confidences",
@@ -144,6 +155,8 @@ TOP_CONFIDENCES = OutputLayer(
     written=lambda run: _top_k(run) > 1,
     overview="average",
     unit="%",
+    style="ramp",
+    mosaic=True,
 )
 UNLIKE_TRAINING = OutputLayer(
     name="unlike-training",
@@ -168,6 +181,24 @@ CLEAR_OBSERVATIONS = OutputLayer(
     description="Clear acquisitions that were read of each pixel, per month",
     bands=lambda run: tuple(month_name[1:]),
     roles=("metadata",),
+    style="ramp",
+    limits=(0, 6),
+    styled_band=7,  # in January, the far north has no light
+    compression="ZSTD",
+    per_pixel=False,
+)
+CLEAR_MONTHS = OutputLayer(
+    name="clear-months",
+    title="Clear months",
+    dtype="uint8",
+    nodata=255,
+    description="Months of the twelve in which each pixel was seen clearly at least once",
+    bands=lambda run: ("clear months",),
+    overview="average",
+    roles=("metadata",),
+    style="ramp",
+    limits=(0, 12),
+    mosaic=True,
     per_pixel=False,
 )
 EMBEDDINGS = OutputLayer(
@@ -186,6 +217,7 @@ CELL_LAYERS = (
     CONFIDENCE,
     UNLIKE_TRAINING,
     CLEAR_OBSERVATIONS,
+    CLEAR_MONTHS,
     TOP_CLASSES,
     TOP_CONFIDENCES,
     EMBEDDINGS,

@@ -232,12 +232,14 @@ def _encode_raster(
         description=layer.band_titles(run),
         colours={entry.value: entry.colour for entry in legend},
         overview=layer.overview,
+        compression=layer.compression,
         tags=raster_tags(run, cell),
     )
-    if names := categories_xml({entry.value: entry.name for entry in legend}):
+    bands = len(layer.bands(run))
+    if names := categories_xml({entry.value: entry.name for entry in legend}, bands):
         contents[f"{key}.aux.xml"] = names.encode()
     contents[key] = content
-    if legend:  # QGIS takes names and colours from here when someone opens the cell alone.
+    if layer.style:  # QGIS takes names and colours from here when someone opens the cell alone
         style = layer_style(layer, vocabulary)
         contents[cell_key(cell.tile.name, cell.id, layer.style_file)] = style.encode()
     return RasterFile(content, scale)

@@ -105,6 +105,8 @@ def _problem(run: RunManifest) -> str | None:
         return f"its {wrong[0]} is no whole number"
     if not (2015 <= whole["year"] <= 2100 and 1 <= whole["first_month"] <= 12):
         return "its year or its first month is none"
+    if not isinstance(settings.get("crs"), str | None):
+        return "its crs is no text"
     if not (1 <= whole["steps"] <= 12 and 1 <= whole["top_k"] <= 8):
         return "its steps or its top_k is none"
     substituted, absent = parts.get("substituted", {}), parts.get("absent bands", [])

@@ -5,19 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from pyproj import CRS, Transformer
-from pyproj.crs import ProjectedCRS
-from pyproj.crs.coordinate_operation import LambertAzimuthalEqualAreaConversion
 
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.grid.cells import PIXEL
-from pipeline.grid.footprint import joint_bbox
+from pipeline.errors import RegionError
 from pipeline.io.store import Store
-from pipeline.layout import cell_key, mosaic_part_key
+from pipeline.layout import MOSAIC_PARTS, cell_key, mosaic_part_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import CELL_LAYERS, OutputLayer
 from pipeline.product.manifest import RunManifest
+from pipeline.product.map_crs import map_crs, pixel_of
 from pipeline.product.vrt import Band, Frame, VrtSource, mosaic_vrt, warped_vrt
 from pipeline.product.zone_seams import Seam, seams_between
 
@@ -37,12 +36,19 @@ class _Zone:
 
 
 def write_mosaics(
-    store: Store, run: RunManifest, items: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+    store: Store,
+    run: RunManifest,
+    items: Sequence[Mapping[str, Any]],
+    vocabulary: Vocabulary,
+    crs: str | None = None,
 ) -> None:
-    """Write a VRT over the finished cells' rasters for each layer that has a mosaic."""
+    """Write a VRT over the finished cells' rasters for each layer that has a mosaic.
+
+    `crs` is the code of its CRS; by default it is by rule (`pipeline.product.map_crs.map_crs`).
+    """
     for layer in CELL_LAYERS:
         if layer.mosaic and layer.written(run):
-            write_mosaic(store, run, items, layer, vocabulary)
+            write_mosaic(store, run, items, layer, vocabulary, crs)
 
 
 def write_mosaic(
@@ -51,13 +57,12 @@ def write_mosaic(
     items: Sequence[Mapping[str, Any]],
     layer: OutputLayer,
     vocabulary: Vocabulary | None = None,
+    crs: str | None = None,
 ) -> None:
     """Write the VRT of a layer over the rasters in the folders of some cells.
 
-    In one UTM zone the mosaic has that zone's pixels. With several zones, each zone's mosaic
-    (in `mosaic/`) is warped (nearest) into the CRS of `mosaic_crs`, on a grid of 10 m, and gaps
-    between zones are closed (`pipeline.product.zone_seams`). No raster is opened. Paths are
-    relative: the folder can be moved, and on s3:// GDAL finds all sources in `/vsis3/`.
+    No raster is opened. Paths are relative: the folder can be moved, and on s3:// GDAL finds all
+    sources in `/vsis3/`. Parts that an earlier mosaic left, in another CRS, are removed.
 
     Args:
         store: The folder that holds the cells' folders.
@@ -65,63 +70,160 @@ def write_mosaic(
         items: The cells' STAC items.
         layer: The raster.
         vocabulary: Its classes, where the layer is of classes.
+        crs: The code of the mosaic's CRS; by default it is by rule.
+
+    Raises:
+        SettingsError: The cells cannot be shown in that CRS.
     """
-    if not items:
+    if not (shown := cells_with(layer, items)):
         return
-    crs = mosaic_crs(items)
-    tags = {"TIFFTAG_COPYRIGHT": run.attribution, "TIMESEN_FINGERPRINT": run.fingerprint}
-    band = _band(layer, run, vocabulary)
-    zones = _zones(items, layer.file)
-    if len(zones) == 1:
-        zone = zones[0]
-        sources = [VrtSource(name, frame) for name, frame in zone.cells]
-        store.write(layer.mosaic_file, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
-        return
-    seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, crs)
-    beneath, parts = [], []
-    for zone in zones:
-        inner = mosaic_part_key(layer.file.removesuffix(".tif"), f"epsg{zone.epsg}")
-        sources = [VrtSource(f"../{name}", frame) for name, frame in zone.cells]
-        store.write(inner, mosaic_vrt(zone.crs, zone.frame, band, sources, tags))
-        parts.append(_write_warped(store, inner, zone, crs, band))
-        for seam in seams:
-            if seam.epsg == zone.epsg:
-                beneath += _write_seam(store, inner, zone, crs, band, seam)
-    whole = _around([part.frame for part in parts])
-    store.write(layer.mosaic_file, mosaic_vrt(crs, whole, band, [*beneath, *parts], tags))
+    mosaic = Mosaic(run, layer, vocabulary, map_crs(items, crs))
+    files = mosaic.files(shown)
+    for key, content in files.items():
+        store.write(key, content)
+    for key in store.keys(MOSAIC_PARTS):
+        if key not in files and key.startswith(
+            mosaic_part_key(layer.stem, "epsg").removesuffix(".vrt")
+        ):
+            store.remove(key)
 
 
-def _band(layer: OutputLayer, run: RunManifest, vocabulary: Vocabulary | None) -> Band:
-    legend = vocabulary.legend if vocabulary and layer.style == "classes" else ()
-    dtype = vocabulary.dtype.name if vocabulary and layer.dtype == "classes" else layer.dtype
-    colours = {entry.value: entry.colour for entry in legend} if dtype == "uint8" else {}
-    names = {entry.value: entry.name for entry in legend}
-    nodata = layer.nodata if layer.nodata is not None else 0
-    return Band(dtype, nodata, layer.band_titles(run)[0], colours, names)
+@dataclass(frozen=True)
+class Mosaic:
+    """The mosaic of a layer of a run in a CRS: VRTs, the last of which shows the others.
 
+    In the CRS of its only UTM zone it has that zone's pixels. Else each zone's mosaic (in
+    `mosaic/`) is warped (nearest) into the CRS, on a grid of `pipeline.product.map_crs.pixel_of`,
+    and gaps between zones are closed (`pipeline.product.zone_seams`).
 
-def mosaic_crs(items: Sequence[Mapping[str, Any]]) -> CRS:
-    """The CRS of the mosaic of some cells.
-
-    One UTM zone keeps its CRS. Several have an equal-area one, so that areas measured in the
-    mosaic are right: Lambert's azimuthal projection centred on the region (to whole degrees); in
-    Europe (25° W – 45° E, 32° – 72° N), beyond 12° of longitude, its standard, EPSG:3035; beyond
-    120° of longitude or 100° of latitude EASE-Grid 2.0, EPSG:6933.
+    Attributes:
+        run: The run.
+        layer: Its layer.
+        vocabulary: Its classes, where the layer is of classes.
+        crs: The CRS.
+        cells: The path that leads to the folder of the cells' folders, with "/" at the end; by
+            default that of the mosaic itself.
+        within: The part that is shown, in degrees (RFC 7946); by default all.
     """
-    codes = {str(item["properties"]["proj:code"]) for item in items}
-    if len(codes) == 1:
-        return CRS.from_user_input(codes.pop())
-    west, south, east, north = joint_bbox([item["bbox"] for item in items])
-    width = (east - west) % 360 or 360.0
-    if width > 120 or north - south > 100:
-        return CRS.from_epsg(6933)
-    if width > 12 and -25 <= west <= east <= 45 and south >= 32 and north <= 72:
-        return CRS.from_epsg(3035)
-    lon = round((west + width / 2 + 180) % 360 - 180)
-    lat = round((south + north) / 2)
-    conversion = LambertAzimuthalEqualAreaConversion(lat, lon)
-    name = f"LAEA at {abs(lat)}{'NS'[lat < 0]} {abs(lon)}{'EW'[lon < 0]}"
-    return ProjectedCRS(conversion, name=name, geodetic_crs="EPSG:4326")
+
+    run: RunManifest
+    layer: OutputLayer
+    vocabulary: Vocabulary | None
+    crs: CRS
+    cells: str | None = None
+    within: Sequence[float] | None = None
+
+    def files(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+        """The files of the mosaic by key, of the cells with these STAC items.
+
+        Raises RegionError where the part that is to be shown holds nothing of them.
+        """
+        zones = _zones(items, self.layer.file)
+        if len(zones) == 1 and zones[0].crs == self.crs:
+            sources = self._sources(zones[0], "")
+            return {self.layer.mosaic_file: self._whole(zones[0].frame, sources)}
+        files: dict[str, bytes] = {}
+        seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, self.crs)
+        beneath, parts = [], []
+        for zone in zones:
+            inner = mosaic_part_key(self.layer.stem, f"epsg{zone.epsg}")
+            sources = self._sources(zone, "../")
+            files[inner] = mosaic_vrt(zone.crs, zone.frame, self._bands, sources, self._tags)
+            parts.append(self._warped(files, inner, zone))
+            for seam in seams:
+                if seam.epsg == zone.epsg:
+                    beneath += self._seam(files, inner, zone, seam)
+        whole = _around([part.frame for part in parts])
+        return files | {self.layer.mosaic_file: self._whole(whole, [*beneath, *parts])}
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        notice = self.run.attribution.replace("–", "-")  # TIFF, which may be made of it, has ASCII
+        return {"TIFFTAG_COPYRIGHT": notice, "TIMESEN_FINGERPRINT": self.run.fingerprint}
+
+    @property
+    def _bands(self) -> list[Band]:
+        layer, vocabulary = self.layer, self.vocabulary
+        legend = vocabulary.legend if vocabulary and layer.style == "classes" else ()
+        dtype = vocabulary.dtype.name if vocabulary and layer.dtype == "classes" else layer.dtype
+        titles = layer.band_titles(self.run)
+        # A TIFF has no colour table for several bands: GDAL would make no overviews of them.
+        has_table = dtype == "uint8" and len(titles) == 1
+        colours = {entry.value: entry.colour for entry in legend} if has_table else {}
+        names = {entry.value: entry.name for entry in legend}
+        nodata = layer.nodata if layer.nodata is not None else 0
+        return [Band(dtype, nodata, title, colours, names) for title in titles]
+
+    @property
+    def _pixel(self) -> float:
+        return pixel_of(self.crs)
+
+    def _sources(self, zone: _Zone, up: str) -> list[VrtSource]:
+        to_cells = up if self.cells is None else self.cells
+        return [VrtSource(f"{to_cells}{name}", frame) for name, frame in zone.cells]
+
+    def _whole(self, frame: Frame, sources: Sequence[VrtSource]) -> bytes:
+        if self.within is not None:
+            frame = self._part(frame, self.within)
+        return mosaic_vrt(self.crs, frame, self._bands, sources, self._tags)
+
+    def _part(self, frame: Frame, bbox: Sequence[float]) -> Frame:
+        """The part of a frame around a bbox in degrees."""
+        west, south, east, north = bbox
+        from_degrees = Transformer.from_crs(4326, self.crs, always_xy=True)
+        bounds = from_degrees.transform_bounds(west, south, east, north, densify_pts=64)
+        if np.isfinite(bounds).all() and bounds[0] < bounds[2]:
+            step, edges = self._pixel, frame.bounds
+            inward = (1, 1, -1, -1)  # pixels are cut off the edges, as many as lie outside
+            cut = [
+                edge + sign * step * max(math.floor(sign * (bound - edge) / step), 0)
+                for edge, bound, sign in zip(edges, bounds, inward, strict=True)
+            ]
+            part = _frame(cut[0], cut[1], cut[2], cut[3], step)
+            if part.rows > 0 and part.columns > 0:
+                return part
+        raise RegionError(
+            ",".join(f"{edge:g}" for edge in bbox),
+            "the map has nothing there",
+            "Give west,south,east,north in degrees, within the map",
+        )
+
+    def _warped(self, files: dict[str, bytes], inner: str, zone: _Zone) -> VrtSource:
+        """Add the VRT that warps a zone's mosaic `inner` into the CRS."""
+        transformer = Transformer.from_crs(zone.crs, self.crs, always_xy=True)
+        bounds = transformer.transform_bounds(*zone.frame.bounds, densify_pts=64)
+        frame = _snapped(bounds, self._pixel)
+        key, name = _beside(inner, "warped")
+        files[key] = warped_vrt(name, zone.crs, zone.frame, self.crs, frame, self._bands)
+        return VrtSource(key, frame)
+
+    def _seam(
+        self, files: dict[str, bytes], inner: str, zone: _Zone, seam: Seam
+    ) -> list[VrtSource]:
+        """Add the VRT that shows a zone's last pixels, of its mosaic `inner`, beyond the border."""
+        windows = [_snapped(bounds, self._pixel) for bounds in seam.windows]
+        frame = _around(windows)
+        key, name = _beside(inner, seam.side)
+        files[key] = warped_vrt(
+            name,
+            zone.crs,
+            zone.frame,
+            self.crs,
+            frame,
+            self._bands,
+            within=seam.ribbon,
+            step=seam.step,
+        )
+        return [VrtSource(key, frame, window) for window in windows]
+
+
+def cells_with(
+    layer: OutputLayer, items: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """The items of the cells that have a layer: cells of early versions lack newer ones."""
+    if layer not in CELL_LAYERS:  # a similarity, in a folder of its own
+        return items
+    return [item for item in items if layer.name in item["assets"]]
 
 
 def _zones(items: Sequence[Mapping[str, Any]], raster: str) -> list[_Zone]:
@@ -146,30 +248,8 @@ def _around(frames: Sequence[Frame]) -> Frame:
         min(e[1] for e in edges),
         max(e[2] for e in edges),
         max(e[3] for e in edges),
+        frames[0].transform.a,
     )
-
-
-def _write_warped(store: Store, inner: str, zone: _Zone, crs: CRS, band: Band) -> VrtSource:
-    """Write the VRT that warps a zone's mosaic `inner` into another CRS."""
-    transformer = Transformer.from_crs(zone.crs, crs, always_xy=True)
-    frame = _snapped(transformer.transform_bounds(*zone.frame.bounds, densify_pts=64))
-    key, name = _beside(inner, "warped")
-    store.write(key, warped_vrt(name, zone.crs, zone.frame, crs, frame, band))
-    return VrtSource(key, frame)
-
-
-def _write_seam(
-    store: Store, inner: str, zone: _Zone, crs: CRS, band: Band, seam: Seam
-) -> list[VrtSource]:
-    """Write the VRT that shows a zone's last pixels, of its mosaic `inner`, beyond the border."""
-    windows = [_snapped(bounds) for bounds in seam.windows]
-    frame = _around(windows)
-    key, name = _beside(inner, seam.side)
-    text = warped_vrt(
-        name, zone.crs, zone.frame, crs, frame, band, within=seam.ribbon, step=seam.step
-    )
-    store.write(key, text)
-    return [VrtSource(key, frame, window) for window in windows]
 
 
 def _beside(inner: str, suffix: str) -> tuple[str, str]:
@@ -177,13 +257,13 @@ def _beside(inner: str, suffix: str) -> tuple[str, str]:
     return f"{inner.removesuffix('.vrt')}-{suffix}.vrt", inner.rpartition("/")[2]
 
 
-def _snapped(bounds: Sequence[float]) -> Frame:
+def _snapped(bounds: Sequence[float], step: float) -> Frame:
     """The frame around bounds, on whole multiples of the pixel."""
-    left, bottom = (math.floor(edge / PIXEL) * PIXEL for edge in bounds[:2])
-    right, top = (math.ceil(edge / PIXEL) * PIXEL for edge in bounds[2:])
-    return _frame(left, bottom, right, top)
+    left, bottom = (math.floor(edge / step) * step for edge in bounds[:2])
+    right, top = (math.ceil(edge / step) * step for edge in bounds[2:])
+    return _frame(left, bottom, right, top, step)
 
 
-def _frame(left: float, bottom: float, right: float, top: float) -> Frame:
-    rows, columns = round((top - bottom) / PIXEL), round((right - left) / PIXEL)
-    return Frame(Affine(PIXEL, 0, left, 0, -PIXEL, top), rows, columns)
+def _frame(left: float, bottom: float, right: float, top: float, step: float) -> Frame:
+    rows, columns = round((top - bottom) / step), round((right - left) / step)
+    return Frame(Affine(step, 0, left, 0, -step, top), rows, columns)

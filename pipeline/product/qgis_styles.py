@@ -40,12 +40,15 @@ def layer_style(layer: OutputLayer, vocabulary: Vocabulary) -> str:
     """QGIS's style of a layer: the vocabulary's colours, or a ramp over its limits."""
     if layer.style == "classes":
         return class_style(vocabulary)
+    band = layer.styled_band
     unit = f" {layer.unit}" if layer.unit else ""
     if layer.style == "beyond-100":
         beyond = f"101{unit} and more: unlike"
         names = {101: beyond, BEYOND_RAMP[-1][0]: f"{BEYOND_RAMP[-1][0]}{unit} or more"}
-        return _steps_style(BEYOND_RAMP, lambda number: names.get(int(number), f"{number:g}{unit}"))
-    return _ramp_style(*layer.limits, lambda number: f"{number:g}{unit}")
+        return _steps_style(
+            BEYOND_RAMP, lambda number: names.get(int(number), f"{number:g}{unit}"), band
+        )
+    return _ramp_style(*layer.limits, lambda number: f"{number:g}{unit}", band)
 
 
 def class_style(vocabulary: Vocabulary) -> str:
@@ -69,13 +72,15 @@ def similarity_style(low: float, high: float) -> str:
     return _ramp_style(low, high, lambda number: f"{number / SIMILARITY_SCALE:.3f}")
 
 
-def _ramp_style(low: float, high: float, label: Callable[[float], str]) -> str:
+def _ramp_style(low: float, high: float, label: Callable[[float], str], band: int = 1) -> str:
     """A style with `CONFIDENCE_RAMP` over the numbers from `low` to `high`."""
     steps = [(low + (high - low) * percent / 100, colour) for percent, colour in CONFIDENCE_RAMP]
-    return _steps_style(steps, label)
+    return _steps_style(steps, label, band)
 
 
-def _steps_style(steps: Sequence[tuple[float, str]], label: Callable[[float], str]) -> str:
+def _steps_style(
+    steps: Sequence[tuple[float, str]], label: Callable[[float], str], band: int
+) -> str:
     """A style with the colours between these numbers and colours, the lowest number first."""
     items = "".join(
         f'            <item value="{number:g}" color="{colour}" alpha="255" '
@@ -84,7 +89,8 @@ def _steps_style(steps: Sequence[tuple[float, str]], label: Callable[[float], st
     )
     least, most = f"{steps[0][0]:g}", f"{steps[-1][0]:g}"
     return _style(
-        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
+        f'    <rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" '
+        'alphaBand="-1" '
         f'classificationMin="{least}" classificationMax="{most}" nodataColor="">\n'
         "      <rasterTransparency/>\n"
         "      <rastershader>\n"

@@ -18,7 +18,7 @@ PRODUCT_STAC_VERSION = "1.1.0"
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/{number}/schema.json"
     for name, number in {
-        "projection": "v2.0.0",
+        "projection": "v1.2.0",  # the only one with both proj:code and proj:epsg (stackstac's)
         "raster": "v1.1.0",
         "classification": "v2.0.0",
         "processing": "v1.1.0",
@@ -86,6 +86,7 @@ def cell_item(
             "instruments": ["msi"],
             "gsd": 10,
             "proj:code": f"EPSG:{cell.epsg}",
+            "proj:epsg": cell.epsg,
             "proj:shape": list(cell.shape),
             "proj:transform": list(cell.transform)[:6],
             "proj:bbox": [float(edge) for edge in cell.bounds],
@@ -245,7 +246,7 @@ def layer_asset(
     asset["bands"] = [{"name": band.lower(), **numbers} for band in bands]
     resolution = {"spatial_resolution": PIXEL} if layer.per_pixel else {}
     asset["raster:bands"] = [{**numbers, **resolution, "sampling": "area"}] * len(bands)
-    if layer.style == "classes":
+    if layer.style == "classes" and len(bands) == 1:
         asset["classification:classes"] = stac_classes(vocabulary, report)
     return asset
 

@@ -43,7 +43,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Band:
-    """The band of a mosaic: dtype name, nodata, description, colours and names of its values."""
+    """A band of a mosaic: dtype name, nodata, description, colours and names of its values."""
 
     dtype: str
     nodata: int
@@ -54,9 +54,9 @@ class Band:
 
 @dataclass(frozen=True)
 class VrtSource:
-    """A raster of the mosaic: its path relative to the VRT, and its frame on the same grid.
+    """A raster of the mosaic: its path from the VRT on, and its frame on the same grid.
 
-    `part` is the part of the frame that is shown (default: all).
+    It has the mosaic's bands. `part` is the part of the frame that is shown (default: all).
     """
 
     path: str
@@ -65,19 +65,29 @@ class VrtSource:
 
 
 def mosaic_vrt(
-    crs: CRS, frame: Frame, band: Band, sources: Sequence[VrtSource], tags: Mapping[str, str]
+    crs: CRS,
+    frame: Frame,
+    bands: Sequence[Band],
+    sources: Sequence[VrtSource],
+    tags: Mapping[str, str],
 ) -> bytes:
-    """A VRT over sources that lie on the grid of a frame; their nodata pixels are left out."""
+    """A VRT over sources that lie on the grid of a frame; their nodata pixels are left out.
+
+    What of a source lies outside of the frame is left out, too.
+    """
     metadata = "".join(
         f"    <MDI key={quoteattr(key)}>{escape(value)}</MDI>\n" for key, value in tags.items()
     )
-    body = "".join(_source(frame, band, source) for source in sources)
+    body = "".join(
+        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="{number}">\n'
+        f"{_band(band)}{''.join(_source(frame, number, band, source) for source in sources)}"
+        f"  </VRTRasterBand>\n"
+        for number, band in enumerate(bands, 1)
+    )
     return (
         f"{_head(crs, frame)}"
         f"  <Metadata>\n{metadata}  </Metadata>\n"
-        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="1">\n'
-        f"{_band(band)}{body}"
-        f"  </VRTRasterBand>\n"
+        f"{body}"
         f"{_overviews(frame)}"
         f"</VRTDataset>\n"
     ).encode()
@@ -89,7 +99,7 @@ def warped_vrt(
     source: Frame,
     crs: CRS,
     frame: Frame,
-    band: Band,
+    bands: Sequence[Band],
     *,
     within: BaseGeometry | None = None,
     step: tuple[int, int] = (0, 0),
@@ -105,21 +115,33 @@ def warped_vrt(
         # GDAL wants it in pixels and lines of the source.
         pixels = affine_transform(within, (~source.transform).to_shapely())
         cutline = f"    <Cutline>{shapely.to_wkt(pixels, rounding_precision=3)}</Cutline>\n"
-    nodata = f"<{{}}NoDataReal>{band.nodata}</{{}}NoDataReal>"
-    return (
-        f"{_head(crs, frame, 'VRTWarpedDataset')}"
-        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="1" '
+    warped = "".join(
+        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="{number}" '
         f'subClass="VRTWarpedRasterBand">\n'
         f"{_band(band)}"
         f"  </VRTRasterBand>\n"
+        for number, band in enumerate(bands, 1)
+    )
+    mapped = "".join(
+        f'<BandMapping src="{number}" dst="{number}">'
+        f"<SrcNoDataReal>{band.nodata}</SrcNoDataReal><DstNoDataReal>{band.nodata}</DstNoDataReal>"
+        f"</BandMapping>"
+        for number, band in enumerate(bands, 1)
+    )
+    # Else a pixel without a value in one band would keep it in none (GDAL's default varies).
+    each = '    <Option name="UNIFIED_SRC_NODATA">NO</Option>\n' if len(bands) > 1 else ""
+    return (
+        f"{_head(crs, frame, 'VRTWarpedDataset')}"
+        f"{warped}"
         f"{_overviews(frame)}"
         f"  <BlockXSize>{BLOCK}</BlockXSize>\n"
         f"  <BlockYSize>{BLOCK}</BlockYSize>\n"
         f"  <GDALWarpOptions>\n"
         f"    <WarpMemoryLimit>6.71089e+07</WarpMemoryLimit>\n"
         f"    <ResampleAlg>NearestNeighbour</ResampleAlg>\n"
-        f"    <WorkingDataType>{_TYPES[band.dtype]}</WorkingDataType>\n"
+        f"    <WorkingDataType>{_TYPES[bands[0].dtype]}</WorkingDataType>\n"
         f'    <Option name="INIT_DEST">NO_DATA</Option>\n'
+        f"{each}"
         f'    <SourceDataset relativeToVRT="1">{escape(path)}</SourceDataset>\n'
         f"    <Transformer><ApproxTransformer><MaxError>{_MISPLACED}</MaxError><BaseTransformer>\n"
         f"      <GenImgProjTransformer>\n"
@@ -133,9 +155,7 @@ def warped_vrt(
         f"        </ReprojectionTransformer></ReprojectTransformer>\n"
         f"      </GenImgProjTransformer>\n"
         f"    </BaseTransformer></ApproxTransformer></Transformer>\n"
-        f'    <BandList><BandMapping src="1" dst="1">'
-        f"{nodata.format('Src', 'Src')}{nodata.format('Dst', 'Dst')}"
-        f"</BandMapping></BandList>\n"
+        f"    <BandList>{mapped}</BandList>\n"
         f"{cutline}"
         f"  </GDALWarpOptions>\n"
         f"</VRTDataset>\n"
@@ -152,8 +172,12 @@ def _head(crs: CRS, frame: Frame, kind: str | None = None) -> str:
 
 
 def _axes(crs: CRS) -> str:
-    """Which axis of the CRS the raster's x and y are: EPSG:3035 counts northing first."""
-    return "2,1" if crs.axis_info and crs.axis_info[0].direction == "north" else "1,2"
+    """Which axis of the CRS the raster's x and y are: EPSG:3035 counts northing first.
+
+    Names tell, not directions: near a pole, both axes may point north.
+    """
+    first = crs.axis_info[0].name.lower() if crs.axis_info else ""
+    return "2,1" if first.startswith(("northing", "geodetic latitude")) else "1,2"
 
 
 def _band(band: Band) -> str:
@@ -174,12 +198,14 @@ def _band(band: Band) -> str:
     return "".join(parts)
 
 
-def _source(frame: Frame, band: Band, source: VrtSource) -> str:
-    part = source.part or source.frame
+def _source(frame: Frame, number: int, band: Band, source: VrtSource) -> str:
+    part = _common(frame, source.part or source.frame)
+    if part is None:
+        return ""
     return (
         f"    <ComplexSource>\n"
         f'      <SourceFilename relativeToVRT="1">{escape(source.path)}</SourceFilename>\n'
-        f"      <SourceBand>1</SourceBand>\n"
+        f"      <SourceBand>{number}</SourceBand>\n"
         f'      <SourceProperties RasterXSize="{source.frame.columns}" '
         f'RasterYSize="{source.frame.rows}" DataType="{_TYPES[band.dtype]}" '
         f'BlockXSize="{BLOCK}" BlockYSize="{BLOCK}"/>\n'
@@ -188,6 +214,19 @@ def _source(frame: Frame, band: Band, source: VrtSource) -> str:
         f"      <NODATA>{band.nodata}</NODATA>\n"
         f"    </ComplexSource>\n"
     )
+
+
+def _common(frame: Frame, part: Frame) -> Frame | None:
+    """What two frames of one grid have in common, if anything."""
+    across, down = _offset(frame, part)
+    left, top = max(across, 0), max(down, 0)
+    right = min(across + part.columns, frame.columns)
+    bottom = min(down + part.rows, frame.rows)
+    if left >= right or top >= bottom:
+        return None
+    if (right - left, bottom - top) == (part.columns, part.rows):
+        return part
+    return Frame(frame.transform @ Affine.translation(left, top), bottom - top, right - left)
 
 
 def _offset(frame: Frame, part: Frame) -> tuple[int, int]:

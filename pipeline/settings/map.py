@@ -108,6 +108,13 @@ class LegendSettings(Strict):
         False, description="also map how unlike the checkpoint's training each pixel is"
     )
 
+    crs: Annotated[str | None, Option(metavar="CODE")] = Field(
+        None,
+        description="the CRS of the whole map (class.vrt), such as EPSG:3035 or EPSG:4326; "
+        "default: that of its UTM zone, or an equal-area one where it has several (in Europe "
+        "EPSG:3035)",
+    )
+
     examples: Annotated[str | None, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
         None,
         description="labelled points of your own, whose pixels adjust the words: a vector file, or "

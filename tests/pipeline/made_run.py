@@ -53,11 +53,21 @@ def cell_rasters(cell: Cell, region: str) -> tuple[np.ndarray, np.ndarray]:
 def result_of(
     cell: Cell, classes: np.ndarray, confidence: np.ndarray, acquisitions: int, **fields: Any
 ) -> CellResult:
-    """A cell's result with as many clear acquisitions, the most of them in January."""
+    """A cell's result with as many clear acquisitions, the most of them in January.
+
+    Where runs rank two classes, the next value is the second.
+    """
     counts = np.zeros((12, cell.height // 2, cell.width // 2), np.uint8)
     counts[0, : cell.height // 4] = min(acquisitions, 255)
     return CellResult(
-        rasters={"class": classes, "confidence": confidence, "clear-observations": counts},
+        rasters={
+            "class": classes,
+            "confidence": confidence,
+            "clear-observations": counts,
+            "clear-months": np.where(confidence == 255, 255, 1).astype(np.uint8),
+            "top-classes": np.stack([classes, np.where(classes, classes % 5 + 1, 0)]),
+            "top-confidences": np.stack([confidence, confidence // 2, confidence // 2]),
+        },
         acquisitions=acquisitions + 2,
         observations=acquisitions,
         **{"stats": ReadStats(), **fields},

@@ -2,6 +2,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,29 @@ def test_only_a_dead_process_loses_its_half_written_files(tmp_path: Path) -> Non
         ".part-0011",
         "class.tif",
     ]
+
+
+def test_a_large_file_is_put_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "out"))
+    with store.new_file("map.tif") as path:
+        path.write_bytes(b"first")
+        assert list(store.keys()) == []
+    with suppress(RuntimeError), store.new_file("map.tif") as path:
+        path.write_bytes(b"second")
+        path.with_name(f"{path.name}.ovr.tmp").write_bytes(b"what GDAL writes beside it")
+        raise RuntimeError
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["map.tif"]
+    assert store.read("map.tif") == b"first"
+
+
+def test_a_large_file_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\nfrom pipeline.io.store import Store\n"
+        "with Store(sys.argv[1]).new_file('map.tif') as path:\n"
+        "    path.write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"half"]
+    with Store(str(tmp_path)).new_file("map.tif") as path:
+        path.write_bytes(b"whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]

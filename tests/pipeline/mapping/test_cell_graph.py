@@ -151,6 +151,12 @@ def test_a_cell_keeps_its_counts_of_clear_observations(prepare: Prepare) -> None
         expected = sum(overpasses.values(), np.zeros(cell.shape, int))
         assert len(overpasses) <= prepared.run.settings.reading.most_a_month
         np.testing.assert_array_equal(counts[month].repeat(2, 0).repeat(2, 1), expected)
+    with rasterio.open(Path(path).with_name("clear_months.tif")) as raster:
+        assert raster.res == (10, 10)
+        assert raster.bounds == cell.bounds
+        seen_in = (counts > 0).sum(axis=0).repeat(2, 0).repeat(2, 1)
+        owned = owned_pixels(cell, prepared.run.region)
+        np.testing.assert_array_equal(raster.read(1), np.where(owned, seen_in, 255))
     seen = [100 * float((month > 0).mean()) for month in counts]
     np.testing.assert_allclose(report.coverage, seen, atol=0.01)
 

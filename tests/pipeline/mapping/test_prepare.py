@@ -295,17 +295,8 @@ def test_steps_that_the_checkpoint_was_not_trained_on_are_refused(prepare: Prepa
 
 def test_a_setting_is_part_of_the_fingerprint_unless_named(prepare: Prepare) -> None:
     parts = prepare().run.manifest.parts
-    named = {
-        "classes",
-        "background",
-        "threshold",
-        "level",
-        "out",
-        "cluster",
-        "network",
-        "batch_size",
-    }
-    named |= {"allow_untrained_steps"}
+    named = {"classes", "background", "threshold", "level", "out", "cluster", "network", "crs"}
+    named |= {"batch_size", "allow_untrained_steps"}
     only_if_set = {"examples", "label", "unlike_training"}  # so that older runs keep theirs
     assert set(MapSettings.model_fields) - set(parts) == named | only_if_set
 

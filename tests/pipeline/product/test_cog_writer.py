@@ -96,6 +96,28 @@ def test_many_classes_are_uint16_without_colour_table(tmp_path: Path) -> None:
             raster.colormap(1)
 
 
+def test_counts_of_months_are_smaller_as_zstd() -> None:
+    random = np.random.default_rng(0)
+    blocks = [random.integers(0, 7, (12, 16, 16)).repeat(16, 1).repeat(16, 2) for _ in range(2)]
+    array = np.concatenate(blocks, axis=2).astype(np.uint8)
+    names = [str(month) for month in range(12)]
+    sizes = {}
+    for compression in ("DEFLATE", "ZSTD"):
+        content = cog_bytes(
+            array,
+            GRID,
+            32631,
+            None,
+            description=names,
+            compression=compression,  # type: ignore[arg-type]
+        )
+        with MemoryFile(content) as file, file.open() as raster:
+            assert raster.compression.name.lower() == compression.lower()
+            np.testing.assert_array_equal(raster.read(), array)
+        sizes[compression] = len(content)
+    assert sizes["ZSTD"] < sizes["DEFLATE"]
+
+
 def test_names_go_into_gdals_sidecar(tmp_path: Path) -> None:
     path = _written(tmp_path, _classes(64, 64), categories={1: "lake & pond", 3: "<wood>"})
     sidecar = ElementTree.parse(f"{path}.aux.xml")

@@ -14,7 +14,8 @@ from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.layout import cell_key
 from pipeline.product.layers import CLASS, CONFIDENCE
-from pipeline.product.mosaic import mosaic_crs, write_mosaics
+from pipeline.product.map_crs import map_crs
+from pipeline.product.mosaic import write_mosaics
 from tests.pipeline.made_run import ONE_ZONE, TWO_ZONES, MadeRun, cell_rasters, classes_at, make_run
 
 
@@ -81,7 +82,7 @@ def test_colours_and_attribution_come_with_the_mosaic(one: MadeRun, two: MadeRun
 def test_two_zones_are_one_layer_without_a_seam(two: MadeRun) -> None:
     assert {cell.epsg for cell in two.cells} == {32631, 32632}
     with rasterio.open(two.store.path(CLASS.mosaic_file)) as mosaic:
-        assert mosaic.crs == rasterio.CRS.from_wkt(mosaic_crs(two.items).to_wkt())
+        assert mosaic.crs == rasterio.CRS.from_wkt(map_crs(two.items).to_wkt())
         classes = mosaic.read(1)
         lon, lat = _lonlat(mosaic)
     inside = _inside(TWO_ZONES, lon, lat, 1e-4)
@@ -159,6 +160,59 @@ def test_a_missing_mosaic_is_no_surprise(tmp_path: Path, one: MadeRun) -> None:
     assert list(store.keys()) == []
 
 
+def test_a_mosaic_in_a_named_crs_replaces_the_one_before(tmp_path: Path) -> None:
+    made = _made(str(tmp_path / "run"), TWO_ZONES)
+    before = set(made.store.keys("mosaic"))
+    for code in ("EPSG:4326", "EPSG:32631", "EPSG:2154"):
+        write_mosaics(made.store, made.run, made.items, made.vocabulary, code)
+        with rasterio.open(made.store.path(CLASS.mosaic_file)) as mosaic:
+            assert mosaic.crs.to_string() == code
+            lon, lat = _lonlat(mosaic)
+            classes = mosaic.read(1)
+        inside = _inside(TWO_ZONES, lon, lat, 2e-4)
+        assert (classes[inside] > 0).all()
+        assert (classes[inside] == classes_at(lon, lat)[inside]).mean() > 0.97
+    west = [item for item in made.items if item["properties"]["proj:code"] == "EPSG:32631"]
+    write_mosaics(made.store, made.run, west, made.vocabulary)
+    assert before
+    assert not list(made.store.keys("mosaic")), "nothing is left of the zone that went"
+
+
+def test_ranks_are_bands_of_their_mosaic(tmp_path: Path) -> None:
+    made = make_run(str(tmp_path / "run"), TWO_ZONES, top_k=2)
+    write_mosaics(made.store, made.run, made.items, made.vocabulary)
+    with (
+        rasterio.open(made.store.path("top_classes.vrt")) as ranks,
+        rasterio.open(made.store.path("top_confidences.vrt")) as confidences,
+        rasterio.open(made.store.path(CLASS.mosaic_file)) as mosaic,
+    ):
+        first, second = ranks.read()
+        np.testing.assert_array_equal(first, mosaic.read(1))
+        np.testing.assert_array_equal(second, np.where(first, first % 5 + 1, 0))
+        assert ranks.descriptions == ("Nearest classes, rank 1", "Nearest classes, rank 2")
+        assert confidences.count == 3
+        assert confidences.nodata == 255
+
+
+def test_cells_of_early_versions_lack_newer_layers(tmp_path: Path) -> None:
+    made = make_run(str(tmp_path / "run"), ONE_ZONE)
+    items = made.items
+    for item in items[:2]:
+        del item["assets"]["clear-months"]
+    write_mosaics(made.store, made.run, items, made.vocabulary)
+    with (
+        rasterio.open(made.store.path("clear_months.vrt")) as months,
+        rasterio.open(made.store.path(CLASS.mosaic_file)) as classes,
+    ):
+        assert set(np.unique(months.read(1))) == {1, 255}
+        assert months.read(1).size < classes.read(1).size
+    old = Store(str(tmp_path / "old"))
+    for item in items:
+        item["assets"].pop("clear-months", None)
+    write_mosaics(old, made.run, items, made.vocabulary)
+    assert set(old.keys()) == {"class.vrt", "confidence.vrt"}
+
+
 def _items(*regions: str) -> list[dict[str, Any]]:
     """Items of a cell at the corner of each region, with what the rule looks at."""
     from pipeline.grid.footprint import footprint
@@ -177,15 +231,18 @@ def _items(*regions: str) -> list[dict[str, Any]]:
     ("regions", "expected"),
     [
         (["5.3,49.7,5.31,49.71", "3.3,49.7,3.31,49.71"], "EPSG:32631"),
-        (["5.9,49.7,5.91,49.71", "6.1,49.7,6.11,49.71"], "LAEA at 50N 6E"),
+        (["5.9,49.7,5.91,49.71", "6.1,49.7,6.11,49.71"], "EPSG:3035"),
         (["-5,40,-4.99,40.01", "22,60,22.01,60.01"], "EPSG:3035"),
-        (["-70,-20,-69.99,-19.99", "-50,0.01,-49.99,0.02"], "LAEA at 10S 60W"),
-        (["179.9,-17,179.91,-16.99", "-179.9,-17,-179.89,-16.99"], "LAEA at 17S 180W"),
-        (["-120,40,-119.99,40.01", "100,40,100.01,40.01"], "EPSG:6933"),
+        (["-70,-20,-69.99,-19.99", "-50,0.01,-49.99,0.02"], "EPSG:6933"),
+        (["179.9,-17,179.91,-16.99", "-179.9,-17,-179.89,-16.99"], "EPSG:8859"),
+        (["-120,40,-119.99,40.01", "100,40,100.01,40.01"], "EPSG:8859"),
+        (["-120,40,-119.99,40.01", "10,40,10.01,40.01"], "EPSG:6933"),
+        (["-120,60,-119.99,60.01", "-100,40,-99.99,40.01"], "EPSG:6931"),
+        (["-72.1,-52,-72.09,-51.99", "-71.9,-52,-71.89,-51.99"], "EPSG:6932"),
     ],
 )
 def test_crs_by_rule(regions: list[str], expected: str) -> None:
-    crs = mosaic_crs(_items(*regions))
+    crs = map_crs(_items(*regions))
     epsg = crs.to_epsg()
     assert (f"EPSG:{epsg}" if epsg else crs.name) == expected
 

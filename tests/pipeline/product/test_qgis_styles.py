@@ -1,7 +1,15 @@
 from xml.etree import ElementTree
 
+import pytest
+
 from models.vocabulary.vocabulary import make_vocabulary
-from pipeline.product.layers import CONFIDENCE
+from pipeline.product.layers import (
+    CLEAR_MONTHS,
+    CLEAR_OBSERVATIONS,
+    CONFIDENCE,
+    TOP_CLASSES,
+    OutputLayer,
+)
 from pipeline.product.qgis_styles import CONFIDENCE_RAMP, class_style, layer_style
 
 NAMES = ["lake & pond", '"quoted" <wood>', "Grünland"]
@@ -36,3 +44,20 @@ def test_confidence_style_is_a_ramp_over_percent() -> None:
     assert items == list(CONFIDENCE_RAMP)
     assert items[0][0] == 0
     assert items[-1][0] == 100
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "band", "most"),
+    [
+        (CLEAR_OBSERVATIONS, "singlebandpseudocolor", "7", "6"),
+        (CLEAR_MONTHS, "singlebandpseudocolor", "1", "12"),
+        (TOP_CLASSES, "paletted", "1", None),
+    ],
+)
+def test_rasters_of_many_bands_show_one_of_them(
+    layer: OutputLayer, kind: str, band: str, most: str | None
+) -> None:
+    renderer = ElementTree.fromstring(layer_style(layer, VOCABULARY)).find("pipe/rasterrenderer")
+    assert renderer is not None
+    assert (renderer.attrib["type"], renderer.attrib["band"]) == (kind, band)
+    assert renderer.attrib.get("classificationMax") == most

@@ -15,14 +15,18 @@ from pipeline.grid.mgrs import strips_of
 from pipeline.grid.region import Region, read_region
 from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import commit_cell
-from pipeline.product.mosaic import mosaic_crs, write_mosaics
+from pipeline.product.map_crs import map_crs
+from pipeline.product.mosaic import write_mosaics
 from pipeline.product.zone_seams import seams_between
 from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, result_of
 
 HOLES = 0.02
 """Share of pixels, alone or in blocks of five, that have no class."""
-INEXACT = 0.0002
-"""Pixels of a source: a place so near to the edge of one may be told to lie in either."""
+INEXACT = 0.0003
+"""Pixels of a source: a place so near to the edge of one may be told to lie in either.
+
+Positions are 2 mm off where PROJ iterates, as for Equal Earth.
+"""
 STEPS = ((1, 0), (-1, 0), (0, -1), (0, 1))
 
 
@@ -182,15 +186,15 @@ def _compare(made: Made, key: str, near: str | None = None) -> int:
 
 
 CASES = {
-    "tall": (["5.995,49.55,6.005,49.80"], {32631, 32632}, "LAEA"),
+    "tall": (["5.995,49.55,6.005,49.80"], {32631, 32632}, "3035"),
     "slanting": (["11.99,60.00,12.01,60.04", "-4,50,-3.99,50.005"], {32632, 32633, 32630}, "3035"),
-    "wide": (["17.99,70.00,18.01,70.02", "150,60,150.005,60.005"], {32633, 32634, 32656}, "6933"),
-    "south": (["17.98,-33.05,18.02,-33.00"], {32733, 32734}, "LAEA"),
-    "antimeridian": (["179.98,-17.02,-179.98,-16.98"], {32701, 32760}, "LAEA"),
-    "equator": (["17.98,-0.02,18.02,0.02"], {32633, 32634, 32733, 32734}, "LAEA"),
-    "Norway": (["2.95,60.99,3.05,61.01"], {32631, 32632}, "LAEA"),
-    "its north": (["4.96,63.98,5.04,64.02"], {32631, 32632}, "LAEA"),
-    "Svalbard": (["8.9,71.99,9.1,72.01"], {32631, 32632, 32633}, "LAEA"),
+    "wide": (["17.99,70.00,18.01,70.02", "150,60,150.005,60.005"], {32633, 32634, 32656}, "6931"),
+    "south": (["17.98,-33.05,18.02,-33.00"], {32733, 32734}, "6933"),
+    "antimeridian": (["179.98,-17.02,-179.98,-16.98"], {32701, 32760}, "8859"),
+    "equator": (["17.98,-0.02,18.02,0.02"], {32633, 32634, 32733, 32734}, "6933"),
+    "Norway": (["2.95,60.99,3.05,61.01"], {32631, 32632}, "3035"),
+    "its north": (["4.96,63.98,5.04,64.02"], {32631, 32632}, "3035"),
+    "Svalbard": (["8.9,71.99,9.1,72.01"], {32631, 32632, 32633}, "3035"),
 }
 """Boxes whose first is looked at, the zones they lie in, and the CRS of their mosaic."""
 
@@ -200,7 +204,7 @@ def test_zones_meet_without_gaps_and_inventions(tmp_path: Path, case: str) -> No
     boxes, epsgs, name = CASES[case]
     made = _make(tmp_path / "run", *boxes)
     assert {zone.epsg for zone in made.zones} == epsgs
-    crs = mosaic_crs(made.run.items)
+    crs = map_crs(made.run.items)
     assert name in f"{crs.name} {crs.to_epsg()}"
     near = boxes[0] if len(boxes) > 1 else None
     gaps = [_compare(made, key, near) for key in (CLASS.mosaic_file, CONFIDENCE.mosaic_file)]
