@@ -13,6 +13,7 @@ from models.towers.text_embeddings import TextEmbeddings
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item_snapshot import make_snapshot
 from pipeline.classification.embedding_files import write_embeddings
+from pipeline.classification.other_land import OtherLand
 from pipeline.grid.cells import Cell, cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
@@ -134,7 +135,7 @@ def classifying(source: Path, out: Path) -> Run:
          "classes": "wheat field, maize field, leafy forest, lake, town",
          "embeddings": str(source), "top_k": 2}
     )  # fmt: skip
-    store, checkpoint = Store(str(out)), _checkpoint()
+    store, checkpoint, text = Store(str(out)), _checkpoint(), text_embeddings()
     return Run(
         settings=settings,
         store=store,
@@ -146,7 +147,8 @@ def classifying(source: Path, out: Path) -> Run:
         checkpoint_fingerprint=checkpoint.fingerprint,
         card=checkpoint.card,
         vocabulary=VOCABULARY,
-        text=text_embeddings(),
+        text=text,
+        other_land=OtherLand(("other",), text.members[-1:], np.zeros(1, np.int64)),
         training_sample=None,
         access=OPEN,
     )
