@@ -44,12 +44,15 @@ def plan_app(settings: MapSettings) -> int:
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
     from flows.execution.console import PlainConsole, say
+    from pipeline.mapping.cost_estimate import disk_warning
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
 
     console, prepared = PlainConsole(), prepare_run(settings)
     store = prepared.run.store
     say(console, prepared.plan.summary())
+    if warning := disk_warning(prepared.plan.output_bytes, store.root):
+        say(console, f"warning: {warning}")
     say(console, f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
     return 0
 
@@ -90,12 +93,14 @@ def run_map(settings: MapSettings) -> int:
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
+        from pipeline.mapping.cost_estimate import disk_warning
         from pipeline.mapping.prepare import prepared_run
 
         report_progress(RunProgress("planning"))
         # Mistakes show before the server is up; the folder is this process's until the end.
         prepared = stack.enter_context(prepared_run(settings))
-        for warning in prepared.plan.warnings:
+        full = disk_warning(prepared.plan.output_bytes, prepared.run.store.root)
+        for warning in (*prepared.plan.warnings, *([full] if full else [])):
             console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         wait_for_server()
         try:

@@ -78,9 +78,10 @@ def _require_same_software(client: Client) -> None:
     def versions() -> dict[str, str] | str:
         try:
             from pipeline.io.fingerprint import software_versions
+
+            return software_versions()
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        return software_versions()
 
     for place, theirs in _everywhere(client, versions, scheduler=True).items():
         if isinstance(theirs, str):

@@ -4,9 +4,11 @@ Sizes are known from the items. Rates of reading are rough; the encoder's rate i
 """
 
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,9 +27,10 @@ from pipeline.settings.map import MapSettings
 # granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.
 _BAND_BYTES = 1.6
 _SCL_BYTES = 0.1
-# Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a confidence raster
-# to about two thirds, and overviews add a third.
-_OUTPUT_BYTES = 1.33
+# Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a raster of percent
+# to about two thirds, and overviews add a third; the two of clear observations take half a byte.
+_CLASS_BYTES, _PERCENT_BYTES, _WITH_OVERVIEWS, _CLEAR_BYTES = 1 / 3, 2 / 3, 4 / 3, 0.5
+_EMBEDDING_BYTES = 0.92  # of a kept dimension: embeddings of real land deflate hardly
 _CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
 
 # Bytes of a pixel while a cell is written: whether the tile owns it, its class and confidence, and
@@ -91,9 +94,30 @@ def _pixel_bytes(name: str, asset: Asset) -> float:
     return asset.size / (rows * columns) if asset.size else typical
 
 
-def output_bytes(pixels: int, cells: int) -> float:
-    """Bytes of a product, by its number of pixels and cells."""
-    return pixels * _OUTPUT_BYTES + cells * _CELL_BYTES
+def output_bytes(pixels: int, cells: int, settings: MapSettings, embedding_dim: int) -> float:
+    """Bytes of a product with all rasters that the settings ask for, by its pixels and cells."""
+    classes = percents = 1
+    if settings.top_k > 1:  # the ranks, and the margin
+        classes, percents = classes + settings.top_k, percents + settings.top_k + 1
+    percents += settings.unlike_training
+    rasters = _WITH_OVERVIEWS * (classes * _CLASS_BYTES + percents * _PERCENT_BYTES) + _CLEAR_BYTES
+    embeddings = _EMBEDDING_BYTES * embedding_dim if settings.keep_embeddings else 0.0
+    return pixels * (rasters + embeddings) + cells * _CELL_BYTES
+
+
+def disk_warning(needed: float, out: str) -> str | None:
+    """Advice if the disk of a local folder has less than `needed` bytes free; else None."""
+    if "://" in out:
+        return None
+    folder = Path(out).absolute()
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    if there is None or needed <= (free := shutil.disk_usage(there).free):
+        return None
+    return (
+        f"the output needs about {needed / 1e9:.3g} GB, and the disk of {there} has "
+        f"{free / 1e9:.3g} GB free (less what an earlier start has written): free some, or give "
+        "another folder"
+    )
 
 
 def worker_memory(

@@ -232,7 +232,12 @@ def make_plan(
     used = substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute)
     return Plan(
         tiles=tiles,
-        output_bytes=output_bytes(pixels, sum(len(tile.cells) for tile in tiles)),
+        output_bytes=output_bytes(
+            pixels,
+            sum(len(tile.cells) for tile in tiles),
+            settings,
+            checkpoint.card.architecture.embedding_dim,
+        ),
         seconds=run_seconds(pixels, values, remote, rate or rates.classified, settings, rates),
         encode_rate=rate,
         worker_memory=memory,

@@ -52,7 +52,11 @@ def ask_a_server_that_was_killed() -> None:
         from prefect.client.orchestration import get_client
         from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-        (server,) = psutil.Process().children()
+        (server,) = (
+            child
+            for child in psutil.Process().children()
+            if "flows.execution.prefect_server" in child.cmdline()
+        )
         server.kill()
         server.wait(60)
         with (

@@ -14,10 +14,24 @@ from pipeline.catalog.normalise import normalise
 from pipeline.grid.cells import Cell, cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.mapping import cost_estimate as estimate
-from pipeline.mapping.cost_estimate import Rates, memory_warning, run_seconds, worker_memory
+from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.cost_estimate import (
+    Rates,
+    disk_warning,
+    memory_warning,
+    output_bytes,
+    run_seconds,
+    worker_memory,
+)
+from pipeline.product.ledger import finished_cells
+from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
 from tests.made_card import made_card
+from tests.pipeline.cell_runs import preparing, random_checkpoint
+from tests.pipeline.conftest import small_disk
 from tests.stac_items import earth_search_item
+
+__all__ = ["small_disk"]
 
 GB = 1e9
 RATES = Rates(values=(1e6, 1e6), network=(1e9, 1e9))
@@ -152,3 +166,31 @@ def test_workers_elsewhere_are_machines_like_this() -> None:
     assert (fastest, slowest) == pytest.approx((100, 130.1))
     fastest, _ = seconds(**address, workers=10, threads=1)
     assert fastest == pytest.approx(100 * CPU_COUNT)
+
+
+@pytest.mark.parametrize("more", [{}, {"keep_embeddings": True}, {"top_k": 3}], ids=str)
+def test_output_is_that_of_all_rasters(
+    sample_archive: SampleArchive, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """It was 313 kB where kept embeddings made it 21.4 MB."""
+    prepare = preparing(sample_archive, random_checkpoint(tmp_path / "random"), tmp_path / "run")
+    prepared = prepare(cell_size=512, **more)
+    cell = max(prepared.cells, key=lambda one: one.height * one.width)
+    cell_graph(cell, prepared.items_of(cell), prepared.run).compute(scheduler="threads")
+    sizes = prepared.run.store.sizes(f"cells/{cell.tile.name}/{cell.id}")
+    (report,) = finished_cells(prepared.run.store, prepared.run.manifest.fingerprint).values()
+    dim = prepared.run.card.architecture.embedding_dim
+    said = output_bytes(sum(report.pixels.values()), 1, prepared.run.settings, dim)
+    assert sum(sizes.values()) < 2 * said
+    if not more.get("keep_embeddings"):  # those of made land deflate, and those of real land hardly
+        assert said < 2 * sum(sizes.values())
+    assert prepared.plan.output_bytes >= said
+
+
+def test_a_disk_that_is_too_small_is_told_of(small_disk: Path) -> None:
+    out = str(small_disk / "runs" / "a")
+    assert disk_warning(0.9e6, out) is None
+    warned = disk_warning(5e6, out)
+    assert warned is not None
+    assert f"about 0.005 GB, and the disk of {small_disk} has 0.00105 GB free" in warned
+    assert disk_warning(1e15, "s3://bucket/run") is None
