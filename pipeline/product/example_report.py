@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from pydantic import TypeAdapter
+
 from models.files.json_text import parse_json
 from pipeline.io.store import Store
 from pipeline.layout import EXAMPLES_REPORT
@@ -89,7 +91,9 @@ def read_example_report(store: Store, fingerprint: str) -> ExampleReport | None:
     if not store.exists(EXAMPLES_REPORT):
         return None
     try:
-        report = ExampleReport(**parse_json(store.read(EXAMPLES_REPORT)))
-    except (ValueError, TypeError):
+        report = TypeAdapter(ExampleReport).validate_python(
+            parse_json(store.read(EXAMPLES_REPORT)), strict=True
+        )
+    except ValueError:  # no JSON, or fields of other types, as others may have written
         return None
     return report if report.fingerprint == fingerprint else None
