@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 from pydantic import TypeAdapter
 
-from models.files.json_text import parse_json
 from pipeline.io.store import Store
 from pipeline.layout import EXAMPLES_REPORT
 
@@ -91,9 +90,7 @@ def read_example_report(store: Store, fingerprint: str) -> ExampleReport | None:
     if not store.exists(EXAMPLES_REPORT):
         return None
     try:
-        report = TypeAdapter(ExampleReport).validate_python(
-            parse_json(store.read(EXAMPLES_REPORT)), strict=True
-        )
+        report = TypeAdapter(ExampleReport).validate_json(store.read(EXAMPLES_REPORT), strict=True)
     except ValueError:  # no JSON, or fields of other types, as others may have written
         return None
     return report if report.fingerprint == fingerprint else None
