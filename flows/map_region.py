@@ -28,8 +28,9 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import public_text
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.fit_run import fitted_run
-from pipeline.mapping.prepare import PreparedRun, prepared_run
+from pipeline.mapping.prepare import prepared_run
 from pipeline.mapping.publish import publish
+from pipeline.mapping.run import PreparedRun
 from pipeline.product.ledger import record_failure, require_held
 from pipeline.product.report import Summary, summary_markdown
 from pipeline.settings.map import MapSettings

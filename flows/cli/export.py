@@ -14,9 +14,9 @@ from pipeline.io.store import Store
 from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.layers import CLASS
 from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.manifest import run_vocabulary
 from pipeline.product.map_crs import crs_code
 from pipeline.product.map_export import export_map, exported_layer
-from pipeline.product.run_vocabulary import run_vocabulary
 
 export_app = command_app(
     "export",

@@ -8,7 +8,7 @@ from flows.cli.settings_command import settings_command
 from pipeline.settings.map import ClassifySettings, MapSettings
 
 if TYPE_CHECKING:
-    from pipeline.mapping.prepare import PreparedRun
+    from pipeline.mapping.run import PreparedRun
     from pipeline.product.cell_report import CellReport
 
 # What a command needs is imported in it, so that its help is there at once.

@@ -11,7 +11,7 @@ from pipeline.clusters.kind import ClusterError
 from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings
 from pipeline.io.fingerprint import software_versions
 from pipeline.io.store import public_text
-from pipeline.mapping.prepare import Run
+from pipeline.mapping.run import Run
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from models.encoder.registry import DEFAULT_KIND
 from models.encoder.series_encoder import SeriesEncoder
 from models.encoder.training_sample import MOST_SAMPLE_BYTES, TrainingSample
 from models.errors import CheckpointError, WorldError
-from models.files.durable_files import sync_folder, write_durably
+from models.files.durable_files import sync_path, write_durably
 from models.files.process_mark import process_mark, remove_abandoned
 from models.files.regular_file import DamagedFile, read_small
 from models.files.tensor_file import read_tensor_file
@@ -229,11 +229,11 @@ def _written_beside(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        sync_folder(temporary)
+        sync_path(temporary)
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
-        sync_folder(folder.parent)
+        sync_path(folder.parent)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)

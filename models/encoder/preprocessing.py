@@ -15,7 +15,8 @@ BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A"
 """The ten bands of 10 and 20 m that the encoder can take, in Sentinel-2's order."""
 
 _SCENE_CLASSES = range(1, 12)  # SCL; 0 is nodata and can never be kept
-_MONTHS = 12
+MONTHS = 12
+"""Months of a series, January first."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Preprocessing:
     add: float
     gap_fill: Literal["annual-median"]
     scl_keep: tuple[int, ...]
-    months: int = 12
+    months: int = MONTHS
     optional_bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,8 +75,8 @@ class Preprocessing:
             return f'gap_fill is {self.gap_fill!r}; only "annual-median" is known'
         if not self.scl_keep or any(scene not in _SCENE_CLASSES for scene in self.scl_keep):
             return "scl_keep must name scene classes of 1 to 11"
-        if self.months != _MONTHS:
-            return f"months is {self.months}; series are made of {_MONTHS} months"
+        if self.months != MONTHS:
+            return f"months is {self.months}; series are made of {MONTHS} months"
         optional = self.optional_bands
         if len(set(optional)) < len(optional) or not set(optional) <= set(self.bands):
             return f"optional_bands is {list(optional)}, and must name bands of it, each once"

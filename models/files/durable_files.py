@@ -12,17 +12,8 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_file(path: Path) -> None:
-    """Wait until a file that others wrote is on the disk; raises OSError."""
-    _sync(path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until a folder's names, as after a renaming, are on the disk; raises OSError."""
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

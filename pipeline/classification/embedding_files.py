@@ -18,6 +18,7 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
+from models.encoder.preprocessing import MONTHS
 from models.encoder.quantised_embeddings import restored
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError
@@ -25,7 +26,6 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key, embeddings_name
 from pipeline.observations.cube import Block
-from pipeline.observations.monthly_median import MONTHS
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import CLEAR_OBSERVATIONS, EMBEDDINGS
 from pipeline.product.ledger import require_held

@@ -17,7 +17,7 @@ from pipeline.point_series.point_file import PointsError, ReferencePoints, read_
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.ledger import finished_items, read_run
-from pipeline.product.run_vocabulary import run_vocabulary
+from pipeline.product.manifest import run_vocabulary
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from models.files.durable_files import sync_file, sync_folder, write_durably
+from models.files.durable_files import sync_path, write_durably
 from models.files.process_mark import is_dead, process_mark
 
 PART = ".part-"
@@ -24,7 +24,7 @@ def write_file(root: Path, path: Path, content: bytes, *, keep_root: bool = Fals
     try:
         write_durably(part, content)
         part.replace(path)
-        sync_folder(path.parent)
+        sync_path(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error says more
             part.unlink(missing_ok=True)
@@ -44,9 +44,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
     part = path.parent / _part_name()
     try:
         yield part
-        sync_file(part)
+        sync_path(part)
         part.replace(path)
-        sync_folder(path.parent)
+        sync_path(path.parent)
     finally:
         for left in path.parent.glob(f"{part.name}*"):
             with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def create_file(path: Path, content: bytes) -> bool:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync_path(path.parent)
     return True
 
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 import dask
 from dask.delayed import Delayed, delayed
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
 from pipeline.mapping.cell_rasters import cell_rasters, joint_counts
 from pipeline.mapping.encode_block import BlockMap, map_block
-from pipeline.mapping.prepare import Run
 from pipeline.mapping.reclassify_cell import reclassify_cell
+from pipeline.mapping.run import Run
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
-from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.product.cell_report import CellReport, CellResult

@@ -29,7 +29,7 @@ from pipeline.classification.embedding_files import write_embeddings
 from pipeline.classification.other_land import OtherLandFinder
 from pipeline.grid.cells import Cell
 from pipeline.mapping.cell_rasters import blank_rasters
-from pipeline.mapping.prepare import Run
+from pipeline.mapping.run import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of, batches_on_device

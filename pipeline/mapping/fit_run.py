@@ -24,7 +24,7 @@ from pipeline.grid.cells import Cell, owned_pixels
 from pipeline.io.store import public_url
 from pipeline.layout import EXAMPLES_FILE, EXAMPLES_REPORT
 from pipeline.mapping.example_points import ExamplePoints
-from pipeline.mapping.prepare import PreparedRun, Run
+from pipeline.mapping.run import PreparedRun, Run
 from pipeline.observations.series_block import SeriesBlock, batches_of
 from pipeline.point_series.point_file import PointsError
 from pipeline.point_series.read_points import read_point_series

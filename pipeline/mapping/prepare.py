@@ -1,24 +1,19 @@
 """The preparation of a run: settings → region, checkpoint, text embeddings, items, plan, folder."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.numpy import save as save_tensors
 
-from models.encoder.card import Card
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.checkpoint_folder import CHECKPOINT_SAMPLE
 from models.encoder.training_sample import TrainingSample
 from models.errors import CheckpointError
-from models.towers.text_embeddings import TextEmbeddings, embed_for_checkpoint
+from models.towers.text_embeddings import embed_for_checkpoint
 from models.vocabulary.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -26,16 +21,12 @@ from models.vocabulary.vocabulary import (
     vocabulary_from_words,
 )
 from pipeline.catalog.description import CatalogDescription, describe_catalog
-from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import items_without, require_bands
 from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
-from pipeline.classification.classify import Classifier, make_classifier
-from pipeline.classification.examples import ExampleFit
-from pipeline.classification.other_land import OtherLand, OtherLandFinder, other_land
+from pipeline.classification.other_land import other_land
 from pipeline.errors import CatalogError
-from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
@@ -43,13 +34,11 @@ from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE, VOCABULARY_F
 from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
 from pipeline.mapping.held_plan import held_plan
-from pipeline.mapping.plan import Plan, make_plan
-from pipeline.observations.reading import Reading, reading_of
-from pipeline.product.ledger import finished_cells, open_run, require_held
-from pipeline.product.manifest import RunManifest
+from pipeline.mapping.plan import make_plan
+from pipeline.mapping.run import PreparedRun, Run
+from pipeline.product.ledger import open_run, require_held
 from pipeline.product.map_crs import named_crs, require_shown
 from pipeline.product.ownership import claimed
-from pipeline.raster.access import Access
 from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import MapSettings
 
@@ -66,116 +55,6 @@ _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs di
 _WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the end of each start
     {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs"}
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything about a run that its workers need; small and picklable.
-
-    Attributes:
-        settings: The user's settings.
-        store: The run's folder.
-        plan_hash: The hash of what is known before the search for items; it holds the folder.
-        region: The region to map.
-        manifest: The manifest in the folder.
-        checkpoint: The name or path that `load_checkpoint` takes.
-        checkpoint_fingerprint: The fingerprint that it must have when a worker loads it.
-        card: Its card.
-        vocabulary: The classes.
-        text: The text embeddings of the vocabulary.
-        other_land: What these leave out; None where that is nothing.
-        training_sample: What the checkpoint was trained on, if `unlike_training` is mapped.
-        access: How the catalogue's rasters are opened.
-        examples: What was fitted to the user's labelled examples, if there are any, before any cell
-            is mapped.
-        source: The fingerprint of the run whose embeddings are classified, if it is one's.
-    """
-
-    settings: MapSettings
-    store: Store
-    plan_hash: str
-    region: Region
-    manifest: RunManifest
-    checkpoint: str
-    checkpoint_fingerprint: str
-    card: Card
-    vocabulary: Vocabulary
-    text: TextEmbeddings
-    other_land: OtherLand | None
-    training_sample: TrainingSample | None
-    access: Access
-    examples: ExampleFit | None = None
-    source: str | None = None
-
-    def classifier(self, device: torch.device) -> Classifier:
-        """The classifier of the run's pixels, on a device.
-
-        Raises ValueError where the run has examples and they are not fitted (`fitted_run`).
-        """
-        if (self.settings.examples is None) != (self.examples is None):
-            raise ValueError("the run's examples must be fitted before its pixels are classified")
-        cache = None if self.examples is None else self.examples.cache
-        return replace(self.words(device), examples=cache and cache.to(device))
-
-    def words(self, device: torch.device) -> Classifier:
-        """The classifier by words alone, on a device."""
-        return make_classifier(self.vocabulary, self.text, self.logit_scale, device)
-
-    def other_land_finder(self, classifier: Classifier) -> OtherLandFinder | None:
-        """What finds pixels of other land than the classifier's words, on its device.
-
-        None where the words leave nothing out, or examples say more than they do.
-        """
-        if self.other_land is None or classifier.examples is not None:
-            return None
-        return OtherLandFinder(self.other_land, classifier.text, classifier.bias.device)
-
-    @property
-    def logit_scale(self) -> float:
-        """The factor of the cosine: the calibration of the vocabulary, else the checkpoint's."""
-        return self.card.logit_scale_of(self.vocabulary.identity, self.settings.steps)
-
-    @property
-    def reading(self) -> Reading:
-        """The bands, masking and reader of the run's observations."""
-        inputs = self.card.preprocessing
-        return reading_of(
-            self.settings.reading,
-            inputs.bands,
-            inputs.scl_keep,
-            self.access,
-            inputs.optional_bands,
-        )
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run with an open folder, and its work: the cells and the items that each reads.
-
-    `points` are the user's labelled examples, if there are any.
-    """
-
-    run: Run
-    plan: Plan
-    cells: tuple[Cell, ...]
-    items: tuple[Item, ...]
-    points: ExamplePoints | None = None
-
-    def items_of(self, cell: Cell) -> tuple[Item, ...]:
-        """The items of a cell's tile, by time."""
-        return self._by_tile.get(cell.tile.name, ())
-
-    @cached_property
-    def _by_tile(self) -> dict[str, tuple[Item, ...]]:
-        by_tile: defaultdict[str, list[Item]] = defaultdict(list)
-        for item in self.items:
-            by_tile[item.tile].append(item)
-        return {tile: tuple(items) for tile, items in by_tile.items()}
-
-    def unfinished(self) -> tuple[Cell, ...]:
-        """The cells that are not finished."""
-        done = finished_cells(self.run.store, self.run.manifest.fingerprint)
-        return tuple(cell for cell in self.cells if cell.id not in done)
 
 
 def prepare_run(settings: MapSettings) -> PreparedRun:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from pipeline.mapping.prepare import PreparedRun
+from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.ledger import finished_items, require_held, write_collection
 from pipeline.product.mosaic import write_mosaics

@@ -24,7 +24,7 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEM, cell_key
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
-from pipeline.mapping.prepare import Run
+from pipeline.mapping.run import Run
 from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.layers import CLASS, CLEAR_OBSERVATIONS, UNLIKE_TRAINING

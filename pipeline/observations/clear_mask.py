@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.observations.cube import Block
-from pipeline.observations.monthly_median import MONTHS, clear_pixels
+from pipeline.observations.monthly_median import clear_pixels
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 
 CLOUD_AND_SHADOW = (3, 8, 9, 10)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from pipeline.observations.months import MONTHS
+from models.encoder.preprocessing import MONTHS
 
 _STRIP = 512  # pixels: 60 observations of them (60 kB) stay in a core's second-level cache
 _MOST = 65535  # observations that a count of uint16 can hold

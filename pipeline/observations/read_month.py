@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution
 from pipeline.observations.geometric_median import geometric_median, with_gaps_filled
-from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import BandSeries, chosen_in, read_band
 from pipeline.raster.read_stats import ReadStats, total_stats
 from pipeline.raster.stackstac_reader import ReaderSettings

@@ -14,13 +14,14 @@ from functools import partial
 
 import numpy as np
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
 from pipeline.errors import ReadingError
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.observations.geometric_median import geometric_median
-from pipeline.observations.monthly_median import MONTHS, monthly_medians
+from pipeline.observations.monthly_median import monthly_medians
 from pipeline.observations.read_band import BandValues, chosen_in, read_band, read_clear
 from pipeline.observations.reading import Reading
 from pipeline.raster.read_stats import NO_STATS, ReadStats, total_stats

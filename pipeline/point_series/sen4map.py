@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from pyproj import Transformer
 
-from models.encoder.preprocessing import BANDS
+from models.encoder.preprocessing import BANDS, MONTHS
 from models.errors import UserError
-from pipeline.observations.monthly_median import MONTHS, clear_pixels, monthly_medians
+from pipeline.observations.monthly_median import clear_pixels, monthly_medians
 from pipeline.point_series.table import SeriesRows
 
 LABELS = ("lc1", "lu1", "nuts0", "bioregion_class_code", "EUNIS_L2")

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.io.store import Store
 from pipeline.io.table_folder import open_card, open_part, part_keys
-from pipeline.observations.months import MONTHS
 from pipeline.point_series.point_columns import LABEL
 
 CARD = "series.json"

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models.encoder.preprocessing import MONTHS
 from pipeline.errors import OutputError
 from pipeline.io.store import public_url
 from pipeline.io.table_folder import TableFolder, from_parquet, reasons_csv, to_parquet
-from pipeline.observations.months import MONTHS
 from pipeline.point_series.table import CARD, SeriesCard, SeriesRows, schema
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 

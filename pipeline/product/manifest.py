@@ -1,4 +1,4 @@
-"""The manifest of a run: its settings, and the fingerprint that its results carry."""
+"""The manifest of a run: its settings, its fingerprint, and the files that were planned."""
 
 import hashlib
 import json
@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from models.files.json_text import parse_json
+from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url
-from pipeline.layout import ITEMS_FILE
+from pipeline.layout import ITEMS_FILE, VOCABULARY_FILE
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,18 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_secrets(inner) for inner in value]
     return public_text(value) if isinstance(value, str) else value
+
+
+def run_vocabulary(store: Store, run: RunManifest) -> Vocabulary:
+    """The classes that a run maps; raises OutputError where the file is gone, or another."""
+    place = public_url(store.path(VOCABULARY_FILE))
+    try:
+        return make_vocabulary(parse_json(read_planned(store, run, VOCABULARY_FILE)), place)
+    except ValueError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            place,
+            f"the run's vocabulary cannot be read ({type(error).__name__})",
+            "Put the file back, or map again",
+        ) from error

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.observations.monthly_median import MONTHS
+from models.encoder.preprocessing import MONTHS
 from pipeline.real_land.tables import LabelledPoints
 
 _THINNED, _LOST = 0.7, 0.4  # share of months that lose steps, and of steps that these lose

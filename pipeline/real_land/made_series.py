@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.encoder.preprocessing import BANDS
-from pipeline.observations.monthly_median import MONTHS
+from models.encoder.preprocessing import BANDS, MONTHS
 from pipeline.real_land.tables import LabelledPoints
 from pipeline.real_land.wordings import group
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.encoder.preprocessing import BANDS
+from models.encoder.preprocessing import BANDS, MONTHS
 from pipeline.errors import DatasetError
 from pipeline.grid.blocks import blocks_of
-from pipeline.observations.monthly_median import MONTHS
 
 BLOCK_KM = 50.0
 """The side of a block of land: points of one block are never on both sides of a comparison."""

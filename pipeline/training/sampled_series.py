@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.encoder.card import Card
+from models.encoder.preprocessing import MONTHS
 from models.errors import UserError
 from pipeline.catalog.description import describe_catalog
 from pipeline.catalog.item import Item
@@ -23,7 +24,6 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
 from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, block_windows, reaching, substituted
-from pipeline.observations.monthly_median import MONTHS
 from pipeline.observations.read_band import BandSeries, read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.observations.reading import Reading, reading_of

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.encoder.preprocessing import MONTHS
 from models.pretraining.batch import NO_KEY, Batch
-from pipeline.observations.months import MONTHS
 from pipeline.point_series.point_columns import LABEL
 from pipeline.training_set.card import DatasetCard, GroundSide
 

@@ -20,7 +20,8 @@ from pipeline.clusters.settings import ClusterSettings
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.mgrs import to_lonlat
 from pipeline.mapping.cell_graph import cell_graph
-from pipeline.mapping.prepare import Run, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import Run
 from pipeline.settings.map import MapSettings, make_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak

@@ -10,7 +10,8 @@ import torch
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.encoder.preprocessing import AUTHORS
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import PreparedRun
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_settings
 from tests.made_card import made_card

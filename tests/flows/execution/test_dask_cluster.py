@@ -23,7 +23,8 @@ from flows.map_region import CellsFailed, count_cells, map_cells
 from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import PreparedRun
 from pipeline.settings.map import MapSettings, make_settings
 from tests.flows.conftest import Shell
 from tests.scheduler_file import scheduler_address

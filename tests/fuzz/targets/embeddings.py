@@ -13,8 +13,8 @@ from pipeline.classification.similarity import (
 )
 from pipeline.grid.places import Places
 from pipeline.layout import ITEM, cell_key
-from pipeline.mapping.prepare import Run
 from pipeline.mapping.reclassify_cell import classified_cell
+from pipeline.mapping.run import Run
 from pipeline.product.layers import CLASS
 from tests.fuzz.mutate import changed_bytes, changed_document, to_json
 from tests.fuzz.target import Files, Target, Wrong

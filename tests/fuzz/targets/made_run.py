@@ -19,7 +19,7 @@ from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
-from pipeline.mapping.prepare import Run
+from pipeline.mapping.run import Run
 from pipeline.observations.cube import block_windows
 from pipeline.product.example_report import ExampleReport
 from pipeline.product.ledger import (

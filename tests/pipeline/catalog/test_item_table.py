@@ -20,7 +20,8 @@ from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.normalise import normalise, resolve_duplicates
 from pipeline.errors import CatalogError, RegionError
 from pipeline.grid.region import read_region
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import PreparedRun
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings, make_settings
 from tests.catalog_servers import ApiState, api_server, folder_server, search_named

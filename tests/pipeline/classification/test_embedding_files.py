@@ -30,8 +30,9 @@ from pipeline.io.store import Store
 from pipeline.layout import ITEM, ITEMS_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.publish import publish
+from pipeline.mapping.run import PreparedRun
 from pipeline.observations.cube import Block
 from pipeline.product.cell_report import CellReport
 from pipeline.product.layers import (

@@ -204,7 +204,7 @@ def test_only_a_dead_process_loses_its_half_written_files(tmp_path: Path) -> Non
     code = (
         "import os, signal, sys\nfrom pipeline.io import local_files\n"
         "from pipeline.io.store import Store\n"
-        "local_files.sync_folder = lambda folder: None\n"
+        "local_files.sync_path = lambda folder: None\n"
         "def write(path, content):\n"
         "    path.write_bytes(content)\n    print(path, flush=True)\n    sys.stdin.read()\n"
         "local_files.write_durably = write\n"

@@ -20,7 +20,7 @@ from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.catalog.item import SCL, Item
 from pipeline.grid.cells import Cell, owned_pixels
 from pipeline.mapping.cell_graph import cell_graph
-from pipeline.mapping.prepare import PreparedRun
+from pipeline.mapping.run import PreparedRun
 from pipeline.observations.geometric_median import geometric_median, with_gaps_filled
 from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import TOWER, Prepare, preparing, random_checkpoint

@@ -18,7 +18,7 @@ from pipeline.grid.places import Places
 from pipeline.layout import EXAMPLES_FILE, EXAMPLES_REPORT
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.fit_run import fitted_run
-from pipeline.mapping.prepare import PreparedRun
+from pipeline.mapping.run import PreparedRun
 from pipeline.point_series.point_file import PointsError
 from pipeline.product.example_report import read_example_report
 from pipeline.product.report import report_html, summarise, summary_markdown

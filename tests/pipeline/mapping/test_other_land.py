@@ -13,8 +13,9 @@ from models.vocabulary.vocabulary import NONE
 from pipeline.layout import OTHER_LAND_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.publish import publish
+from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_report import CellReport
 from pipeline.product.layers import CLASS
 from pipeline.product.ledger import finished_items

@@ -19,7 +19,8 @@ from pipeline.catalog import description, item_snapshot, normalise, search
 from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping import prepare as prepare_module
-from pipeline.mapping.prepare import PreparedRun, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import PreparedRun
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.product.ledger import commit_cell, read_run
 from pipeline.product.stac import lineage

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline.catalog.normalise import normalise
-from pipeline.mapping.prepare import Run, prepare_run
+from pipeline.mapping.prepare import prepare_run
+from pipeline.mapping.run import Run
 from pipeline.product.manifest import new_manifest
 from pipeline.product.stac import collection
 from pipeline.sample.archive import SampleArchive

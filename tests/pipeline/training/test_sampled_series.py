@@ -11,7 +11,7 @@ from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.errors import UserError
 from pipeline.errors import OutputError
 from pipeline.grid.cells import owned_pixels
-from pipeline.mapping.prepare import PreparedRun
+from pipeline.mapping.run import PreparedRun
 from pipeline.sample.archive import SampleArchive
 from pipeline.training.sampled_series import SampledSeries, draw_series, series_of_file
 from tests.made_card import made_card

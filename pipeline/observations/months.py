@@ -1,4 +1,0 @@
-"""The months of a series."""
-
-MONTHS = 12
-"""Composites of a pixel's series, January first."""
