@@ -19,7 +19,7 @@ from pipeline.training_set.card import SET_CARD, DatasetCard, Shard
 from pipeline.training_set.class_balance import ClassBalance, times_of_rows
 from pipeline.training_set.prefetch import prefetched
 from pipeline.training_set.random_order import Window, inner_order, windows_of
-from pipeline.training_set.shards import ShardRows, column_problem, join_batches, read_rows, to_rows
+from pipeline.training_set.shards import ShardRows, join_batches, read_rows, shard_problem, to_rows
 
 _READERS = 4  # shards read at once, since each request to object storage waits
 _AHEAD = 4  # batches made before they are needed
@@ -167,9 +167,7 @@ class TrainingSet:
         except (pa.ArrowException, OSError) as error:
             problem = f"it is damaged ({str(error).splitlines()[0]})"
         else:
-            if table.num_rows != shard.rows:
-                problem = f"it has {table.num_rows} rows, and {shard.rows} are wanted"
-            elif not (problem := column_problem(table, self.card, more_columns)):
+            if not (problem := shard_problem(table, self.card, shard, more_columns)):
                 return table
         raise DatasetError(
             public_url(self.store.path(shard.key)),

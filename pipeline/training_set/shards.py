@@ -1,6 +1,7 @@
 """Rows of a training set: as Parquet in a shard, as arrays, and as a batch."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from models.encoder.preprocessing import MONTHS
 from models.pretraining.batch import NO_KEY, Batch
 from pipeline.point_series.point_columns import LABEL
-from pipeline.training_set.card import DatasetCard, GroundSide
+from pipeline.training_set.card import DatasetCard, GroundSide, Shard
 
 GROUND_NUMBERS = np.dtype("<f2")
 
@@ -136,8 +137,16 @@ def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) 
         return file.read(columns, use_threads=False)
 
 
-def column_problem(table: pa.Table, card: DatasetCard, more_columns: Sequence[str] = ()) -> str:
+def shard_problem(
+    table: pa.Table, card: DatasetCard, shard: Shard, more_columns: Sequence[str] = ()
+) -> str:
     """What is wrong with the columns of `read_rows`, or nothing: an empty text."""
+    if table.num_rows != shard.rows:
+        return f"it has {table.num_rows} rows, and {shard.rows} are wanted"
+    return _column_problem(table, card, more_columns) or _label_problem(table, card, shard)
+
+
+def _column_problem(table: pa.Table, card: DatasetCard, more_columns: Sequence[str]) -> str:
     if absent := [name for name in more_columns if name not in table.column_names]:
         return f"it has no column {absent[0]}"
     side = card.ground
@@ -156,6 +165,18 @@ def column_problem(table: pa.Table, card: DatasetCard, more_columns: Sequence[st
     views, keys = (pc.list_value_length(table[name]) for name in ("ground", "keys"))
     if views != keys or (len(table) and not pc.sum(views).as_py()):
         return "it has not one key for each view"
+    return ""
+
+
+def _label_problem(table: pa.Table, card: DatasetCard, shard: Shard) -> str:
+    for name, classes in card.labels.items():
+        found: Counter[str] = Counter()
+        for one in pc.value_counts(table[LABEL + name]).to_pylist():
+            found[one["values"] or ""] += one["counts"]
+        if unknown := sorted(found.keys() - {*classes, ""}):
+            return f"its column {LABEL + name} has the class {unknown[0]!r}, which the set has not"
+        if shard.counts is not None and found != Counter(shard.counts[name]):
+            return f"its column {LABEL + name} has other numbers of rows by class than the card"
     return ""
 
 

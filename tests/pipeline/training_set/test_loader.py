@@ -240,6 +240,8 @@ def test_shards_of_other_columns_are_refused(folder: Path, tmp_path: Path) -> No
         (with_column("series", [None] * rows), "column series has empty cells"),
         (with_column("keys", [[1] * 9] * rows), "not one key for each view"),
         (with_column("id", list(range(rows)), pa.int64()), "column id is int64, not string"),
+        (with_column("label_cover", ["sea"] * rows), "has the class 'sea', which the set has not"),
+        (with_column("label_cover", [None] * rows), "other numbers of rows by class than the card"),
     ):
         pq.write_table(changed, shard)
         with pytest.raises(DatasetError, match=rf"validation-00001\.parquet: .*{problem}"):
