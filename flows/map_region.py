@@ -31,6 +31,7 @@ from pipeline.mapping.fit_run import fitted_run
 from pipeline.mapping.prepare import prepared_run
 from pipeline.mapping.publish import publish
 from pipeline.mapping.run import PreparedRun
+from pipeline.mapping.run_inputs import run_inputs
 from pipeline.product.ledger import record_failure, require_held
 from pipeline.product.report import Summary, summary_markdown
 from pipeline.settings.map import MapSettings
@@ -91,7 +92,10 @@ def prepare(settings: MapSettings, holding: contextlib.ExitStack) -> PreparedRun
     It is held until `holding` is closed.
     """
     prepared = holding.enter_context(prepared_run(settings))
-    get_run_logger().info(prepared.plan.summary())
+    logger = get_run_logger()
+    logger.info(f"{run_inputs(prepared)}\n{prepared.plan.summary()}")
+    for warning in prepared.plan.warnings:
+        logger.warning(warning)
     return prepared
 
 

@@ -8,6 +8,8 @@ from flows.cli.settings_command import settings_command
 from pipeline.settings.map import ClassifySettings, MapSettings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.mapping.run import PreparedRun
     from pipeline.product.cell_report import CellReport
 
@@ -44,15 +46,15 @@ def plan_app(settings: MapSettings) -> int:
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
     from flows.execution.console import PlainConsole, say
-    from pipeline.mapping.cost_estimate import disk_warning
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
+    from pipeline.mapping.run_inputs import run_inputs
 
     console, prepared = PlainConsole(), prepare_run(settings)
     store = prepared.run.store
+    say(console, run_inputs(prepared))
     say(console, prepared.plan.summary())
-    if warning := disk_warning(prepared.plan.output_bytes, store.root):
-        say(console, f"warning: {warning}")
+    _warn(console, _planned_warnings(prepared))
     say(console, f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
     return 0
 
@@ -93,15 +95,14 @@ def run_map(settings: MapSettings) -> int:
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
-        from pipeline.mapping.cost_estimate import disk_warning
         from pipeline.mapping.prepare import prepared_run
+        from pipeline.mapping.run_inputs import run_inputs
 
         report_progress(RunProgress("planning"))
         # Mistakes show before the server is up; the folder is this process's until the end.
         prepared = stack.enter_context(prepared_run(settings))
-        full = disk_warning(prepared.plan.output_bytes, prepared.run.store.root)
-        for warning in (*prepared.plan.warnings, *([full] if full else [])):
-            console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        say(console, run_inputs(prepared))
+        _warn(console, _planned_warnings(prepared))
         wait_for_server()
         try:
             with prepared_beforehand(prepared):
@@ -109,14 +110,26 @@ def run_map(settings: MapSettings) -> int:
         except CellsFailed as error:
             console.print(str(error), style="red", markup=False, soft_wrap=True)
             code = 1
-    for warning in _warnings(prepared):
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    _warn(console, _warnings(prepared))
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         say_raster(console, "Map      ", store, CLASS.mosaic_file)
         say(console, f"Preview  {store.path(PREVIEW)}")
     say(console, f"Report   {store.path(REPORT)}")
     return code
+
+
+def _warn(console: "Console", warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _planned_warnings(prepared: "PreparedRun") -> list[str]:
+    """What to say before a run is computed."""
+    from pipeline.mapping.cost_estimate import disk_warning
+
+    full = disk_warning(prepared.plan.output_bytes, prepared.run.store.root)
+    return [*prepared.plan.warnings, *([full] if full else [])]
 
 
 def _warnings(prepared: "PreparedRun") -> list[str]:

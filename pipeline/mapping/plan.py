@@ -132,14 +132,14 @@ class Plan:
         return tuple(warnings)
 
     def summary(self) -> str:
-        """The plan in a few lines of text."""
+        """The plan in a few lines of text; `warnings` are not among them."""
         items = sum(tile.items for tile in self.tiles)
         by_month = np.array([tile.acquisitions for tile in self.tiles]).mean(axis=0)
         months = " ".join(f"{count:.0f}" for count in by_month)
         how = "the embeddings exist already"
         if self.encode_rate is not None:
             how = f"this machine encodes {self.encode_rate:,.0f} pixels per second"
-        lines = [
+        return "\n".join([
             f"tiles          {len(self.tiles)}: {_listed([t.tile.name for t in self.tiles])}",
             f"cells          {len(self.cells)}",
             f"items          {items}",
@@ -149,8 +149,7 @@ class Plan:
             f"output         about {_bytes(self.output_bytes)}",
             f"time           {_time(self.seconds[0])} to {_time(self.seconds[1])}; {how}",
             f"worker memory  about {_bytes(self.worker_memory)}",
-        ]
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+        ])  # fmt: skip
 
     def files(self) -> dict[str, bytes]:
         """The files `plan/plan.json`, `plan/tiles.geojson` and `cells.geojson` (EPSG:4326)."""

@@ -166,7 +166,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         access=access,
         source=None if source is None else source.fingerprint,
     )
-    return PreparedRun(run, plan, plan.cells, tuple(items), points)
+    return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points)
 
 
 def _training_sample(settings: MapSettings, checkpoint: Checkpoint) -> TrainingSample | None:

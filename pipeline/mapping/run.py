@@ -10,6 +10,7 @@ from models.encoder.card import Card
 from models.encoder.training_sample import TrainingSample
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
+from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.examples import ExampleFit
@@ -110,13 +111,14 @@ class Run:
 class PreparedRun:
     """A run with an open folder, and its work: the cells and the items that each reads.
 
-    `points` are the user's labelled examples, if there are any.
+    `catalog` is the described one; `points` are the user's labelled examples, if there are any.
     """
 
     run: Run
     plan: Plan
     cells: tuple[Cell, ...]
     items: tuple[Item, ...]
+    catalog: CatalogDescription
     points: ExamplePoints | None = None
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:

@@ -146,7 +146,7 @@ def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
     assert {tile.items for tile in plan.tiles} == {0, 36}
     area = sum(c.pixels for t in plan.tiles if t.tile.zone == 32 for c in t.cells) * 100
     assert sum(tile.uncovered for tile in plan.tiles) == pytest.approx(area, rel=0.02)
-    assert "no item covers" in plan.summary()
+    assert any("no item covers" in warning for warning in plan.warnings)
     assert any("32U" in warning for warning in plan.warnings)
 
 
@@ -160,9 +160,9 @@ def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkp
     assert plan.tiles[0].uncovered == pytest.approx(0.195 / 0.4 * plan.pixels * 100, rel=0.02)
     assert plan.tiles[0].acquisitions == (*([1] * 11), 0)
     assert {cell.items for cell in plan.tiles[0].cells} == {0, 11}
-    summary = plan.summary()
-    assert "months without any acquisition" in summary
-    assert "warning: no item covers" in summary
+    uncovered, months = plan.warnings
+    assert uncovered.startswith("no item covers")
+    assert "months without any acquisition" in months
 
 
 def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Pa
         refused=[why, why],
         encode_rate=lambda _: 1000.0,
     )
-    assert "warning: 2 of the catalogue's items cannot be used" in plan.summary()
+    assert any("2 of the catalogue's items cannot be used" in one for one in plan.warnings)
     open_run(Store(str(tmp_path)), {}, {}, plan.files())
     assert "item x: it is malformed" in (tmp_path / "plan" / "plan.json").read_text()
 
