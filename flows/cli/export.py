@@ -13,7 +13,7 @@ from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.mapping.plan_geojson import read_cells
 from pipeline.product.layers import CLASS
-from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.ledger import mapped_items, read_run
 from pipeline.product.manifest import run_vocabulary
 from pipeline.product.map_crs import crs_code
 from pipeline.product.map_export import export_map, exported_layer
@@ -52,7 +52,7 @@ def run_export(
     part = None if bbox is None else _bbox(bbox)
     run = read_run(store)
     chosen, vocabulary = exported_layer(run, layer), run_vocabulary(store, run)
-    items = finished_items(store, run.fingerprint)
+    items = mapped_items(store, run)
     if (missing := len(read_cells(store, run)) - len(items)) > 0 and items:
         text = f"warning: {missing} of its cells {'is' if missing == 1 else 'are'} not finished: "
         text += "the file has nodata there"

@@ -28,6 +28,7 @@ _COMMANDS = {
         "init": "Write the settings of a run to a file, with comments.",
         "plan": "Show what a run would read, compute and write, and its cost; run nothing.",
         "map": "Map a region.",
+        "rerun": "Go on with a run from its folder; try again what was left out.",
         "status": "Show which cells of a run are done, failed, or left.",
         "classify": "Map other classes from the embeddings that a run kept.",
         "query": "Show where a run's pixels are similar to words, or to a place.",

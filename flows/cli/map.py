@@ -46,6 +46,7 @@ def plan_app(settings: MapSettings) -> int:
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
     from flows.execution.console import PlainConsole, say
+    from pipeline.mapping.cells_again import made_again
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
     from pipeline.mapping.run_inputs import run_inputs
@@ -54,6 +55,8 @@ def plan_app(settings: MapSettings) -> int:
     store = prepared.run.store
     say(console, run_inputs(prepared))
     say(console, prepared.plan.summary())
+    for note in made_again(prepared):
+        say(console, note)
     _warn(console, _planned_warnings(prepared))
     say(console, f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
     return 0
@@ -78,8 +81,10 @@ def classify_app(settings: ClassifySettings) -> int:
     return run_map(settings_from_embeddings(settings.run, own))
 
 
-def run_map(settings: MapSettings) -> int:
+def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     """Run the flow `map-region`, show its progress, and say where the map is and what it lacks.
+
+    With `retry_left_out`, finished cells that lack rasters are mapped once more.
 
     Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
@@ -95,13 +100,18 @@ def run_map(settings: MapSettings) -> int:
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
+        from pipeline.mapping.cells_again import lacking_rasters, made_again
         from pipeline.mapping.prepare import prepared_run
         from pipeline.mapping.run_inputs import run_inputs
 
         report_progress(RunProgress("planning"))
         # Mistakes show before the server is up; the folder is this process's until the end.
         prepared = stack.enter_context(prepared_run(settings))
+        if retry_left_out:
+            prepared = lacking_rasters(prepared)
         say(console, run_inputs(prepared))
+        for note in made_again(prepared):
+            say(console, note)
         _warn(console, _planned_warnings(prepared))
         wait_for_server()
         try:

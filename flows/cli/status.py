@@ -156,7 +156,7 @@ def read_status(folder: str) -> Status:
         run=public_url(store.root),
         cells=len(planned),
         done=len(reports),
-        failures=tuple(failed_cells(store).values()),
+        failures=tuple(failed_cells(store, run).values()),
         seconds=total_stats(report.stats for report in reports).seconds,
         left_out=lost,
     )

@@ -23,7 +23,7 @@ from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.cog_writer import cog_bytes
 from pipeline.product.layers import SIMILARITY, SIMILARITY_SCALE
-from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.ledger import mapped_items, read_run
 from pipeline.product.manifest import RunManifest
 from pipeline.product.mosaic import write_mosaic
 from pipeline.product.qgis_styles import similarity_style
@@ -48,7 +48,7 @@ def open_embedded_run(folder: str) -> EmbeddedRun:
     """
     store = Store(folder)
     manifest = read_run(store)
-    items = tuple(finished_items(store, manifest.fingerprint))
+    items = tuple(mapped_items(store, manifest))
     with_embeddings = tuple(item for item in items if embedding_blocks(item))
     if not with_embeddings:
         what = "no cell is finished yet" if not items else "the run kept no embeddings"

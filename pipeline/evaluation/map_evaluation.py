@@ -16,7 +16,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.point_series.point_file import PointsError, ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
 from pipeline.product.layers import NODATA_CLASS
-from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.ledger import mapped_items, read_run
 from pipeline.product.manifest import run_vocabulary
 
 
@@ -74,7 +74,7 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
     """
     store = Store(run)
     manifest = read_run(store)
-    items = finished_items(store, manifest.fingerprint)
+    items = mapped_items(store, manifest)
     place = public_url(store.root)
     if not items:
         raise OutputError(place, "no cell of this run is finished", "Map it first")

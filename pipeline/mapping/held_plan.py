@@ -1,5 +1,6 @@
 """The plan that a run's folder holds: taken up again only if all of it is of that run."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,10 @@ from safetensors.numpy import load as load_tensors
 from models.towers.text_embeddings import TextEmbeddings
 from pipeline.classification.other_land import OtherLand
 from pipeline.errors import OutputError
-from pipeline.io.fingerprint import differences
+from pipeline.io.fingerprint import canonical_json, differences
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
-from pipeline.product.ledger import finished_cells, held_run, require_replaceable
+from pipeline.product.ledger import finished_cells, held_run, only_adds, require_replaceable
 from pipeline.product.manifest import RunManifest, read_planned
 
 
@@ -30,7 +31,9 @@ class HeldPlan:
 
 
 def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
-    """The plan in the folder of a run with these parts; None if it must be planned.
+    """The plan in the folder of a run with these parts, or one that they only add to.
+
+    None if the run must be planned.
 
     Raises OutputError where cells of another run are begun there, or where a file has gone or is
     another, and finished cells were made of the former one.
@@ -38,8 +41,9 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
     held = held_run(store)
     if held is None:
         return None
-    differing = differences({k: v for k, v in held.parts.items() if k in parts}, parts)
-    if differing:
+    before = {name: value for name, value in held.parts.items() if name in parts}
+    differing = differences(before, parts)
+    if differing and not only_adds(before, json.loads(canonical_json(parts))):
         require_replaceable(store, differing)
         return None
     try:

@@ -31,12 +31,13 @@ from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE, VOCABULARY_FILE
+from pipeline.mapping.continued_run import same_items_elsewhere, with_outputs_of
 from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
 from pipeline.mapping.held_plan import held_plan
 from pipeline.mapping.plan import make_plan
 from pipeline.mapping.run import PreparedRun, Run
-from pipeline.product.ledger import open_run, require_held
+from pipeline.product.ledger import begun_run, open_run, require_held
 from pipeline.product.map_crs import named_crs, require_shown
 from pipeline.product.ownership import claimed
 from pipeline.raster.gdal_env import require_proj_data
@@ -60,9 +61,10 @@ _WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the e
 def prepare_run(settings: MapSettings) -> PreparedRun:
     """Check everything that can be checked before hours of computing, and open the run's folder.
 
-    If the folder holds this run already, the run continues with its own snapshot of items. If it
-    holds another run of which a cell is begun, or which another process maps, it is refused. Raises
-    a UserError for whatever the user must mend, WorldError where catalogue or storage fail.
+    If the folder holds this run already, the run continues with its own snapshot of items; so it
+    does if rasters or embeddings are added to it. If it holds another run of which a cell is begun,
+    or which another process maps, it is refused. Raises a UserError for whatever the user must
+    mend, WorldError where catalogue or storage fail.
     """
     with ExitStack() as planning:
         return _prepared(settings, planning)
@@ -88,6 +90,9 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     """Prepare a run; where it must be planned, the folder is held until `claims` is closed."""
     require_proj_data()
     store = Store(settings.out)
+    begun = begun_run(store)
+    if begun is not None:
+        settings = with_outputs_of(begun, settings)
     region = read_region(settings.region)
     if settings.crs is not None:
         require_shown(named_crs(settings.crs), region.bbox)
@@ -102,6 +107,8 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     known = _known_parts(settings, region, checkpoint, vocabulary, catalog)
     if points is not None:  # a run without examples has no such part, as before there were any
         known["examples"] = points.fingerprint
+    if begun and same_items_elsewhere(begun, store, known, region, settings, catalog):
+        known["catalog"] = begun.parts["catalog"]
     source = source_of_embeddings(settings.embeddings, known) if settings.embeddings else None
     held = held_plan(store, known)
     text = embed_for_checkpoint(vocabulary, card) if held is None else held.text

@@ -4,7 +4,7 @@ from functools import partial
 
 from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_report import class_hectares
-from pipeline.product.ledger import finished_items, require_held, write_collection
+from pipeline.product.ledger import mapped_items, require_held, write_collection
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
 from pipeline.product.qgis_styles import write_styles
@@ -23,7 +23,7 @@ def publish(prepared: PreparedRun) -> Summary:
     run = prepared.run
     store, manifest, vocabulary = run.store, run.manifest, run.vocabulary
     require_held(store, manifest)
-    items = finished_items(store, manifest.fingerprint)
+    items = mapped_items(store, manifest)
     if items:
         hectares = class_hectares(items)
         for write in (

@@ -111,7 +111,8 @@ class Run:
 class PreparedRun:
     """A run with an open folder, and its work: the cells and the items that each reads.
 
-    `catalog` is the described one; `points` are the user's labelled examples, if there are any.
+    `catalog` is the described one; `points` are the user's labelled examples, if there are any;
+    `again` are the ids of finished cells that are to be mapped once more.
     """
 
     run: Run
@@ -120,6 +121,7 @@ class PreparedRun:
     items: tuple[Item, ...]
     catalog: CatalogDescription
     points: ExamplePoints | None = None
+    again: frozenset[str] = frozenset()
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:
         """The items of a cell's tile, by time."""
@@ -133,6 +135,6 @@ class PreparedRun:
         return {tile: tuple(items) for tile, items in by_tile.items()}
 
     def unfinished(self) -> tuple[Cell, ...]:
-        """The cells that are not finished."""
-        done = finished_cells(self.run.store, self.run.manifest.fingerprint)
+        """The cells that are not finished, or that are to be mapped once more."""
+        done = finished_cells(self.run.store, self.run.manifest.fingerprint).keys() - self.again
         return tuple(cell for cell in self.cells if cell.id not in done)

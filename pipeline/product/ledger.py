@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from affine import Affine
 from models.files.json_text import parse_json
 from models.visible_text import visible_text
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.errors import OutputError, OwnershipLost
+from pipeline.errors import OutputError, OwnershipLost, ReadingError
 from pipeline.grid.cells import Cell
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_text, public_url
@@ -38,7 +38,10 @@ from pipeline.product.layers import OutputLayer, cell_layers
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.qgis_styles import layer_style
 from pipeline.product.stac import RasterFile, cell_item, collection, raster_tags
-from pipeline.raster.read_stats import ReadStats
+from pipeline.raster.read_stats import Fault, ReadStats
+
+ADDED_OUTPUTS = frozenset({"top_k", "keep_embeddings", "unlike_training"})
+"""Settings of which a higher value adds to a run's rasters, and changes none of the others."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,38 @@ def held_run(store: Store) -> RunManifest | None:
     return None
 
 
+def only_adds(before: Mapping[str, Any], parts: Mapping[str, Any]) -> bool:
+    """Whether a run of `parts` has all that the run of `before` has, unchanged, and more.
+
+    Both are parts of fingerprints.
+    """
+    names = {*before, *parts}
+    changed = {name for name in names if before.get(name) != parts.get(name)}
+    return len(changed) > 0 and all(
+        name in ADDED_OUTPUTS and int(parts.get(name) or 0) > int(before.get(name) or 0)
+        for name in changed
+    )
+
+
 def require_replaceable(store: Store, differing: Sequence[str]) -> None:
     """Raise OutputError with the differing settings if a folder's run has begun a cell."""
-    if next(store.keys(CELLS), None) is not None:
+    if _is_begun(store):
         what = "; ".join(differing) or "what its fingerprint is made of"
         raise OutputError(
             public_url(store.root),
             f"it holds another run, whose results would differ ({what})",
             "Name another folder, or set these back to go on with the run that is there",
         )
+
+
+def begun_run(store: Store) -> RunManifest | None:
+    """The run in a folder if a cell of it is begun; raises OutputError as `held_run`."""
+    held = held_run(store)
+    return held if held is not None and _is_begun(store) else None
+
+
+def _is_begun(store: Store) -> bool:
+    return next(store.keys(CELLS), None) is not None
 
 
 def open_run(
@@ -107,8 +133,9 @@ def open_run(
 ) -> RunManifest:
     """Begin a run in an empty folder, or continue the run that is there.
 
-    Another run is replaced as long as it is only planned. A process that others may disturb must
-    hold the folder (`pipeline.product.ownership`).
+    Another run is replaced as long as it is only planned. A run that only adds to the one that is
+    there extends it: finished cells are made again, and stay until then. A process that others may
+    disturb must hold the folder (`pipeline.product.ownership`).
 
     Args:
         store: The run's folder.
@@ -125,6 +152,8 @@ def open_run(
     run, held = new_manifest(parts, settings, files), held_run(store)
     if held is not None and held.fingerprint == run.fingerprint:
         run = replace(held, files={**held.files, **run.files})
+    elif held is not None and _is_begun(store) and only_adds(held.parts, run.parts):
+        run = replace(run, extends=[*held.extends, held.fingerprint])
     elif held is not None:
         require_replaceable(store, differences(held.parts, parts))
         store.remove(RUN)  # first: whoever maps that run stops, and none of its files is used
@@ -178,7 +207,9 @@ def commit_cell(
 ) -> CellReport:
     """Write a cell's rasters, then the STAC item that makes it finished.
 
-    An earlier failure of the cell is forgotten.
+    An earlier failure of the cell is forgotten. A cell that was mapped before stays as it is if
+    more rasters would be left out of the new one; not where embeddings were kept of it, whose files
+    are new already.
 
     Args:
         store: The run's folder.
@@ -193,8 +224,17 @@ def commit_cell(
     Raises:
         OwnershipLost: The folder is no longer this run's.
         OutputUnwritable: The storage refuses a file.
+        ReadingError: Something was to be added to a cell, and rasters that were read before could
+            not be read now.
     """
     began = time.perf_counter()
+    earlier = _mapped_item(store, run, cell)
+    if earlier is not None:
+        report = CellReport.from_item(earlier)
+        if len(report.stats.faults) < len(result.stats.faults):
+            if earlier["properties"][f"{PREFIX}fingerprint"] == run.fingerprint:
+                return report
+            raise _worse(report.stats.faults, result.stats.faults)
     contents: dict[str, bytes] = {}
     files = {
         layer.name: _encode_raster(run, cell, vocabulary, layer, result.rasters, contents)
@@ -209,6 +249,29 @@ def commit_cell(
     store.write(cell_key(cell.tile.name, cell.id, ITEM), _json(item))
     store.remove(failure_key(cell.id))
     return report
+
+
+def _mapped_item(store: Store, run: RunManifest, cell: Cell) -> dict[str, Any] | None:
+    """The item of a cell that is mapped and keeps no embeddings, if there is one."""
+    key = cell_key(cell.tile.name, cell.id, ITEM)
+    try:
+        item: dict[str, Any] = parse_json(store.read(key))
+        ours = item["properties"][f"{PREFIX}fingerprint"] in run.fingerprints
+        checked_report(item, key)
+        kept = any(f"{PREFIX}block" in asset for asset in item["assets"].values())
+        return item if ours and not kept else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _worse(before: Sequence[Fault], after: Sequence[Fault]) -> ReadingError:
+    new = next(fault for fault in after if fault not in before)
+    return ReadingError(
+        new.asset,
+        f"it {new.reason}, and was read when the cell was mapped (rasters left out then: "
+        f"{len(before)}, now: {len(after)})",
+        "The cell stays as it was. Start again when the rasters can be read",
+    )
 
 
 def _encode_raster(
@@ -247,7 +310,19 @@ def _encode_raster(
 
 def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
     """The STAC items of the finished cells, in the order of their ids."""
-    return sorted(_committed(store, run_fingerprint), key=lambda item: str(item["id"]))
+    return _by_id(_committed(store, {run_fingerprint}))
+
+
+def mapped_items(store: Store, run: RunManifest) -> list[dict[str, Any]]:
+    """The STAC items of the cells with a map, in the order of their ids.
+
+    They are the finished ones, and those that lack nothing but what was added to the run since.
+    """
+    return _by_id(_committed(store, run.fingerprints))
+
+
+def _by_id(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(items, key=lambda item: str(item["id"]))
 
 
 def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
@@ -272,18 +347,24 @@ def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
     store.write(failure_key(cell.id), _json(asdict(failure)))
 
 
-def failed_cells(store: Store) -> dict[str, FailedCell]:
-    """The cells that failed and have not been finished since, by id.
+def failed_cells(store: Store, run: RunManifest) -> dict[str, FailedCell]:
+    """The cells of a run that failed and have not been finished since, by id.
 
     Damaged records are left out: such a cell is not finished, and is mapped again like one that
     failed.
     """
     found = (FailedCell.from_json(content) for _, content in store.read_many(store.keys(FAILURES)))
     return {
-        failure.cell: failure
-        for failure in found
-        if failure and not store.exists(cell_key(failure.tile, failure.cell, ITEM))
+        failure.cell: failure for failure in found if failure and not _has_item(store, run, failure)
     }
+
+
+def _has_item(store: Store, run: RunManifest, cell: FailedCell) -> bool:
+    try:
+        item = parse_json(store.read(cell_key(cell.tile, cell.cell, ITEM)))
+        return bool(item["properties"][f"{PREFIX}fingerprint"] == run.fingerprint)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return False
 
 
 def write_collection(
@@ -294,13 +375,13 @@ def write_collection(
     store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary, examples)))
 
 
-def _committed(store: Store, run_fingerprint: str) -> Iterator[dict[str, Any]]:
+def _committed(store: Store, fingerprints: Container[str]) -> Iterator[dict[str, Any]]:
     sizes = store.sizes(CELLS)
     keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
     for key, content in store.read_many(keys):
         try:
             item = parse_json(content)
-            ours = item["properties"][f"{PREFIX}fingerprint"] == run_fingerprint
+            ours = item["properties"][f"{PREFIX}fingerprint"] in fingerprints
             checked_report(item, key)
             whole = all(
                 sizes.get(key.replace(ITEM, asset["href"].removeprefix("./"))) == asset["file:size"]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +28,8 @@ class RunManifest:
         created: When it was opened, in UTC.
         files: SHA-256 (hex) of the files that were planned, by key; runs of early versions have
             none.
+        extends: The fingerprints that the run had before rasters or embeddings were added to it;
+            what its cells had then is the same.
     """
 
     fingerprint: str
@@ -36,6 +38,12 @@ class RunManifest:
     versions: Mapping[str, str]
     created: str
     files: Mapping[str, str] = field(default_factory=dict)
+    extends: Sequence[str] = field(default_factory=list)
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The run's fingerprint, and those that it had before something was added to it."""
+        return frozenset({self.fingerprint, *self.extends})
 
     @property
     def period(self) -> tuple[datetime, datetime]:
@@ -96,10 +104,12 @@ def _problem(run: RunManifest) -> str | None:
     settings, parts, versions = run.settings, run.parts, run.versions
     if not all(isinstance(each, dict) for each in (settings, parts, versions, run.files)):
         return "its settings, parts, versions or files are no objects"
+    if not isinstance(run.extends, list | tuple):
+        return "what it extends is no list"
     reading, year = settings.get("reading") or {}, settings.get("year")
     attributions = parts.get("attributions", [])
     texts = [run.fingerprint, run.created, versions.get("timesen"), *versions.values()]
-    texts += run.files.values()
+    texts += [*run.files.values(), *run.extends]
     texts += attributions if isinstance(attributions, list) else [None]
     whole = {"year": year, **{n: settings.get(n, 1) for n in ("first_month", "steps", "top_k")}}
     if wrong := [name for name, value in whole.items() if type(value) is not int]:

@@ -143,7 +143,7 @@ def summarise(
         card=card,
         planned=planned,
         reports=tuple(CellReport.from_item(item) for item in items),
-        failures=tuple(failed_cells(store).values()),
+        failures=tuple(failed_cells(store, run).values()),
         areas=tuple(sorted(areas, key=lambda area: -area.hectares)),
         examples=read_example_report(store, run.fingerprint),
     )

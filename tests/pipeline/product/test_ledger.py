@@ -322,12 +322,12 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
     cell, other = made.cells[:2]
     for failed in (cell, other):
         record_failure(store, failed, CatalogUnavailable("https://u:p@host/a?sig=x: no answer"))
-    failure = failed_cells(store)[cell.id]
+    failure = failed_cells(store, run)[cell.id]
     assert failure.kind == "CatalogUnavailable"
     assert failure.error == "https://host/a no answer"
     assert failure.tile == cell.tile.name
     commit_cell(store, run, cell, VOCABULARY, result_of(cell, *cell_rasters(cell, ONE_ZONE), 1))
-    assert list(failed_cells(store)) == [other.id]
+    assert list(failed_cells(store, run)) == [other.id]
     assert not store.exists(f"failures/{cell.id}.json")
 
 
@@ -336,9 +336,9 @@ def test_a_failure_is_kept_until_the_cell_succeeds(made: MadeRun, tmp_path: Path
     ["", "[]", '{"cell": "a"}', '{"cell": 1, "tile": 2, "kind": 3, "error": 4, "when": 5}'],
 )
 def test_a_damaged_record_of_a_failure_is_left_out(tmp_path: Path, content: str) -> None:
-    store, _ = begin(str(tmp_path), ONE_ZONE)
+    store, run = begin(str(tmp_path), ONE_ZONE)
     store.write(failure_key("31UFR-00-00"), content.encode())
-    assert failed_cells(store) == {}
+    assert failed_cells(store, run) == {}
 
 
 def test_a_full_disk_leaves_the_cell_unfinished(made: MadeRun, small_disk: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_run_on_object_storage(s3: str) -> None:
     )
     gone = replace(made.cells[0], row=90)
     record_failure(made.store, gone, ValueError("x"))
-    assert list(failed_cells(made.store)) == [gone.id]
+    assert list(failed_cells(made.store, made.run)) == [gone.id]
 
 
 # Reports
