@@ -21,18 +21,20 @@ from flows.execution.prefect_api import (
     task,
 )
 from flows.execution.progress import RunProgress, UnitCount, report_progress
+from flows.execution.task_progress import TaskProgress, task_progress
 from flows.execution.unit_groups import UnitsFailed, passed_as_is, run_groups
 from flows.execution.work_queue import UnitQueue, open_queue
 from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_text
-from pipeline.mapping.cell_graph import cell_graph
+from pipeline.mapping.cell_graph import LONG_TASKS, cell_graph
 from pipeline.mapping.fit_run import fitted_run
 from pipeline.mapping.prepare import prepared_run
-from pipeline.mapping.publish import publish
+from pipeline.mapping.publish import publish, published_summary
 from pipeline.mapping.run import PreparedRun
 from pipeline.mapping.run_inputs import run_inputs
-from pipeline.product.ledger import record_failure, require_held
+from pipeline.mapping.shared_run import SharedRun, shared_run
+from pipeline.product.cell_report import CellReport
 from pipeline.product.report import Summary, summary_markdown
 from pipeline.settings.map import MapSettings
 
@@ -106,68 +108,128 @@ def publish_run(prepared: PreparedRun) -> Summary:
 
 
 def _mapped(prepared: PreparedRun) -> Summary:
-    """Map the cells of a run whose folder is held, and publish them."""
-    if prepared.points is not None:
-        report_progress(RunProgress("reading examples"))
-        prepared = fitted_run(prepared)
-    _map_cells(prepared)
-    report_progress(RunProgress("publishing"))
-    summary: Summary = publish_run(passed_as_is(prepared))
+    """Map the cells of a run whose folder is held, and publish them.
+
+    Processes that map the same run share its cells, and one of them publishes.
+    """
+    with shared_run(prepared) as shared:
+        if prepared.points is not None:
+            report_progress(RunProgress("reading examples"))
+            with shared.alone("examples"):
+                prepared = fitted_run(prepared)
+        _map_cells(prepared, shared)
+        report_progress(RunProgress("publishing"))
+        with shared.alone("publication"):
+            summary = published_summary(prepared, shared.published_since())
+            if summary is None:
+                summary = publish_run(passed_as_is(prepared))
+                shared.remove_run_out()
     _publish_artifacts(summary)
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
     return summary
 
 
-def _map_cells(prepared: PreparedRun) -> None:
-    unfinished = prepared.unfinished()
-    left = {cell.id for cell in unfinished}
+def _map_cells(prepared: PreparedRun, shared: SharedRun) -> None:
+    left = {cell.id: cell for cell in prepared.unfinished()}
     count = count_cells(prepared.cells, [cell for cell in prepared.cells if cell.id not in left])
-    get_run_logger().info("%s of %s cells to map", len(unfinished), len(prepared.cells))
-    if not unfinished:
+    get_run_logger().info("%s of %s cells to map", len(left), len(prepared.cells))
+    if not left:
         return
     report_progress(count.progress("mapping"))
-    by_tile: defaultdict[str, list[Cell]] = defaultdict(list)
-    for cell in unfinished:
-        by_tile[cell.tile.name].append(cell)
     cluster = prepared.run.settings.cluster
-    with open_queue(cluster) as queue:
+    with (
+        open_queue(cluster) as queue,
+        task_progress(queue.client, LONG_TASKS, count.part_ended) as tasks,
+    ):
         if cluster.remote:
             require_shared_files(queue.client, prepared.run)
-        # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
-        in_flight = cells_in_flight(cluster, worker_count(queue.client))
-        at_once = _MOST_TILES if cluster.remote else 2 + in_flight // _CELLS_A_TILE
-        tiles = {
-            name: partial(map_cells, cells, prepared, queue, count)
-            for name, cells in by_tile.items()
-        }
-        failures = run_groups("tile", tiles, queue, count, "mapping", "map-progress", at_once)
+        free = [*left.values()]
+        while left:
+            _map_tiles(free, prepared, shared, queue, count, tasks)
+            left = {name: cell for name, cell in left.items() if not count.is_settled(name)}
+            free = _free_cells([*left.values()], shared, count)
+        report_progress(count.progress("mapping"))
+
+
+def _map_tiles(
+    cells: Sequence[Cell],
+    prepared: PreparedRun,
+    shared: SharedRun,
+    queue: UnitQueue,
+    count: UnitCount,
+    tasks: TaskProgress,
+) -> None:
+    """Map those of the cells that no other process maps; those that failed are recorded."""
+    if not cells:
+        return
+    by_tile: defaultdict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_tile[cell.tile.name].append(cell)
+    cluster = prepared.run.settings.cluster
+    # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
+    in_flight = cells_in_flight(cluster, worker_count(queue.client))
+    at_once = _MOST_TILES if cluster.remote else 2 + in_flight // _CELLS_A_TILE
+    tiles = {
+        name: partial(map_cells, by_tile[name], prepared, shared, queue, count, tasks)
+        for name in shared.own_order([*by_tile])
+    }
+    failures = run_groups("tile", tiles, queue, count, "mapping", "map-progress", at_once)
+    shared.leave_failed()
     for failure in failures:  # those of cells are recorded in the folder
         if not isinstance(failure, CellsFailed):
             raise failure
 
 
+def _free_cells(cells: Sequence[Cell], shared: SharedRun, count: UnitCount) -> list[Cell]:
+    """Wait until another process has ended some of the cells; give those that it left."""
+    if cells:
+        report_progress(count.progress("waiting for other processes"))
+    free = []
+    for cell, state in shared.until_others_end(cells):
+        if state == "free":
+            free.append(cell)
+        else:
+            count.settle(cell.id, state)
+    return free
+
+
 def map_cells(
-    cells: Sequence[Cell], prepared: PreparedRun, queue: UnitQueue, count: UnitCount
+    cells: Sequence[Cell],
+    prepared: PreparedRun,
+    shared: SharedRun,
+    queue: UnitQueue,
+    count: UnitCount,
+    tasks: TaskProgress,
 ) -> None:
-    """Map those of the cells that are not done.
+    """Map those of the cells that are not done, and that no other process maps.
 
     Failures are recorded in the run's folder; raises CellsFailed for them once the others are done.
     """
     left = {cell.id: cell for cell in cells if not count.is_done(cell.id)}
     gpu = has_gpu_workers(queue.client)
 
-    def submit(cell: Cell, client: Client, priority: int) -> Future:
+    def submit(cell: Cell, client: Client, priority: int) -> Future | None:
+        state = shared.begin(cell)
+        if state != "ours":
+            count.settle(cell.id, state)
+            return None
         graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=gpu)
+        count.begin(cell.id, tasks.follow(cell.id, graph))
         return client.compute(graph, priority=priority)
 
+    def done(name: str, _report: CellReport) -> None:
+        shared.finished(left[name])
+        tasks.forget(name)
+        count.finished(name)
+
     def failed(name: str, error: BaseException) -> None:
-        require_held(prepared.run.store, prepared.run.manifest)
-        record_failure(prepared.run.store, left[name], error)
+        shared.failed(left[name], error)
+        tasks.forget(name)
         count.failed(name)
 
     units = {name: partial(submit, cell) for name, cell in left.items()}
-    if errors := queue.map(units, lambda name, _: count.finished(name), failed):
+    if errors := queue.map(units, done, failed):
         message = f"{len(errors)} of {len(cells)} cells failed, such as: {errors[0]}"
         raise CellsFailed(public_text(message), errors)
 

@@ -39,6 +39,11 @@ def owner_key(number: int) -> str:
     return f"{OWNERS}/{number:06}.json"
 
 
+def claims_folder(run_fingerprint: str) -> str:
+    """The folder of the claims on a run's cells, and of the record of its publication."""
+    return f"{OWNERS}/run-{run_fingerprint[:12]}"
+
+
 def failure_key(cell: str) -> str:
     """The key of the record of a cell that failed."""
     return f"{FAILURES}/{cell}.json"

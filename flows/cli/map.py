@@ -1,5 +1,6 @@
 """The commands `timesen map`, `timesen plan` and `timesen classify`."""
 
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -91,12 +92,14 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     """
     from flows.cli.gdal_place import say_raster
     from flows.execution.console import PlainConsole, say, show_flow
+    from flows.execution.dask_log import dask_log_file
     from flows.execution.progress import RunProgress, report_progress
-    from pipeline.io.store import Store
+    from pipeline.io.store import Store, public_url
     from pipeline.layout import PREVIEW, REPORT
     from pipeline.product.layers import CLASS
+    from pipeline.product.publication_record import read_publication
 
-    console, code = PlainConsole(), 0
+    console, failed = PlainConsole(), ""
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
@@ -118,15 +121,22 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
             with prepared_beforehand(prepared):
                 map_region(settings)
         except CellsFailed as error:
-            console.print(str(error), style="red", markup=False, soft_wrap=True)
-            code = 1
+            failed = str(error)
+    record = read_publication(prepared.run.store, prepared.run.manifest)
+    if record is not None and not record.is_own:
+        say(console, f"Published by {record}, which maps the same run")
     _warn(console, _warnings(prepared))
+    if failed:
+        console.print(failed, style="red", markup=False, soft_wrap=True)
     store = Store(settings.out)
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         say_raster(console, "Map      ", store, CLASS.mosaic_file)
         say(console, f"Preview  {store.path(PREVIEW)}")
     say(console, f"Report   {store.path(REPORT)}")
-    return code
+    if (log := dask_log_file()) is not None and log.exists():
+        say(console, f"Log      {log}")
+    say(console, f"Status   timesen status {shlex.quote(public_url(store.root))}")
+    return 1 if failed else 0
 
 
 def _warn(console: "Console", warnings: Sequence[str]) -> None:

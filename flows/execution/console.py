@@ -18,6 +18,7 @@ from models.files.process_mark import remove_leftovers
 from models.visible_text import visible_lines
 
 _LINE_SECONDS = 10
+_LINE_SHARE = 0.02  # of the time so far: a run of days has some hundred lines in a log
 
 
 class PlainConsole(Console):
@@ -87,8 +88,9 @@ def _bar(console: Console) -> Iterator[None]:
         task = bar.add_task("starting", total=None)
 
         def show(progress: RunProgress) -> None:
-            total = 1.0 if progress.total else None
-            bar.update(task, description=str(progress), completed=progress.share, total=total)
+            bar.update(task, description=str(progress))
+            if progress.total:  # a stage without a number, such as publishing, leaves it as it is
+                bar.update(task, completed=progress.share, total=1.0)
 
         with progress_listener(show):
             yield
@@ -97,13 +99,15 @@ def _bar(console: Console) -> Iterator[None]:
 @contextlib.contextmanager
 def _lines(console: Console) -> Iterator[None]:
     printed = RunProgress("")
-    when = -float(_LINE_SECONDS)
+    began = time.monotonic()
+    when = began - _LINE_SECONDS
 
     def show(progress: RunProgress) -> None:
         nonlocal printed, when
-        now, new = time.monotonic(), replace(progress, seconds_left=None)
+        now, new = time.monotonic(), replace(progress, seconds_left=None, share=0.0)
         ended = progress.total and progress.done + progress.failed == progress.total
-        if new != printed and (new.stage != printed.stage or ended or now - when >= _LINE_SECONDS):
+        due = now - when >= max(_LINE_SECONDS, (now - began) * _LINE_SHARE)
+        if new != printed and (new.stage != printed.stage or ended or due):
             console.print(str(progress), highlight=False, soft_wrap=True)
             printed, when = new, now
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+_CORRECTION = 0.2
+
 
 @dataclass(frozen=True)
 class RunProgress:
@@ -20,6 +22,7 @@ class RunProgress:
         share: part of all work that is done, 0 … 1.
         seconds_left: None while it is not known how long a unit takes.
         units: what units are called.
+        others: number of units that other processes did meanwhile.
     """
 
     stage: str
@@ -29,12 +32,15 @@ class RunProgress:
     share: float = 0.0
     seconds_left: float | None = None
     units: str = "cells"
+    others: int = 0
 
     def __str__(self) -> str:
         """One line, "mapping: 3 of 12 cells, 1 failed, about 4 min left"."""
         parts = [f"{self.stage}"]
         if self.total:
             parts[0] += f": {self.done} of {self.total} {self.units}"
+        if self.others:
+            parts.append(f"{self.others} by other processes")
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.seconds_left is not None and self.done + self.failed < self.total:
@@ -89,6 +95,8 @@ def duration(seconds: float) -> str:
 class UnitCount:
     """The number of units of a run that are done and that failed; threads may share it.
 
+    The share of work that is done never falls: a unit that failed has been gone through.
+
     Args:
         weights: the work of each unit, by name, in any measure.
         done: names of the units that were done before the run began.
@@ -101,39 +109,98 @@ class UnitCount:
         self._units = units
         self._done = set(done)
         self._failed: set[str] = set()
-        self._before = self._sum(self._done)
-        self._began = time.monotonic()
+        self._by_others: set[str] = set()
+        self._parts: dict[str, tuple[int, int]] = {}
+        self._total = sum(self._weights.values())
+        self._before = self._gone = float(self._sum(self._done))
+        self._left = _TimeLeft()
+
+    def begin(self, name: str, parts: int) -> None:
+        """Count a unit as begun; `part_ended` tells of so many parts of about the same length."""
+        with self._lock:
+            self._parts[name] = 0, parts
+
+    def part_ended(self, name: str) -> None:
+        """Count a part of a unit that was begun."""
+        with self._lock:
+            if name in self._parts:
+                ended, parts = self._parts[name]
+                self._parts[name] = min(ended + 1, parts), parts
 
     def finished(self, name: str) -> None:
         """Count a unit as done."""
         with self._lock:
+            self._parts.pop(name, None)
             self._done.add(name)
             self._failed.discard(name)
 
     def failed(self, name: str) -> None:
         """Count a unit as failed, until it is finished."""
         with self._lock:
+            self._parts.pop(name, None)
             self._failed.add(name)
+
+    def settle(self, name: str, outcome: str) -> None:
+        """Count a unit that another process ended: as "done", "failed", or not yet at all."""
+        if outcome == "done":
+            self.finished(name)
+            self._by_others.add(name)
+        elif outcome == "failed":
+            self.failed(name)
 
     def is_done(self, name: str) -> bool:
         """Whether a unit is done."""
         return name in self._done
 
+    def is_settled(self, name: str) -> bool:
+        """Whether a unit is done or failed."""
+        return name in self._done or name in self._failed
+
     def progress(self, stage: str) -> RunProgress:
         """The progress now."""
         with self._lock:
-            total, done = self._sum(self._weights), self._sum(self._done)
-            left, now = total - done - self._sum(self._failed), done - self._before
-            elapsed = time.monotonic() - self._began
+            self._gone = max(self._gone, self._sum(self._done | self._failed) + self._begun())
+            left = self._left.seconds(self._gone - self._before, self._total - self._gone)
             return RunProgress(
                 stage=stage,
                 total=len(self._weights),
                 done=len(self._done),
                 failed=len(self._failed),
-                share=done / total if total else 1.0,
-                seconds_left=elapsed * left / now if now else None,
+                share=self._gone / self._total if self._total else 1.0,
+                seconds_left=left,
                 units=self._units,
+                others=len(self._by_others),
             )
+
+    def _begun(self) -> float:
+        """The work in units that are under way; what ends a unit counts as one part more."""
+        return sum(
+            self._weights[name] * ended / (parts + 1)
+            for name, (ended, parts) in self._parts.items()
+        )
 
     def _sum(self, names: Collection[str]) -> int:
         return sum(self._weights[name] for name in names)
+
+
+class _TimeLeft:
+    """The time until a run ends: by the clock between two looks at its work, so that it falls."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._work = 0.0
+        self._end: float | None = None
+
+    def seconds(self, work: float, left: float) -> float | None:
+        """Seconds left after so much work, in any measure; None while it is not known."""
+        now = time.monotonic()
+        if work <= 0:
+            return None
+        if self._end is None or work > self._work or now >= self._end:
+            end = now + (now - self._began) * left / work
+            if self._end is None or now >= self._end:
+                self._end = end
+            else:  # what has been said is corrected step by step
+                self._end += _CORRECTION * (end - self._end)
+            self._work = work
+        return max(0.0, self._end - now)

@@ -20,8 +20,8 @@ from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings, cells_in_flight
 from pipeline.errors import OutputUnwritable, OwnershipLost
 
-Submit = Callable[[Client, int], Future]
-"""Submits a unit to a cluster, at a priority."""
+Submit = Callable[[Client, int], Future | None]
+"""Submits a unit to a cluster, at a priority; None where there is nothing to do after all."""
 
 _POLL_SECONDS = 0.2
 _WORKERLESS_SECONDS = 180  # a worker starts in 3 s, on a busy machine in a minute
@@ -139,6 +139,9 @@ class UnitQueue:
                         self._slots.leave(ticket)
                     # The first come is finished first, so that few units are in memory.
                     future = submit(self.client, -next(self._order))
+                    if future is None:
+                        self._slots.give_back()
+                        continue
                     in_flight[future] = name
                     future.add_done_callback(ended.put)
                     continue

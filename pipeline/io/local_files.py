@@ -53,12 +53,13 @@ def replacing_file(path: Path) -> Iterator[Path]:
                 left.unlink()
 
 
-def create_file(path: Path, content: bytes) -> bool:
-    """Create a file and its folders, only where it is not yet; False where it is.
+def create_file(root: Path, path: Path, content: bytes, *, keep_root: bool = False) -> bool:
+    """Create a file under `root` and its folders, only where it is not yet; False where it is.
 
-    It is whole at once (a hard link), but for file systems that have no links.
+    It is whole at once (a hard link), but for file systems that have no links. `keep_root` and
+    errors are those of `write_file`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parents(root, path, keep_root)
     part = path.parent / _part_name()
     try:
         write_durably(part, content)

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -182,11 +182,15 @@ class Store:
                     root, path = Path(self.root), Path(self.path(key))
                     write_file(root, path, content, keep_root=self.kept)
             except FileNotFoundError as error:
-                missing = "bucket" if self.is_remote else "folder"
-                gone = "was removed meanwhile" if self.kept else "does not exist"
-                raise OSError(f"the {missing} {gone}") from error
+                raise OSError(self._missing) from error
             except NotADirectoryError as error:
                 raise OSError(str(error.strerror)) from error
+
+    @property
+    def _missing(self) -> str:
+        """What a write without its bucket or folder says."""
+        missing = "bucket" if self.is_remote else "folder"
+        return f"the {missing} {'was removed meanwhile' if self.kept else 'does not exist'}"
 
     @contextmanager
     def new_file(self, key: str) -> Iterator[Path]:
@@ -222,10 +226,11 @@ class Store:
         with self._explained(key):
             try:
                 if not self.is_remote:
-                    return create_file(Path(self.path(key)), content)
+                    root, path = Path(self.root), Path(self.path(key))
+                    return create_file(root, path, content, keep_root=self.kept)
                 return create_object(self._remote, self.path(key), content)
             except FileNotFoundError as error:
-                raise OSError("the bucket does not exist") from error
+                raise OSError(self._missing) from error
             except NotADirectoryError as error:
                 raise OSError(str(error.strerror)) from error
 
@@ -253,8 +258,19 @@ class Store:
         with self._explained(key):
             if not self.is_remote:
                 Path(self.path(key)).unlink(missing_ok=True)
-            elif self.exists(key):
-                self._remote.rm_file(self.path(key))
+            else:
+                with suppress(FileNotFoundError):
+                    self._remote.rm_file(self.path(key))
+
+    def has_folder(self) -> bool:
+        """Whether the root is there as a folder; object storage has none."""
+        return not self.is_remote and Path(self.root).is_dir()
+
+    def remove_empty_folder(self, prefix: str = "") -> None:
+        """Remove the folder of a prefix if nothing is in it; nothing on object storage."""
+        if not self.is_remote:
+            with suppress(OSError):
+                Path(self.path(prefix)).rmdir()
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys under a prefix (a folder of the store), sorted; temporary files are left out."""

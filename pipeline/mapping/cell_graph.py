@@ -29,6 +29,9 @@ from pipeline.product.cell_report import CellReport, CellResult
 from pipeline.product.ledger import commit_cell
 from pipeline.raster.read_stats import ReadStats, total_stats
 
+LONG_TASKS = ("read_clear", "read_series", "read_month", "map_block")
+"""The functions in whose tasks a cell's time goes; Dask's keys of tasks begin with these names."""
+
 _STRIP = 256  # rows
 
 

@@ -1,8 +1,9 @@
 """The preparation of a run: settings → region, checkpoint, text embeddings, items, plan, folder."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from pipeline.errors import CatalogError
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
-from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE, VOCABULARY_FILE
+from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.continued_run import same_items_elsewhere, with_outputs_of
 from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
@@ -54,7 +55,7 @@ _KNOWN_BY_CONTENT = frozenset(
 )
 _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
 _WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the end of each start
-    {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs"}
+    {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs", "lease_seconds"}
 )
 
 
@@ -110,7 +111,11 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     if begun and same_items_elsewhere(begun, store, known, region, settings, catalog):
         known["catalog"] = begun.parts["catalog"]
     source = source_of_embeddings(settings.embeddings, known) if settings.embeddings else None
-    held = held_plan(store, known)
+    held, claims_it = held_plan(store, known), False
+    while held is None and not claims_it:  # one process searches, and others of its plan wait
+        planned = partial(_is_planned, store, known)
+        claims_it = claims.enter_context(claimed(store, fingerprint(known), enough=planned))
+        held = held_plan(store, known)
     text = embed_for_checkpoint(vocabulary, card) if held is None else held.text
     other = other_land(text, card) if held is None else held.other_land
     refused: Sequence[CatalogError] = ()
@@ -144,8 +149,11 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     if held is not None and held.manifest.fingerprint == fingerprint(parts):
         manifest = held.manifest
     else:
-        claims.enter_context(claimed(store, fingerprint(known)))
-        now_held = held_plan(store, known)
+        if not claims_it:
+            claims.enter_context(claimed(store, fingerprint(known)))
+        now_held = held_plan(
+            store, known
+        )  # also where this process stood still, and lost its claim
         if now_held is not None and (held is None or now_held.manifest != held.manifest):
             claims.close()  # another process was faster: its snapshot of items is the run's
             return _prepared(settings, claims)
@@ -174,6 +182,11 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         source=None if source is None else source.fingerprint,
     )
     return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points)
+
+
+def _is_planned(store: Store, known: Mapping[str, Any]) -> bool:
+    """Whether another process has planned a run with these parts meanwhile."""
+    return store.exists(RUN) and held_plan(store, known) is not None
 
 
 def _training_sample(settings: MapSettings, checkpoint: Checkpoint) -> TrainingSample | None:

@@ -7,6 +7,11 @@ from pipeline.product.cell_report import class_hectares
 from pipeline.product.ledger import mapped_items, require_held, write_collection
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
+from pipeline.product.publication_record import (
+    PublicationRecord,
+    content_of,
+    record_publication,
+)
 from pipeline.product.qgis_styles import write_styles
 from pipeline.product.report import Summary, summarise, write_report
 
@@ -44,5 +49,18 @@ def publish(prepared: PreparedRun) -> Summary:
     summary = summarise(store, manifest, items, vocabulary, run.card, len(prepared.cells))
     require_held(store, manifest)
     write_report(store, summary)
+    record_publication(store, manifest, content_of(summary, run.settings.crs))
     store.remove_abandoned_parts()  # of workers that were killed
     return summary
+
+
+def published_summary(prepared: PreparedRun, record: PublicationRecord | None) -> Summary | None:
+    """The run in numbers, if a record says that it is published as it is now."""
+    if record is None:
+        return None
+    run = prepared.run
+    items = mapped_items(run.store, run.manifest)
+    summary = summarise(
+        run.store, run.manifest, items, run.vocabulary, run.card, len(prepared.cells)
+    )
+    return summary if record.content == content_of(summary, run.settings.crs) else None

@@ -335,6 +335,14 @@ def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
     return {str(item["id"]): CellReport.from_item(item) for item in items}
 
 
+def is_finished(store: Store, run_fingerprint: str, cell: Cell) -> bool:
+    """Whether a cell is finished now, as `finished_cells` says it of all."""
+    item = cell_key(cell.tile.name, cell.id, ITEM)
+    if not store.exists(item):  # most often, and cheaper than a listing
+        return False
+    return any(_committed(store, {run_fingerprint}, item.removesuffix(f"/{ITEM}")))
+
+
 def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
     """Record that a cell failed and why; a later start of the run tries it again."""
     failure = FailedCell(
@@ -375,8 +383,10 @@ def write_collection(
     store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary, examples)))
 
 
-def _committed(store: Store, fingerprints: Container[str]) -> Iterator[dict[str, Any]]:
-    sizes = store.sizes(CELLS)
+def _committed(
+    store: Store, fingerprints: Container[str], folder: str = CELLS
+) -> Iterator[dict[str, Any]]:
+    sizes = store.sizes(folder)
     keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
     for key, content in store.read_many(keys):
         try:

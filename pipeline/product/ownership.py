@@ -3,7 +3,8 @@
 A claim is a numbered file, `owners/000003.json`, and the highest number holds. A number is only
 ever created where it is free (O_EXCL in a folder, `If-None-Match: *` on S3), and a process takes
 the folder of one that has ended or died by creating the next number: of several, one succeeds. The
-last claim stays in the folder, so no number comes twice.
+last claim stays in the folder, so no number comes twice; but where a process fails before it has
+written anything else, it takes its claim away.
 
 A process writes a new count into its claim every few seconds. It has died if it is of this machine
 and is gone, or if its claim stays the same for a minute while another process looks: clocks of
@@ -20,7 +21,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from models.files.process_mark import is_dead, is_here, process_mark
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.fingerprint import now
 from pipeline.io.store import Store, public_url
-from pipeline.layout import OWNERS, owner_key
+from pipeline.layout import OWNERS, RUN, owner_key
 
 _BEAT_SECONDS = 10
 _SILENT_SECONDS = 60  # then a process of another machine has died; caches of NFS last as long
@@ -37,7 +38,9 @@ _POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def claimed(store: Store, plan: str, *, shared: bool = False) -> Iterator[None]:
+def claimed(
+    store: Store, plan: str, *, shared: bool = False, enough: Callable[[], bool] = lambda: False
+) -> Iterator[bool]:
     """Claim a run's folder for the length of the block.
 
     Args:
@@ -45,23 +48,34 @@ def claimed(store: Store, plan: str, *, shared: bool = False) -> Iterator[None]:
         plan: The hash of what is planned; processes with the same wait for one another.
         shared: Whether processes of the same plan may be in the block together: the second does
             not wait, and has no claim of its own.
+        enough: Whether what another process of the same plan has done is all that is needed: then
+            this one waits no longer, and has no claim of its own.
+
+    Yields:
+        Whether this process has a claim of its own.
 
     Raises:
-        OutputError: A process with another plan holds the folder, or one with the same for long.
+        OutputError: A process with another plan holds the folder, or one of this machine with the
+            same stands still.
         OutputUnwritable: The folder takes no file.
     """
-    number = _take(store, plan, shared)
+    was_there = store.has_folder()
+    number = _take(store, plan, shared, enough)
     if number is None:
-        yield
+        yield False
         return
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(store, number, plan, ended), daemon=True)
     beat.start()
+    failed = True
     try:
-        yield
+        yield True
+        failed = False
     finally:
         ended.set()
         beat.join()
+        if failed:
+            _withdraw(store, number, was_there)
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,9 @@ class _Claim:
         return f"process {self.process.split('-')[1]} on {self.host}"
 
 
-def _take(store: Store, plan: str, shared: bool) -> int | None:
+def _take(store: Store, plan: str, shared: bool, enough: Callable[[], bool]) -> int | None:
     """Create the next claim, and give its number; None if a process of the same plan shares its."""
-    until = time.monotonic() + _SILENT_SECONDS
+    watched, since = b"", time.monotonic()
     while True:
         last = _last_claim(store)
         if last is not None:
@@ -93,8 +107,12 @@ def _take(store: Store, plan: str, shared: bool) -> int | None:
             if not _has_ended(store, last):
                 if not last.plan:
                     continue  # it was half-written
-                if not ours or time.monotonic() > until:
+                if last.content != watched:
+                    watched, since = last.content, time.monotonic()
+                if not ours or time.monotonic() - since > _SILENT_SECONDS:
                     raise _held(store, last)
+                if enough():
+                    return None
                 time.sleep(_POLL_SECONDS)
                 continue
         number = 1 if last is None else last.number + 1
@@ -106,6 +124,16 @@ def _take(store: Store, plan: str, shared: bool) -> int | None:
                 if key < owner_key(number):
                     store.remove(key)
             return number
+
+
+def _withdraw(store: Store, number: int, was_there: bool) -> None:
+    """Leave nothing in a folder in which nothing was done."""
+    with contextlib.suppress(OutputUnwritable):
+        if not store.exists(RUN) and list(store.keys()) == [owner_key(number)]:
+            store.remove(owner_key(number))
+            store.remove_empty_folder(OWNERS)
+            if not was_there:
+                store.remove_empty_folder()
 
 
 def _held(store: Store, claim: _Claim) -> OutputError:

@@ -174,6 +174,13 @@ class MapSettings(LegendSettings, SearchSettings):
     embeddings: Annotated[Address | None, Names("run"), Option(metavar="RUN")] = Field(
         None, description="classify the embeddings that this run kept; no imagery is read"
     )
+    lease_seconds: Annotated[float, Option(metavar="SECONDS")] = Field(
+        120,
+        ge=1,
+        le=86400,
+        description="after so long without a sign of life, a process that maps the same run loses "
+        "its cells to the others",
+    )
     reading: ReadingSettings = ReadingSettings()
     cluster: ClusterSettings = ClusterSettings()
 

@@ -63,6 +63,7 @@ class Job:
         return [
             *(self.flow, "--region", REGION, "--year", str(YEAR), "--catalog", self.source),
             *("--checkpoint", "sample", "--cell-size", "64", "--cells-in-flight", "2", *where),
+            *("--lease-seconds", "10"),
             *(["--strict"] if self.strict else []),
             *(["--keep-embeddings"] if self.keep_embeddings else []),
         ]

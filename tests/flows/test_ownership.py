@@ -184,16 +184,6 @@ def test_a_folder_that_is_removed_is_not_made_anew(
     assert not out.exists()
 
 
-def test_drivers_of_the_same_run_map_it_together(
-    tmp_path: Path, shell: Shell, options: Options, whole_run: Path, users_server: str
-) -> None:
-    out = tmp_path / "run"
-    drivers = [shell.timesen("map", *options(out), PREFECT_API_URL=users_server) for _ in range(2)]
-    for driver in drivers:
-        assert ended(driver) == (0, "")
-    assert rasters(out) == rasters(whole_run)
-
-
 def test_of_drivers_of_other_runs_on_s3_one_maps(
     s3: str, shell: Shell, options: Options, others: Options, users_server: str
 ) -> None:

@@ -18,13 +18,16 @@ from flows.execution.dask_cluster import (
     require_shared_files,
     worker_count,
 )
+from flows.execution.task_progress import TaskProgress, task_progress
 from flows.execution.work_queue import UnitQueue
 from flows.map_region import CellsFailed, count_cells, map_cells
 from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
+from pipeline.mapping.cell_graph import LONG_TASKS
 from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.run import PreparedRun
+from pipeline.mapping.shared_run import shared_run
 from pipeline.settings.map import MapSettings, make_settings
 from tests.flows.conftest import Shell
 from tests.scheduler_file import scheduler_address
@@ -124,10 +127,13 @@ def test_a_scheduler_that_goes_away(
     address, start_worker = scheduler
     start_worker()
     prepared = prepare_run(planned_settings)
-    with open_cluster(ClusterSettings(kind="address", address=address)) as client:
+    cluster = ClusterSettings(kind="address", address=address)
+    with open_cluster(cluster) as client, shared_run(prepared) as shared:
         count = count_cells(prepared.cells)
+        tasks = TaskProgress(LONG_TASKS, count.part_ended)
         queue = UnitQueue(client, lambda: 2)
-        thread = threading.Thread(target=map_cells, args=(prepared.cells, prepared, queue, count))
+        arguments = (prepared.cells, prepared, shared, queue, count, tasks)
+        thread = threading.Thread(target=map_cells, args=arguments)
         thread.start()
         while not count.progress("").done:
             time.sleep(0.01)
@@ -144,7 +150,10 @@ def map_some(client: Client, prepared: PreparedRun, number: int) -> list[BaseExc
     """Map the first cells of a run; gives the errors."""
     queue = UnitQueue(client, lambda: 2)
     try:
-        map_cells(prepared.cells[:number], prepared, queue, count_cells(prepared.cells))
+        with shared_run(prepared) as shared:
+            cells, count = prepared.cells[:number], count_cells(prepared.cells)
+            with task_progress(client, LONG_TASKS, count.part_ended) as tasks:
+                map_cells(cells, prepared, shared, queue, count, tasks)
     except CellsFailed as error:
         return list(error.errors)
     finally:

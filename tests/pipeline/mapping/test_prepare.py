@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,12 @@ def prepare(sample_archive: SampleArchive, tmp_path: Path) -> Prepare:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """All files of a folder but the claims on it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "owners"
+    }
 
 
 def finish_a_cell(prepared: PreparedRun) -> str:
@@ -298,7 +305,7 @@ def test_steps_that_the_checkpoint_was_not_trained_on_are_refused(prepare: Prepa
 def test_a_setting_is_part_of_the_fingerprint_unless_named(prepare: Prepare) -> None:
     parts = prepare().run.manifest.parts
     named = {"classes", "background", "threshold", "level", "out", "cluster", "network", "crs"}
-    named |= {"batch_size", "allow_untrained_steps"}
+    named |= {"batch_size", "allow_untrained_steps", "lease_seconds"}
     only_if_set = {"examples", "label", "unlike_training"}  # so that older runs keep theirs
     assert set(MapSettings.model_fields) - set(parts) == named | only_if_set
 
@@ -333,3 +340,26 @@ def test_the_scale_is_the_vocabularys_and_part_of_the_fingerprint(
     # Its embeddings are those of the checkpoint as it was.
     assert after.manifest.parts["embedded by"] == before.manifest.parts["checkpoint"]
     assert after.manifest.parts["checkpoint"] != before.manifest.parts["checkpoint"]
+
+
+def test_of_many_that_plan_at_once_one_searches(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    def counted(*arguments: Any) -> Any:
+        searched.append(1)
+        return search.search(*arguments)
+
+    monkeypatch.setattr(prepare_module, "search", counted)
+    together = threading.Barrier(3)
+
+    def plan() -> PreparedRun:
+        together.wait()
+        return prepare()
+
+    with ThreadPoolExecutor(3) as pool:
+        planned = [future.result() for future in [pool.submit(plan) for _ in range(3)]]
+    assert len(searched) == 1
+    assert len({each.run.manifest.created for each in planned}) == 1
+    assert planned[0].items == planned[1].items == planned[2].items

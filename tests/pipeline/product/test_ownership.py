@@ -199,3 +199,33 @@ def test_a_claim_is_renewed_and_its_folder_not_made_anew(
 def _take(store: Store, plan: str, *, shared: bool = False) -> None:
     with claimed(store, plan, shared=shared):
         pass
+
+
+def test_a_process_that_fails_before_it_writes_leaves_nothing(store: Store) -> None:
+    with pytest.raises(ValueError, match="mistake"), claimed(store, "a"):
+        raise ValueError("mistake")
+    assert list(store.keys()) == []
+    assert not store.has_folder()
+    _take(store, "a")
+
+    def fail() -> None:
+        with claimed(store, "a"):
+            store.write("run.json", b"{}")
+            raise ValueError("mistake")
+
+    with pytest.raises(ValueError, match="mistake"):
+        fail()
+    assert list(store.keys()) == [owner_key(2), "run.json"]
+
+
+def test_a_process_waits_until_another_has_done_what_it_needs(
+    store: Store, hold: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    hold(store, "a")
+    done = threading.Event()
+    threading.Timer(1, done.set).start()
+    with claimed(store, "a", enough=done.is_set) as own:
+        assert done.is_set()
+        assert not own
+    with pytest.raises(OutputError, match="another process plans"):
+        _take(store, "b")
