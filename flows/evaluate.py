@@ -143,7 +143,9 @@ def measure_steps(
 def compare(settings: MapEvaluation) -> MapResults:
     """Compare the map with the points."""
     report_progress(RunProgress("reading the map at the points"))
-    return evaluate_run(settings.run, Path(settings.points), settings.label, settings.level)
+    mapping = None if settings.labels is None else Path(settings.labels)
+    points, label = Path(settings.points), settings.label
+    return evaluate_run(settings.run, points, label, settings.level, mapping)
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)

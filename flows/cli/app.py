@@ -28,6 +28,8 @@ _NO_MEMORY = (
     "allocate memory|can't alloc|not enough memory|out of memory|bad_alloc|can't start new thread"
     "|failed to map segment"
 )
+_KEPT = "What is finished is kept; the same command continues."
+_ANEW = "Nothing of it is kept; the same command starts anew."
 _LONGEST_REASON = 300  # characters of another library's words
 _ORDER = itertools.count()  # of commands in the help: as they are declared
 
@@ -76,11 +78,11 @@ def named_option(metavar: str, text: str, names: str) -> Parameter:
     return Parameter(metavar=metavar, help=text, completer=COMPLETERS[names])
 
 
-def run_app(app: App, arguments: Sequence[str]) -> int:
+def run_app(app: App, arguments: Sequence[str], *, goes_on: bool = True) -> int:
     """Run a command and return its exit code; an error is printed as one paragraph.
 
     0: done; 1: a failure of the world, or cells that failed; 2: a mistake of the user; 130:
-    interrupted.
+    interrupted. `goes_on` is whether the command, given again, continues where it was stopped.
     """
     try:
         code = app(
@@ -91,7 +93,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
             result_action="return_value",
         )
     except KeyboardInterrupt:
-        code, text = INTERRUPTED, "Stopped. What is finished is kept; the same command continues."
+        code, text = INTERRUPTED, f"Stopped. {_KEPT if goes_on else _ANEW}"
     except BrokenPipeError:  # nobody reads the output any more
         sys.stdout = None
         return 1
@@ -101,7 +103,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         if _DEBUG in arguments:
             print(visible_lines(traceback.format_exc()), file=sys.stderr)
         if isinstance(error, MemoryError | RuntimeError) and not isinstance(error, TimesenError):
-            error = _of_memory(error)
+            error = _of_memory(error, goes_on=goes_on)
         if isinstance(error, ValueError) and not isinstance(error, TimesenError):
             error = _of_dask(error)
         code = 2 if isinstance(error, UserError) else 1
@@ -136,14 +138,15 @@ def _of_dask(error: ValueError) -> UserError:
     return UserError(named[1], f"Dask's settings are malformed: {problem}", "Correct or remove it")
 
 
-def _of_memory(error: MemoryError | RuntimeError) -> WorldError:
+def _of_memory(error: MemoryError | RuntimeError, *, goes_on: bool) -> WorldError:
     """The error of memory that ran out; raises the error itself where it is another."""
     said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
     if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, said):
         raise error
     return WorldError(
-        f"There is too little memory ({said[:_LONGEST_REASON]}). What is finished is kept; free "
-        "some memory, or raise the limit that was set to this command, and start again."
+        f"There is too little memory ({said[:_LONGEST_REASON]}). "
+        f"{'What is finished is kept; free' if goes_on else 'Free'} some memory, or raise the "
+        "limit that was set to this command, and start again."
     )
 
 

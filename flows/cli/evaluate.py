@@ -19,6 +19,8 @@ from pipeline.io.store import Store
         "timesen evaluate sets/lucas --checkpoint my-checkpoint --vocabulary lucas-land-cover "
         "--label lc1",
         "timesen evaluate runs/a --points reference.gpkg --label cover",
+        "timesen evaluate runs/a --points lucas.csv --label lc1 --labels classes.csv",
+        "timesen evaluate runs/a --points sample.gpkg",
     ),
 )
 def evaluate_app(settings: CheckpointEvaluation | MapEvaluation) -> int:
@@ -51,6 +53,7 @@ def _evaluate_checkpoint(settings: CheckpointEvaluation, console: Console) -> No
 def _evaluate_map(settings: MapEvaluation, console: Console) -> None:
     with show_flow(console) as wait_for_server:
         from flows.evaluate import evaluate_map, map_folder
+        from pipeline.evaluation.map_labels import unknown_lines
         from pipeline.evaluation.map_report import class_rows, format_estimate
         from pipeline.evaluation.tables import REPORT
 
@@ -67,4 +70,6 @@ def _evaluate_map(settings: MapEvaluation, console: Console) -> None:
         f"Overall  {format_estimate(found.accuracy.overall)} of {found.accuracy.hectares:,.0f} ha, "
         f"by {used.used} of {used.given} points",
     )
+    for line in unknown_lines(found.classes):
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
     say(console, f"Report   {Store(map_folder(settings)).path(REPORT)}")

@@ -44,6 +44,7 @@ _COMMANDS = {
         "pretrain": "Pretrain an encoder on a training set.",
         "pretrain-process": "Train as one of the processes that torchrun or Slurm started.",
         "distil": "Make a smaller and faster student of a checkpoint.",
+        "sample": "Draw reference points of a map, to label them and to evaluate it.",
         "evaluate": "Measure a checkpoint on labelled series, or a finished map at points.",
     },
     "This machine": {
@@ -55,6 +56,8 @@ _COMMANDS = {
 _HEADINGS = {name: Group(name, sort_key=place) for place, name in enumerate(_COMMANDS)}
 _FILES = {"plan": "map", "classify": "map", "pretrain-process": "pretrain_worker"}
 """The files of commands that stand in another's."""
+_GO_ON = {"demo", "map", "classify", "dataset", "pretrain", "pretrain-process"}
+"""The commands that continue where they were stopped; the others start anew."""
 _COMPLETE = "__complete"  # by which the script of a shell asks for names
 
 
@@ -74,7 +77,8 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command with these arguments; returns its exit code."""
-    return run_app(app_of(arguments), arguments)
+    goes_on = next(iter(arguments), None) in _GO_ON
+    return run_app(app_of(arguments), arguments, goes_on=goes_on)
 
 
 def app_of(arguments: Sequence[str]) -> App:

@@ -13,7 +13,7 @@ from pipeline.training_set.spatial_split import BlockSize
 _DATA = Option(positional=True, metavar="SET|SERIES|RUN")
 _DATA_TEXT = "a training set or a table of series, with --checkpoint; or a run, with --points"
 _LABEL = Option(group="Both", metavar="COLUMN")
-_LABEL_TEXT = "the column of the true classes"
+_LABEL_TEXT = "the column of the true classes; of points by default label"
 _LEVEL_TEXT = "compare classes or their parents; default: as the labels are"
 
 
@@ -100,16 +100,21 @@ class CheckpointEvaluation(Strict):
 
 
 class MapEvaluation(Strict):
-    """The map of a finished run at reference points, whose classes are in the column `label`."""
+    """The map of a finished run at reference points, such as those of `timesen sample`."""
 
     model_config = ConfigDict(title="Of a finished map")
 
     run: Annotated[Address, Names("run"), _DATA] = Field(description=_DATA_TEXT)
-    label: Annotated[str, _LABEL] = Field(description=_LABEL_TEXT)
+    label: Annotated[str, _LABEL] = Field("label", description=_LABEL_TEXT)
     level: Annotated[Level | None, Option(group="Both")] = Field(None, description=_LEVEL_TEXT)
     out: Annotated[Address | None, Option(group="Both", metavar="FOLDER")] = Field(
         None, description="the report's folder; default: evaluation in the run's folder"
     )
     points: Annotated[str, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
         description="reference points: a vector file, or a CSV with lon and lat"
+    )
+    labels: Annotated[str | None, RelativePath(), Names("file"), Option(metavar="FILE")] = Field(
+        None,
+        description="a table with columns label and class: what the points' labels mean; labels "
+        "without a class are left out",
     )

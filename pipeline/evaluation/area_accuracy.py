@@ -7,7 +7,8 @@ strata (Stehman 2014, doi 10.1080/01431161.2014.930207); where the strata are th
 values and variances are equations 1 to 11 of Olofsson et al.
 
 It assumes that points were drawn at random, or on a grid, over the whole map or within its
-classes, and that references are right.
+classes, and that references are right. Intervals of these estimates are those of a normal
+distribution, which few points do not have; counts of points (`Proportion`) have exact intervals.
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,14 @@ from math import sqrt
 
 import numpy as np
 
+from pipeline.evaluation.proportion import Proportion
+
 Z = 1.96
 """Standard errors to either side of a 95 % interval, as in Olofsson et al."""
 FEWEST = 2
 """Points that a stratum needs for a variance."""
+FEW = 5
+"""Points with fewer of which a class has no accuracy that is worth a number."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class ClassAccuracy:
         mapped_points: Points that are mapped as the class; `reference_points` are of it.
         users: User's accuracy, None without mapped points.
         producers: Producer's accuracy, None without reference points.
+        mapped_right: Of the points that are mapped as the class, those that are of it.
+        reference_right: Of the points that are of the class, those that are mapped as it.
+        one_stratum: Whether all points that are mapped as the class were drawn with the same
+            probability: then `mapped_right` estimates the user's accuracy, with an exact interval.
         share: The share of the area that is of the class by the references; `area` in hectares.
         mapped: The area that is mapped as the class.
     """
@@ -56,6 +65,9 @@ class ClassAccuracy:
     reference_points: int
     users: Estimate | None
     producers: Estimate | None
+    mapped_right: Proportion
+    reference_right: Proportion
+    one_stratum: bool
     share: Estimate
     area: Estimate
     mapped: float
@@ -68,6 +80,7 @@ class AreaAccuracy:
     Attributes:
         counts: Points, int64 (class, class): rows are the map's classes, columns the references'.
         proportions: Shares of the area, float64, likewise; their sum is 1.
+        right: Of all points, those whose class is right; they do not weigh by area.
         hectares: The area of the estimates: that of the strata with `FEWEST` points or more.
         left_out: The areas of the other strata in hectares, the largest first. Their points are
             not counted.
@@ -75,6 +88,7 @@ class AreaAccuracy:
 
     points: int
     overall: Estimate
+    right: Proportion
     by_class: tuple[ClassAccuracy, ...]
     counts: np.ndarray
     proportions: np.ndarray
@@ -90,17 +104,23 @@ def area_accuracy(
     strata: Sequence[str],
     classes: Sequence[str],
     class_of_stratum: np.ndarray,
+    mapped_hectares: np.ndarray | None = None,
 ) -> AreaAccuracy:
     """Estimate a map's accuracy from n points.
 
+    Points that the map does not cover (`mapped` −1) say how much of the strata it covers; all
+    estimates are of the part that it covers.
+
     Args:
         stratum: The points' strata, int64 (n,), places in `strata`.
-        mapped: The mapped classes, int64 (n,), places in `classes`.
+        mapped: The mapped classes, int64 (n,), places in `classes`, or −1.
         reference: The reference classes, likewise.
         hectares: The strata's areas, float64 (stratum,).
         strata: The names of the strata, the map's classes.
         classes: The names of the compared classes, which may be coarser.
         class_of_stratum: The class of each stratum, int64 (stratum,), or −1.
+        mapped_hectares: The area that is mapped as each class, float64 (class,), where the strata
+            are those of another map; else it is that of the class's strata.
 
     Raises:
         ValueError: No stratum has `FEWEST` points.
@@ -111,38 +131,49 @@ def area_accuracy(
         raise ValueError(f"no class of the map has {FEWEST} points")
     kept = usable[stratum]
     stratum, mapped, reference = stratum[kept], mapped[kept], reference[kept]
-    total = float(hectares[usable].sum())
-    weights = np.where(usable, hectares / total, 0.0)
+    weights = np.where(usable, hectares / float(hectares[usable].sum()), 0.0)
     sample = _Sample(stratum, weights, np.maximum(counts, FEWEST))
+    inside = mapped >= 0
+    covered = sample.share(inside)
+    if covered == 0:
+        raise ValueError(f"no class of the map has {FEWEST} points")
+    total = float(hectares[usable].sum()) * covered
     matrix = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(matrix, (mapped, reference), 1)
+    np.add.at(matrix, (mapped[inside], reference[inside]), 1)
     proportions = np.zeros(matrix.shape)
-    np.add.at(proportions, (mapped, reference), weights[stratum] / counts[stratum])
-    every = np.ones(len(stratum))
-    right = (mapped == reference).astype(np.float64)
+    shares = weights[stratum] / counts[stratum] / covered
+    np.add.at(proportions, (mapped[inside], reference[inside]), shares[inside])
     by_class = []
     for k, name in enumerate(classes):
-        as_mapped, as_reference = (mapped == k).astype(float), (reference == k).astype(float)
-        share = sample.ratio(as_reference, every)
+        as_mapped, as_reference = mapped == k, inside & (reference == k)
+        share = sample.ratio(as_reference, inside)
         assert share is not None  # its denominator is the whole
+        own = usable & (class_of_stratum == k)
+        right = int(matrix[k, k])
         by_class.append(
             ClassAccuracy(
                 name=name,
                 mapped_points=int(as_mapped.sum()),
                 reference_points=int(as_reference.sum()),
-                users=sample.ratio(as_mapped * right, as_mapped),
-                producers=sample.ratio(as_reference * right, as_reference),
+                users=sample.ratio(as_mapped & as_reference, as_mapped),
+                producers=sample.ratio(as_mapped & as_reference, as_reference),
+                mapped_right=Proportion(right, int(as_mapped.sum())),
+                reference_right=Proportion(right, int(as_reference.sum())),
+                one_stratum=mapped_hectares is None and int(own.sum()) == 1,
                 share=share,
                 area=share.scaled(total),
-                mapped=float(hectares[usable & (class_of_stratum == k)].sum()),
+                mapped=float(
+                    hectares[own].sum() if mapped_hectares is None else mapped_hectares[k]
+                ),
             )
         )
-    overall = sample.ratio(right, every)
+    overall = sample.ratio(inside & (mapped == reference), inside)
     assert overall is not None
     lacking = [k for k in np.argsort(-hectares) if hectares[k] > 0 and not usable[k]]
     return AreaAccuracy(
-        points=len(stratum),
+        points=int(inside.sum()),
         overall=overall,
+        right=Proportion(int(np.trace(matrix)), int(inside.sum())),
         by_class=tuple(by_class),
         counts=matrix,
         proportions=proportions,
@@ -159,8 +190,13 @@ class _Sample:
     weights: np.ndarray
     counts: np.ndarray
 
+    def share(self, points: np.ndarray) -> float:
+        """The share of the area that points stand for, bool (n,)."""
+        return float((self.weights * self._mean(points.astype(np.float64))).sum())
+
     def ratio(self, upper: np.ndarray, lower: np.ndarray) -> Estimate | None:
-        """The ratio of the totals of two values float64 (n,); None where the lower total is 0."""
+        """The ratio of the totals of two sets of points, bool (n,); None where the lower is 0."""
+        upper, lower = upper.astype(np.float64), lower.astype(np.float64)
         y, x = self._mean(upper), self._mean(lower)
         below = float((self.weights * x).sum())
         if below == 0:

@@ -41,9 +41,9 @@ def write_checkpoint_report(store: Store, results: CheckpointResults) -> str:
     Raises:
         OutputUnwritable: The folder cannot be written.
     """
+    pictures: dict[str, bytes] = {}
     for measured in results.measured:
-        for name, picture in _pictures(results, measured).items():
-            store.write(name, picture)
+        pictures |= _pictures(results, measured)
     labels = results.labels
     numbers = {
         "about": results.about,
@@ -56,7 +56,7 @@ def write_checkpoint_report(store: Store, results: CheckpointResults) -> str:
         },
         "steps": {measured.steps: measured for measured in results.measured},
     }
-    return write_evaluation_report(store, _lines(results), numbers)
+    return write_evaluation_report(store, _lines(results), numbers, pictures)
 
 
 def main_table(results: CheckpointResults) -> list[str]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from models.vocabulary.labels import Level, MatchedLabels, match_labels
-from models.vocabulary.vocabulary import Vocabulary
+from models.vocabulary.labels import Level, MatchedLabels
+from models.vocabulary.vocabulary import NONE, Vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.area_accuracy import FEWEST, AreaAccuracy, area_accuracy
+from pipeline.evaluation.map_labels import PointClasses, match_points, read_label_mapping
 from pipeline.evaluation.map_points import OUTSIDE, classes_at, is_mapped
+from pipeline.evaluation.sample_file import SampleRecord, read_sample_record
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.point_file import PointsError, ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
@@ -27,6 +29,7 @@ class PointsUsed:
     Attributes:
         no_place: Points without coordinates.
         outside: Points in no finished cell.
+        no_class: Points whose label the mapping of labels leaves out.
         left_out: Points in classes of the map that have too few points.
     """
 
@@ -36,18 +39,29 @@ class PointsUsed:
     outside: int
     on_nodata: int
     no_label: int
+    no_class: int
     unknown_label: int
     left_out: int
 
 
 @dataclass(frozen=True, eq=False)
 class MapResults:
-    """A map's accuracy, and what it was measured with."""
+    """A map's accuracy, and what it was measured with.
+
+    Attributes:
+        sample: How the points were drawn, where `timesen sample` drew them.
+    """
 
     about: Mapping[str, Any]
     points: PointsUsed
-    labels: MatchedLabels
+    classes: PointClasses
     accuracy: AreaAccuracy
+    sample: SampleRecord | None = None
+
+    @property
+    def labels(self) -> MatchedLabels:
+        """The points' labels."""
+        return self.classes.matched
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,22 +69,49 @@ class MapResults:
         return tuple(entry.name for entry in self.accuracy.by_class)
 
 
-def evaluate_run(run: str, points: Path, label: str, level: Level | None = None) -> MapResults:
+@dataclass(frozen=True, eq=False)
+class _Strata:
+    """What the points were drawn from: the names and areas of strata, and each point's.
+
+    Attributes:
+        of_point: int64 (n,), places among the strata; −1 for a point in none.
+        value: The strata's class values on the map that is evaluated; None where they are those of
+            another map.
+    """
+
+    names: tuple[str, ...]
+    hectares: np.ndarray
+    of_point: np.ndarray
+    value: np.ndarray | None
+
+
+def evaluate_run(
+    run: str,
+    points: Path,
+    label: str,
+    level: Level | None = None,
+    mapping: Path | None = None,
+) -> MapResults:
     """Compare the finished cells of a run with reference points.
 
     Strata are the map's classes; their areas are those of the map's pixels on the ellipsoid (each
-    pixel belongs to one cell, so it counts once). Labels are classes of the run's vocabulary, or
-    their parents: then the accuracy is that of parents, and the strata stay the map's classes.
+    pixel belongs to one cell, so it counts once). Points of `timesen sample` keep the strata that
+    they were drawn from, and their areas then, also where that was another map. Labels are classes
+    of the run's vocabulary, or their parents: then the accuracy is that of parents, and the strata
+    stay the map's classes.
 
     Args:
         run: The run's folder.
         points: The file of points.
         label: The column of their classes.
         level: Compare classes or parents; None for the level of the labels.
+        mapping: A table of the classes that labels mean (`read_label_mapping`).
 
     Raises:
         OutputError: There is no map.
-        PointsError: No point lies on the map with a known label, or there are too few.
+        DatasetError: The table of labels is unreadable.
+        PointsError: No point lies on the map with a known label, there are too few, or labels or
+            points contradict what is known of them.
     """
     store = Store(run)
     manifest = read_run(store)
@@ -79,25 +120,37 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
     if not items:
         raise OutputError(place, "no cell of this run is finished", "Map it first")
     vocabulary = run_vocabulary(store, manifest)
+    table = None if mapping is None else read_label_mapping(mapping, vocabulary)
     reference = read_reference(points, label)
-    matched = match_labels(reference.labels, vocabulary, _level(vocabulary, level, points))
+    sample = read_sample_record(points)
+    level = _level(vocabulary, level, points)
+    classes = match_points(reference.labels, vocabulary, level, table)
+    matched = classes.matched
     values = classes_at(store, items, reference.lon, reference.lat)
-    unused = _unused(reference, values, matched)
+    unused = _unused(reference, values, classes)
     usable = matched.known & is_mapped(values)
     if not usable.any():
         unknown = f", for one {next(iter(matched.unknown))!r}" if matched.unknown else ""
+        unlabelled = sum(unused[name] for name in ("no_label", "no_class", "unknown_label"))
+        near = next(iter(classes.near.values()), None)
+        unknown += f" (did you mean {near}?)" if near else ""
         raise PointsError(
             str(points),
             f"none of its {len(reference)} points can be compared with the map in {place} "
             f"({unused['outside'] + unused['no_place']} lie outside of it, {unused['on_nodata']} "
-            f"on nodata, {unused['no_label'] + unused['unknown_label']} have no label that it "
-            f"knows{unknown})",
+            f"on nodata, {unlabelled} have no label that it knows{unknown})",
             "Give points that lie on the map, with labels of its vocabulary",
         )
+    hectares = class_hectares(items)
+    if sample is None:
+        strata = _map_strata(vocabulary, hectares, values)
+    else:
+        own = sample.fingerprint == manifest.fingerprint
+        strata = _sample_strata(sample, points, reference, values, own=own)
+    # Of points of another map's strata, those off this map say how much of a stratum it covers.
+    counted = matched.known & (strata.of_point >= 0)
     try:
-        accuracy = _accuracy(
-            vocabulary, matched.level, class_hectares(items), values[usable], matched.index[usable]
-        )
+        accuracy = _accuracy(vocabulary, classes, hectares, strata, values, counted)
     except ValueError as error:
         raise PointsError(
             str(points), f"{error} (of {FEWEST} that a variance takes)", "Give more points"
@@ -121,47 +174,100 @@ def evaluate_run(run: str, points: Path, label: str, level: Level | None = None)
             left_out=int(usable.sum()) - accuracy.points,
             **unused,
         ),
-        labels=matched,
+        classes=classes,
         accuracy=accuracy,
+        sample=sample,
+    )
+
+
+def _map_strata(
+    vocabulary: Vocabulary, hectares: Mapping[int, float], values: np.ndarray
+) -> _Strata:
+    """The classes of the map as strata of points with these mapped values."""
+    legend = vocabulary.legend
+    place = {entry.value: k for k, entry in enumerate(legend)}
+    return _Strata(
+        names=tuple(entry.name for entry in legend),
+        hectares=np.array([hectares.get(entry.value, 0.0) for entry in legend]),
+        of_point=np.array([place.get(int(value), -1) for value in values], np.int64),
+        value=np.array([entry.value for entry in legend]),
+    )
+
+
+def _sample_strata(
+    sample: SampleRecord,
+    points: Path,
+    reference: ReferencePoints,
+    values: np.ndarray,
+    *,
+    own: bool,
+) -> _Strata:
+    """The strata of a sample; `own` is whether it was drawn from this map."""
+    drawn = sample.point_values(reference.ids, str(points))
+    if own:
+        moved = np.flatnonzero(is_mapped(values) & (values != drawn))
+        if len(moved):
+            raise PointsError(
+                str(points),
+                f"{len(moved)} of its points lie no more in the class in which they were drawn, "
+                f"for one that of id {reference.ids[moved[0]]}: they were moved",
+                "Take their places from lon and lat, or a copy of the file as it was written",
+            )
+    value = np.array([stratum.value for stratum in sample.strata])
+    place = {int(each): k for k, each in enumerate(value)}
+    return _Strata(
+        names=tuple(stratum.name for stratum in sample.strata),
+        hectares=np.array([stratum.hectares for stratum in sample.strata]),
+        of_point=np.array([place[int(each)] for each in drawn], np.int64),
+        value=value if own else None,
     )
 
 
 def _accuracy(
     vocabulary: Vocabulary,
-    level: Level,
+    classes: PointClasses,
     hectares: Mapping[int, float],
+    strata: _Strata,
     values: np.ndarray,
-    reference: np.ndarray,
+    counted: np.ndarray,
 ) -> AreaAccuracy:
-    """The accuracy of points' mapped class values; `reference` are places at `level`."""
-    names, class_of_stratum = _compared(vocabulary, level)
-    legend = vocabulary.legend
-    place = {entry.value: k for k, entry in enumerate(legend)}
-    stratum = np.array([place[int(value)] for value in values])
+    """The accuracy at the counted points, bool (n,), of mapped class values, 0 or less for none."""
+    names, lifted = _compared(vocabulary, classes.matched.level)
+    if classes.none_named and NONE not in names:  # the map has no such class, the land has
+        names = (*names, NONE)
+    class_of_value = {entry.value: int(lifted[k]) for k, entry in enumerate(vocabulary.legend)}
+    mapped_hectares = None
+    if strata.value is None:
+        mapped_hectares = np.zeros(len(names))
+        for value, area in hectares.items():
+            if value in class_of_value:
+                mapped_hectares[class_of_value[value]] += area
+    own = strata.value if strata.value is not None else np.full(len(strata.names), NODATA_CLASS)
     return area_accuracy(
-        stratum=stratum,
-        mapped=class_of_stratum[stratum],
-        reference=reference,
-        hectares=np.array([hectares.get(entry.value, 0.0) for entry in legend]),
-        strata=tuple(entry.name for entry in legend),
+        stratum=strata.of_point[counted],
+        mapped=np.array([class_of_value.get(int(value), -1) for value in values[counted]]),
+        reference=classes.matched.index[counted],
+        hectares=strata.hectares,
+        strata=strata.names,
         classes=names,
-        class_of_stratum=class_of_stratum,
+        class_of_stratum=np.array([class_of_value.get(int(value), -1) for value in own]),
+        mapped_hectares=mapped_hectares,
     )
 
 
 def _unused(
-    reference: ReferencePoints, values: np.ndarray, matched: MatchedLabels
+    reference: ReferencePoints, values: np.ndarray, classes: PointClasses
 ) -> dict[str, int]:
     """Counts of the points that cannot be compared, by the reason's name in `PointsUsed`."""
     no_place = ~(np.isfinite(reference.lon) & np.isfinite(reference.lat))
-    blank = np.array([not label for label in reference.labels])
-    mapped = is_mapped(values)
+    mapped, blank = is_mapped(values), classes.blank
     reasons = {
         "no_place": no_place,
         "outside": (values == OUTSIDE) & ~no_place,
         "on_nodata": values == NODATA_CLASS,
         "no_label": mapped & blank,
-        "unknown_label": mapped & ~blank & ~matched.known,
+        "no_class": mapped & classes.left_out,
+        "unknown_label": mapped & ~blank & ~classes.left_out & ~classes.matched.known,
     }
     return {name: int(which.sum()) for name, which in reasons.items()}
 

@@ -52,7 +52,7 @@ def classes_at(
         )
         if not len(points):
             return points, np.empty(0, np.int64)
-        classes = _classes(store, str(properties[f"{PREFIX}tile"]), str(item["id"]))
+        classes = cell_classes(store, item)
         return points, classes[row, column]
 
     with ThreadPoolExecutor(_READERS) as pool:
@@ -61,8 +61,9 @@ def classes_at(
     return point_classes
 
 
-def _classes(store: Store, tile: str, cell: str) -> np.ndarray:
-    key = cell_key(tile, cell, CLASS.file)
+def cell_classes(store: Store, item: Mapping[str, Any]) -> np.ndarray:
+    """The class values of a cell, uint8 or uint16 (y, x); raises OutputUnreadable."""
+    key = cell_key(str(item["properties"][f"{PREFIX}tile"]), str(item["id"]), CLASS.file)
     with (
         gdal_errors_of(public_url(store.path(key))),
         rasterio.Env(**store.gdal_options()),

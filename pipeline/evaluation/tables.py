@@ -16,16 +16,28 @@ NUMBERS, REPORT = "evaluation.json", "report.md"
 _LISTED = 20
 
 
-def write_evaluation_report(store: Store, lines: Sequence[str], numbers: Mapping[str, Any]) -> str:
-    """Write `report.md` and `evaluation.json` to a folder; gives the report, Markdown.
+def write_evaluation_report(
+    store: Store,
+    lines: Sequence[str],
+    numbers: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+) -> str:
+    """Write pictures, `evaluation.json` and `report.md` to a folder; gives the report, Markdown.
+
+    Those of an earlier evaluation are removed first, and the report is written last: a folder that
+    has a report is whole, also where the process is killed in between.
 
     Raises:
         OutputUnwritable: The folder cannot be written.
     """
     report = visible_lines("\n".join(lines) + "\n")
-    store.write(REPORT, report.encode())
     content = json.dumps(plain(numbers), indent=1, ensure_ascii=False)
+    for name in (REPORT, NUMBERS):
+        store.remove(name)
+    for name, picture in pictures.items():
+        store.write(name, picture)
     store.write(NUMBERS, content.encode() + b"\n")
+    store.write(REPORT, report.encode())
     return report
 
 

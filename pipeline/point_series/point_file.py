@@ -36,11 +36,15 @@ class PointsError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class ReferencePoints:
-    """Points with a label: `lon`, `lat` float64 (n,), degrees of WGS 84, NaN for no place."""
+    """Points with a label: `lon`, `lat` float64 (n,), degrees of WGS 84, NaN for no place.
+
+    `ids` are the texts of a column `id`; all are None where there is no such column.
+    """
 
     lon: np.ndarray
     lat: np.ndarray
     labels: tuple[str | None, ...]
+    ids: tuple[str | None, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,6 +106,9 @@ def read_reference(path: Path, label: str) -> ReferencePoints:
         lon=frame["lon"].to_numpy(np.float64),
         lat=frame["lat"].to_numpy(np.float64),
         labels=tuple(cell_text(value) for value in frame[label]),
+        ids=tuple(cell_text(value) for value in frame["id"])
+        if "id" in frame.columns
+        else (None,) * len(frame),
     )
 
 

@@ -2,19 +2,23 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import s3fs
 import torch
 
 from flows.cli.main import run
+from pipeline.errors import OutputUnwritable
+from pipeline.evaluation.tables import write_evaluation_report
 from pipeline.io.store import Store
 from pipeline.product.ledger import finished_items, read_run
-from tests.flows.conftest import connected
+from tests.flows.conftest import Shell, connected
 from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
 from tests.s3_server import s3
 
@@ -149,6 +153,87 @@ def test_a_run_at_points(
     assert run(["status", str(copied)]) == 0  # it is a run as before
 
 
+def test_a_sample_is_drawn_labelled_and_evaluated(
+    whole_run: Path, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "sample.gpkg", tmp_path / "out"
+    command = ["sample", str(whole_run), str(path)]
+    assert run([*command, "--points", "90", "--minimum", "5", "--with-class"]) == 0
+    assert f"Points   {path}: 90 in " in capsys.readouterr().out
+    assert run(command) == 2
+    assert "it is there already, and may hold labels" in capsys.readouterr().err
+    frame = geopandas.read_file(path, layer="points")
+    labels = frame["class"].where(frame["id"] > 4, None).where(frame["id"] != 90, "anything")
+    metadata = pyogrio.read_info(path, layer="points")["dataset_metadata"]
+    path.unlink()
+    frame["label"] = labels
+    pyogrio.write_dataframe(frame, path, layer="points", dataset_metadata=metadata)
+    mapping = tmp_path / "classes.csv"
+    names = "\n".join(f"{name},{name}" for name in sorted(set(frame["class"])))
+    mapping.write_text(f"label,class\n{names}\nanythin,\n")
+    more = ["--points", str(path), "--labels", str(mapping), "--out", str(out)]
+    with connected(users_server):
+        assert run(["evaluate", str(whole_run), *more]) == 0
+    said = capsys.readouterr().out
+    assert "label 'anything' of 1 points is unknown (did you mean anythin?)" in said
+    numbers = read(out)
+    assert numbers["points"]["no_label"] == 4
+    assert numbers["points"]["unknown_label"] == 1
+    assert numbers["overall accuracy"]["value"] == 1
+    assert numbers["mapping of labels"]["classes"]["anythin"] is None
+    for more_points, problem in ((["--points", "0"], "1 or more"), (["--minimum", "1"], "2 or")):
+        assert run(["sample", str(whole_run), str(tmp_path / "b.gpkg"), *more_points]) == 2
+        assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ended", "of_map"),
+    [(signal.SIGINT, False), (signal.SIGTERM, True), (signal.SIGKILL, False)],
+)
+def test_an_evaluation_that_is_stopped_keeps_what_it_says(
+    whole_run: Path,
+    packed: str,
+    tmp_path: Path,
+    shell: Shell,
+    users_server: str,
+    ended: signal.Signals,
+    of_map: bool,
+) -> None:
+    """Nothing: the last report stays as it is, and the same command starts anew."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.md").write_text("the last one")
+    points = tmp_path / "ref.csv"
+    points.write_text("lon,lat,label\n6,49.6,wheat\n")
+    command, stage = ["evaluate", packed, *WORDS], "measuring"
+    if of_map:
+        command, stage = ["evaluate", str(whole_run), "--points", str(points)], "reading the map"
+    process = shell.timesen(*command, "--out", str(out), PREFECT_API_URL=users_server)
+    assert process.stdout is not None
+    assert any(stage in line for line in process.stdout)
+    process.send_signal(ended)
+    _, errors = process.communicate(timeout=60)
+    shell.require_nothing_left()
+    if ended == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130
+        assert errors == "Stopped. Nothing of it is kept; the same command starts anew.\n"
+    assert [path.name for path in out.iterdir()] == ["report.md"]
+    assert (out / "report.md").read_text() == "the last one"
+
+
+def test_a_folder_with_a_report_is_whole(tmp_path: Path) -> None:
+    """Killed between two files, a folder has no report: neither an old one nor a new."""
+    store = Store(str(tmp_path))
+    write_evaluation_report(store, ["old"], {"n": 1}, {"a.png": b"old"})
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "a.png").mkdir()  # the picture cannot be written
+    with pytest.raises(OutputUnwritable):
+        write_evaluation_report(store, ["new"], {"n": 2}, {"a.png": b"new"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_what_may_go_wrong(
     packed: str, table: str, tmp_path: Path, users_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,8 +253,7 @@ def test_what_may_go_wrong(
             ),
             ([table, *sample], "its labels are land, nuts0, green"),
             ([str(tmp_path), *WORDS], "neither a training set"),
-            ([str(tmp_path), "--points", "x.gpkg"], "label: it is missing"),
-            ([str(tmp_path), "--points", "x.gpkg", "--label", "x"], "there is no run here"),
+            ([str(tmp_path), "--points", "x.gpkg"], "there is no run here"),
         ):
             assert run(["evaluate", *arguments, "--out", str(tmp_path / "out")]) == 2
             said = capsys.readouterr().err

@@ -117,3 +117,42 @@ def test_classes_with_too_few_points_are_left_out_and_named() -> None:
         area_accuracy(
             np.array([0]), np.array([0]), np.array([0]), np.ones(1), ("a",), ("a",), np.arange(1)
         )
+
+
+def test_counts_of_points_have_exact_intervals() -> None:
+    found = of_counts(TABLE_8, HECTARES)
+    first = found.by_class[0]
+    assert first.one_stratum
+    assert (first.mapped_right.right, first.mapped_right.total) == (66, 75)
+    assert (first.reference_right.right, first.reference_right.total) == (66, 69)
+    assert first.users is not None
+    assert first.mapped_right.share == pytest.approx(first.users.value)
+    low, high = first.mapped_right.interval
+    assert low < first.users.value - first.users.half_width  # few points: wider to the middle
+    assert high < first.users.value + first.users.half_width
+    assert (found.right.right, found.right.total) == (587, 640)
+
+
+def test_strata_of_another_map_that_covers_more_land() -> None:
+    """Two strata of 100 ha; of the second, this map covers the half, and shows two classes."""
+    stratum = np.array([0] * 40 + [1] * 40)
+    mapped = np.array([0] * 40 + [-1] * 20 + [0] * 5 + [1] * 15)
+    reference = np.array([0] * 40 + [0] * 20 + [1] * 5 + [1] * 15)
+    found = area_accuracy(
+        stratum, mapped, reference, np.array([100.0, 100.0]),
+        ("land", "water"), ("a", "b"), np.array([-1, -1]), np.array([112.0, 38.0]),
+    )  # fmt: skip
+    assert found.hectares == pytest.approx(150)
+    assert found.points == 60
+    assert found.overall.value == pytest.approx((100 + 37.5) / 150)
+    assert found.proportions.sum() == pytest.approx(1)
+    assert found.by_class[1].area.value == pytest.approx(50)
+    assert found.by_class[0].mapped == 112
+    assert found.by_class[0].users is not None
+    assert found.by_class[0].users.value == pytest.approx(100 / 112.5)
+    assert not found.by_class[0].one_stratum
+    with pytest.raises(ValueError, match="no class of the map has 2 points"):
+        area_accuracy(
+            stratum, np.full(80, -1), reference, np.array([100.0, 100.0]),
+            ("land", "water"), ("a", "b"), np.array([-1, -1]), np.zeros(2),
+        )  # fmt: skip

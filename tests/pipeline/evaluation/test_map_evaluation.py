@@ -10,6 +10,8 @@ from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.errors import OutputError
 from pipeline.evaluation.map_evaluation import MapResults, evaluate_run
 from pipeline.evaluation.map_points import OUTSIDE, classes_at
+from pipeline.evaluation.map_report import class_rows, write_map_report
+from pipeline.io.store import Store
 from pipeline.layout import VOCABULARY_FILE
 from pipeline.point_series.point_file import PointsError
 from pipeline.product.cell_report import class_hectares
@@ -18,14 +20,6 @@ from tests.pipeline.made_run import classes_at as truth
 
 WEST, SOUTH, EAST, NORTH = (float(edge) for edge in TWO_ZONES.split(","))
 NAMES = np.array([entry.name for entry in VOCABULARY.classes])
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
-    """Two zones, whose cells overlap at the border."""
-    run = make_run(str(tmp_path_factory.mktemp("run")), TWO_ZONES)
-    run.store.write(VOCABULARY_FILE, VOCABULARY.model_dump_json().encode())
-    return run
 
 
 def places(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +119,41 @@ def test_what_may_go_wrong(made: MadeRun, tmp_path: Path) -> None:
         evaluate_run(made.store.root, path, "cover", "parent")
     with pytest.raises(OutputError, match="there is no run here"):
         evaluate_run(str(tmp_path), path, "cover")
+
+
+def test_labels_by_a_mapping(made: MadeRun, tmp_path: Path) -> None:
+    lon, lat = places(300)
+    value = truth(lon, lat).astype(int)
+    labels = np.array(["crop", "crop", "F1", "W1", "T"], object)[value - 1]
+    labels[:4] = ["F2", "cropp", "gone", ""]
+    mapping = tmp_path / "classes.csv"
+    rows = ["crop,wheat field", "F1,leafy forest", "F2,leafy forest", "W1,", "T,town"]
+    mapping.write_text("\n".join(["label,class", *rows]))
+    path = write(tmp_path / "ref.gpkg", lon, lat, labels)
+    found = evaluate_run(made.store.root, path, "cover", mapping=mapping)
+    used = found.points
+    assert (used.no_class, used.unknown_label, used.no_label) == (labels.tolist().count("W1"), 2, 1)
+    assert used.used == 300 - used.no_class - 3
+    assert found.labels.unknown == {"cropp": 1, "gone": 1}
+    assert found.classes.near == {"cropp": "crop"}
+    by_name = {entry.name: entry for entry in found.accuracy.by_class}
+    maize = by_name["maize field"].mapped_right
+    assert (maize.right, maize.total) == (0, int((value[4:] == 2).sum()))
+    report = write_map_report(Store(str(tmp_path / "out")), found)
+    assert "classes.csv" in report
+    assert "| W1 | left out |" in report
+    assert "did you mean crop?" in report
+
+
+def test_few_points_have_no_accuracy_and_many_an_exact_one(made: MadeRun, tmp_path: Path) -> None:
+    lon, lat = places(400)
+    value = truth(lon, lat).astype(int)
+    kept = np.concatenate([np.flatnonzero(value == 1)[:3], np.flatnonzero(value == 2)[:20]])
+    labels = NAMES[value[kept] - 1]
+    found = evaluated(made, write(tmp_path / "ref.gpkg", lon[kept], lat[kept], labels))
+    rows = {row[0]: row[2:4] for row in class_rows(found)[1]}
+    assert rows["wheat field"] == ["too few points", "too few points"]
+    assert rows["maize field"][0] == "100.0 % (83.2–100.0)"  # not ± 0
 
 
 def test_references_of_parents(tmp_path: Path) -> None:
