@@ -35,7 +35,8 @@ from pipeline.mapping.run import PreparedRun
 from pipeline.mapping.run_inputs import run_inputs
 from pipeline.mapping.shared_run import SharedRun, shared_run
 from pipeline.product.cell_report import CellReport
-from pipeline.product.report import Summary, summary_markdown
+from pipeline.product.report import Summary
+from pipeline.product.report_markdown import summary_markdown
 from pipeline.settings.map import MapSettings
 
 _CELLS_A_TILE = 8  # a tile at the region's edge; a whole one has 36 cells of the default size

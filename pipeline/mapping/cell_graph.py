@@ -25,7 +25,9 @@ from pipeline.observations.clear_mask import ClearMask
 from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
+from pipeline.observations.true_colour import cell_true_colour
 from pipeline.product.cell_report import CellReport, CellResult
+from pipeline.product.layers import TRUE_COLOUR
 from pipeline.product.ledger import commit_cell
 from pipeline.raster.read_stats import ReadStats, total_stats
 
@@ -97,10 +99,14 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
     read: dict[str, ReadStats] = {}
     for part in maps:
         read |= part.read
+    rasters = cell_rasters(
+        run, cell, ((part.block, part.rasters) for part in maps), clear.monthly_counts
+    )
+    coloured = [(m.block, m.true_colour) for m in maps if m.true_colour is not None]
+    if coloured:
+        rasters[TRUE_COLOUR.name] = cell_true_colour(cell, coloured)
     result = CellResult(
-        rasters=cell_rasters(
-            run, cell, ((part.block, part.rasters) for part in maps), clear.monthly_counts
-        ),
+        rasters=rasters,
         acquisitions=clear.acquisitions,
         observations=clear.clear_acquisitions,
         stats=total_stats([clear.stats, *read.values(), *(part.stats for part in maps)]),

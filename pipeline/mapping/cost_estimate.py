@@ -28,8 +28,10 @@ from pipeline.settings.map import MapSettings
 _BAND_BYTES = 1.6
 _SCL_BYTES = 0.1
 # Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a raster of percent
-# to about two thirds, and overviews add a third; the two of clear observations take half a byte.
+# to about two thirds, and overviews add a third; the two of clear observations take half a byte,
+# and true colour, of three bands in a sixteenth of the pixels, a tenth.
 _CLASS_BYTES, _PERCENT_BYTES, _WITH_OVERVIEWS, _CLEAR_BYTES = 1 / 3, 2 / 3, 4 / 3, 0.5
+_TRUE_COLOUR_BYTES = 0.1
 _EMBEDDING_BYTES = 0.92  # of a kept dimension: embeddings of real land deflate hardly
 _CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
 
@@ -100,7 +102,8 @@ def output_bytes(pixels: int, cells: int, settings: MapSettings, embedding_dim: 
     if settings.top_k > 1:  # the ranks, and the margin
         classes, percents = classes + settings.top_k, percents + settings.top_k + 1
     percents += settings.unlike_training
-    rasters = _WITH_OVERVIEWS * (classes * _CLASS_BYTES + percents * _PERCENT_BYTES) + _CLEAR_BYTES
+    rasters = _WITH_OVERVIEWS * (classes * _CLASS_BYTES + percents * _PERCENT_BYTES)
+    rasters += _CLEAR_BYTES + (0.0 if settings.embeddings else _TRUE_COLOUR_BYTES)
     embeddings = _EMBEDDING_BYTES * embedding_dim if settings.keep_embeddings else 0.0
     return pixels * (rasters + embeddings) + cells * _CELL_BYTES
 

@@ -33,6 +33,7 @@ from pipeline.mapping.run import Run
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of, batches_on_device
+from pipeline.observations.true_colour import TRUE_COLOUR_BANDS, block_true_colour
 from pipeline.product.layers import CLASS, NODATA_CLASS, UNLIKE_TRAINING
 from pipeline.raster.read_stats import ReadStats
 from pipeline.settings.map import MapSettings
@@ -54,6 +55,8 @@ class BlockMap:
         embeddings: The STAC asset of its file of embeddings, if they are kept.
         other_land: Pixels of other land than the map's words, by value and name of the land; None
             where they leave nothing out.
+        true_colour: uint8 (3, y, x), its part of the cell's true-colour raster; None where the
+            checkpoint lacks a band of it.
     """
 
     block: Block
@@ -63,6 +66,7 @@ class BlockMap:
     invalid_embeddings: int
     embeddings: Mapping[str, Any] | None = None
     other_land: Counter[tuple[int, str]] | None = None
+    true_colour: np.ndarray | None = None
 
 
 def map_block(
@@ -126,7 +130,17 @@ def map_block(
         f"{band} at {place.row}, {place.column}": part.stats
         for band, place, part in zip(run.card.preprocessing.bands, places, parts, strict=True)
     }
-    return BlockMap(block, rasters, ReadStats(seconds=seconds), read, invalid, kept, other_land)
+    stats, picture = ReadStats(seconds=seconds), _true_colour(series, block, cell, owned, run)
+    return BlockMap(block, rasters, stats, read, invalid, kept, other_land, picture)
+
+
+def _true_colour(
+    series: SeriesBlock, block: Block, cell: Cell, owned: np.ndarray, run: Run
+) -> np.ndarray | None:
+    of_band = dict(zip(run.card.preprocessing.bands, series.bands, strict=True))
+    if not of_band.keys() >= {*TRUE_COLOUR_BANDS}:
+        return None
+    return block_true_colour(block, cell, [of_band[band] for band in TRUE_COLOUR_BANDS], owned)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from typing import Any
 
 from safetensors.numpy import load as load_tensors
 
+from models.files.json_text import parse_json
 from models.towers.text_embeddings import TextEmbeddings
 from pipeline.classification.other_land import OtherLand
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import canonical_json, differences
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
+from pipeline.mapping.plan import PLAN_KEY
 from pipeline.product.ledger import finished_cells, held_run, only_adds, require_replaceable
 from pipeline.product.manifest import RunManifest, read_planned
 
@@ -58,3 +60,18 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
             raise
         return None
     return HeldPlan(held, items, text, other)
+
+
+def planned_warnings(store: Store, run: RunManifest) -> tuple[str, ...] | None:
+    """The warnings of the plan that a run began with; None where its file is gone or another.
+
+    A plan that is made again from the run's own items knows nothing of those that the search left
+    out.
+    """
+    try:
+        warnings = parse_json(read_planned(store, run, PLAN_KEY))["warnings"]
+    except (OutputError, ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
+        return None
+    return tuple(warnings)

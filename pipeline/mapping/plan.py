@@ -1,6 +1,7 @@
 """The plan of a run: what it will read, compute and write, to be looked at before it starts."""
 
 import json
+from calendar import month_name
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -123,11 +124,16 @@ class Plan:
                 f"no item covers {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
                 f"{names}): these pixels will be nodata"
             )
-        gaps = [t.tile.name for t in self.tiles if t.items and 0 in t.acquisitions]
+        gaps = [t for t in self.tiles if t.items and 0 in t.acquisitions]
         if gaps:
+            lacking = [
+                month_name[number]
+                for number in range(1, 13)
+                if any(tile.acquisitions[number - 1] == 0 for tile in gaps)
+            ]
             warnings.append(
-                f"tiles {_listed(gaps)} have months without any acquisition: these take the "
-                "median of the year"
+                f"tiles {_listed([t.tile.name for t in gaps])} have months without any acquisition "
+                f"({', '.join(lacking)}): these take the median of the year"
             )
         return tuple(warnings)
 

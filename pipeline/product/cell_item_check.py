@@ -66,10 +66,12 @@ def _require_numbers(report: CellReport) -> None:
     numbers = (report.mean_confidence or 0, *report.coverage, *report.stats.seconds.values())
     texts = [text for fault in report.stats.faults for text in vars(fault).values()]
     other = [each for names in (report.other_land or {}).values() for each in names.items()]
+    seconds = [count for counts in (report.runners_up or {}).values() for count in counts.values()]
+    by_class = (report.confidence or {}).values()
     if not (
         _is_count(*counts, *report.pixels.values(), report.invalid_embeddings, optional)
-        and _is_count(*(count for _, count in other))
-        and all(map(_is_finite, numbers))
+        and _is_count(*(count for _, count in other), *seconds, *(one.little for one in by_class))
+        and all(map(_is_finite, (*numbers, *(one.mean for one in by_class))))
         and all(isinstance(text, str) for text in texts)
     ):
         raise ValueError("its numbers are none")

@@ -1,26 +1,30 @@
 """A cell's result before it is written, its report afterwards, and the area of classes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pyproj import CRS, Proj, Transformer
 
 from pipeline.io.store import public_text
+from pipeline.product.class_counts import ClassConfidence, runners_up, tally
 from pipeline.product.layers import (
     CLASS,
     CLEAR_OBSERVATIONS,
     CONFIDENCE,
     NODATA_CLASS,
     NODATA_CONFIDENCE,
+    TOP_CLASSES,
     UNLIKE_TRAINING,
 )
 from pipeline.raster.read_stats import Fault, ReadStats
 
 PREFIX = "timesen:"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class CellReport:
         unlike_training: Pixels over 100 % in the raster of that name; None where it is not mapped.
         other_land: Pixels that are nearer to land that none of the map's words stands for, by class
             value and name of the land; None where that was not counted.
+        confidence: By class value; None where early versions did not count it.
+        runners_up: Pixels by class value and the value of the second rank, of each class the most
+            frequent ones; None where the cell has no second rank.
     """
 
     cell: str
@@ -53,22 +60,26 @@ class CellReport:
     invalid_embeddings: int = 0
     unlike_training: int | None = None
     other_land: Mapping[int, Mapping[str, int]] | None = None
+    confidence: Mapping[int, ClassConfidence] | None = None
+    runners_up: Mapping[int, Mapping[int, int]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
-        values = {name: value for name, value in vars(self).items() if name != "stats"} | {
-            "pixels": {str(value): count for value, count in sorted(self.pixels.items())},
-            "coverage": list(self.coverage),
+        counted = ("unlike_training", "other_land", "confidence", "runners_up")
+        values = {
+            name: value
+            for name, value in vars(self).items()
+            if name != "stats" and not (name in counted and value is None)
         }
-        if self.unlike_training is None:
-            del values["unlike_training"]
-        if self.other_land is None:
-            del values["other_land"]
-        else:
-            values["other_land"] = {
-                str(value): dict(sorted(names.items()))
-                for value, names in sorted(self.other_land.items())
-            }
+        values |= {"pixels": _by_text(self.pixels), "coverage": list(self.coverage)}
+        if self.other_land is not None:
+            values["other_land"] = _by_text(
+                {value: dict(sorted(names.items())) for value, names in self.other_land.items()}
+            )
+        if self.confidence is not None:
+            values["confidence"] = _by_text({v: asdict(one) for v, one in self.confidence.items()})
+        if self.runners_up is not None:
+            values["runners_up"] = _by_text({v: _by_text(n) for v, n in self.runners_up.items()})
         return values | self.stats.to_dict()
 
     @classmethod
@@ -82,7 +93,9 @@ class CellReport:
             stats=ReadStats.from_dict(raw),
             invalid_embeddings=raw.get("invalid_embeddings", 0),
             unlike_training=raw.get("unlike_training"),
-            other_land=_by_value(raw.get("other_land")),
+            other_land=_by_value(raw.get("other_land"), dict),
+            confidence=_by_value(raw.get("confidence"), lambda one: ClassConfidence(**one)),
+            runners_up=_by_value(raw.get("runners_up"), _counts),
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -131,23 +144,26 @@ class CellResult:
     def report(self, cell: str) -> CellReport:
         """The report of the cell, given its id; faults without secrets."""
         classes, confidence = self.rasters[CLASS.name], self.rasters[CONFIDENCE.name]
-        pixels, nodata, mean = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
+        counts = tally(classes, confidence, NODATA_CLASS, NODATA_CONFIDENCE)
+        ranks = self.rasters.get(TOP_CLASSES.name)
         faults = tuple(
             Fault(public_text(fault.asset), fault.band, public_text(fault.reason))
             for fault in self.stats.faults
         )
         return CellReport(
             cell=cell,
-            pixels=pixels,
-            nodata=nodata,
-            mean_confidence=mean,
+            pixels=counts.pixels,
+            nodata=counts.nodata,
+            mean_confidence=counts.mean_confidence,
             acquisitions=self.acquisitions,
             observations=self.observations,
             coverage=self.coverage,
             stats=replace(self.stats, faults=faults),
             invalid_embeddings=self.invalid_embeddings,
             unlike_training=self._unlike_training(),
-            other_land=self._other_land(pixels),
+            other_land=self._other_land(counts.pixels),
+            confidence=counts.confidence,
+            runners_up=None if ranks is None else runners_up(ranks[0], ranks[1], NODATA_CLASS),
         )
 
     def _unlike_training(self) -> int | None:
@@ -166,22 +182,16 @@ class CellResult:
         return found
 
 
-def _by_value(raw: Mapping[str, Any] | None) -> Mapping[int, Mapping[str, int]] | None:
-    return None if raw is None else {int(value): dict(names) for value, names in raw.items()}
+def _by_text(values: Mapping[int, Any]) -> dict[str, Any]:
+    return {str(value): one for value, one in sorted(values.items())}
 
 
-def tally(
-    classes: np.ndarray, confidence: np.ndarray, nodata_class: int, nodata_confidence: int
-) -> tuple[dict[int, int], int, float | None]:
-    """Pixels by class value, pixels without a class, and the mean confidence in percent.
+def _counts(raw: Mapping[str, int]) -> dict[int, int]:
+    return {int(value): count for value, count in raw.items()}
 
-    `classes` uint8/uint16 and `confidence` uint8, both of one shape.
-    """
-    counts = np.bincount(classes.ravel())
-    pixels = {int(v): int(counts[v]) for v in np.flatnonzero(counts) if v != nodata_class}
-    valid = confidence[confidence != nodata_confidence]
-    mean = round(float(valid.mean(dtype=np.float64)), 2) if valid.size else None
-    return pixels, int(classes.size - sum(pixels.values())), mean
+
+def _by_value(raw: Mapping[str, Any] | None, read: Callable[[Any], _T]) -> dict[int, _T] | None:
+    return None if raw is None else {int(value): read(one) for value, one in raw.items()}
 
 
 HECTARES_PER_PIXEL = 0.01

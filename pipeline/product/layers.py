@@ -45,6 +45,8 @@ class OutputLayer:
         compression: How its COGs are compressed.
         mosaic: Whether a VRT over the whole run is written; then it has pixels of 10 m.
         per_pixel: Whether it is computed block by block, at 10 m.
+        step: Pixels of 10 m a side of its pixels; None where its array says it.
+        optional: Whether cells of a run may lack it.
         per_block: Whether each block has a file, instead of the cell a COG.
     """
 
@@ -64,6 +66,8 @@ class OutputLayer:
     compression: Literal["DEFLATE", "ZSTD"] = "DEFLATE"
     mosaic: bool = False
     per_pixel: bool = True
+    step: int | None = None
+    optional: bool = False
     per_block: bool = False
 
     @property
@@ -201,6 +205,20 @@ CLEAR_MONTHS = OutputLayer(
     mosaic=True,
     per_pixel=False,
 )
+TRUE_COLOUR = OutputLayer(
+    name="true-colour",
+    title="True colour",
+    dtype="uint8",
+    nodata=0,
+    description="The median of the months' reflectance in B04, B03 and B02, every fourth pixel; "
+    "255 times its square root",
+    bands=lambda run: ("red", "green", "blue"),
+    overview="average",
+    roles=("visual", "overview"),
+    per_pixel=False,
+    step=4,
+    optional=True,
+)
 EMBEDDINGS = OutputLayer(
     name="embeddings",
     title="Embeddings",
@@ -218,6 +236,7 @@ CELL_LAYERS = (
     UNLIKE_TRAINING,
     CLEAR_OBSERVATIONS,
     CLEAR_MONTHS,
+    TRUE_COLOUR,
     TOP_CLASSES,
     TOP_CONFIDENCES,
     EMBEDDINGS,

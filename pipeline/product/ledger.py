@@ -239,6 +239,7 @@ def commit_cell(
     files = {
         layer.name: _encode_raster(run, cell, vocabulary, layer, result.rasters, contents)
         for layer in cell_layers(run)
+        if layer.name in result.rasters or not layer.optional
     }
     require_held(store, run)  # after all that takes long
     for key, content in contents.items():
@@ -284,7 +285,7 @@ def _encode_raster(
 ) -> RasterFile:
     """Add the files of a cell's layer to `contents`; pixels may be some times the cell's size."""
     array = rasters[layer.name]
-    scale = cell.height / array.shape[-2]
+    scale = layer.step or cell.height / array.shape[-2]
     legend = vocabulary.legend if layer.style == "classes" else ()
     key = cell_key(cell.tile.name, cell.id, layer.file)
     content = cog_bytes(

@@ -5,26 +5,24 @@ import math
 import textwrap
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation
 from matplotlib_scalebar.scalebar import ScaleBar
-from pyproj import CRS, Geod, Transformer
+from pyproj import Geod, Transformer
 
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.io.store import Store, public_url
+from pipeline.io.store import Store
 from pipeline.layout import PREVIEW
+from pipeline.product.coarse_mosaic import CoarseMosaic, read_coarsely
 from pipeline.product.cog_writer import rgb
 from pipeline.product.layers import CLASS
 from pipeline.product.manifest import RunManifest
-from pipeline.raster.gdal_errors import gdal_errors_of
 
 LONGER_SIDE = 1400
 """Pixels of the map's longer side at most: the mosaic is read through its overviews."""
@@ -35,16 +33,6 @@ _INK, _FAINT, _ALERT = "#1b1f24", "#6b7280", "#b42318"
 # Inches: the map's longer side and the least of its shorter one, margins, and the legend.
 _LONGER, _LEAST, _LEFT, _TOP, _BOTTOM = 8.0, 2.5, 0.3, 0.85, 0.75
 _LEGEND_WIDTH, _LEGEND_ROW = 2.9, 0.27
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """The mosaic read coarsely: class values (y, x), upper left corner and pixel size in metres."""
-
-    classes: np.ndarray
-    corner: tuple[float, float]
-    pixel: tuple[float, float]
-    crs: CRS
 
 
 class _Page:
@@ -87,32 +75,18 @@ def write_preview(
     shares and order; `demonstration` says below the map that it is not meant for use. Raises
     OutputUnreadable where the mosaic cannot be read, and OutputUnwritable.
     """
-    picture = _read(store)
+    picture = read_coarsely(store, CLASS, LONGER_SIDE)
     store.write(PREVIEW, _draw(picture, run, vocabulary, hectares, demonstration))
 
 
-def _read(store: Store) -> _Picture:
-    with (
-        gdal_errors_of(public_url(store.path(CLASS.mosaic_file))),
-        rasterio.Env(**store.gdal_options()),
-        rasterio.open(store.gdal_path(CLASS.mosaic_file)) as mosaic,
-    ):
-        factor = max(1.0, max(mosaic.shape) / LONGER_SIDE)
-        rows, columns = (max(1, round(side / factor)) for side in mosaic.shape)
-        classes = mosaic.read(1, out_shape=(rows, columns))
-        left, bottom, right, top = mosaic.bounds
-        pixel = ((right - left) / columns, (top - bottom) / rows)
-        return _Picture(classes, (left, top), pixel, CRS.from_wkt(mosaic.crs.to_wkt()))
-
-
 def _draw(
-    picture: _Picture,
+    picture: CoarseMosaic,
     run: RunManifest,
     vocabulary: Vocabulary,
     hectares: Mapping[int, float],
     demonstration: bool,
 ) -> bytes:
-    rows, columns = picture.classes.shape
+    rows, columns = picture.values.shape
     inches = _LONGER / max(rows, columns)  # of a pixel
     width, height = max(columns * inches, _LEAST), max(rows * inches, _LEAST)
     legend = _legend(vocabulary, hectares)
@@ -123,7 +97,7 @@ def _draw(
     what = "Zero-shot classes of Sentinel-2 pixel time series, 10 m"
     page.text(0.64, what, fontsize=8.5, color=_FAINT)
     axes = page.axes(_LEFT, _TOP, width, height)
-    axes.imshow(_coloured(picture.classes, vocabulary), interpolation="nearest", aspect="equal")
+    axes.imshow(_coloured(picture.values, vocabulary), interpolation="nearest", aspect="equal")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color="#c4c9d0", linewidth=0.8)
@@ -178,16 +152,16 @@ def _draw_legend(axes: Axes, rows: list[tuple[str | None, str, float]], height: 
         axes.text(2.75, y, text, fontsize=8.5, color=_INK, ha="right", va="center")
 
 
-def _draw_scale(axes: Axes, picture: _Picture) -> bool:
+def _draw_scale(axes: Axes, picture: CoarseMosaic) -> bool:
     """Draw a scale bar and an arrow to true north below the map; False where neither makes sense.
 
     Both hold at the map's centre: a projection's scale and its north differ from place to place.
     """
-    rows, columns = picture.classes.shape
-    x = picture.corner[0] + picture.pixel[0] * columns / 2
-    y = picture.corner[1] - picture.pixel[1] * rows / 2
-    to_degrees = Transformer.from_crs(picture.crs, 4326, always_xy=True)
-    lon, lat = to_degrees.transform([x, x + picture.pixel[0]], [y, y])
+    rows, columns = picture.values.shape
+    x = picture.grid.corner[0] + picture.grid.pixel[0] * columns / 2
+    y = picture.grid.corner[1] - picture.grid.pixel[1] * rows / 2
+    to_degrees = Transformer.from_crs(picture.grid.crs, 4326, always_xy=True)
+    lon, lat = to_degrees.transform([x, x + picture.grid.pixel[0]], [y, y])
     if not np.isfinite([*lon, *lat]).all():
         return False
     metres = Geod(ellps="WGS84").inv(lon[0], lat[0], lon[1], lat[1])[2]  # a pixel, on the ground
@@ -207,7 +181,7 @@ def _draw_scale(axes: Axes, picture: _Picture) -> bool:
             font_properties={"size": 8},
         )
     )
-    to_map = Transformer.from_crs(4326, picture.crs, always_xy=True)
+    to_map = Transformer.from_crs(4326, picture.grid.crs, always_xy=True)
     east, north = to_map.transform(lon[0], min(lat[0] + 0.001, 90))
     _draw_north(axes, math.atan2(east - x, north - y))
     return True

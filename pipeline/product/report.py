@@ -1,4 +1,4 @@
-"""The report of a run for people: `report.html`, and a short form in Markdown."""
+"""The report of a run for people: `report.html`."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.encoder.card import Card
 from models.encoder.vocabulary_calibration import VocabularyCalibration
-from models.visible_text import visible_lines, visible_text
+from models.visible_text import visible_lines
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, class_hectares
+from pipeline.product.class_summary import ClassArea, class_areas, little_share
 from pipeline.product.example_report import ExampleReport, read_example_report
 from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
 from pipeline.product.other_land_report import ADVICE, OtherLandShare, other_land_shares
+from pipeline.product.report_pictures import NO_PICTURES, ReportPictures, clear_month_colours
 from pipeline.raster.read_stats import total_stats
 
 LISTED = 200
@@ -28,20 +30,8 @@ _EXAMPLE, _TOLD = 0.8, 20  # the confidence that is explained, by no fewer point
 
 
 @dataclass(frozen=True)
-class ClassArea:
-    """A class, its area on the ellipsoid, and its share of the mapped area in percent."""
-
-    name: str
-    code: str | None
-    value: int
-    colour: str
-    hectares: float
-    share: float
-
-
-@dataclass(frozen=True)
 class Summary:
-    """A run in numbers; `planned` is the number of all its cells."""
+    """A run in numbers; `planned` is the number of all its cells, `warnings` are its plan's."""
 
     run: RunManifest
     vocabulary: Vocabulary
@@ -51,6 +41,7 @@ class Summary:
     failures: tuple[FailedCell, ...]
     areas: tuple[ClassArea, ...]
     examples: ExampleReport | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def left(self) -> int:
@@ -68,6 +59,21 @@ class Summary:
         weights = [(r.mean_confidence, sum(r.pixels.values())) for r in self.reports]
         total = sum(count for _, count in weights)
         return sum((mean or 0.0) * count for mean, count in weights) / total if total else None
+
+    @property
+    def little_confidence(self) -> float | None:
+        """Percent of the pixels whose confidence is below 50 %; None where none was counted."""
+        return little_share(self.reports)
+
+    @property
+    def counted_cells(self) -> int:
+        """The cells whose confidence was counted by class: early versions did not."""
+        return sum(report.confidence is not None for report in self.reports)
+
+    @property
+    def ranked_cells(self) -> int:
+        """The cells whose second ranks were counted."""
+        return sum(report.runners_up is not None for report in self.reports)
 
     @property
     def unlike_training(self) -> float | None:
@@ -119,43 +125,35 @@ def summarise(
     vocabulary: Vocabulary,
     card: Card,
     planned: int,
+    warnings: Sequence[str] = (),
 ) -> Summary:
     """Sum up a run, from the items of its finished cells and the failures in its folder.
 
-    `planned` is the number of all its cells.
+    `planned` is the number of all its cells, `warnings` are those of its plan.
     """
-    hectares = class_hectares(items)
-    total = sum(hectares.values()) or 1.0
-    areas = [
-        ClassArea(
-            name=entry.name,
-            code=entry.code,
-            value=entry.value,
-            colour=entry.colour,
-            hectares=hectares.get(entry.value, 0.0),
-            share=100 * hectares.get(entry.value, 0.0) / total,
-        )
-        for entry in vocabulary.legend
-    ]
+    reports = tuple(CellReport.from_item(item) for item in items)
     return Summary(
         run=run,
         vocabulary=vocabulary,
         card=card,
         planned=planned,
-        reports=tuple(CellReport.from_item(item) for item in items),
+        reports=reports,
         failures=tuple(failed_cells(store, run).values()),
-        areas=tuple(sorted(areas, key=lambda area: -area.hectares)),
+        areas=class_areas(vocabulary.legend, class_hectares(items), reports),
         examples=read_example_report(store, run.fingerprint),
+        warnings=tuple(warnings),
     )
 
 
-def write_report(store: Store, summary: Summary) -> None:
+def write_report(store: Store, summary: Summary, pictures: ReportPictures = NO_PICTURES) -> None:
     """Write `report.html`: one file without scripts, with the preview in it if there is one."""
     preview = store.read(PREVIEW) if store.exists(PREVIEW) else None
-    store.write(REPORT, report_html(summary, preview, store).encode())
+    store.write(REPORT, report_html(summary, preview, store, pictures).encode())
 
 
-def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
+def report_html(
+    summary: Summary, preview: bytes | None, store: Store, pictures: ReportPictures = NO_PICTURES
+) -> str:
     """The report as an HTML page; `preview` is a PNG."""
     environment = Environment(
         loader=PackageLoader("pipeline.product", "templates"),
@@ -176,7 +174,11 @@ def report_html(summary: Summary, preview: bytes | None, store: Store) -> str:
         settings=_setting_rows(summary.run.settings),
         listed=LISTED,
         meaning=confidence_meaning(summary.calibration),
-        preview=base64.b64encode(preview).decode() if preview else None,
+        preview=_base64(preview),
+        true_colour=_base64(pictures.true_colour),
+        true_colour_cells=pictures.true_colour_cells,
+        clear_months=_base64(pictures.clear_months),
+        month_colours=clear_month_colours(),
         mosaic=public_url(mosaic),
         mosaics=[
             layer
@@ -221,55 +223,13 @@ def unlike_meaning(percent: float | None) -> str | None:
     )
 
 
-def summary_markdown(summary: Summary) -> str:
-    """The run in a few lines of Markdown: cells, area by class, failures and their reasons."""
-    run, lines = summary.run, []
-    lines.append(f"# {_plain(summary.vocabulary.title)}, {run.years}\n")
-    if summary.card.demonstration:
-        lines.append(f"**Checkpoint “{_plain(summary.card.name)}” is for demonstration only.**\n")
-    lines.append(
-        f"{len(summary.reports)} of {summary.planned} cells done, {len(summary.failures)} failed, "
-        f"{summary.left} left; {len(summary.faults)} rasters left out as unreadable; "
-        f"{summary.hectares:,.0f} ha mapped.\n"
-    )
-    if summary.invalid_embeddings:
-        lines.append(
-            f"**{summary.invalid_embeddings:,} pixels are nodata because their embedding is not a "
-            "number.**\n"
-        )
-    if summary.examples is not None:
-        lines.append(f"{_plain(summary.examples.summary)}\n")
-    lines.append("| class | hectares | share |\n|---|---:|---:|")
-    lines += [
-        f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % |"
-        for area in summary.areas
-    ]
-    lines.append(f"\n{_plain(confidence_meaning(summary.calibration))}")
-    if (unlike := unlike_meaning(summary.unlike_training)) is not None:
-        lines.append(f"\n{unlike}")
-    if summary.other_land:
-        lines.append(f"\n{ADVICE}\n")
-        lines += [f"- {_plain(str(one))}" for one in summary.other_land]
-    if summary.failures:
-        lines.append("\n| failed cell | why |\n|---|---|")
-        lines += [
-            f"| {failure.cell} | {_plain(failure.error)} |" for failure in summary.failures[:LISTED]
-        ]
-    lines.append(f"\n{_plain(run.attribution)}.")
-    return "\n".join(lines) + "\n"
+def _base64(picture: bytes | None) -> str | None:
+    return None if picture is None else base64.b64encode(picture).decode()
 
 
 def _safe(value: Any) -> Any:
     """What a template shows, without control characters; markup of our own stays markup."""
     return visible_lines(value) if type(value) is str else value
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown and HTML show as it is, in one line."""
-    text = visible_text(text)
-    for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        text = text.replace(sign, shown)
-    return " ".join(text.split())
 
 
 def _setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The STAC items and the collection that describe a run's product."""
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,6 +109,7 @@ def cell_item(
                     **file_fields(files[layer.name].content),
                 }
                 for layer in cell_layers(run)
+                if layer.name in files
             },
             **{str(asset["href"])[2:].removesuffix(".tif"): dict(asset) for asset in embeddings},
         },
@@ -130,7 +132,7 @@ def collection(
     """
     start, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in run.period)
     codes = sorted({str(item["properties"]["proj:code"]) for item in items})
-    written = [layer.name for layer in cell_layers(run)]
+    written = [layer.name for layer in cell_layers(run) if not layer.optional]
     asset_keys = dict.fromkeys([*written, *(key for item in items for key in item["assets"])])
     return {
         "type": "Collection",
@@ -259,7 +261,7 @@ def _grid_fields(cell: Cell, scale: float) -> dict[str, Any]:
     left, _, _, top = cell.bounds
     return {
         "gsd": step,
-        "proj:shape": [round(rows / scale), round(columns / scale)],
+        "proj:shape": [math.ceil(rows / scale), math.ceil(columns / scale)],
         "proj:transform": [step, 0.0, left, 0.0, -step, top],
     }
 

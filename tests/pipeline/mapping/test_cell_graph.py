@@ -112,6 +112,19 @@ def test_a_cell_agrees_with_the_plain_way(prepare: Prepare, checkpoint: Checkpoi
     }
     assert report.observations == len(clear) < len(items)
 
+    path = prepared.run.store.path(f"cells/{cell.tile.name}/{cell.id}/true_colour.tif")
+    with rasterio.open(path) as raster:
+        assert raster.res == (40, 40)
+        assert (raster.transform.c, raster.transform.f) == cell.bounds[::3]
+        coloured = raster.read()
+    at = tuple(np.minimum(np.arange(2, size + 2, 4), size - 1) for size in cell.shape)
+    seen = (series > 0).all(axis=(0, 3))[np.ix_(*at)] & (coloured > 0).all(axis=0)
+    for colour, band in zip(coloured, ("B04", "B03", "B02"), strict=True):
+        middle = np.sort(series[..., bands.index(band)], axis=0)[5][np.ix_(*at)]
+        expected = np.round(255 * np.sqrt(middle / 10_000))
+        np.testing.assert_array_equal(colour[seen], expected[seen])
+    assert (seen >= valid[np.ix_(*at)]).all()
+
     vocabulary = load_vocabulary("sample-landscape")
     text = embed_vocabulary(vocabulary, load_text_tower(TOWER))
     rows, columns = np.nonzero(valid)

@@ -21,7 +21,8 @@ from pipeline.mapping.fit_run import fitted_run
 from pipeline.mapping.run import PreparedRun
 from pipeline.point_series.point_file import PointsError
 from pipeline.product.example_report import read_example_report
-from pipeline.product.report import report_html, summarise, summary_markdown
+from pipeline.product.report import report_html, summarise
+from pipeline.product.report_markdown import summary_markdown
 from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import Prepare, preparing, random_checkpoint
 

@@ -19,7 +19,8 @@ from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_report import CellReport
 from pipeline.product.layers import CLASS
 from pipeline.product.ledger import finished_items
-from pipeline.product.report import Summary, summary_markdown
+from pipeline.product.report import Summary
+from pipeline.product.report_markdown import summary_markdown
 from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import preparing
 
@@ -75,7 +76,8 @@ def test_a_run_tells_of_other_land(mapped: tuple[PreparedRun, Summary, np.ndarra
 def test_kept_embeddings_say_nearly_the_same(
     mapped: tuple[PreparedRun, Summary, np.ndarray], tmp_path: Path
 ) -> None:
-    _, again, _ = reclassified(mapped[0], tmp_path / "again", classes=WORDS)
+    other, again, _ = reclassified(mapped[0], tmp_path / "again", classes=WORDS)
+    assert "The year in true colour" in other.run.store.read(REPORT).decode(), "the first run's"
     for one, other in zip(mapped[1].other_land, again.other_land, strict=True):
         assert one.name == other.name
         assert one.share == pytest.approx(other.share, abs=0.02)

@@ -20,6 +20,7 @@ from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import item_bytes
+from pipeline.mapping.held_plan import planned_warnings
 from pipeline.mapping.plan import PLAN_KEY, Plan, make_plan
 from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
 from pipeline.product.ledger import open_run
@@ -150,7 +151,9 @@ def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
     assert any("32U" in warning for warning in plan.warnings)
 
 
-def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkpoint) -> None:
+def test_partly_covering_footprints_and_empty_months_are_told(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     region = read_region("4.6,50.8,5.0,51.0")
     (tile,) = tiles_of(region)
     published = [earth_search_item(tile.name, f"2021-{m:02d}-05") for m in range(1, 12)]
@@ -162,7 +165,14 @@ def test_partly_covering_footprints_and_empty_months_are_told(checkpoint: Checkp
     assert {cell.items for cell in plan.tiles[0].cells} == {0, 11}
     uncovered, months = plan.warnings
     assert uncovered.startswith("no item covers")
-    assert "months without any acquisition" in months
+    assert "months without any acquisition (December)" in months
+    store = Store(str(tmp_path))
+    run = open_run(store, {}, {}, plan.files())
+    assert planned_warnings(store, run) == plan.warnings
+    store.write(PLAN_KEY, store.read(PLAN_KEY).replace(b"December", b"June"))
+    assert planned_warnings(store, run) is None
+    store.remove(PLAN_KEY)
+    assert planned_warnings(store, run) is None
 
 
 def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Path) -> None:

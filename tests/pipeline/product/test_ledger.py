@@ -16,7 +16,8 @@ from pipeline.grid.region import read_region
 from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store
 from pipeline.layout import ITEM, ITEMS_FILE, cell_key, failure_key
-from pipeline.product.cell_report import CellReport, tally
+from pipeline.product.cell_report import CellReport
+from pipeline.product.class_counts import ClassConfidence
 from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import (
     commit_cell,
@@ -380,6 +381,18 @@ def test_a_run_on_object_storage(s3: str) -> None:
         observations=st.integers(0, 1000),
         coverage=st.tuples(*[st.floats(0, 100)] * 12),
         invalid_embeddings=st.integers(0, 9),
+        confidence=st.none()
+        | st.dictionaries(
+            st.integers(1, 65535),
+            st.builds(ClassConfidence, st.floats(0, 100), st.integers(0, 10**7)),
+            max_size=3,
+        ),
+        runners_up=st.none()
+        | st.dictionaries(
+            st.integers(1, 65535),
+            st.dictionaries(st.integers(1, 65535), st.integers(1, 10**7), max_size=3),
+            max_size=3,
+        ),
         stats=st.builds(
             ReadStats,
             seconds=st.dictionaries(st.sampled_from(["read", "encode"]), st.just(1.25)),
@@ -390,15 +403,3 @@ def test_a_run_on_object_storage(s3: str) -> None:
 )
 def test_a_report_survives_json(report: CellReport) -> None:
     assert CellReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
-
-
-def test_tally_counts_every_pixel_once() -> None:
-    rng = np.random.default_rng(5)
-    classes = rng.integers(0, 400, (64, 80)).astype(np.uint16)
-    confidence = np.where(classes > 0, rng.integers(0, 101, classes.shape), 255).astype(np.uint8)
-    pixels, nodata, mean = tally(classes, confidence, 0, 255)
-    assert sum(pixels.values()) + nodata == classes.size
-    assert all(pixels[v] == (classes == v).sum() for v in pixels)
-    assert mean == round(float(confidence[classes > 0].mean()), 2)
-    empty = tally(np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8), 0, 255)
-    assert empty == ({}, 16, None)

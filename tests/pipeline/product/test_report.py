@@ -1,7 +1,9 @@
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyproj import Geod
 
@@ -13,9 +15,11 @@ from pipeline.product.cell_report import area_scale, class_hectares
 from pipeline.product.ledger import record_failure
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
-from pipeline.product.report import report_html, summarise, summary_markdown, write_report
+from pipeline.product.report import report_html, summarise, write_report
+from pipeline.product.report_markdown import summary_markdown
+from pipeline.product.report_pictures import make_pictures
 from tests.made_card import made_card
-from tests.pipeline.made_run import ONE_ZONE, MadeRun, make_run
+from tests.pipeline.made_run import FAULT, ONE_ZONE, MadeRun, cell_rasters, make_run
 
 CARD = made_card(
     TimeSenClipArchitecture(), name="sample", description="Trained on <made> landscapes."
@@ -86,6 +90,70 @@ def test_report_says_what_was_done_and_what_failed(made: MadeRun) -> None:
     assert "script" not in page.tags
     assert page.links
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
+
+
+def test_report_says_how_far_its_classes_can_be_trusted(tmp_path: Path) -> None:
+    made = make_run(str(tmp_path / "run"), ONE_ZONE, top_k=2)
+    write_mosaics(made.store, made.run, made.items, made.vocabulary)
+    warnings = ("tiles 31UFR have <months> without any acquisition (December)\x1b[2J",)
+    summary = summarise(made.store, made.run, made.items, made.vocabulary, CARD, 6, warnings)
+    classes, confidence = (
+        np.concatenate([cell_rasters(cell, ONE_ZONE)[which].ravel() for cell in made.cells])
+        for which in (0, 1)
+    )
+    own = {value: confidence[classes == value] for value in range(1, 6)}
+    for area in summary.areas:
+        assert area.confidence == pytest.approx(own[area.value].mean(), abs=0.01)
+        assert area.little == pytest.approx(100 * (own[area.value] < 50).mean())
+        following = made.vocabulary.classes[area.value % 5].name
+        assert area.runner_up == (following, 100.0)
+    assert summary.little_confidence == pytest.approx(100 * (confidence[classes > 0] < 50).mean())
+    pictures = make_pictures(made.store, made.items)
+    page = _Page(report_html(summary, None, made.store, pictures))
+    text = " ".join(page.text.split())
+    for expected in (
+        "The plan of this run warned: tiles 31UFR have <months> without any acquisition",
+        "confidence below 50 % most frequent runner-up",
+        "wheat field (100 %)",
+        f"{summary.little_confidence:.1f} % of pixels below 50 %",
+        "The year in true colour",
+        "Clear months",
+    ):
+        assert expected in text, expected
+    assert "not counted" not in text
+    assert "\x1b" not in text
+    assert page.tags.count("img") == 2
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "have &lt;months&gt; without" in summary_markdown(summary)
+
+
+def test_what_earlier_versions_did_not_count_is_told(made: MadeRun) -> None:
+    items = made.items
+    for item in items:
+        del item["properties"]["timesen:runners_up"]  # as of a run without ranks
+    for item in items[1:]:
+        del item["properties"]["timesen:confidence"]
+    summary = summarise(made.store, made.run, items, made.vocabulary, CARD, 9)
+    text = " ".join(_Page(report_html(summary, None, made.store)).text.split())
+    assert "counted in 1 of 6 cells; an earlier version made the others" in text
+    assert "Which class comes second is not counted" in text
+    assert "runner-up" not in text
+    del items[0]["properties"]["timesen:confidence"]
+    summary = summarise(made.store, made.run, items, made.vocabulary, CARD, 9)
+    assert summary.little_confidence is None
+    text = " ".join(_Page(report_html(summary, None, made.store)).text.split())
+    assert "It is not counted by class: an earlier version made these cells" in text
+    assert "| not counted | not counted |" in summary_markdown(summary)
+
+
+def test_only_words_that_fit_no_column_are_broken(made: MadeRun) -> None:
+    summary = summarise(made.store, made.run, made.items, made.vocabulary, CARD, planned=9)
+    page = report_html(summary, None, made.store)
+    assert "<td>catalog.max_cloud_cover</td>" in page
+    assert f'<td><span class="long">{FAULT.asset}</span></td>' in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    (breaking,) = re.findall(r"([^{}/]*){[^{}]*overflow-wrap: anywhere", style)
+    assert breaking.strip() == "code, .long"
 
 
 def test_report_of_an_empty_run_can_be_made(made: MadeRun) -> None:
