@@ -70,7 +70,7 @@ def read_frame(path: Path) -> pd.DataFrame:
             frame = read_text_table(path)
         elif layer is None and suffix in PARQUET and not _has_geometry(path):
             require_bounded(path)
-            frame = pq.read_table(path).to_pandas()
+            frame = pq.read_table(path).to_pandas(ignore_metadata=True)  # which may be anything
         else:
             return _of_geometries(read_features(path, PointsError, _FORMS), path)
     except UserError:
