@@ -105,6 +105,13 @@ def _has_run(out: str) -> bool:
     return False
 
 
+def _mask(text: str, _: Any) -> None:
+    from pipeline.mapping.land_mask import require_classes, split_mask
+
+    if "://" not in split_mask(text)[0]:
+        require_classes(text)
+
+
 def _run_to_go_on_with(text: str, _: Any) -> None:
     if "://" not in text:
         from pipeline.product.ledger import held_run
@@ -156,6 +163,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "classes": _classes,
     "catalog": _catalog,
     "run": lambda text, _: require_run(text),
+    "mask": _mask,
     "run to go on with": _run_to_go_on_with,
     "file": _file,
     "folder": _folder,

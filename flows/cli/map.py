@@ -155,13 +155,15 @@ def _planned_warnings(prepared: "PreparedRun") -> list[str]:
 def _warnings(prepared: "PreparedRun") -> list[str]:
     """What to say of a run's finished cells: rasters that were left out, land without words."""
     from pipeline.product.ledger import finished_cells
+    from pipeline.product.mask_report import lacking_sentence, masked_total
     from pipeline.product.other_land_report import ADVICE, other_land_shares
 
     run = prepared.run
     reports = [*finished_cells(run.store, run.manifest.fingerprint).values()]
-    lost = _left_out(prepared, reports)
+    lost, masked = _left_out(prepared, reports), masked_total(reports)
+    lacking = masked and lacking_sentence(masked)
     others = [str(one) for one in other_land_shares(reports, run.vocabulary.legend)]
-    return [*([lost] if lost else []), *others, *([ADVICE] if others else [])]
+    return [*(text for text in (lost, lacking) if text), *others, *([ADVICE] if others else [])]
 
 
 def _left_out(prepared: "PreparedRun", reports: "Sequence[CellReport]") -> str:

@@ -31,8 +31,11 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
 
 
 def worker_count(client: Client) -> int:
-    """The number of workers of the cluster now, or the last known one if it does not answer."""
-    return int(client.scheduler_info(n_workers=0)["n_workers"])
+    """The number of workers of the cluster now, or the last known one if it does not answer.
+
+    It is 0 once the connection is given up.
+    """
+    return int(client.scheduler_info(n_workers=0).get("n_workers", 0))
 
 
 def has_gpu_workers(client: Client) -> bool:
@@ -67,7 +70,7 @@ def require_shared_files(client: Client, run: Run) -> None:
 
 
 def _workers(client: Client) -> Mapping[str, Any]:
-    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
     return workers
 
 

@@ -181,7 +181,8 @@ def vocabulary_from_words(words: str) -> Vocabulary:
 
     A class may have members, separated by bars, after its name and a colon:
     "cropland, other: forest | water | town". Without a name, "forest | water" is its own name.
-    Names stay as written, values count from 1, colours are generated, templates are `TEMPLATES`.
+    Names stay as written, values count from 1, templates are `TEMPLATES`. The colours are
+    generated; a map replaces them (`pipeline.classification.word_colours`).
     """
     source = f"classes {words!r}"
     classes = [_class_in_words(word.strip(), source) for word in words.split(",") if word.strip()]

@@ -16,9 +16,11 @@ from dask.delayed import Delayed, delayed
 
 from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
-from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, owned_pixels, region_near
+from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, region_near
+from pipeline.mapping.cell_mask import masked_counts, masked_pixels, wanted_pixels
 from pipeline.mapping.cell_rasters import cell_rasters, joint_counts
 from pipeline.mapping.encode_block import BlockMap, map_block
+from pipeline.mapping.land_mask import MaskedPixels
 from pipeline.mapping.reclassify_cell import reclassify_cell
 from pipeline.mapping.run import Run
 from pipeline.observations.clear_mask import ClearMask
@@ -46,6 +48,8 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         run: The run. If it classifies the embeddings of another, nothing is read or encoded.
         gpu: Whether only workers that offer the resource "GPU" encode.
     """
+    if run.mask is not None:
+        run = replace(run, mask=run.mask.of_cell(cell))
     if run.settings.embeddings is not None:
         return delayed(reclassify_cell)(cell, delayed(run, traverse=False))
     reading = run.reading
@@ -56,7 +60,8 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
     run = replace(run, region=region_near(cell.tile, run.region))
     shared_run = delayed(run, traverse=False)
     clear = delayed(read_clear)(shared_items, cell, reading.masking, settings)
-    owned = delayed(owned_pixels)(cell, run.region)
+    mask = delayed(masked_pixels)(cell, shared_run)
+    owned = delayed(wanted_pixels)(cell, run.region, mask)
 
     def medians(block: Block, of_20m: bool) -> dict[str, Delayed]:
         return {
@@ -91,10 +96,12 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
                 delayed(map_block)(piece, places, owned, cell, shared_run, *parts)
                 for piece in ([block] if gpu else _strips(block))
             ]
-    return delayed(commit)(cell, shared_run, clear, *maps)
+    return delayed(commit)(cell, shared_run, clear, mask, *maps)
 
 
-def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellReport:
+def commit(
+    cell: Cell, run: Run, clear: ClearMask, mask: MaskedPixels | None, *maps: BlockMap
+) -> CellReport:
     """Assemble the blocks and write the cell's files, its item last."""
     read: dict[str, ReadStats] = {}
     for part in maps:
@@ -113,6 +120,7 @@ def commit(cell: Cell, run: Run, clear: ClearMask, *maps: BlockMap) -> CellRepor
         invalid_embeddings=sum(part.invalid_embeddings for part in maps),
         embeddings=[part.embeddings for part in maps if part.embeddings is not None],
         other_land=joint_counts(part.other_land for part in maps),
+        masked=masked_counts(cell, run.region, mask),
     )
     return commit_cell(run.store, run.manifest, cell, run.vocabulary, result)
 

@@ -18,7 +18,7 @@ is left out where that is the `checkpoint`."""
 
 # Parts of a run's fingerprint on which its embeddings do not depend.
 _FREE = (
-    *("vocabulary", "logit_scale", "examples"),
+    *("vocabulary", "logit_scale", "examples", "mask"),
     *("timesen", "top_k", "unlike_training", "keep_embeddings", "embeddings"),
 )
 # Settings that the new run does not take over.
@@ -29,6 +29,7 @@ _OWN = (
     "level",
     "examples",
     "label",
+    "mask",
     "top_k",
     "unlike_training",
     "keep_embeddings",

@@ -9,6 +9,7 @@ from safetensors.numpy import load as load_tensors
 
 from models.files.json_text import parse_json
 from models.towers.text_embeddings import TextEmbeddings
+from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.other_land import OtherLand
 from pipeline.errors import OutputError
 from pipeline.io.fingerprint import canonical_json, differences
@@ -16,12 +17,12 @@ from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
 from pipeline.mapping.plan import PLAN_KEY
 from pipeline.product.ledger import finished_cells, held_run, only_adds, require_replaceable
-from pipeline.product.manifest import RunManifest, read_planned
+from pipeline.product.manifest import RunManifest, read_planned, run_vocabulary
 
 
 @dataclass(frozen=True)
 class HeldPlan:
-    """A run that was planned, its snapshot of items, its text embeddings, and what they leave out.
+    """A run that was planned: its items, its text embeddings, what they leave out, its classes.
 
     Runs of early versions have no `other_land`.
     """
@@ -30,6 +31,7 @@ class HeldPlan:
     items: bytes
     text: TextEmbeddings
     other_land: OtherLand | None
+    vocabulary: Vocabulary
 
 
 def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
@@ -55,11 +57,12 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
         if OTHER_LAND_FILE in held.files:
             tensors = load_tensors(read_planned(store, held, OTHER_LAND_FILE))
             other = OtherLand.from_tensors(tensors)
+        vocabulary = run_vocabulary(store, held)
     except OutputError:
         if finished_cells(store, held.fingerprint):
             raise
         return None
-    return HeldPlan(held, items, text, other)
+    return HeldPlan(held, items, text, other, vocabulary)
 
 
 def planned_warnings(store: Store, run: RunManifest) -> tuple[str, ...] | None:

@@ -27,6 +27,7 @@ from pipeline.catalog.normalise import items_without, require_bands
 from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
 from pipeline.classification.other_land import other_land
+from pipeline.classification.word_colours import with_colours_of_meaning
 from pipeline.errors import CatalogError
 from pipeline.grid.region import Region, read_region
 from pipeline.io.fingerprint import fingerprint
@@ -36,6 +37,7 @@ from pipeline.mapping.continued_run import same_items_elsewhere, with_outputs_of
 from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
 from pipeline.mapping.held_plan import held_plan
+from pipeline.mapping.land_mask import read_land_mask
 from pipeline.mapping.plan import make_plan
 from pipeline.mapping.run import PreparedRun, Run
 from pipeline.product.ledger import begun_run, open_run, require_held
@@ -49,7 +51,7 @@ from pipeline.settings.map import MapSettings
 _KNOWN_BY_CONTENT = frozenset(
     {
         *("region", "vocabulary", "classes", "background", "threshold", "level"),
-        *("examples", "label"),
+        *("examples", "label", "mask"),
         *("checkpoint", "catalog", "embeddings"),
     }
 )
@@ -108,6 +110,9 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
     known = _known_parts(settings, region, checkpoint, vocabulary, catalog)
     if points is not None:  # a run without examples has no such part, as before there were any
         known["examples"] = points.fingerprint
+    mask = None if settings.mask is None else read_land_mask(settings.mask)
+    if mask is not None:
+        known["mask"] = mask.identity
     if begun and same_items_elsewhere(begun, store, known, region, settings, catalog):
         known["catalog"] = begun.parts["catalog"]
     source = source_of_embeddings(settings.embeddings, known) if settings.embeddings else None
@@ -117,6 +122,11 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         claims_it = claims.enter_context(claimed(store, fingerprint(known), enough=planned))
         held = held_plan(store, known)
     text = embed_for_checkpoint(vocabulary, card) if held is None else held.text
+    if settings.classes is not None:  # a run is known by its words, and keeps its own colours
+        if held is None:
+            vocabulary = with_colours_of_meaning(vocabulary, text, card)
+        elif _but_for_colours(held.vocabulary) == _but_for_colours(vocabulary):
+            vocabulary = held.vocabulary
     other = other_land(text, card) if held is None else held.other_land
     refused: Sequence[CatalogError] = ()
     shortfalls: Sequence[str] = ()
@@ -139,6 +149,8 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         shortfalls=shortfalls,
         requests=access.requests,
     )
+    if mask is not None:
+        mask.require_some(plan.cells)
     parts = known | {
         "items": _digest(snapshot),
         "substituted": {b: other for b, other in substitute.items() if items_without(items, [b])},
@@ -180,6 +192,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         training_sample=training_sample,
         access=access,
         source=None if source is None else source.fingerprint,
+        mask=mask,
     )
     return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points)
 
@@ -234,6 +247,10 @@ def _vocabulary(settings: MapSettings) -> Vocabulary:
         else "Name in background only what is none of the classes"
     )
     return make_vocabulary(vocabulary.model_dump() | changes, source, remedy)
+
+
+def _but_for_colours(vocabulary: Vocabulary) -> dict[str, Any]:
+    return vocabulary.model_dump(exclude={"classes": {"__all__": {"colour"}}})
 
 
 def _split(words: str) -> list[str]:

@@ -23,11 +23,12 @@ from pipeline.errors import OutputError
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEM, cell_key
+from pipeline.mapping.cell_mask import masked_counts, masked_pixels
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.run import Run
 from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
-from pipeline.product.layers import CLASS, CLEAR_OBSERVATIONS, UNLIKE_TRAINING
+from pipeline.product.layers import CLASS, CLEAR_OBSERVATIONS, EMBEDDINGS, UNLIKE_TRAINING
 from pipeline.product.ledger import commit_cell
 
 
@@ -52,6 +53,7 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
     classifier = run.classifier(device_at_hand())
     finder = run.other_land_finder(classifier)
     other_land: Counter[tuple[int, str]] | None = None if finder is None else Counter()
+    mask = masked_pixels(cell, run)
     reading = 0.0
     one_core_per_thread()
     blocks = []
@@ -59,6 +61,8 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
         start = time.perf_counter()
         key = cell_key(cell.tile.name, cell.id, name)
         stored = read_embeddings(source, key, block, run.text.members.shape[1])
+        if mask is not None:
+            stored[:, ~mask.inside[block.slices()]] = EMBEDDINGS.nodata
         reading += time.perf_counter() - start
         blocks.append((block, classify_stored(stored, classifier, run, finder, other_land)))
     report = CellReport.from_item(item)
@@ -72,6 +76,7 @@ def classified_cell(cell: Cell, run: Run) -> CellResult:
         stats=replace(report.stats, seconds={"read": reading, "classify": spent - reading}),
         invalid_embeddings=report.invalid_embeddings,
         other_land=other_land,
+        masked=masked_counts(cell, run.region, mask),
     )
 
 

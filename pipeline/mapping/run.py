@@ -19,6 +19,7 @@ from pipeline.grid.cells import Cell
 from pipeline.grid.region import Region
 from pipeline.io.store import Store
 from pipeline.mapping.example_points import ExamplePoints
+from pipeline.mapping.land_mask import LandMask
 from pipeline.mapping.plan import Plan
 from pipeline.observations.reading import Reading, reading_of
 from pipeline.product.ledger import finished_cells
@@ -48,6 +49,7 @@ class Run:
         examples: What was fitted to the user's labelled examples, if there are any, before any cell
             is mapped.
         source: The fingerprint of the run whose embeddings are classified, if it is one's.
+        mask: Where the run maps, if not everywhere.
     """
 
     settings: MapSettings
@@ -65,6 +67,7 @@ class Run:
     access: Access
     examples: ExampleFit | None = None
     source: str | None = None
+    mask: LandMask | None = None
 
     def classifier(self, device: torch.device) -> Classifier:
         """The classifier of the run's pixels, on a device.

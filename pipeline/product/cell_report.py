@@ -23,6 +23,21 @@ from pipeline.product.layers import (
 from pipeline.raster.read_stats import Fault, ReadStats
 
 PREFIX = "timesen:"
+_OUTSIDE, _LACKING = "outside_mask", "without_mask"
+
+
+@dataclass(frozen=True)
+class MaskedCounts:
+    """Pixels of a cell that are nodata because of a mask: another run's classes.
+
+    Attributes:
+        outside: Pixels of other classes of that run.
+        lacking: Pixels of which that run says nothing.
+    """
+
+    outside: int
+    lacking: int
+
 
 _T = TypeVar("_T")
 
@@ -47,6 +62,7 @@ class CellReport:
         confidence: By class value; None where early versions did not count it.
         runners_up: Pixels by class value and the value of the second rank, of each class the most
             frequent ones; None where the cell has no second rank.
+        masked: Pixels that a mask leaves out; None without a mask.
     """
 
     cell: str
@@ -62,6 +78,7 @@ class CellReport:
     other_land: Mapping[int, Mapping[str, int]] | None = None
     confidence: Mapping[int, ClassConfidence] | None = None
     runners_up: Mapping[int, Mapping[int, int]] | None = None
+    masked: MaskedCounts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; those of `stats` lie beside the others."""
@@ -69,9 +86,11 @@ class CellReport:
         values = {
             name: value
             for name, value in vars(self).items()
-            if name != "stats" and not (name in counted and value is None)
+            if name not in ("stats", "masked") and not (name in counted and value is None)
         }
         values |= {"pixels": _by_text(self.pixels), "coverage": list(self.coverage)}
+        if self.masked is not None:
+            values |= {_OUTSIDE: self.masked.outside, _LACKING: self.masked.lacking}
         if self.other_land is not None:
             values["other_land"] = _by_text(
                 {value: dict(sorted(names.items())) for value, names in self.other_land.items()}
@@ -96,6 +115,7 @@ class CellReport:
             other_land=_by_value(raw.get("other_land"), dict),
             confidence=_by_value(raw.get("confidence"), lambda one: ClassConfidence(**one)),
             runners_up=_by_value(raw.get("runners_up"), _counts),
+            masked=MaskedCounts(raw[_OUTSIDE], raw[_LACKING]) if _OUTSIDE in raw else None,
         )
 
     def to_properties(self) -> dict[str, Any]:
@@ -124,6 +144,7 @@ class CellResult:
         embeddings: STAC assets of the files of embeddings, which are written already.
         other_land: Pixels of other land than the map's words, by class value and name of the land;
             None where that was not counted.
+        masked: Pixels that a mask leaves out; None without a mask.
     """
 
     rasters: Mapping[str, np.ndarray]
@@ -133,6 +154,7 @@ class CellResult:
     invalid_embeddings: int = 0
     embeddings: Sequence[Mapping[str, Any]] = ()
     other_land: Counter[tuple[int, str]] | None = None
+    masked: MaskedCounts | None = None
 
     @property
     def coverage(self) -> tuple[float, ...]:
@@ -164,6 +186,7 @@ class CellResult:
             other_land=self._other_land(counts.pixels),
             confidence=counts.confidence,
             runners_up=None if ranks is None else runners_up(ranks[0], ranks[1], NODATA_CLASS),
+            masked=self.masked,
         )
 
     def _unlike_training(self) -> int | None:

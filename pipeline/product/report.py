@@ -14,12 +14,13 @@ from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.fingerprint import leaves
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
-from pipeline.product.cell_report import CellReport, class_hectares
+from pipeline.product.cell_report import CellReport, MaskedCounts, class_hectares
 from pipeline.product.class_summary import ClassArea, class_areas, little_share
 from pipeline.product.example_report import ExampleReport, read_example_report
 from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
 from pipeline.product.manifest import RunManifest
+from pipeline.product.mask_report import lacking_sentence, masked_total, outside_sentence
 from pipeline.product.other_land_report import ADVICE, OtherLandShare, other_land_shares
 from pipeline.product.report_pictures import NO_PICTURES, ReportPictures, clear_month_colours
 from pipeline.raster.read_stats import total_stats
@@ -86,6 +87,11 @@ class Summary:
     def other_land(self) -> tuple[OtherLandShare, ...]:
         """The classes of which much is nearer to other land than to any word of the map."""
         return other_land_shares(self.reports, self.vocabulary.legend)
+
+    @property
+    def masked(self) -> MaskedCounts | None:
+        """The pixels that the run's mask leaves out; None without a mask."""
+        return masked_total(self.reports)
 
     @property
     def calibration(self) -> VocabularyCalibration | None:
@@ -187,6 +193,7 @@ def report_html(
         ],
         other_land=summary.other_land,
         advice=ADVICE,
+        mask_notes=mask_notes(summary),
         unlike=unlike_meaning(summary.unlike_training),
         invalid_embeddings=summary.invalid_embeddings,
         remote=store.is_remote,
@@ -221,6 +228,14 @@ def unlike_meaning(percent: float | None) -> str | None:
         "that of its training it would be 5 %. A pixel within is not for that reason right: the "
         "encoder places some land that it has never seen among land that it knows."
     )
+
+
+def mask_notes(summary: Summary) -> list[str]:
+    """What the run's mask leaves out, in sentences; none without a mask."""
+    total, mask = summary.masked, str(summary.run.settings.get("mask"))
+    if total is None:
+        return []
+    return [note for note in (outside_sentence(total, mask), lacking_sentence(total)) if note]
 
 
 def _base64(picture: bytes | None) -> str | None:

@@ -2,7 +2,13 @@
 
 from models.visible_text import visible_text
 from pipeline.product.other_land_report import ADVICE
-from pipeline.product.report import LISTED, Summary, confidence_meaning, unlike_meaning
+from pipeline.product.report import (
+    LISTED,
+    Summary,
+    confidence_meaning,
+    mask_notes,
+    unlike_meaning,
+)
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -24,6 +30,7 @@ def summary_markdown(summary: Summary) -> str:
             f"**{summary.invalid_embeddings:,} pixels are nodata because their embedding is not a "
             "number.**\n"
         )
+    lines += [f"{_plain(note)}.\n" for note in mask_notes(summary)]
     if summary.examples is not None:
         lines.append(f"{_plain(summary.examples.summary)}\n")
     lines.append(

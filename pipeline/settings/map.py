@@ -108,6 +108,12 @@ class LegendSettings(Strict):
         False, description="also map how unlike the checkpoint's training each pixel is"
     )
 
+    mask: Annotated[Address | None, Names("mask"), Option(metavar="RUN=CLASS,…")] = Field(
+        None,
+        description="map only where the map of another run shows these classes: "
+        "runs/cover=cropland; elsewhere is nodata",
+    )
+
     crs: Annotated[str | None, Option(metavar="CODE")] = Field(
         None,
         description="the CRS of the whole map (class.vrt), such as EPSG:3035 or EPSG:4326; "

@@ -263,7 +263,7 @@ def test_a_cell_without_items_is_nodata(prepare: Prepare) -> None:
     assert not report.pixels
 
 
-ON_ANY_WORKER = {"tuple", "owned_pixels", "read_clear", "read_series", "commit"}
+ON_ANY_WORKER = {"tuple", "masked_pixels", "wanted_pixels", "read_clear", "read_series", "commit"}
 
 
 def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare) -> None:

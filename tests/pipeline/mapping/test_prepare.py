@@ -16,7 +16,7 @@ from safetensors.numpy import save as save_tensors
 from models.encoder.checkpoint import load_checkpoint, save_with_card
 from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.errors import CheckpointError, VocabularyError
-from models.vocabulary.vocabulary import load_vocabulary
+from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.catalog import description, item_snapshot, normalise, search
 from pipeline.errors import CatalogError, OutputError, SettingsError
 from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
@@ -25,6 +25,7 @@ from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.run import PreparedRun
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.product.ledger import commit_cell, read_run
+from pipeline.product.manifest import run_vocabulary
 from pipeline.product.stac import lineage
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings, make_settings
@@ -142,6 +143,25 @@ def test_a_plan_is_replaced_by_another_once_that_one_holds(
     assert read_run(other.run.store).fingerprint == other.run.manifest.fingerprint
     assert len(other.run.text.members) == 4
     assert len(prepare(classes="forest, lake, town, road").run.text.members) == 4
+
+
+def test_words_have_colours_by_meaning_and_a_run_keeps_its_own(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = prepare()
+    first = planned.run
+    generated = vocabulary_from_words("wheat field, maize field, lake")
+    assert first.vocabulary.classes != generated.classes
+    finish_a_cell(planned)
+    # As of a version that coloured words in another way: the run is known by its words.
+    monkeypatch.setattr(prepare_module, "with_colours_of_meaning", lambda words, *_: words)
+    again = prepare().run
+    assert again.manifest == first.manifest
+    assert again.vocabulary == first.vocabulary
+    assert run_vocabulary(first.store, first.manifest) == first.vocabulary
+    other = prepare(out=f"{first.store.root}-of-another-version").run
+    assert other.vocabulary.classes == generated.classes
+    assert other.manifest.fingerprint == first.manifest.fingerprint
 
 
 def test_a_run_shows_parents_where_there_are_any(prepare: Prepare) -> None:

@@ -207,14 +207,9 @@ def test_a_process_that_fails_before_it_writes_leaves_nothing(store: Store) -> N
     assert list(store.keys()) == []
     assert not store.has_folder()
     _take(store, "a")
-
-    def fail() -> None:
-        with claimed(store, "a"):
-            store.write("run.json", b"{}")
-            raise ValueError("mistake")
-
-    with pytest.raises(ValueError, match="mistake"):
-        fail()
+    store.write("run.json", b"{}")
+    with pytest.raises(ValueError, match="mistake"), claimed(store, "a"):
+        raise ValueError("mistake")
     assert list(store.keys()) == [owner_key(2), "run.json"]
 
 
