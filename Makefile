@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all faults fuzz audit sbom lint types bench clean help
+.PHONY: demo test test-slow test-all faults fuzz audit sbom lint lint-infra types bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -45,6 +45,14 @@ lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+$(VENV)-lint/.installed: infra/lint.txt
+	$(PYTHON) -m venv $(VENV)-lint
+	$(VENV)-lint/bin/pip install --quiet --disable-pip-version-check -r infra/lint.txt
+	@touch $@
+
+lint-infra: $(VENV)-lint/.installed  ## the files of infra/: hadolint, ShellCheck, yamllint, schemas
+	@PATH="$(VENV)-lint/bin:$$PATH" .ci/lint-infra
+
 types: $(VENV)/.dev  ## mypy
 	$(BIN)/mypy
 
@@ -68,4 +76,4 @@ sbom: $(VENV)/.run $(VENV)-audit/.installed  ## what is installed, as CycloneDX:
 	  --output-reproducible --validate --output-file sbom.json
 
 clean:           ## remove the environment and the demo
-	rm -rf $(VENV) $(VENV)-audit demo build sbom.json *.egg-info
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-lint demo build sbom.json *.egg-info

@@ -40,13 +40,14 @@ _USER = "pgstac"
 
 
 class Cluster:
-    """A PostgreSQL cluster in a folder of its own, reached by a socket in it; runs no port.
+    """A PostgreSQL cluster in a folder of its own, reached by a socket in it.
 
-    It runs as this user, or where that is root, which PostgreSQL refuses, as another.
+    It runs as this user, or where that is root, which PostgreSQL refuses, as another. Where a port
+    is given, it is reached there, too, on loopback.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder, self.port = folder, port
         self._process: subprocess.Popen[bytes] | None = None
         self._as: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:
@@ -59,12 +60,13 @@ class Cluster:
 
     @property
     def dsn(self) -> str:
-        return f"host={self.folder} port=5432 user={_USER} dbname=postgres"
+        return f"host={self.folder} port={self.port or 5432} user={_USER} dbname=postgres"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [program("postgres", *_BINARIES), "-D", "data", "-k", str(self.folder)]
-        for name, value in _FAST.items():
+        network = {"port": str(self.port), "listen_addresses": "127.0.0.1"} if self.port else {}
+        for name, value in (_FAST | network).items():
             command += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as)
