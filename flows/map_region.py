@@ -11,11 +11,11 @@ from functools import partial
 
 from distributed import Client, Future
 
+from flows.execution.catalog_slots import catalog_slot
 from flows.execution.dask_cluster import has_gpu_workers, require_shared_files, worker_count
+from flows.execution.map_artifacts import publish_map_artifacts
 from flows.execution.prefect_api import (
     NO_CACHE,
-    create_markdown_artifact,
-    create_table_artifact,
     flow,
     get_run_logger,
     task,
@@ -36,7 +36,6 @@ from pipeline.mapping.run_inputs import run_inputs
 from pipeline.mapping.shared_run import SharedRun, shared_run
 from pipeline.product.cell_report import CellReport
 from pipeline.product.report import Summary
-from pipeline.product.report_markdown import summary_markdown
 from pipeline.settings.map import MapSettings
 
 _CELLS_A_TILE = 8  # a tile at the region's edge; a whole one has 36 cells of the default size
@@ -125,7 +124,7 @@ def _mapped(prepared: PreparedRun) -> Summary:
             if summary is None:
                 summary = publish_run(passed_as_is(prepared))
                 shared.remove_run_out()
-    _publish_artifacts(summary)
+    publish_map_artifacts(summary, prepared.run.store)
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
     return summary
@@ -139,7 +138,10 @@ def _map_cells(prepared: PreparedRun, shared: SharedRun) -> None:
         return
     report_progress(count.progress("mapping"))
     cluster = prepared.run.settings.cluster
+    read = prepared.run.source is None  # else the embeddings of another run are classified
+    slot = catalog_slot(prepared.catalog.url) if read else contextlib.nullcontext()
     with (
+        slot,
         open_queue(cluster) as queue,
         task_progress(queue.client, LONG_TASKS, count.part_ended) as tasks,
     ):
@@ -233,16 +235,6 @@ def map_cells(
     if errors := queue.map(units, done, failed):
         message = f"{len(errors)} of {len(cells)} cells failed, such as: {errors[0]}"
         raise CellsFailed(public_text(message), errors)
-
-
-def _publish_artifacts(summary: Summary) -> None:
-    create_markdown_artifact(summary_markdown(summary), key="map-report")
-    if summary.failures:
-        table = [
-            {"cell": failure.cell, "error": failure.kind, "why": failure.error}
-            for failure in summary.failures
-        ]
-        create_table_artifact(table, key="failed-cells", description="cells that failed, and why")
 
 
 def _failure_message(summary: Summary) -> str:

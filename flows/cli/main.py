@@ -28,8 +28,10 @@ _COMMANDS = {
         "init": "Write the settings of a run to a file, with comments.",
         "plan": "Show what a run would read, compute and write, and its cost; run nothing.",
         "map": "Map a region.",
+        "map-regions": "Map many regions and years from one file.",
         "rerun": "Go on with a run from its folder; try again what was left out.",
         "status": "Show which cells of a run are done, failed, or left.",
+        "deploy": "Give each region of a file a deployment on a Prefect server.",
         "classify": "Map other classes from the embeddings that a run kept.",
         "query": "Show where a run's pixels are similar to words, or to a place.",
         "export": "Write the map of a run as one GeoTIFF, in a CRS of your choice.",
@@ -107,7 +109,7 @@ def _with_commands(is_wanted: Callable[[str], bool]) -> App:
         for name, text in commands.items():
             number = next(numbers)
             if is_wanted(name):
-                module = import_module(f"flows.cli.{_FILES.get(name, name)}")
+                module = import_module(f"flows.cli.{_FILES.get(name, name.replace('-', '_'))}")
                 command = getattr(module, f"{name.replace('-', '_')}_app")
             else:
                 command = App(name=name, help=text)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.app import INTERRUPTED, argument, command_app
+from flows.cli.region_status import RegionsStatus, read_regions_status
 from flows.execution.console import PlainConsole
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
@@ -29,13 +31,16 @@ status_app = command_app(
         "timesen status runs/a",
         "timesen status s3://maps/a --watch",
         "timesen status runs/a --json",
+        "timesen status regions.toml",
     ),
 )
 
 
 @status_app.default
 def print_status(
-    run: Annotated[str, argument("RUN", "A run's folder, or s3:// URL.")],
+    run: Annotated[
+        str, argument("RUN", "A run's folder, or s3:// URL; or a file of regions, regions.toml.")
+    ],
     /,
     *,
     as_json: Annotated[
@@ -49,10 +54,13 @@ def print_status(
         ),
     ] = False,
 ) -> int:
-    """Show which cells of a run are done, which failed and why, and how many are left."""
+    """Show which cells of a run are done, which failed and why, and how many are left.
+
+    Of a file of regions (`timesen map-regions`), show a table of all its runs.
+    """
     if watch:
         return _watch(run, as_json)
-    found = read_status(run)
+    found = _read(run)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
@@ -79,12 +87,19 @@ def _watch(run: str, as_json: bool) -> int:
     return 0
 
 
-def _changes(run: str) -> Iterator["Status"]:
+def _read(run: str) -> "Status | RegionsStatus":
+    """The status of a run, or of all runs of a file of regions."""
+    if run.endswith(".toml") and not Path(run).is_dir():
+        return read_regions_status(Path(run))
+    return read_status(run)
+
+
+def _changes(run: str) -> Iterator["Status | RegionsStatus"]:
     """The status of a run now and whenever it has changed, until no cell is left."""
     shown = None
     while shown is None or shown.left:
         began = time.monotonic()
-        found = read_status(run)
+        found = _read(run)
         if found != shown:
             yield found
             shown = found

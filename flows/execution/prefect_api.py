@@ -8,9 +8,12 @@ be the first to import Prefect, so all import it from here.
 
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from models.errors import TimesenError
 from models.visible_text import visible_lines, visible_text
 from pipeline.io.redaction import VisibleFilter
 
@@ -35,13 +38,48 @@ with _handlers_kept_open():
         update_progress_artifact,
     )
     from prefect.cache_policies import NO_CACHE
+    from prefect.client.orchestration import SyncPrefectClient, get_client
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
     from prefect.client.schemas.objects import TaskRun
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.concurrency.sync import concurrency
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from prefect.flows import Flow
     from prefect.states import Cancelled, State
     from prefect.task_runners import ThreadPoolTaskRunner
     from prefect.tasks import Task
     from prefect.utilities.annotations import quote
+    from prefect.utilities.callables import parameter_schema
 
+
+class _WithoutTraceback(logging.Filter):
+    """Leaves the traceback out of the log where an error explains itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, TimesenError):
+            record.exc_info = None
+            # Prefect shows errors by their `repr`.
+            record.msg = record.getMessage().replace(repr(error), str(error))
+            record.args = None
+        return True
+
+
+def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What ends the process of a run that a worker started: in one line if it explains itself."""
+    if isinstance(error, TimesenError):
+        print(f"Error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if "PREFECT__FLOW_RUN_ID" in os.environ:  # Prefect's own process of a run, not a program of others
+    sys.excepthook = _show_error
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_WithoutTraceback())
     logging.getLogger(_name).addFilter(VisibleFilter())
 
 
@@ -62,16 +100,28 @@ def create_table_artifact(table: Sequence[Mapping[str, Any]], key: str, descript
 __all__ = [
     "NO_CACHE",
     "Cancelled",
+    "CronSchedule",
+    "DeploymentFilter",
+    "DeploymentFilterTags",
+    "DeploymentResponse",
+    "DeploymentScheduleCreate",
+    "Flow",
+    "ObjectNotFound",
+    "PrefectHTTPStatusError",
     "State",
+    "SyncPrefectClient",
     "Task",
     "TaskRun",
     "ThreadPoolTaskRunner",
+    "concurrency",
     "create_image_artifact",
     "create_markdown_artifact",
     "create_progress_artifact",
     "create_table_artifact",
     "flow",
+    "get_client",
     "get_run_logger",
+    "parameter_schema",
     "quote",
     "task",
     "update_progress_artifact",

@@ -74,6 +74,28 @@ def prefect_server() -> Iterator[Callable[[], None]]:
                 yield wait
 
 
+@contextlib.contextmanager
+def users_prefect_server() -> Iterator[None]:
+    """Have clients inside the block talk to the user's Prefect server, which must be there.
+
+    Raises:
+        SettingsError: No server is named, or a variable or file of Prefect's settings is malformed.
+        PrefectUnavailable: It does not answer.
+    """
+    os.environ.update(_NO_TELEMETRY)
+    with _home(), _no_logging_errors(), loopback_without_proxy():
+        if (url := _users_server()) is None:
+            raise SettingsError(
+                "PREFECT_API_URL",
+                "it is not set, and deployments are kept by a Prefect server",
+                "Set it to the server's address, http://HOST:4200/api; `prefect server start` "
+                "starts a server",
+            )
+        with prefect_without_proxy(url), _loss_explained(url):
+            _require_answer(url)
+            yield
+
+
 def _users_server() -> str | None:
     """The address of the user's server, if there is one; this is the first import of Prefect."""
     try:

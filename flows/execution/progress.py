@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _CORRECTION = 0.2
 
@@ -60,6 +60,18 @@ def progress_listener(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+@contextlib.contextmanager
+def progress_of(name: str) -> Iterator[None]:
+    """Report what runs in this block as the progress of one of several runs, "ghent: mapping"."""
+    outer = _listener.get()
+    if outer is None:
+        yield
+        return
+    listener = outer
+    with progress_listener(lambda one: listener(replace(one, stage=f"{name}: {one.stage}"))):
+        yield
 
 
 def report_progress(progress: RunProgress) -> None:

@@ -56,6 +56,7 @@ def _gpu_workers(count: int, settings: ClusterSettings) -> Iterator[Client]:
         ) from None
     with local_cluster(
         LocalCUDACluster,
+        dashboard=settings.dashboard,
         n_workers=count,
         threads_per_worker=1,
         host="127.0.0.1",

@@ -5,9 +5,11 @@ A kind is one file of this package: a `ClusterFields` with the settings that it 
 """
 
 import multiprocessing
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,11 +19,10 @@ from models.errors import UserError, WorldError
 if TYPE_CHECKING:  # it takes half a second to import, and settings are read without it
     from distributed import Client, LocalCluster
 
-# No dashboard; what Dask serves over HTTP nevertheless is for this machine alone.
+# What Dask serves over HTTP is for this machine alone, the dashboard and what it has without one.
 _PRIVATE_DASHBOARD: Mapping[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
     "worker_dashboard_address": "127.0.0.1:0",
-    "scheduler_kwargs": {"dashboard": False},
     "silence_logs": 40,  # logging.ERROR; `flows.execution.dask_log` has more
 }
 
@@ -41,18 +42,32 @@ class ClusterUnavailable(WorldError):
 
 @contextmanager
 def local_cluster(
-    kind: "type[LocalCluster] | None" = None, **options: Any
+    kind: "type[LocalCluster] | None" = None, *, dashboard: bool = False, **options: Any
 ) -> "Iterator[tuple[LocalCluster, Client]]":
     """Start a `LocalCluster` with these options and a client of it, for the length of the block.
 
     `kind` is a class that derives from it. All of it listens on this machine's loopback alone.
 
-    Where a worker dies while it starts, the cluster is started again, a few times. Raises
-    ClusterUnavailable where it does not start: settings of Dask's own that make no sense, no free
-    port, no memory.
+    A dashboard's address is printed on the standard error, above a bar of progress. Where a worker
+    dies while it starts, the cluster is started again, a few times.
+
+    Raises:
+        ClusterUnavailable: It does not start: settings of Dask's own that make no sense, no free
+            port, no memory.
+        ClusterError: A dashboard is asked for, and bokeh, which draws it, is not installed.
     """
+    if dashboard and find_spec("bokeh") is None:
+        raise ClusterError(
+            "dashboard = true",
+            "Dask draws its dashboard with bokeh, which is not installed",
+            "Install it (pip install 'bokeh>=3.1'), or leave the dashboard out",
+        )
+    options["scheduler_kwargs"] = {"dashboard": dashboard}
     with ExitStack() as stack:
-        yield _start(stack, kind, options)
+        cluster, client = _start(stack, kind, options)
+        if dashboard:
+            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+        yield cluster, client
 
 
 def _start(
@@ -118,6 +133,11 @@ class ClusterFields(BaseModel):
     )
     cells_in_flight: int | None = Field(
         None, ge=1, description="cells submitted at once; default: 2, and one more per worker"
+    )
+    dashboard: bool = Field(
+        False,
+        description="serve Dask's dashboard, for this machine alone, and print its address "
+        "(threads, local); needs bokeh",
     )
 
 

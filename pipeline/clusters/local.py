@@ -80,6 +80,7 @@ class ProcessesCluster:
         workers, cards = self.workers(settings, CPU_COUNT, MEMORY_LIMIT), cards_at_hand()
         mark_semaphores()
         with local_cluster(
+            dashboard=settings.dashboard,
             n_workers=workers.count,
             threads_per_worker=workers.threads,
             processes=True,

@@ -26,7 +26,11 @@ class ThreadsCluster:
 
         threads = settings.threads or CPU_COUNT
         with local_cluster(
-            n_workers=1, threads_per_worker=threads, processes=False, memory_limit=None
+            n_workers=1,
+            threads_per_worker=threads,
+            processes=False,
+            memory_limit=None,
+            dashboard=settings.dashboard,
         ) as (cluster, client):
             try:
                 yield client

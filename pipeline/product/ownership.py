@@ -78,6 +78,15 @@ def claimed(
             _withdraw(store, number, was_there)
 
 
+def last_held(store: Store) -> str | None:
+    """When a process last showed that it has a run's folder, in UTC; None where none did."""
+    claim = _last_claim(store)
+    try:
+        return None if claim is None else str(parse_json(claim.content)["when"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class _Claim:
     """A claim that was read; `plan` and `process` are empty where it is half-written."""

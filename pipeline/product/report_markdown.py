@@ -14,15 +14,17 @@ from pipeline.product.report import (
 def summary_markdown(summary: Summary) -> str:
     """The run in a few lines of Markdown: cells, area by class, failures and their reasons."""
     run, lines = summary.run, []
-    lines.append(f"# {_plain(summary.vocabulary.title)}, {run.years}\n")
+    lines.append(f"# {markdown_text(summary.vocabulary.title)}, {run.years}\n")
     if summary.card.demonstration:
-        lines.append(f"**Checkpoint “{_plain(summary.card.name)}” is for demonstration only.**\n")
+        lines.append(
+            f"**Checkpoint “{markdown_text(summary.card.name)}” is for demonstration only.**\n"
+        )
     lines.append(
         f"{len(summary.reports)} of {summary.planned} cells done, {len(summary.failures)} failed, "
         f"{summary.left} left; {len(summary.faults)} rasters left out as unreadable; "
         f"{summary.hectares:,.0f} ha mapped.\n"
     )
-    lines += [f"- {_plain(warning)}" for warning in summary.warnings]
+    lines += [f"- {markdown_text(warning)}" for warning in summary.warnings]
     if summary.warnings:
         lines.append("")
     if summary.invalid_embeddings:
@@ -30,29 +32,30 @@ def summary_markdown(summary: Summary) -> str:
             f"**{summary.invalid_embeddings:,} pixels are nodata because their embedding is not a "
             "number.**\n"
         )
-    lines += [f"{_plain(note)}.\n" for note in mask_notes(summary)]
+    lines += [f"{markdown_text(note)}.\n" for note in mask_notes(summary)]
     if summary.examples is not None:
-        lines.append(f"{_plain(summary.examples.summary)}\n")
+        lines.append(f"{markdown_text(summary.examples.summary)}\n")
     lines.append(
         "| class | hectares | share | confidence | below 50 % |\n|---|---:|---:|---:|---:|"
     )
     lines += [
-        f"| {_plain(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % | "
+        f"| {markdown_text(area.name)} | {area.hectares:,.1f} | {area.share:.1f} % | "
         f"{_percent(area.confidence)} | {_percent(area.little)} |"
         for area in summary.areas
     ]
-    lines.append(f"\n{_plain(confidence_meaning(summary.calibration))}")
+    lines.append(f"\n{markdown_text(confidence_meaning(summary.calibration))}")
     if (unlike := unlike_meaning(summary.unlike_training)) is not None:
         lines.append(f"\n{unlike}")
     if summary.other_land:
         lines.append(f"\n{ADVICE}\n")
-        lines += [f"- {_plain(str(one))}" for one in summary.other_land]
+        lines += [f"- {markdown_text(str(one))}" for one in summary.other_land]
     if summary.failures:
         lines.append("\n| failed cell | why |\n|---|---|")
         lines += [
-            f"| {failure.cell} | {_plain(failure.error)} |" for failure in summary.failures[:LISTED]
+            f"| {failure.cell} | {markdown_text(failure.error)} |"
+            for failure in summary.failures[:LISTED]
         ]
-    lines.append(f"\n{_plain(run.attribution)}.")
+    lines.append(f"\n{markdown_text(run.attribution)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -60,7 +63,7 @@ def _percent(share: float | None) -> str:
     return "not counted" if share is None else f"{share:.0f} %"
 
 
-def _plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that Markdown and HTML show as it is, in one line."""
     text = visible_text(text)
     for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):

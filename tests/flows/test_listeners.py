@@ -4,10 +4,13 @@ import ipaddress
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from flows.execution.dask_cluster import open_cluster
 from flows.training.process_group_launcher import run_job
 from flows.training.process_group_worker_task import Job
+from pipeline.clusters.kind import ClusterError
 from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import REPOSITORY, Shell
 
@@ -87,6 +91,20 @@ def test_threads_of_this_process() -> None:
         assert client.submit(sum, [2, 3]).result(timeout=60) == 5
         time.sleep(0.5)
     assert all(ipaddress.ip_address(ip).is_loopback for ip, _ in found)
+
+
+def test_the_dashboard_is_for_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ClusterSettings(threads=1, dashboard=True)
+    if find_spec("bokeh") is None:
+        with pytest.raises(ClusterError, match="not installed"), open_cluster(settings):
+            pass
+        return
+    with watched() as found, open_cluster(settings):
+        address = capsys.readouterr().err.removeprefix("Dask's dashboard: ").strip()
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert "bokeh" in page.read().decode()
+    require_loopback(found)
+    assert ("127.0.0.1", urlsplit(address).port) in found
 
 
 def test_processes_that_train_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The flow on the user's own Prefect server, on a temporary one, and as a scheduled deployment."""
 
+import base64
 import json
+import re
 import shutil
 import sys
 import time
@@ -39,7 +41,7 @@ def run_of(client: SyncPrefectClient, out: Path) -> FlowRun:
     (found,) = [
         flow_run
         for flow_run in client.read_flow_runs()
-        if flow_run.parameters["settings"]["out"] == str(out)
+        if flow_run.parameters.get("settings", {}).get("out") == str(out)
     ]
     return found
 
@@ -76,7 +78,13 @@ def test_on_the_users_server(
     }
     found = artifacts(client, flow_run)
     assert found["map-progress"] == 100
-    assert "| class | hectares | share |" in found["map-report"]
+    report = found["map-report"]
+    assert "| class | hectares | share |" in report
+    picture = re.search(r"!\[The map\]\(data:image/png;base64,(\S+)\)", report)
+    assert picture is not None
+    assert base64.b64decode(picture[1]) == (whole_run / "preview.png").read_bytes()
+    for name in ("class.vrt", "report.html"):
+        assert f"[{whole_run}/{name}]({(whole_run / name).as_uri()})" in report
     assert "failed-cells" not in found
 
 

@@ -33,6 +33,7 @@ QUICK = [
     (["plan", "malformed.toml"], 2, "not valid TOML"),
     (["map", "unknown.toml"], 2, "did you mean region?"),
     (["map", "catalog.toml"], 2, "no such catalogue"),
+    (["map-regions", "unknown.toml"], 2, "it has no region"),
     (["map", "region.toml"], 2, "no such file"),
     (["map", "checkpoint.toml"], 2, "did you mean real-land?"),
     (["map", "vocabulary.toml"], 2, "did you mean lucas-crops?"),

@@ -1,0 +1,67 @@
+"""The command `timesen map-regions`: many regions and years from one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from flows.cli.app import argument, command_app
+from flows.cli.input_checks import require_inputs
+from models.errors import UserError
+from pipeline.settings.regions import RegionRun, load_regions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+map_regions_app = command_app(
+    "map-regions",
+    examples=("timesen map-regions regions.toml", "timesen status regions.toml --watch"),
+)
+
+
+@map_regions_app.default
+def run_map_regions(
+    file: Annotated[
+        Path,
+        argument("REGIONS.toml", "Settings that all share, and a table [regions.NAME] for each."),
+    ],
+    /,
+) -> int:
+    """Map many regions and years from one file, one after the other.
+
+    All settings are checked before the first begins. A region that fails stops no other. Started
+    again, the command goes on with what is left. A file of regions has the settings of
+    `timesen map` that all share at its top, and what differs in a table for each region, in which
+    `years = [2022, 2023]` makes a map for each year. {name} and {year} in `out` are the region's.
+    """
+    from flows.cli.region_status import RegionsStatus, region_states
+    from flows.execution.console import PlainConsole, show_flow
+
+    runs = load_regions(file)
+    for run in runs:
+        require_region_inputs(file, run)
+    console, code = PlainConsole(), 0
+    with show_flow(console) as wait_for_server:
+        from flows.map_regions import RegionsFailed, map_regions
+
+        wait_for_server()
+        try:
+            map_regions(file.name, {run.name: run.settings for run in runs})
+        except RegionsFailed as failed:
+            for failure in failed.failures:
+                _say_failure(console, f"{failure.name}: {failure.error}")
+            # Where only mistakes are left, starting again is no use: exit code 2, as of `map`.
+            code = 2 if all(failure.mistake for failure in failed.failures) else 1
+    RegionsStatus(str(file), region_states(runs)).show(console)
+    return code
+
+
+def require_region_inputs(file: Path, run: RegionRun) -> None:
+    """Raise UserError, with the region's name, for what its settings name and is not there."""
+    try:
+        require_inputs(run.settings)
+    except UserError as error:
+        given = f"{file}, {run.name}: {error.given}"
+        raise UserError(given, error.problem, error.remedy) from None
+
+
+def _say_failure(console: "Console", text: str) -> None:
+    console.print(text, style="red", markup=False, soft_wrap=True)
