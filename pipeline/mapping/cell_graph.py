@@ -28,9 +28,9 @@ from pipeline.observations.cube import Block, band_resolution, block_windows, re
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.observations.true_colour import cell_true_colour
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import CellReport, CellResult
 from pipeline.product.layers import TRUE_COLOUR
-from pipeline.product.ledger import commit_cell
 from pipeline.raster.read_stats import ReadStats, total_stats
 
 LONG_TASKS = ("read_clear", "read_series", "read_month", "map_block")

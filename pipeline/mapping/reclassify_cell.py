@@ -26,10 +26,10 @@ from pipeline.layout import ITEM, cell_key
 from pipeline.mapping.cell_mask import masked_counts, masked_pixels
 from pipeline.mapping.cell_rasters import blank_rasters, cell_rasters
 from pipeline.mapping.run import Run
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_item_check import checked_report
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.layers import CLASS, CLEAR_OBSERVATIONS, EMBEDDINGS, UNLIKE_TRAINING
-from pipeline.product.ledger import commit_cell
 
 
 def reclassify_cell(cell: Cell, run: Run) -> CellReport:

@@ -1,19 +1,15 @@
 """The ledger of a run, kept in its folder: the open run, its finished cells and its failures."""
 
 import json
-import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from affine import Affine
-
 from models.files.json_text import parse_json
 from models.visible_text import visible_text
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.errors import OutputError, OwnershipLost, ReadingError
+from pipeline.errors import OutputError, OwnershipLost
 from pipeline.grid.cells import Cell
 from pipeline.io.fingerprint import differences
 from pipeline.io.store import Store, public_text, public_url
@@ -31,14 +27,10 @@ from pipeline.layout import (
     failure_key,
 )
 from pipeline.product.cell_item_check import checked_report
-from pipeline.product.cell_report import PREFIX, CellReport, CellResult
-from pipeline.product.cog_writer import categories_xml, cog_bytes
+from pipeline.product.cell_report import PREFIX, CellReport
 from pipeline.product.example_report import read_example_report
-from pipeline.product.layers import OutputLayer, cell_layers
 from pipeline.product.manifest import RunManifest, new_manifest
-from pipeline.product.qgis_styles import layer_style
-from pipeline.product.stac import RasterFile, cell_item, collection, raster_tags
-from pipeline.raster.read_stats import Fault, ReadStats
+from pipeline.product.stac import collection
 
 ADDED_OUTPUTS = frozenset({"top_k", "keep_embeddings", "unlike_training"})
 """Settings of which a higher value adds to a run's rasters, and changes none of the others."""
@@ -202,113 +194,6 @@ def read_run(store: Store) -> RunManifest:
         ) from error
 
 
-def commit_cell(
-    store: Store, run: RunManifest, cell: Cell, vocabulary: Vocabulary, result: CellResult
-) -> CellReport:
-    """Write a cell's rasters, then the STAC item that makes it finished.
-
-    An earlier failure of the cell is forgotten. A cell that was mapped before stays as it is if
-    more rasters would be left out of the new one; not where embeddings were kept of it, whose files
-    are new already.
-
-    Args:
-        store: The run's folder.
-        run: The run that maps the cell.
-        cell: The cell.
-        vocabulary: The classes that the values stand for.
-        result: What was computed; the stage "write" is measured here.
-
-    Returns:
-        The numbers that the item carries.
-
-    Raises:
-        OwnershipLost: The folder is no longer this run's.
-        OutputUnwritable: The storage refuses a file.
-        ReadingError: Something was to be added to a cell, and rasters that were read before could
-            not be read now.
-    """
-    began = time.perf_counter()
-    earlier = _mapped_item(store, run, cell)
-    if earlier is not None:
-        report = CellReport.from_item(earlier)
-        if len(report.stats.faults) < len(result.stats.faults):
-            if earlier["properties"][f"{PREFIX}fingerprint"] == run.fingerprint:
-                return report
-            raise _worse(report.stats.faults, result.stats.faults)
-    contents: dict[str, bytes] = {}
-    files = {
-        layer.name: _encode_raster(run, cell, vocabulary, layer, result.rasters, contents)
-        for layer in cell_layers(run)
-        if layer.name in result.rasters or not layer.optional
-    }
-    require_held(store, run)  # after all that takes long
-    for key, content in contents.items():
-        store.write(key, content)
-    write = ReadStats(seconds={"write": time.perf_counter() - began})
-    report = replace(result, stats=result.stats + write).report(cell.id)
-    item = cell_item(run, cell, vocabulary, report, files, result.embeddings)
-    store.write(cell_key(cell.tile.name, cell.id, ITEM), _json(item))
-    store.remove(failure_key(cell.id))
-    return report
-
-
-def _mapped_item(store: Store, run: RunManifest, cell: Cell) -> dict[str, Any] | None:
-    """The item of a cell that is mapped and keeps no embeddings, if there is one."""
-    key = cell_key(cell.tile.name, cell.id, ITEM)
-    try:
-        item: dict[str, Any] = parse_json(store.read(key))
-        ours = item["properties"][f"{PREFIX}fingerprint"] in run.fingerprints
-        checked_report(item, key)
-        kept = any(f"{PREFIX}block" in asset for asset in item["assets"].values())
-        return item if ours and not kept else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _worse(before: Sequence[Fault], after: Sequence[Fault]) -> ReadingError:
-    new = next(fault for fault in after if fault not in before)
-    return ReadingError(
-        new.asset,
-        f"it {new.reason}, and was read when the cell was mapped (rasters left out then: "
-        f"{len(before)}, now: {len(after)})",
-        "The cell stays as it was. Start again when the rasters can be read",
-    )
-
-
-def _encode_raster(
-    run: RunManifest,
-    cell: Cell,
-    vocabulary: Vocabulary,
-    layer: OutputLayer,
-    rasters: Mapping[str, np.ndarray],
-    contents: dict[str, bytes],
-) -> RasterFile:
-    """Add the files of a cell's layer to `contents`; pixels may be some times the cell's size."""
-    array = rasters[layer.name]
-    scale = layer.step or cell.height / array.shape[-2]
-    legend = vocabulary.legend if layer.style == "classes" else ()
-    key = cell_key(cell.tile.name, cell.id, layer.file)
-    content = cog_bytes(
-        array.astype(layer.dtype_for(vocabulary), copy=False),
-        cell.transform @ Affine.scale(scale),
-        cell.epsg,
-        layer.nodata,
-        description=layer.band_titles(run),
-        colours={entry.value: entry.colour for entry in legend},
-        overview=layer.overview,
-        compression=layer.compression,
-        tags=raster_tags(run, cell),
-    )
-    bands = len(layer.bands(run))
-    if names := categories_xml({entry.value: entry.name for entry in legend}, bands):
-        contents[f"{key}.aux.xml"] = names.encode()
-    contents[key] = content
-    if layer.style:  # QGIS takes names and colours from here when someone opens the cell alone
-        style = layer_style(layer, vocabulary)
-        contents[cell_key(cell.tile.name, cell.id, layer.style_file)] = style.encode()
-    return RasterFile(content, scale)
-
-
 def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
     """The STAC items of the finished cells, in the order of their ids."""
     return _by_id(_committed(store, {run_fingerprint}))
@@ -320,6 +205,14 @@ def mapped_items(store: Store, run: RunManifest) -> list[dict[str, Any]]:
     They are the finished ones, and those that lack nothing but what was added to the run since.
     """
     return _by_id(_committed(store, run.fingerprints))
+
+
+def mapped_item(store: Store, run: RunManifest, cell: Cell) -> dict[str, Any] | None:
+    """The STAC item of a cell, as `mapped_items` has it; None where the cell is not mapped."""
+    item = cell_key(cell.tile.name, cell.id, ITEM)
+    if not store.exists(item):  # most often, and cheaper than a listing
+        return None
+    return next(_committed(store, run.fingerprints, item.removesuffix(f"/{ITEM}")), None)
 
 
 def _by_id(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

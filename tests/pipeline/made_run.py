@@ -10,8 +10,9 @@ from models.vocabulary.vocabulary import Vocabulary, vocabulary_from_words
 from pipeline.grid.cells import Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import CellResult
-from pipeline.product.ledger import RunManifest, commit_cell, finished_items, open_run
+from pipeline.product.ledger import RunManifest, finished_items, open_run
 from pipeline.raster.read_stats import Fault, ReadStats
 from pipeline.settings.map import make_settings
 

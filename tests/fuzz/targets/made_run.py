@@ -21,9 +21,9 @@ from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
 from pipeline.mapping.run import Run
 from pipeline.observations.cube import block_windows
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.example_report import ExampleReport
 from pipeline.product.ledger import (
-    commit_cell,
     open_run,
     read_run,
     record_failure,

@@ -23,8 +23,9 @@ from pipeline.layout import ITEMS_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping import prepare as prepare_module
 from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.run import PreparedRun
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
-from pipeline.product.ledger import commit_cell, read_run
+from pipeline.product.ledger import read_run
 from pipeline.product.manifest import run_vocabulary
 from pipeline.product.stac import lineage
 from pipeline.sample.archive import SampleArchive

@@ -16,11 +16,11 @@ from pipeline.grid.region import read_region
 from pipeline.io.fingerprint import differences, fingerprint
 from pipeline.io.store import Store
 from pipeline.layout import ITEM, ITEMS_FILE, cell_key, failure_key
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import CellReport
 from pipeline.product.class_counts import ClassConfidence
 from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import (
-    commit_cell,
     failed_cells,
     finished_cells,
     finished_items,

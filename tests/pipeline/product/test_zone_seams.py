@@ -13,8 +13,8 @@ from rasterio.windows import Window, from_bounds
 from pipeline.grid.cells import PIXEL, cells_of, owned_pixels, tiles_of
 from pipeline.grid.mgrs import strips_of
 from pipeline.grid.region import Region, read_region
+from pipeline.product.cell_commit import commit_cell
 from pipeline.product.layers import CLASS, CONFIDENCE
-from pipeline.product.ledger import commit_cell
 from pipeline.product.map_crs import map_crs
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.zone_seams import seams_between
