@@ -27,6 +27,8 @@ _OWN = (
     "vocabulary",
     "classes",
     "level",
+    "background",
+    "threshold",
     "examples",
     "label",
     "mask",

@@ -70,7 +70,7 @@ def prepare_run(settings: MapSettings) -> PreparedRun:
     mend, WorldError where catalogue or storage fail.
     """
     with ExitStack() as planning:
-        return _prepared(settings, planning)
+        return _prepared(settings, planning)[0]
 
 
 @contextmanager
@@ -80,17 +80,22 @@ def prepared_run(settings: MapSettings) -> Iterator[PreparedRun]:
     Processes with the same settings may hold it together: what they map is the same.
     """
     with ExitStack() as holding:
-        prepared = _prepared(settings, holding)
+        prepared, claims_it = _prepared(settings, holding)
         run = prepared.run
-        require_held(run.store, run.manifest)
-        holding.enter_context(claimed(run.store, run.plan_hash, shared=True))
+        if not claims_it:
+            require_held(run.store, run.manifest)
+            holding.enter_context(claimed(run.store, run.plan_hash, shared=True))
         require_held(run.store, run.manifest)  # another may have held it until the claim
         run.store.remove_abandoned_parts()
         yield prepared
 
 
-def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
-    """Prepare a run; where it must be planned, the folder is held until `claims` is closed."""
+def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bool]:
+    """Prepare a run; where it must be planned, the folder is held until `claims` is closed.
+
+    Returns:
+        The run, and whether the folder is held.
+    """
     require_proj_data()
     store = Store(settings.out)
     begun = begun_run(store)
@@ -162,10 +167,9 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         manifest = held.manifest
     else:
         if not claims_it:
-            claims.enter_context(claimed(store, fingerprint(known)))
-        now_held = held_plan(
-            store, known
-        )  # also where this process stood still, and lost its claim
+            claims_it = claims.enter_context(claimed(store, fingerprint(known)))
+        # Also where this process stood still, and lost its claim:
+        now_held = held_plan(store, known)
         if now_held is not None and (held is None or now_held.manifest != held.manifest):
             claims.close()  # another process was faster: its snapshot of items is the run's
             return _prepared(settings, claims)
@@ -194,7 +198,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> PreparedRun:
         source=None if source is None else source.fingerprint,
         mask=mask,
     )
-    return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points)
+    return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points), claims_it
 
 
 def _is_planned(store: Store, known: Mapping[str, Any]) -> bool:
