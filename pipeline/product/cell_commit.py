@@ -69,8 +69,8 @@ def commit_cell(
     write = ReadStats(seconds={"write": time.perf_counter() - began})
     report = replace(result, stats=result.stats + write).report(cell.id)
     item = cell_item(run, cell, vocabulary, report, files, result.embeddings)
-    content = json.dumps(item, indent=1, ensure_ascii=False) + "\n"
-    store.write(cell_key(cell.tile.name, cell.id, ITEM), content.encode())
+    text = json.dumps(item, indent=1, ensure_ascii=False) + "\n"
+    store.write(cell_key(cell.tile.name, cell.id, ITEM), text.encode())
     store.remove(failure_key(cell.id))
     return report
 
