@@ -14,7 +14,7 @@ deploy_app = command_app(
     "deploy",
     examples=(
         "timesen deploy regions.toml",
-        'timesen deploy regions.toml --work-pool timesen --cron "0 3 15 1 *"',
+        'timesen deploy regions.toml --work-pool maps --cron "0 3 15 1 *"',
         "timesen deploy regions.toml --run",
     ),
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 map_regions_app = command_app(
     "map-regions",
-    examples=("timesen map-regions regions.toml", "timesen status regions.toml --watch"),
+    examples=("timesen map-regions regions.toml", "timesen map-regions maps/belgium.toml"),
 )
 
 

@@ -66,7 +66,10 @@ def local_cluster(
     with ExitStack() as stack:
         cluster, client = _start(stack, kind, options)
         if dashboard:
-            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+            # Dask's own link has another host where the scheduler is within this process.
+            port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
+            address = f"http://127.0.0.1:{port}/status"
+            print(f"Dask's dashboard: {address}", file=sys.stderr, flush=True)
         yield cluster, client
 
 

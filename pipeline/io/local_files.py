@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -92,6 +93,27 @@ def overwrite_file(path: Path, content: bytes) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def file_sizes(root: Path, folder: Path) -> dict[str, int]:
+    """Bytes of each file in a folder under `root`, by its path from `root` with "/".
+
+    What vanishes meanwhile is left out. Raises OSError.
+    """
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+            raise error
+
+    sizes = {}
+    for at, _, names in os.walk(folder, onerror=failed):
+        for name in names:
+            path = Path(at, name)
+            with contextlib.suppress(FileNotFoundError):
+                about = path.stat()
+                if stat.S_ISREG(about.st_mode):
+                    sizes[path.relative_to(root).as_posix()] = about.st_size
+    return sizes
 
 
 def remove_abandoned_parts(root: Path) -> None:

@@ -20,6 +20,7 @@ from pipeline.io.certificates import certificate_authorities
 from pipeline.io.local_files import (
     PART,
     create_file,
+    file_sizes,
     overwrite_file,
     remove_abandoned_parts,
     replacing_file,
@@ -282,12 +283,7 @@ class Store:
             if self.is_remote:
                 sizes = self._remote_sizes(prefix)
             else:
-                root = Path(self.root)
-                sizes = {
-                    PurePosixPath(file.relative_to(root)).as_posix(): file.stat().st_size
-                    for file in (root / prefix).rglob("*")
-                    if file.is_file()
-                }
+                sizes = file_sizes(Path(self.root), Path(self.path(prefix)))
         kept = (key for key in sizes if not key.rpartition("/")[2].startswith(PART))
         return {key: sizes[key] for key in sorted(kept)}
 

@@ -4,13 +4,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterParentFlowRunId,
@@ -34,7 +34,10 @@ def client(users_server: str) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture(scope="module")
 def regions(
-    tmp_path_factory: pytest.TempPathFactory, sample_archive: SampleArchive, tiny_checkpoint: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    sample_archive: SampleArchive,
+    http_server: Callable[[Path], str],
+    tiny_checkpoint: Path,
 ) -> Path:
     """A file of two regions: a corner of the sample, and a place of which there are no items."""
     file = tmp_path_factory.mktemp("regions") / "sample.toml"
@@ -44,19 +47,24 @@ def regions(
     file.write_text(
         f'year = {sample_archive.year}\nvocabulary = "sample-landscape"\n'
         f'checkpoint = "{tiny_checkpoint}"\ncell_size = {CELL_SIZE}\nout = "{{name}}/{{year}}"\n'
-        f'[catalog]\nurl = "{sample_archive.folder}"\n'
+        f'[catalog]\nurl = "{http_server(sample_archive.folder)}/catalog.json"\n'
         f'[regions.nowhere]\nregion = "{west + 40},{south},{west + 40.001},{south + 0.001}"\n'
         f'[regions.corner]\nregion = "{corner}"\n'
     )
     return file
 
 
+def log_of(client: SyncPrefectClient, flow_run: UUID) -> list[str]:
+    """The messages of a run's log."""
+    of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
+    return [entry.message for entry in client.read_logs(log_filter=of_run)]
+
+
 def require_one_line(client: SyncPrefectClient, flow_run: UUID, mistake: str) -> None:
     """Require that the log of a run tells a mistake, without a traceback; logs come late."""
-    of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
     until = time.monotonic() + 60
     while True:
-        messages = [entry.message for entry in client.read_logs(log_filter=of_run)]
+        messages = log_of(client, flow_run)
         over = any("Encountered exception during execution" in message for message in messages)
         if over or time.monotonic() > until:
             break
@@ -75,7 +83,10 @@ def test_one_that_fails_stops_no_other(
     before = json.loads(capsys.readouterr().out)["runs"]
     assert [one["state"] for one in before] == ["not begun", "not begun"]
 
+    limit = "timesen-catalog-127.0.0.1"
+    client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=limit, limit=1))
     assert run(["map-regions", str(regions)]) == 2, "what is left is a mistake"
+    client.delete_global_concurrency_limit_by_name(limit)
     said = capsys.readouterr()
     assert "nowhere: " in said.out
     assert "corner: mapping: " in said.out
@@ -97,6 +108,7 @@ def test_one_that_fails_stops_no_other(
         "nowhere": "Failed",
         "corner": "Completed",
     }
+    assert f"Holds a slot of {limit}" in log_of(client, subflows["corner"].id)
     require_one_line(client, subflows["nowhere"].id, "reaches into the region. Check the region")
 
 

@@ -3,8 +3,10 @@
 `earth-search` is a catalogue of that name on this machine, `s3://bucket` is in a local S3 server.
 """
 
+import contextlib
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +79,8 @@ def mapped(world: Path, users_server: str) -> Path:
     """The world once a run is mapped, in the folders that pages name, and on S3."""
     with connected(users_server):
         assert run(["map", "run.toml", "--keep-embeddings"]) == 0
+        cover = ["--classes", "cropland, forest, lake", "--out", "runs/cover"]
+        assert run(["classify", "runs/my-region", *cover]) == 0
     for name in ("runs/a", "RUN"):
         shutil.copytree(world / "runs" / "my-region", world / name)
     s3fs.S3FileSystem().put(str(world / "runs" / "my-region"), "bucket/run", recursive=True)
@@ -125,6 +129,10 @@ def _make_ready(command: Command, world: Path) -> None:
         out = words[words.index("--out") + 1]
         for name in (out, f"{out}.training"):
             shutil.rmtree(world / name, ignore_errors=True)
+    if words[-1] == "sample.gpkg":  # the labels that a person would give
+        with contextlib.closing(sqlite3.connect(world / "sample.gpkg")) as file, file:
+            (layer,) = file.execute("SELECT table_name FROM gpkg_contents").fetchone()
+            file.execute(f"UPDATE \"{layer}\" SET label = 'forest'")
     if words[1:3] == ["dataset", "pack"]:  # the archive's points lie in one block of land
         shutil.rmtree(world / "series", ignore_errors=True)
         shutil.copytree(world / "SERIES", world / "series")

@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,25 @@ def test_lists_keys_in_order_under_a_prefix(store: Store) -> None:
         "run.json",
     ]
     assert list(store.keys("cells")) == ["cells/a/item.json", "cells/b/item.json"]
+
+
+def test_files_that_vanish_meanwhile_are_not_listed(tmp_path: Path) -> None:
+    store, ended = Store(str(tmp_path)), threading.Event()
+    store.write("owners/a", b"x")
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            store.create("owners/b", b"x")
+            store.remove("owners/b")
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(2000):
+            assert set(store.keys()) - {"owners/b"} == {"owners/a"}
+    finally:
+        ended.set()
+        other.join()
 
 
 def test_sizes_are_the_bytes_of_each_key(store: Store) -> None:
@@ -193,6 +213,8 @@ def test_an_opened_folder_is_not_made_anew(tmp_path: Path) -> None:
     for key in ("report.html", "cells/31UFS/a/class.tif"):
         with pytest.raises(OutputUnwritable, match="the folder was removed meanwhile"):
             store.write(key, b"x")
+    with pytest.raises(OutputUnwritable, match="the folder was removed meanwhile"):
+        store.create("owners/a", b"x")
     assert not Path(store.root).exists()
     Path(store.root).mkdir()
     store.write("cells/31UFS/a/class.tif", b"x")
