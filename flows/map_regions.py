@@ -13,6 +13,8 @@ from models.errors import UserError, WorldError
 from models.visible_text import visible_text
 from pipeline.io.store import Store, public_text
 from pipeline.layout import REPORT
+from pipeline.product.report import Summary
+from pipeline.raster.read_stats import rasters_left_out
 from pipeline.settings.map import MapSettings
 
 
@@ -58,7 +60,9 @@ def map_regions(file: str, runs: Mapping[str, MapSettings]) -> None:
     for name, settings in runs.items():
         with progress_of(name):
             try:
-                map_region.with_options(flow_run_name=name)(settings)
+                summary: Summary = map_region.with_options(flow_run_name=name)(settings)
+                for warning in _warnings(summary):
+                    get_run_logger().warning("%s: %s", name, warning)
             # What the command line tells in one line, and what libraries raise for bad data.
             except (UserError, WorldError, OSError, ValueError, MemoryError, RuntimeError) as error:
                 failures.append(_failure(name, error))
@@ -76,6 +80,13 @@ def map_regions(file: str, runs: Mapping[str, MapSettings]) -> None:
     create_table_artifact(table, key="map-regions", description="the runs, and why some failed")
     if failures:
         raise RegionsFailed(failures, len(runs))
+
+
+def _warnings(summary: Summary) -> list[str]:
+    """What to say of a map that is whole: rasters that were left out, land without words."""
+    lost = rasters_left_out(report.stats for report in summary.reports)
+    left_out = [f"{lost.sentence()}. The report names them"] if lost is not None else []
+    return left_out + [str(one) for one in summary.other_land]
 
 
 def _failure(name: str, error: Exception) -> RegionFailure:

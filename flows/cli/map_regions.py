@@ -1,5 +1,8 @@
 """The command `timesen map-regions`: many regions and years from one file."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +42,7 @@ def run_map_regions(
     for run in runs:
         require_region_inputs(file, run)
     console, code = PlainConsole(), 0
-    with show_flow(console) as wait_for_server:
+    with show_flow(console) as wait_for_server, _warnings_shown(console):
         from flows.map_regions import RegionsFailed, map_regions
 
         wait_for_server()
@@ -61,6 +64,28 @@ def require_region_inputs(file: Path, run: RegionRun) -> None:
     except UserError as error:
         given = f"{file}, {run.name}: {error.given}"
         raise UserError(given, error.problem, error.remedy) from None
+
+
+@contextmanager
+def _warnings_shown(console: "Console") -> Iterator[None]:
+    """Print the warnings of the flows in this block; Prefect itself shows none on a console."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno == logging.WARNING:
+                run = getattr(record, "flow_run_name", "") if "task" in record.name else ""
+                text = f"warning: {run}{': ' if run else ''}{record.getMessage()}"
+                console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    handler = Shown()
+    loggers = [logging.getLogger(f"prefect.{kind}_runs") for kind in ("task", "flow")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def _say_failure(console: "Console", text: str) -> None:

@@ -43,6 +43,15 @@ class RegionStatus:
     last: str | None = None
     map: str | None = None
 
+    @property
+    def counts(self) -> str:
+        """The cells in words, "12 of 16 done, 1 failed, 3 left"; empty where none is planned."""
+        if not self.cells:
+            return ""
+        others = {"failed": self.failed, "left": self.left}
+        told = [f"{count} {name}" for name, count in others.items() if count]
+        return ", ".join([f"{self.done} of {self.cells} done", *told])
+
 
 @dataclass(frozen=True)
 class RegionsStatus:
@@ -66,12 +75,13 @@ class RegionsStatus:
             console.print(part)
 
     def parts(self) -> list[RenderableType]:
-        """A table with a row for each run."""
-        table = Table("region", "year", "state", "done", "failed", "left", "last run", "map")
+        """A table with a row for each run; times are in UTC."""
+        table = Table("region", "year", "state", "cells", "last run (UTC)")
+        table.add_column("map", overflow="fold")
         for run in self.runs:
-            counts = [f"{run.done} of {run.cells}", str(run.failed), str(run.left)]
-            row = [run.name, str(run.year), run.state, *(counts if run.cells else ["", "", ""])]
-            table.add_row(*map(Text, [*row, run.last or "", run.map or ""]))
+            last = (run.last or "")[:16].replace("T", " ")
+            row = [run.name, str(run.year), run.state, run.counts, last, run.map or ""]
+            table.add_row(*map(Text, row))
         return [table]
 
 

@@ -8,8 +8,6 @@ be the first to import Prefect, so all import it from here.
 
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,16 +66,6 @@ class _WithoutTraceback(logging.Filter):
         return True
 
 
-def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """What ends the process of a run that a worker started: in one line if it explains itself."""
-    if isinstance(error, TimesenError):
-        print(f"Error: {error}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-if "PREFECT__FLOW_RUN_ID" in os.environ:  # Prefect's own process of a run, not a program of others
-    sys.excepthook = _show_error
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_WithoutTraceback())
     logging.getLogger(_name).addFilter(VisibleFilter())

@@ -90,6 +90,8 @@ def test_one_that_fails_stops_no_other(
     said = capsys.readouterr()
     assert "nowhere: " in said.out
     assert "corner: mapping: " in said.out
+    assert "warning: corner: " in said.out
+    assert "have months without any acquisition" in said.out
     assert "Traceback" not in said.out + said.err
 
     assert run(["status", str(regions), "--json"]) == 0

@@ -3,14 +3,13 @@
 `earth-search` is a catalogue of that name on this machine, `s3://bucket` is in a local S3 server.
 """
 
-import contextlib
 import shlex
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import pyogrio
 import pytest
 import s3fs
 import torch
@@ -22,6 +21,7 @@ from pipeline.sample.archive import SampleArchive
 from tests.flows.conftest import connected, users_server
 from tests.pages.commands import PAGES, ROOT, Command, named_commands, shown_commands
 from tests.pages.world import make_world
+from tests.pipeline.evaluation.test_sample_file import labelled
 
 __all__ = ["users_server"]
 
@@ -79,22 +79,24 @@ def mapped(world: Path, users_server: str) -> Path:
     """The world once a run is mapped, in the folders that pages name, and on S3."""
     with connected(users_server):
         assert run(["map", "run.toml", "--keep-embeddings"]) == 0
-        cover = ["--classes", "cropland, forest, lake", "--out", "runs/cover"]
+        cover = ["--classes", "cropland, shrubland, forest, lake", "--out", "runs/cover"]
         assert run(["classify", "runs/my-region", *cover]) == 0
-    for name in ("runs/a", "RUN"):
+    for name in ("runs/a", "runs/all", "RUN"):
         shutil.copytree(world / "runs" / "my-region", world / name)
-    s3fs.S3FileSystem().put(str(world / "runs" / "my-region"), "bucket/run", recursive=True)
-    shutil.copytree(world / "points", world / "before" / "points")
+    for name, there in (("my-region", "run"), ("cover", "cover")):
+        s3fs.S3FileSystem().put(str(world / "runs" / name), f"bucket/{there}", recursive=True)
     with connected(users_server):
         assert run(["dataset", "texts", "words.csv", "--out", "GROUND"]) == 0
     return world
 
 
+@pytest.mark.slow
 def test_the_readme(world: Path, users_server: str) -> None:
     with connected(users_server):
         _run_all(ROOT / "README.md", world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_a_page(page: Path, mapped: Path, users_server: str) -> None:
     with connected(users_server):
@@ -129,10 +131,12 @@ def _make_ready(command: Command, world: Path) -> None:
         out = words[words.index("--out") + 1]
         for name in (out, f"{out}.training"):
             shutil.rmtree(world / name, ignore_errors=True)
+    if words[1] == "sample":
+        for file in world.glob("*.gpkg"):
+            if file.name in ("sample.gpkg", "ref.gpkg"):
+                file.unlink()
     if words[-1] == "sample.gpkg":  # the labels that a person would give
-        with contextlib.closing(sqlite3.connect(world / "sample.gpkg")) as file, file:
-            (layer,) = file.execute("SELECT table_name FROM gpkg_contents").fetchone()
-            file.execute(f"UPDATE \"{layer}\" SET label = 'forest'")
+        labelled(world / "sample.gpkg", ["forest"] * len(pyogrio.read_dataframe("sample.gpkg")))
     if words[1:3] == ["dataset", "pack"]:  # the archive's points lie in one block of land
         shutil.rmtree(world / "series", ignore_errors=True)
         shutil.copytree(world / "SERIES", world / "series")

@@ -29,7 +29,7 @@ _LAND_COVER = (
     *("Cropland", "Cropland", "Cropland", "Cropland", "Grassland", "Woodland", "Woodland"),
     *("Shrubland", "Wetlands", "Water", "Bareland", "Artificial land"),
 )
-_CROPLAND = tuple("cropland" if name == "Cropland" else "other" for name in _LAND_COVER)
+_CROPLAND = tuple("cropland" if name == "Cropland" else "other land" for name in _LAND_COVER)
 _WORDS = ("wheat field", "forest", "lake")
 
 
@@ -37,7 +37,7 @@ def make_world(folder: Path, archive: SampleArchive) -> None:
     """Write the files that commands read: regions, points, tables, sets, weights, photos."""
     _write_settings(folder, archive)
     _write_points(folder, archive)
-    labelled = _in_other_words(made_samples(360))
+    labelled = _in_other_words(made_samples(700))
     write_table(folder / "points", labelled)
     write_table(folder / "SERIES", labelled)
     for name in ("lucas", "scenic", "france", "lesotho", "made"):
@@ -112,10 +112,12 @@ def _in_other_words(samples: MadeSamples) -> MadeSamples:
     assert set(_LAND_COVER) == set(classes)
     assert samples.rows.series.shape[2] == len(BANDS)
     cover = [_LAND_COVER[k] for k in samples.land]
+    samples.rows.series[-2:] = samples.rows.series[:2]  # which had no observation
     samples.rows.labels.clear()
     samples.rows.labels.update(
         lc1=cover,
         cover=cover,
+        **{"class": cover},
         crop=[_CROPLAND[k] for k in samples.land],
         nuts0=["FR" if k % 3 else "BE" for k in range(len(cover))],
         scenicness=[f"{value:.2f}" for value in np.linspace(1, 9, len(cover))],
