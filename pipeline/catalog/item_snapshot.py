@@ -122,7 +122,8 @@ def _time(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str | int | float) or not is_visible(text := str(value)):
+    """A text; false and 0 are none, as they are read."""
+    if not isinstance(value, str | int | float) or not is_visible(text := str(value or "")):
         raise ValueError("no text of one line")
     return text
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,14 +53,7 @@ def local_cluster(
     Raises:
         ClusterUnavailable: It does not start: settings of Dask's own that make no sense, no free
             port, no memory.
-        ClusterError: A dashboard is asked for, and bokeh, which draws it, is not installed.
     """
-    if dashboard and find_spec("bokeh") is None:
-        raise ClusterError(
-            "dashboard = true",
-            "Dask draws its dashboard with bokeh, which is not installed",
-            "Install it (pip install 'bokeh>=3.1'), or leave the dashboard out",
-        )
     options["scheduler_kwargs"] = {"dashboard": dashboard}
     with ExitStack() as stack:
         cluster, client = _start(stack, kind, options)
@@ -140,7 +132,7 @@ class ClusterFields(BaseModel):
     dashboard: bool = Field(
         False,
         description="serve Dask's dashboard, for this machine alone, and print its address "
-        "(threads, local); needs bokeh",
+        "(threads, local)",
     )
 
 

@@ -7,7 +7,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +17,6 @@ import pytest
 from flows.execution.dask_cluster import open_cluster
 from flows.training.process_group_launcher import run_job
 from flows.training.process_group_worker_task import Job
-from pipeline.clusters.kind import ClusterError
 from pipeline.clusters.settings import ClusterSettings
 from tests.flows.conftest import REPOSITORY, Shell
 
@@ -95,10 +93,6 @@ def test_threads_of_this_process() -> None:
 
 def test_the_dashboard_is_for_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ClusterSettings(threads=1, dashboard=True)
-    if find_spec("bokeh") is None:
-        with pytest.raises(ClusterError, match="not installed"), open_cluster(settings):
-            pass
-        return
     with watched() as found, open_cluster(settings):
         address = capsys.readouterr().err.removeprefix("Dask's dashboard: ").strip()
         with urllib.request.urlopen(address, timeout=60) as page:
