@@ -92,7 +92,11 @@ def test_processes_of_this_machine_over_tls(files: Files) -> None:
         assert client.scheduler.address.startswith("tls://127.0.0.1:")
         assert client.submit(sum, [2, 3]).result(timeout=60) == 5
         with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
-            Client(client.scheduler.address.replace("tls://", "tcp://"), timeout=3)
+            Client(
+                client.scheduler.address.replace("tls://", "tcp://"),
+                timeout=3,
+                set_as_default=False,
+            )
 
 
 @pytest.mark.parametrize(
