@@ -23,12 +23,13 @@ MASK_FILE = ".msk"
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 254, 256, 257, 258, 259, 277
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _FORMAT = 317, 322, 323, 324, 325, 339
+_BIT_ORDER = 266  # 2: each byte's bits are written the other way round
 _SCALE, _TIEPOINT, _GEO_KEYS, _NODATA = 33550, 33922, 34735, 42113
 _NEEDED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS,
 }  # fmt: skip
 _GRID = {_SCALE, _TIEPOINT, _GEO_KEYS}
-_WANTED = _NEEDED | _GRID | {_SAMPLES, _PREDICTOR, _FORMAT, _NODATA}
+_WANTED = _NEEDED | _GRID | {_BIT_ORDER, _SAMPLES, _PREDICTOR, _FORMAT, _NODATA}
 _REDUCED, _MASK = 1, 4  # bits of a directory's subfile type: an overview, a mask
 _ROTATED = 34264  # ModelTransformation: the grid is not north up, or an unknown program wrote it
 _TYPES = {2: "u1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
@@ -252,6 +253,7 @@ def _parse_blocks(
     if (
         bits not in depths
         or number(_SAMPLES, 1) != 1
+        or number(_BIT_ORDER, 1) != 1
         or number(_FORMAT, 1) != 1
         or compression not in (_NONE, *_DEFLATES)
         or predictor not in (1, 2)
