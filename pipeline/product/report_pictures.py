@@ -12,14 +12,14 @@ import rasterio
 from matplotlib import colormaps
 from matplotlib.image import imsave
 from pyproj import CRS, Transformer
-from rasterio.errors import RasterioError
 
-from pipeline.io.store import Store
+from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.coarse_mosaic import CoarseGrid, CoarseMosaic, coarse_grid, read_coarsely
 from pipeline.product.layers import CLASS, CLEAR_MONTHS, TRUE_COLOUR
 from pipeline.product.mosaic import cells_with
+from pipeline.raster.gdal_errors import gdal_errors_of
 
 SIDE = 700
 """Pixels of a picture's longer side at most."""
@@ -61,8 +61,8 @@ def make_pictures(
         coloured: The folder and the items of another run that has the true colours of its cells.
 
     Raises:
-        OutputUnreadable: A mosaic cannot be read. A cell without true colours, or whose file cannot
-            be read, is left blank.
+        OutputUnreadable: A mosaic, or a cell's file of true colours, cannot be read. A cell without
+            such a file is left blank.
     """
     months = None
     if cells_with(CLEAR_MONTHS, items):
@@ -138,17 +138,18 @@ def _read_cell(
     if not len(x) or not len(y):
         return None
     key = cell_key(properties[f"{PREFIX}tile"], item["id"], TRUE_COLOUR.file)
-    try:
-        with rasterio.Env(**store.gdal_options()), rasterio.open(store.gdal_path(key)) as raster:
-            # Through its overviews, where the mosaic's pixels are coarser.
-            factor = max(1.0, min(width, height) / raster.res[0])
-            shape = tuple(max(1, round(side / factor)) for side in raster.shape)
-            stored = raster.read(out_shape=(3, *shape))
-            left_edge, top_edge = raster.transform.c, raster.transform.f
-            step_x = raster.transform.a * raster.width / shape[1]
-            step_y = raster.transform.e * raster.height / shape[0]
-    except RasterioError:
-        return None
+    with (
+        gdal_errors_of(public_url(store.path(key))),
+        rasterio.Env(**store.gdal_options()),
+        rasterio.open(store.gdal_path(key)) as raster,
+    ):
+        # Through its overviews, where the mosaic's pixels are coarser.
+        factor = max(1.0, min(width, height) / raster.res[0])
+        shape = tuple(max(1, round(side / factor)) for side in raster.shape)
+        stored = raster.read(out_shape=(3, *shape))
+        left_edge, top_edge = raster.transform.c, raster.transform.f
+        step_x = raster.transform.a * raster.width / shape[1]
+        step_y = raster.transform.e * raster.height / shape[0]
     x, y = from_map.transform(*np.meshgrid(x, y))
     column = np.floor((x - left_edge) / step_x).astype(int)
     row = np.floor((y - top_edge) / step_y).astype(int)
