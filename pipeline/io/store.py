@@ -159,8 +159,12 @@ class Store:
         From object storage several are under way at once.
         """
         wanted = list(keys)
-        with ThreadPoolExecutor(_AT_ONCE if self.is_remote else 1) as pool:
-            for key, content in zip(wanted, pool.map(self._read_if_there, wanted), strict=True):
+        with ExitStack() as stack:
+            contents: Iterable[bytes | None] = map(self._read_if_there, wanted)
+            if self.is_remote and len(wanted) > 1:
+                pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
+                contents = pool.map(self._read_if_there, wanted)
+            for key, content in zip(wanted, contents, strict=True):
                 if content is not None:
                     yield key, content
 

@@ -151,7 +151,7 @@ class CellClaims:
             if not self._is_listed:
                 return
             self._count += 1
-            with contextlib.suppress(OutputUnwritable):  # the run's own writes say it
+            with contextlib.suppress(OutputUnwritable, MemoryError):  # the run itself says it
                 key = self._process_key(self._process)
                 self._is_listed = self._store.overwrite(key, self._content())
 

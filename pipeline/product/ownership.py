@@ -193,7 +193,7 @@ def _beat(store: Store, number: int, plan: str, ended: threading.Event) -> None:
     key = owner_key(number)
     for count in itertools.count(1):
         stopped = ended.wait(_BEAT_SECONDS)
-        with contextlib.suppress(OutputUnwritable):  # the run's own writes say it
+        with contextlib.suppress(OutputUnwritable, MemoryError):  # the run itself says it
             found = dict(store.read_many([key])).get(key, b"")
             if _parsed(number, found).process != process_mark():
                 return  # the folder was removed, and perhaps another process holds a new one

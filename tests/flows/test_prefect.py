@@ -180,8 +180,8 @@ def test_a_full_disk_ends_the_run_which_then_goes_on(
     assert process.returncode == 1, out + errors
     told = errors[errors.index("Error: ") :]  # matplotlib may say that it keeps no list of fonts
     assert told.startswith(f"Error: {planned}/cells/")
-    assert "item.json: File too large. Finished work is kept; free some space" in errors
-    assert errors.count("\n") == 1
+    assert "item.json: File too large. Finished work is kept; free some space" in told
+    assert told.count("\n") == 1
     assert "Map " not in out
     flow_run = run_of(client, planned)
     assert flow_run.state_name == "Failed"
