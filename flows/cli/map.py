@@ -47,7 +47,7 @@ def plan_app(settings: MapSettings) -> int:
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
     from flows.execution.console import PlainConsole, say
-    from pipeline.mapping.cells_again import made_again
+    from pipeline.mapping.continued_run import made_again
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
     from pipeline.mapping.run_inputs import run_inputs
@@ -103,7 +103,7 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
         from flows.map_region import CellsFailed, map_region, prepared_beforehand
-        from pipeline.mapping.cells_again import lacking_rasters, made_again
+        from pipeline.mapping.continued_run import made_again, with_left_out_again
         from pipeline.mapping.prepare import prepared_run
         from pipeline.mapping.run_inputs import run_inputs
 
@@ -111,7 +111,7 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
         # Mistakes show before the server is up; the folder is this process's until the end.
         prepared = stack.enter_context(prepared_run(settings))
         if retry_left_out:
-            prepared = lacking_rasters(prepared)
+            prepared = with_left_out_again(prepared)
         say(console, run_inputs(prepared))
         for note in made_again(prepared):
             say(console, note)

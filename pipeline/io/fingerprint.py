@@ -19,7 +19,7 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The differences of two runs' inputs, such as "reading.strict: False → True"."""
     before = dict(leaves(old))
-    after = dict(leaves(json.loads(canonical_json(new))))
+    after = dict(leaves(as_read(new)))
     return [
         f"{name}: {_shown(before.get(name))} → {_shown(after.get(name))}"
         for name in (*before, *(name for name in after if name not in before))
@@ -38,6 +38,12 @@ def software_versions() -> dict[str, str]:
 def now() -> str:
     """The time, "2026-01-31T12:00:00Z"."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def as_read(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts as they are once they have been written as JSON and read again."""
+    values: dict[str, Any] = json.loads(canonical_json(parts))
+    return values
 
 
 def canonical_json(parts: Mapping[str, Any]) -> bytes:

@@ -1,18 +1,26 @@
-"""What a later start of a run may ask for: more rasters, or its items from another place."""
+"""What a later start of a run may ask for: more rasters, cells again, items from another place."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
 from pipeline.catalog.search import search
+from pipeline.errors import OutputError
 from pipeline.grid.region import Region
-from pipeline.io.fingerprint import canonical_json
+from pipeline.io.fingerprint import as_read
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
-from pipeline.product.ledger import ADDED_OUTPUTS
+from pipeline.mapping.run import PreparedRun
+from pipeline.product.ledger import ADDED_OUTPUTS, finished_cells, mapped_items
 from pipeline.product.manifest import RunManifest, read_planned
 from pipeline.settings.map import MapSettings
+
+_OUTPUTS = {
+    "keep_embeddings": "embeddings",
+    "top_k": "the next best classes",
+    "unlike_training": "how unlike the training their pixels are",
+}
 
 
 def with_outputs_of(begun: RunManifest, settings: MapSettings) -> MapSettings:
@@ -48,7 +56,7 @@ def same_items_elsewhere(
         CatalogError: The catalogue cannot be searched.
         OutputError: The run's own items are gone or damaged.
     """
-    now = json.loads(canonical_json(known))
+    now = as_read(known)
     before = {name: value for name, value in begun.parts.items() if name in known}
     place = dict.fromkeys(("url", "collection"))
     if before == now or {**before, "catalog": {**before.get("catalog", {}), **place}} != {
@@ -61,3 +69,47 @@ def same_items_elsewhere(
     found = make_snapshot(search(region, settings, catalog).published, catalog)
     conventions = catalog.conventions
     return read_snapshot(found, name, conventions) == read_snapshot(held, name, conventions)
+
+
+def with_left_out_again(prepared: PreparedRun) -> PreparedRun:
+    """The run, with its finished cells that rasters were left out of to be mapped once more.
+
+    Raises OutputError for a run that classifies the embeddings of another.
+    """
+    run = prepared.run
+    if run.settings.embeddings is not None:
+        raise OutputError(
+            public_url(run.store.root),
+            "it classifies the embeddings of another run, and reads no rasters",
+            f"Rerun {public_url(run.settings.embeddings)}, then classify again",
+        )
+    reports = finished_cells(run.store, run.manifest.fingerprint)
+    return replace(prepared, again=frozenset(c for c, one in reports.items() if one.stats.faults))
+
+
+def made_again(prepared: PreparedRun) -> list[str]:
+    """What the user should know of cells that are mapped once more, in sentences."""
+    run, notes = prepared.run, []
+    if prepared.again:
+        notes.append(
+            f"{_counted(len(prepared.again))} once more, since rasters were left out; a cell that "
+            "would lack more of them than now stays as it is"
+        )
+    if run.manifest.extends:
+        finished = finished_cells(run.store, run.manifest.fingerprint)
+        former = [one for one in mapped_items(run.store, run.manifest) if one["id"] not in finished]
+        if former:
+            written = [
+                text
+                for name, text in _OUTPUTS.items()
+                if getattr(run.settings, name) != MapSettings.model_fields[name].default
+            ]
+            notes.append(
+                f"{_counted(len(former))} once more, to write {' and '.join(written)}, too; their "
+                "classes stay the same"
+            )
+    return notes
+
+
+def _counted(cells: int) -> str:
+    return "1 finished cell is mapped" if cells == 1 else f"{cells} finished cells are mapped"

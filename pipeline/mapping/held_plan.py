@@ -1,6 +1,5 @@
 """The plan that a run's folder holds: taken up again only if all of it is of that run."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.other_land import OtherLand
 from pipeline.errors import OutputError
-from pipeline.io.fingerprint import canonical_json, differences
+from pipeline.io.fingerprint import as_read, differences
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
 from pipeline.mapping.plan import PLAN_KEY
@@ -47,7 +46,7 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
         return None
     before = {name: value for name, value in held.parts.items() if name in parts}
     differing = differences(before, parts)
-    if differing and not only_adds(before, json.loads(canonical_json(parts))):
+    if differing and not only_adds(before, as_read(parts)):
         require_replaceable(store, differing)
         return None
     try:

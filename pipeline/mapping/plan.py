@@ -119,7 +119,7 @@ class Plan:
         uncovered = sum(tile.uncovered for tile in self.tiles)
         if uncovered >= 1e4:
             share = uncovered / (self.pixels * PIXEL**2)
-            names = _listed([t.tile.name for t in self.tiles if t.uncovered >= 1e4])
+            names = listed([t.tile.name for t in self.tiles if t.uncovered >= 1e4])
             warnings.append(
                 f"no item covers {uncovered / 1e6:.1f} km² of the region ({share:.1%}; tiles "
                 f"{names}): these pixels will be nodata"
@@ -132,7 +132,7 @@ class Plan:
                 if any(tile.acquisitions[number - 1] == 0 for tile in gaps)
             ]
             warnings.append(
-                f"tiles {_listed([t.tile.name for t in gaps])} have months without any acquisition "
+                f"tiles {listed([t.tile.name for t in gaps])} have months without any acquisition "
                 f"({', '.join(lacking)}): these take the median of the year"
             )
         return tuple(warnings)
@@ -146,7 +146,7 @@ class Plan:
         if self.encode_rate is not None:
             how = f"this machine encodes {self.encode_rate:,.0f} pixels per second"
         return "\n".join([
-            f"tiles          {len(self.tiles)}: {_listed([t.tile.name for t in self.tiles])}",
+            f"tiles          {len(self.tiles)}: {listed([t.tile.name for t in self.tiles])}",
             f"cells          {len(self.cells)}",
             f"items          {items}",
             f"acquisitions   {months} (January to December, mean of tiles)",
@@ -312,7 +312,8 @@ def _json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 

@@ -1,21 +1,18 @@
 """What a run is made of, in a few lines: the checkpoint, the classes, the catalogue, the period."""
 
 import re
-from collections.abc import Sequence
+from calendar import month_name
 from textwrap import shorten
 
 from models.encoder.card import Card
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.store import public_url
+from pipeline.mapping.plan import listed
 from pipeline.mapping.run import PreparedRun
 from pipeline.settings.map import MapSettings
 
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 _STEPS = {12: "month", 4: "season", 1: "year"}
-_WIDTH = 160  # signs of a line that lists much
+_WIDTH = 160  # signs of a sentence
 
 
 def run_inputs(prepared: PreparedRun) -> str:
@@ -42,25 +39,16 @@ def _checkpoint(card: Card) -> str:
 
 def _classes(vocabulary: Vocabulary, settings: MapSettings) -> str:
     names = [entry.name for entry in vocabulary.legend]
-    text = f"{len(names)}: {_listed(names)}"
+    text = f"{len(names)}: {listed(names)}"
     if settings.vocabulary is not None:
         text += f" (vocabulary {vocabulary.name})"
     return text
 
 
-def _listed(names: Sequence[str]) -> str:
-    """As many names as a line holds, and how many more there are."""
-    shown = 1
-    while shown < len(names) and len(", ".join(names[: shown + 1])) <= _WIDTH:
-        shown += 1
-    more = f" and {len(names) - shown} more" if shown < len(names) else ""
-    return ", ".join(names[:shown]) + more
-
-
 def _period(settings: MapSettings) -> str:
-    first, last = settings.first_month - 1, (settings.first_month + 10) % 12
+    first, last = settings.first_month, (settings.first_month + 10) % 12 + 1
     begin = f" {settings.year}" if last < first else ""
     end = settings.year + (last < first)
     median = "geometric median" if settings.reading.geometric else "median"
     step = f"the {median} of each {_STEPS[settings.steps]}"
-    return f"{_MONTHS[first]}{begin} to {_MONTHS[last]} {end}: {step}"
+    return f"{month_name[first]}{begin} to {month_name[last]} {end}: {step}"

@@ -209,10 +209,7 @@ def mapped_items(store: Store, run: RunManifest) -> list[dict[str, Any]]:
 
 def mapped_item(store: Store, run: RunManifest, cell: Cell) -> dict[str, Any] | None:
     """The STAC item of a cell, as `mapped_items` has it; None where the cell is not mapped."""
-    item = cell_key(cell.tile.name, cell.id, ITEM)
-    if not store.exists(item):  # most often, and cheaper than a listing
-        return None
-    return next(_committed(store, run.fingerprints, item.removesuffix(f"/{ITEM}")), None)
+    return _item_of(store, run.fingerprints, cell)
 
 
 def _by_id(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -231,10 +228,14 @@ def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
 
 def is_finished(store: Store, run_fingerprint: str, cell: Cell) -> bool:
     """Whether a cell is finished now, as `finished_cells` says it of all."""
+    return _item_of(store, {run_fingerprint}, cell) is not None
+
+
+def _item_of(store: Store, fingerprints: Container[str], cell: Cell) -> dict[str, Any] | None:
     item = cell_key(cell.tile.name, cell.id, ITEM)
     if not store.exists(item):  # most often, and cheaper than a listing
-        return False
-    return any(_committed(store, {run_fingerprint}, item.removesuffix(f"/{ITEM}")))
+        return None
+    return next(_committed(store, fingerprints, item.removesuffix(f"/{ITEM}")), None)
 
 
 def record_failure(store: Store, cell: Cell, error: BaseException) -> None:

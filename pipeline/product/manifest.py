@@ -10,7 +10,7 @@ from typing import Any
 from models.files.json_text import parse_json
 from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from pipeline.errors import OutputError
-from pipeline.io.fingerprint import canonical_json, fingerprint, now, software_versions
+from pipeline.io.fingerprint import as_read, fingerprint, now, software_versions
 from pipeline.io.store import Store, public_text, public_url
 from pipeline.layout import ITEMS_FILE, VOCABULARY_FILE
 
@@ -139,7 +139,7 @@ def new_manifest(
     """The manifest of a run that begins now, and of its planned files."""
     return RunManifest(
         fingerprint=fingerprint(parts),
-        parts=json.loads(canonical_json(parts)),
+        parts=as_read(parts),
         settings=_without_secrets(dict(settings)),
         versions=software_versions(),
         created=now(),

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,26 +39,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def hold() -> Iterator[Hold]:
+def hold(start_holder: Callable[..., "subprocess.Popen[str]"]) -> Hold:
     """Start a process that claims two cells, and holds them until its input is closed."""
-    started = []
 
     def start(store: Store, lease: float) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLDS, store.root, str(lease), "one", "two"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "[True, True]\n"
-        return process
+        arguments = (store.root, str(lease), "one", "two")
+        return start_holder(_HOLDS, *arguments, says="[True, True]")
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,26 +38,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def hold() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def hold(
+    start_holder: Callable[..., "subprocess.Popen[str]"],
+) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a process that holds a folder until its input is closed."""
-    started = []
-
-    def start(store: Store, *arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLDS, store.root, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return lambda store, *arguments: start_holder(_HOLDS, store.root, *arguments, says="held")
 
 
 def test_a_held_folder_is_refused_to_another_plan(
