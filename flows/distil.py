@@ -14,8 +14,9 @@ from flows.execution.prefect_api import (
     task,
 )
 from flows.execution.progress import RunProgress, report_progress, report_tenths
+from flows.execution.worker_calls import Stage, worker_calls
 from flows.settings.distil import DistilSettings
-from models.distillation import Bank, label_series, student_architecture, train_student
+from models.distillation import label_series, student_architecture, train_student
 from models.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.encoder.checkpoint_folder import require_writable
 from models.encoder.inference import device_at_hand, embed_all
@@ -51,10 +52,9 @@ def distil_checkpoint(settings: DistilSettings) -> Student:
     text = embed_for_checkpoint(vocabulary, teacher.card)
     drawn = draw(settings, teacher)
     seen, held_out = drawn.split(settings.seed)
-    bank = label_bank(settings, teacher, seen)
-    student = train_from_bank(settings, teacher, architecture, bank, vocabulary, text)
-    measured = measure_agreement(teacher, student, held_out, vocabulary, text)
-    fingerprint = save(settings, teacher, student, drawn, len(seen), bank, measured)
+    learned = learn(settings, teacher, architecture, seen, vocabulary, text)
+    measured = measure_agreement(teacher, learned.encoder, held_out, vocabulary, text)
+    fingerprint = save(settings, teacher, learned, drawn, len(seen), measured)
     create_markdown_artifact(measured.markdown(), key="student-agreement")
     return Student(Path(settings.out), fingerprint, measured)
 
@@ -75,43 +75,62 @@ def draw(settings: DistilSettings, teacher: Checkpoint) -> SampledSeries:
     )
 
 
-@task(name="label", cache_policy=NO_CACHE, persist_result=False)
-def label_bank(settings: DistilSettings, teacher: Checkpoint, series: np.ndarray) -> Bank:
-    """The bank, labelled by the teacher."""
-    bank = label_series(
-        teacher, series, settings.bank, settings.seed, report_tenths("labelling by the teacher")
-    )
-    if bank.left_out:
-        get_run_logger().warning(
-            "%s of %s series are left out: the teacher gives no finite embedding of them",
-            bank.left_out,
-            settings.bank,
-        )
-    return bank
+@dataclass(frozen=True)
+class Learned:
+    """An encoder that learned from a bank of so many series, of which others were left out."""
+
+    encoder: SeriesEncoder
+    bank: int
+    left_out: int
+    device: str
 
 
-@task(name="train", cache_policy=NO_CACHE, persist_result=False)
-def train_from_bank(
+@task(name="learn", cache_policy=NO_CACHE, persist_result=False)
+def learn(
     settings: DistilSettings,
     teacher: Checkpoint,
     architecture: Architecture,
-    bank: Bank,
+    series: np.ndarray,
     vocabulary: Vocabulary,
     text: TextEmbeddings,
-) -> SeriesEncoder:
-    """The student."""
+) -> Learned:
+    """Train the student on series that the teacher labels, on a worker of the cluster."""
     card = teacher.card
-    return train_student(
+    scale = card.logit_scale_of(vocabulary.identity, card.architecture.months)
+    with worker_calls(settings.cluster) as call:
+        learned = call(_learned, settings, teacher, architecture, series, scale, text)
+    if learned.left_out:
+        get_run_logger().warning(
+            "%s of %s series are left out: the teacher gives no finite embedding of them",
+            learned.left_out,
+            settings.bank,
+        )
+    return learned
+
+
+def _learned(
+    stage: Stage,
+    settings: DistilSettings,
+    teacher: Checkpoint,
+    architecture: Architecture,
+    series: np.ndarray,
+    logit_scale: float | None,
+    text: TextEmbeddings,
+) -> Learned:
+    labelling = stage("labelling by the teacher")
+    bank = label_series(teacher, series, settings.bank, settings.seed, labelling)
+    encoder = train_student(
         bank,
-        card,
+        teacher.card,
         architecture,
         steps=settings.steps,
         batch=settings.batch,
         seed=settings.seed,
         text=text,
-        logit_scale=card.logit_scale_of(vocabulary.identity, card.architecture.months),
-        progress=report_tenths("training the student"),
+        logit_scale=logit_scale,
+        progress=stage("training the student"),
     )
+    return Learned(encoder.cpu(), len(bank.series), bank.left_out, device_at_hand().type)
 
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False)
@@ -139,23 +158,23 @@ def measure_agreement(
 def save(
     settings: DistilSettings,
     teacher: Checkpoint,
-    student: SeriesEncoder,
+    learned: Learned,
     drawn: SampledSeries,
     seen: int,
-    bank: Bank,
     measured: StudentAgreement,
 ) -> str:
     """Write the checkpoint; gives its fingerprint."""
     out = Path(settings.out)
     training = {
         "series": f"{drawn.source}, {seen} of them to learn from",
-        "bank": f"{len(bank.series)} of these as they are or varied, labelled by the teacher",
+        "bank": f"{learned.bank} of these as they are or varied, labelled by the teacher",
         "loss": f"1 - cosine, and the divergence of the softmax over {measured.vocabulary}",
         "steps": settings.steps,
         "batch": settings.batch,
         "seed": settings.seed,
-        "device": device_at_hand().type,
+        "device": learned.device,
         "versions": {name: version(name) for name in ("timesen", "torch", "numpy")},
     }
+    student = learned.encoder
     card = student_card(out.absolute().name, teacher, student.architecture, training, measured)
     return save_checkpoint(out, student, card, replace=settings.replace)

@@ -12,6 +12,8 @@ from flows.execution.prefect_api import (
     task,
 )
 from flows.execution.progress import RunProgress, report_progress
+from flows.execution.unit_groups import passed_as_is
+from flows.execution.worker_calls import Stage, WorkerCall, worker_calls
 from flows.settings.evaluate import CheckpointEvaluation, MapEvaluation
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.inference import embed_all
@@ -57,7 +59,11 @@ def evaluate_checkpoint(settings: CheckpointEvaluation) -> CheckpointResults:
     source = open_samples(settings.data, inputs.bands, rule, inputs.optional_bands)
     _require_columns(settings, source)
     rows = read(settings, source, checkpoint, vocabulary)
-    measured = tuple(measure_steps(settings, rows, checkpoint, steps) for steps in settings.steps)
+    with worker_calls(settings.cluster) as call:
+        measured = tuple(
+            measure_steps(settings, rows, checkpoint, steps, passed_as_is(call))
+            for steps in settings.steps
+        )
     results = CheckpointResults(
         about=_about(settings, source, checkpoint, vocabulary, rows),
         labels=None if rows.comparison is None else rows.comparison.matched,
@@ -119,16 +125,14 @@ def read(
     name="measure", task_run_name="measure T = {steps}", cache_policy=NO_CACHE, persist_result=False
 )
 def measure_steps(
-    settings: CheckpointEvaluation, rows: EvaluationRows, checkpoint: Checkpoint, steps: int
+    settings: CheckpointEvaluation,
+    rows: EvaluationRows,
+    checkpoint: Checkpoint,
+    steps: int,
+    call: WorkerCall,
 ) -> CheckpointMetrics:
     """Measure the checkpoint on series of a number of steps."""
-    report_progress(RunProgress(f"measuring, T = {steps}"))
-
-    def embed(series: np.ndarray) -> np.ndarray:
-        return embed_all(checkpoint, series, steps=steps).numpy()
-
-    card, region = checkpoint.card, settings.region
-    metrics = measure_checkpoint(rows, steps, embed, card, region, settings.draws, settings.seed)
+    metrics = call(_measured, settings, rows, checkpoint, steps)
     if metrics.zero_shot is not None:
         get_run_logger().info(
             "T = %d: %.1f %% of %d rows right",
@@ -137,6 +141,23 @@ def measure_steps(
             metrics.zero_shot.classes.rows,
         )
     return metrics
+
+
+def _measured(
+    stage: Stage,
+    settings: CheckpointEvaluation,
+    rows: EvaluationRows,
+    checkpoint: Checkpoint,
+    steps: int,
+) -> CheckpointMetrics:
+    """Embed and compare; it runs on a worker, or here."""
+    stage(f"measuring, T = {steps}")
+
+    def embed(series: np.ndarray) -> np.ndarray:
+        return embed_all(checkpoint, series, steps=steps).numpy()
+
+    card, region = checkpoint.card, settings.region
+    return measure_checkpoint(rows, steps, embed, card, region, settings.draws, settings.seed)
 
 
 @task(name="compare", cache_policy=NO_CACHE, persist_result=False)

@@ -12,7 +12,12 @@ from functools import partial
 from distributed import Client, Future
 
 from flows.execution.catalog_slots import catalog_slot
-from flows.execution.dask_cluster import has_gpu_workers, require_shared_files, worker_count
+from flows.execution.dask_cluster import (
+    has_gpu_workers,
+    has_readers,
+    require_shared_files,
+    worker_count,
+)
 from flows.execution.map_artifacts import publish_map_artifacts
 from flows.execution.prefect_api import (
     NO_CACHE,
@@ -34,6 +39,7 @@ from pipeline.mapping.publish import publish, published_summary
 from pipeline.mapping.run import PreparedRun
 from pipeline.mapping.run_inputs import run_inputs
 from pipeline.mapping.shared_run import SharedRun, shared_run
+from pipeline.mapping.unencoded import require_series_fit, series_bytes
 from pipeline.product.cell_report import CellReport
 from pipeline.product.report import Summary
 from pipeline.settings.map import MapSettings
@@ -137,6 +143,7 @@ def _map_cells(prepared: PreparedRun, shared: SharedRun) -> None:
     if not left:
         return
     report_progress(count.progress("mapping"))
+    require_series_fit(prepared)
     cluster = prepared.run.settings.cluster
     read = prepared.run.source is None  # else the embeddings of another run are classified
     slot = catalog_slot(prepared.catalog.url) if read else contextlib.nullcontext()
@@ -210,14 +217,15 @@ def map_cells(
     Failures are recorded in the run's folder; raises CellsFailed for them once the others are done.
     """
     left = {cell.id: cell for cell in cells if not count.is_done(cell.id)}
-    gpu = has_gpu_workers(queue.client)
+    cluster = prepared.run.settings.cluster
+    gpu, readers = (has(queue.client, cluster) for has in (has_gpu_workers, has_readers))
 
     def submit(cell: Cell, client: Client, priority: int) -> Future | None:
         state = shared.begin(cell)
         if state != "ours":
             count.settle(cell.id, state)
             return None
-        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=gpu)
+        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=gpu, readers=readers)
         count.begin(cell.id, tasks.follow(cell.id, graph))
         return client.compute(graph, priority=priority)
 
@@ -232,7 +240,12 @@ def map_cells(
         count.failed(name)
 
     units = {name: partial(submit, cell) for name, cell in left.items()}
-    if errors := queue.map(units, done, failed):
+    sizes = {
+        name: series_bytes(cell, prepared.items_of(cell), prepared.run)
+        for name, cell in left.items()
+        if cluster.unencoded_limit is not None
+    }
+    if errors := queue.map(units, done, failed, sizes):
         message = f"{len(errors)} of {len(cells)} cells failed, such as: {errors[0]}"
         raise CellsFailed(public_text(message), errors)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from typing import Any, NoReturn
 
@@ -31,3 +32,9 @@ def ended(process: subprocess.Popen[Any], signal: int) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    """A port of this machine's loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -26,6 +26,15 @@ def require_inputs(settings: BaseModel) -> None:
         _CHECKS[kind](text, settings)
 
 
+def require_cluster(settings: BaseModel) -> None:
+    """Raise ClusterError where this machine lacks what the kind of cluster needs."""
+    from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings
+
+    cluster = getattr(settings, "cluster", None)
+    if isinstance(cluster, ClusterSettings):
+        CLUSTER_KINDS[cluster.kind].require()
+
+
 def require_named(kind: str, text: str) -> None:
     """Raise UserError where what a command's own option names is not there; kinds as of `Names`."""
     _CHECKS[kind](text, None)

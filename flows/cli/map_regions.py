@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from flows.cli.app import argument, command_app
-from flows.cli.input_checks import require_inputs
+from flows.cli.input_checks import require_cluster, require_inputs
 from models.errors import UserError
 from pipeline.settings.regions import RegionRun, load_regions
 
@@ -61,6 +61,7 @@ def require_region_inputs(file: Path, run: RegionRun) -> None:
     """Raise UserError, with the region's name, for what its settings name and is not there."""
     try:
         require_inputs(run.settings)
+        require_cluster(run.settings)
     except UserError as error:
         given = f"{file}, {run.name}: {error.given}"
         raise UserError(given, error.problem, error.remedy) from None

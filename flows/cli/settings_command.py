@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.cli.app import command_app
-from flows.cli.input_checks import require_inputs
+from flows.cli.input_checks import require_cluster, require_inputs
 from flows.cli.shipped_names import COMPLETERS
 from models.errors import UserError
 from models.option import Names, Option, RelativePath
@@ -81,6 +81,8 @@ def settings_command(
             remedy = f"`timesen {name} --help` lists the settings"
             loaded = load_settings(models[number], options, path, remedy)
             require_inputs(loaded)
+            if name != "plan":  # which needs no cluster
+                require_cluster(loaded)
             return function(loaded)
 
         groups = dict.fromkeys([_ARGUMENTS, *(setting.group for setting in settings.values())])

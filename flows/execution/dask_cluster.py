@@ -1,14 +1,17 @@
 """A Dask cluster opened for a run, with checks that its workers can run it."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distributed import Client
 
 from flows.execution.dask_log import log_dask_to_file, workers_log_to_file
+from flows.execution.prefect_api import create_link_artifact
+from pipeline.clusters.groups import ENCODES, READS
 from pipeline.clusters.kind import ClusterError
-from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings
+from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings, workers_of
 from pipeline.io.fingerprint import software_versions
 from pipeline.io.store import public_text
 from pipeline.mapping.run import Run
@@ -27,7 +30,22 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
     with workers_log_to_file(), CLUSTER_KINDS[settings.kind].open(settings) as client:
         if settings.remote:
             _require_same_software(client)
+        if settings.dashboard:
+            show_dashboard(client)
         yield client
+
+
+def show_dashboard(client: Client) -> None:
+    """Print the address of Dask's dashboard, above a bar of progress, and show it in Prefect."""
+    info = client.scheduler_info(n_workers=0)
+    port = info.get("services", {}).get("dashboard")
+    own = client.cluster is not None and getattr(client.cluster, "scheduler", None) is not None
+    # Dask's own link has another host where the scheduler is within this process.
+    link = f"http://127.0.0.1:{port}/status" if own else client.dashboard_link
+    if port is None or not link:
+        return
+    print(f"Dask's dashboard: {public_text(link)}", file=sys.stderr, flush=True)
+    create_link_artifact(public_text(link), "Dask's dashboard", "dask-dashboard")
 
 
 def worker_count(client: Client) -> int:
@@ -38,9 +56,18 @@ def worker_count(client: Client) -> int:
     return int(client.scheduler_info(n_workers=0).get("n_workers", 0))
 
 
-def has_gpu_workers(client: Client) -> bool:
-    """Whether a worker offers the resource "GPU"."""
-    return any(worker["resources"].get("GPU") for worker in _workers(client).values())
+def has_gpu_workers(client: Client, settings: ClusterSettings) -> bool:
+    """Whether a worker offers the resource "GPU", or will: a group can be gone for a while."""
+    return workers_of(settings).encoders > 0 or _is_offered(client, ENCODES)
+
+
+def has_readers(client: Client, settings: ClusterSettings) -> bool:
+    """Whether workers without a GPU offer the resource "CPU", or will, to do all but encoding."""
+    return workers_of(settings).encoders > 0 or _is_offered(client, READS)
+
+
+def _is_offered(client: Client, resource: str) -> bool:
+    return any(worker["resources"].get(resource) for worker in _workers(client).values())
 
 
 def require_shared_files(client: Client, run: Run) -> None:

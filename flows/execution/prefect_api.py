@@ -43,6 +43,7 @@ with _handlers_kept_open():
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.concurrency.sync import concurrency
+    from prefect.context import FlowRunContext
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
     from prefect.flows import Flow
     from prefect.states import Cancelled, State
@@ -76,6 +77,12 @@ def create_markdown_artifact(markdown: str, key: str) -> None:
     artifacts.create_markdown_artifact(visible_lines(markdown), key=key)
 
 
+def create_link_artifact(link: str, text: str, key: str) -> None:
+    """Show a link in Prefect, if this is within a flow's run."""
+    if FlowRunContext.get() is not None:
+        artifacts.create_link_artifact(visible_text(link), visible_text(text), key=key)
+
+
 def create_table_artifact(table: Sequence[Mapping[str, Any]], key: str, description: str) -> None:
     """Show a table in Prefect, each text in one line."""
     rows = [
@@ -103,6 +110,7 @@ __all__ = [
     "ThreadPoolTaskRunner",
     "concurrency",
     "create_image_artifact",
+    "create_link_artifact",
     "create_markdown_artifact",
     "create_progress_artifact",
     "create_table_artifact",

@@ -43,7 +43,7 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
     Raises what stopped the queue, and what `open_cluster` raises.
     """
     with open_cluster(cluster) as client:
-        queue = UnitQueue(client, _size(cluster, client))
+        queue = UnitQueue(client, _size(cluster, client), cluster.most_unencoded)
         try:
             yield queue
         except BaseException as error:
@@ -56,21 +56,23 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
 def _size(cluster: ClusterSettings, client: Client) -> Callable[[], int]:
     """How many units are in flight, by the workers that there are now.
 
-    Raises ClusterUnavailable where workers of this machine are gone for good: Dask starts each
-    again, but gives one up that dies once more meanwhile.
+    Raises ClusterUnavailable where all workers are gone for good: Dask starts each of this machine
+    again, but gives one up that dies once more meanwhile; a queue may give none.
     """
     seen = time.monotonic()
 
     def size() -> int:
         nonlocal seen
         workers, now = worker_count(client), time.monotonic()
-        if workers or cluster.remote:  # others' workers may come back at any time
+        if workers or cluster.kind == "address":  # its workers may come back at any time
             seen = now
-        elif now - seen > _WORKERLESS_SECONDS:
+        elif now - seen > (60 * cluster.wait_minutes if cluster.remote else _WORKERLESS_SECONDS):
+            look = "Look at the queue, or give more wait_minutes"
+            if not cluster.remote:
+                look = "Look at free memory, or take fewer workers or a higher memory_limit"
             raise ClusterUnavailable(
-                f"All workers have died, and none has started again for {_WORKERLESS_SECONDS} s. "
-                "Look at free memory, or take fewer workers or a higher memory_limit. What was "
-                "made before is kept; start again to go on."
+                f"All workers have died, and none has come for {now - seen:.0f} s. {look}. "
+                "What was made before is kept; start again to go on."
             )
         return cells_in_flight(cluster, workers)
 
@@ -80,14 +82,16 @@ def _size(cluster: ClusterSettings, client: Client) -> Callable[[], int]:
 class UnitQueue:
     """A queue of units in front of a cluster; several threads may map at once.
 
-    At most `in_flight()` units are submitted at any time over all threads, so that memory does not
-    grow with the number of units.
+    At most `in_flight()` units are submitted at any time over all threads, and units of at most
+    `most_bytes` (None: of any size), so that memory does not grow with the number of units.
     """
 
-    def __init__(self, client: Client, in_flight: Callable[[], int]) -> None:
+    def __init__(
+        self, client: Client, in_flight: Callable[[], int], most_bytes: int | None = None
+    ) -> None:
         self.client = client
         self._in_flight = in_flight
-        self._slots = Slots(in_flight())
+        self._slots = Slots(in_flight(), most_bytes)
         self._order = itertools.count()
         self._stopping = threading.Event()
         self.reason: BaseException | None = None
@@ -112,6 +116,7 @@ class UnitQueue:
         units: Mapping[str, Submit],
         done: Callable[[str, Any], None],
         failed: Callable[[str, BaseException], None],
+        sizes: Mapping[str, int] | None = None,
     ) -> list[BaseException]:
         """Run all units and wait for them.
 
@@ -122,25 +127,28 @@ class UnitQueue:
             units: The units by name.
             done: Called in this thread with the name and the result of each finished unit.
             failed: Called in this thread with the name and the error of each failed unit.
+            sizes: The bytes that each unit may take on the cluster until it ends; default: 0.
 
         Returns:
             The errors of the units that failed.
         """
         waiting = deque(units.items())
+        sizes = sizes or {}
         in_flight: dict[Future, str] = {}
         ended: SimpleQueue[Future] = SimpleQueue()
         errors: list[BaseException] = []
         ticket = self._slots.join()
         try:
             while (waiting or in_flight) and not self.stopped:
-                if waiting and self._slots.take(ticket, 0 if in_flight else _POLL_SECONDS):
+                size = sizes.get(waiting[0][0], 0) if waiting else 0
+                if waiting and self._slots.take(ticket, 0 if in_flight else _POLL_SECONDS, size):
                     name, submit = waiting.popleft()
                     if not waiting:
                         self._slots.leave(ticket)
                     # The first come is finished first, so that few units are in memory.
                     future = submit(self.client, -next(self._order))
                     if future is None:
-                        self._slots.give_back()
+                        self._slots.give_back(size=size)
                         continue
                     in_flight[future] = name
                     future.add_done_callback(ended.put)
@@ -150,7 +158,7 @@ class UnitQueue:
                 except Empty:
                     continue
                 name = in_flight.pop(future)
-                self._slots.give_back()
+                self._slots.give_back(size=sizes.get(name, 0))
                 try:
                     done(name, _result(future))
                 except (OutputUnwritable, OwnershipLost, ClusterUnavailable):
@@ -164,7 +172,8 @@ class UnitQueue:
             self._slots.leave(ticket)
             if in_flight:
                 self.client.cancel(list(in_flight), force=True)
-                self._slots.give_back(len(in_flight))
+                held = sum(sizes.get(name, 0) for name in in_flight.values())
+                self._slots.give_back(len(in_flight), held)
         return errors
 
 
@@ -173,11 +182,16 @@ class Slots:
 
     The first takes all slots that it needs, then the second. So the cells of one tile are finished
     before those of the next, rather than all tiles at the end, however many are open.
+
+    What takes a slot has a size, and all together at most `most_bytes` (None: any). What is larger
+    than that waits for ever.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, most_bytes: int | None = None) -> None:
         self._number = number
+        self._most_bytes = float("inf") if most_bytes is None else most_bytes
         self._taken = 0
+        self._bytes = 0
         self._waiting: list[object] = []
         self._changed = threading.Condition()
 
@@ -195,19 +209,25 @@ class Slots:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def take(self, ticket: object, timeout: float) -> bool:
+    def take(self, ticket: object, timeout: float, size: int = 0) -> bool:
         """Take a slot once the ticket is the first and a slot is free; False after `timeout` s."""
+
+        def is_free() -> bool:
+            fits = self._bytes + size <= self._most_bytes
+            return self._waiting[:1] == [ticket] and self._taken < self._number and fits
+
         with self._changed:
-            taken = self._changed.wait_for(
-                lambda: self._waiting[:1] == [ticket] and self._taken < self._number, timeout
-            )
-            self._taken += taken
+            taken = self._changed.wait_for(is_free, timeout)
+            if taken:
+                self._taken += 1
+                self._bytes += size
             return taken
 
-    def give_back(self, number: int = 1) -> None:
-        """Give slots back."""
+    def give_back(self, number: int = 1, size: int = 0) -> None:
+        """Give slots back, of so many bytes together."""
         with self._changed:
             self._taken -= number
+            self._bytes -= size
             self._changed.notify_all()
 
     def resize(self, number: int) -> None:

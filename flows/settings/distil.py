@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from models.option import Names, Option, RelativePath
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
 from pipeline.settings.sections import Address, Strict
 
@@ -51,6 +52,7 @@ class DistilSettings(Strict):
     depth: int = Field(2, ge=1, description="number of its layers")
     heads: int = Field(4, ge=1, description="attention heads per layer")
     feedforward: int = Field(128, ge=1, description="width inside a layer's feed-forward part")
+    cluster: Annotated[ClusterSettings, Option(only=("kind",))] = ClusterSettings()
     replace: bool = Field(False, description="replace a checkpoint that is there")
 
     @model_validator(mode="after")

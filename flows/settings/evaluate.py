@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.option import COMMAS, WHOLE_NUMBER, Names, Option, RelativePath
 from models.vocabulary.labels import Level
+from pipeline.clusters.settings import ClusterSettings
 from pipeline.settings.map import SHIPPED_CHECKPOINT, SHIPPED_VOCABULARY
 from pipeline.settings.sections import Address, Strict
 from pipeline.training_set.spatial_split import BlockSize
@@ -64,6 +65,7 @@ class CheckpointEvaluation(Strict):
     )
     draws: int = Field(10, ge=1, description="random draws of few rows per class, for probes")
     seed: int = Field(0, ge=0, description="seed of all that is drawn at random")
+    cluster: Annotated[ClusterSettings, Option(only=("kind",))] = ClusterSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from distributed import Client
 
-from flows.execution.dask_cluster import open_cluster
+from flows.execution.dask_cluster import open_cluster, show_dashboard
 from flows.settings.pretrain import PretrainSettings
 from models.errors import UserError
-from pipeline.clusters.kind import local_cluster
+from pipeline.clusters.kind import ClusterUnavailable, local_cluster
 from pipeline.clusters.settings import ClusterSettings
 from pipeline.clusters.tls import security_of
 
@@ -24,8 +24,10 @@ def training_cluster(settings: PretrainSettings) -> AbstractContextManager[Clien
         UserError: There are fewer GPUs than processes, or as `open_cluster` raises.
     """
     cluster, count = settings.cluster, settings.processes
-    if cluster.remote:
+    if cluster.kind == "address":
         return open_cluster(cluster)
+    if cluster.remote:
+        return _asked_workers(count, cluster)
     if count == 1:
         return open_cluster(ClusterSettings(threads=1))
     if settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available()):
@@ -34,6 +36,23 @@ def training_cluster(settings: PretrainSettings) -> AbstractContextManager[Clien
     workers = cluster.workers or count
     own = cluster.model_copy(update={"kind": "local", "workers": workers, "threads": 1})
     return open_cluster(own)
+
+
+@contextmanager
+def _asked_workers(count: int, settings: ClusterSettings) -> Iterator[Client]:
+    """As many workers as processes, with a GPU if the settings ask for encoders; they stay."""
+    encoders = max(count, settings.encoders) if settings.encoders else 0
+    workers = 1 if encoders else max(count, settings.workers or 1)
+    sizes = {"workers": workers, "most_workers": None, "encoders": encoders}
+    with open_cluster(settings.model_copy(update=sizes)) as client:
+        try:
+            client.wait_for_workers(workers + encoders, timeout=60 * settings.wait_minutes)
+        except TimeoutError:
+            raise ClusterUnavailable(
+                f"{count} processes need as many workers, and they did not come in "
+                f"{settings.wait_minutes:g} minutes (wait_minutes). Look at the queue."
+            ) from None
+        yield client
 
 
 @contextmanager
@@ -62,4 +81,6 @@ def _gpu_workers(count: int, settings: ClusterSettings) -> Iterator[Client]:
         host="127.0.0.1",
         security=security_of(settings),
     ) as (_, client):
+        if settings.dashboard:
+            show_dashboard(client)
         yield client

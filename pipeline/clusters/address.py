@@ -49,6 +49,9 @@ class AddressCluster:
         """Workers like this machine, since what runs there is not known here."""
         return Workers(settings.workers or 1, settings.threads or cores, None)
 
+    def require(self) -> None:
+        """Nothing that timesen has not."""
+
     @contextlib.contextmanager
     def open(self, settings: AddressFields) -> "Iterator[Client]":
         """Connect to the scheduler, which is left running at the end."""

@@ -5,15 +5,15 @@ A kind is one file of this package: a `ClusterFields` with the settings that it 
 """
 
 import multiprocessing
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from models.errors import UserError, WorldError
+from models.option import Option
 
 if TYPE_CHECKING:  # it takes half a second to import, and settings are read without it
     from distributed import Client, LocalCluster
@@ -28,6 +28,7 @@ _PRIVATE_DASHBOARD: Mapping[str, Any] = {
 _STARTS = 3  # a worker can be killed while it starts, by a machine that is short of memory
 _CLOSING_SECONDS = 60.0  # workers get 5; on a busy machine it takes longer
 _WORKER_PROCESS = "Dask Worker process"  # begins the name that Dask gives it
+_LEAST_MEMORY = 2**28  # bytes; a worker that has only imported what it needs takes more
 _LONGEST_REASON = 300  # characters of another library's words
 
 
@@ -47,8 +48,7 @@ def local_cluster(
 
     `kind` is a class that derives from it. All of it listens on this machine's loopback alone.
 
-    A dashboard's address is printed on the standard error, above a bar of progress. Where a worker
-    dies while it starts, the cluster is started again, a few times.
+    Where a worker dies while it starts, the cluster is started again, a few times.
 
     Raises:
         ClusterUnavailable: It does not start: settings of Dask's own that make no sense, no free
@@ -56,13 +56,7 @@ def local_cluster(
     """
     options["scheduler_kwargs"] = {"dashboard": dashboard}
     with ExitStack() as stack:
-        cluster, client = _start(stack, kind, options)
-        if dashboard:
-            # Dask's own link has another host where the scheduler is within this process.
-            port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
-            address = f"http://127.0.0.1:{port}/status"
-            print(f"Dask's dashboard: {address}", file=sys.stderr, flush=True)
-        yield cluster, client
+        yield _start(stack, kind, options)
 
 
 def _start(
@@ -112,6 +106,22 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
+def enough_memory(value: str) -> str:
+    """Return an amount of memory such as "3GB"; raises ValueError where no worker could run in it.
+
+    pydantic makes its message of that.
+    """
+    from dask.utils import parse_bytes  # takes longer than all else of this file
+
+    try:
+        enough = parse_bytes(value) >= _LEAST_MEMORY
+    except ValueError:
+        enough = False
+    if not enough:
+        raise ValueError(f"no worker could run in {value!r}; write an amount as 3GB")
+    return value
+
+
 class ClusterFields(BaseModel):
     """The settings that all kinds of clusters share."""
 
@@ -121,7 +131,9 @@ class ClusterFields(BaseModel):
 
     kind: str = "threads"
     workers: int | None = Field(
-        None, ge=1, description="worker processes (local); default: what cores and memory allow"
+        None,
+        ge=1,
+        description="worker processes; default: what cores and memory allow (local), or 1",
     )
     threads: int | None = Field(
         None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
@@ -129,11 +141,26 @@ class ClusterFields(BaseModel):
     cells_in_flight: int | None = Field(
         None, ge=1, description="cells submitted at once; default: 2, and one more per worker"
     )
+    unencoded_limit: Annotated[str | None, Option(metavar="BYTES")] = Field(
+        None,
+        description="memory that series may take, over all workers, before they are encoded: no "
+        "more cells are submitted; default: that of cells_in_flight cells",
+    )
     dashboard: bool = Field(
         False,
-        description="serve Dask's dashboard, for this machine alone, and print its address "
-        "(threads, local)",
+        description="serve Dask's dashboard, for this machine alone, and show its address",
     )
+
+    _some_memory = field_validator("unencoded_limit")(
+        lambda value: None if value is None else enough_memory(value)
+    )
+
+    @property
+    def most_unencoded(self) -> int | None:
+        """The bytes of `unencoded_limit`, if there is one."""
+        from dask.utils import parse_bytes
+
+        return None if self.unencoded_limit is None else int(parse_bytes(self.unencoded_limit))
 
 
 @dataclass(frozen=True)
@@ -145,12 +172,15 @@ class Workers:
         threads: threads of each.
         memory: bytes that one may take; None on machines that this one cannot see.
         memory_setting: the setting that limits the memory, if there is one.
+        encoders: number of further workers, with a GPU each, that alone encode, and do nothing
+            else; 0 where the workers do all.
     """
 
     count: int
     threads: int
     memory: int | None
     memory_setting: str | None = None
+    encoders: int = 0
 
 
 Fields = TypeVar("Fields", bound=ClusterFields, contravariant=True)
@@ -167,6 +197,9 @@ class ClusterKind(Protocol[Fields]):
 
     def workers(self, settings: Fields, cores: int, memory: int) -> Workers:
         """Size the workers, as seen from a machine of so many cores and bytes of memory."""
+
+    def require(self) -> None:
+        """Raise ClusterError where this machine lacks what the kind needs; it is quick."""
 
     def open(self, settings: Fields) -> "AbstractContextManager[Client]":
         """Open a client for the length of a block; raises ClusterError and ClusterUnavailable."""

@@ -20,6 +20,13 @@ def cards_at_hand() -> int:
     return torch.cuda.device_count()
 
 
+def visible_cards(cards: int) -> list[str]:
+    """The names of this process's GPUs, as CUDA_VISIBLE_DEVICES takes them."""
+    visible = os.environ.get(_VISIBLE)
+    names = visible.split(",") if visible else [str(card) for card in range(cards)]
+    return [name.strip() for name in names]
+
+
 def preload(cards: int) -> str:
     """The program that a worker runs as it starts, on a machine of so many GPUs, 1 or more."""
     return (
@@ -34,9 +41,7 @@ def take_card(worker: "Worker", cards: int) -> None:
     It runs before the worker registers with its scheduler and before anything uses a GPU.
     """
     number = int(worker.name)
-    visible = os.environ.get(_VISIBLE)
-    names = [str(card) for card in range(cards)] if not visible else visible.split(",")
-    os.environ[_VISIBLE] = names[number % cards].strip()
+    os.environ[_VISIBLE] = visible_cards(cards)[number % cards]
     if number < cards:
         worker.state.total_resources["GPU"] = 1.0
         worker.state.available_resources["GPU"] = 1.0

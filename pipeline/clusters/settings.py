@@ -7,24 +7,28 @@ from pydantic import Field, model_validator
 
 from models.option import Option
 from pipeline.clusters.address import AddressCluster, AddressFields
+from pipeline.clusters.cuda import CudaCluster
+from pipeline.clusters.gateway import GatewayCluster, GatewayFields
 from pipeline.clusters.kind import ClusterKind, Workers
-from pipeline.clusters.local import LocalFields, ProcessesCluster
+from pipeline.clusters.kubernetes import KubernetesCluster, KubernetesFields
+from pipeline.clusters.local import ProcessesCluster
+from pipeline.clusters.slurm import SlurmCluster, SlurmFields
 from pipeline.clusters.threads import ThreadsCluster
 
 
-class ClusterSettings(LocalFields, AddressFields):
+class ClusterSettings(SlurmFields, KubernetesFields, GatewayFields, AddressFields):
     """Where the Dask work runs: a kind of cluster, with the settings of all kinds.
 
     Settings of other kinds are allowed and unused, so that --cluster can be laid over a file.
     """
 
     kind: Annotated[
-        Literal["threads", "local", "address"],
-        Option("--cluster", metavar="threads|local|tcp://…", replaces="address"),
+        Literal["threads", "local", "address", "cuda", "slurm", "kubernetes", "gateway"],
+        Option("--cluster", metavar="KIND|tcp://…", replaces="address"),
     ] = Field(
         "threads",
-        description="threads of this process; local worker processes; or the address of a running "
-        "Dask scheduler, tcp://host:8786 or tls://host:8786",
+        description="threads (of this process), local (worker processes), cuda, slurm, kubernetes, "
+        "gateway, or the address of a running Dask scheduler, tcp://host:8786 or tls://host:8786",
     )
 
     @model_validator(mode="before")
@@ -46,6 +50,10 @@ CLUSTER_KINDS: Mapping[str, ClusterKind[ClusterSettings]] = {
     "threads": ThreadsCluster(),
     "local": ProcessesCluster(),
     "address": AddressCluster(),
+    "cuda": CudaCluster(),
+    "slurm": SlurmCluster(),
+    "kubernetes": KubernetesCluster(),
+    "gateway": GatewayCluster(),
 }
 
 

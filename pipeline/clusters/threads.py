@@ -19,6 +19,9 @@ class ThreadsCluster:
         """One worker: this process."""
         return Workers(1, settings.threads or cores, memory)
 
+    def require(self) -> None:
+        """Nothing that timesen has not."""
+
     @contextlib.contextmanager
     def open(self, settings: ClusterFields) -> "Iterator[Client]":
         """Start the worker in this process; where the block fails, its threads are left behind."""

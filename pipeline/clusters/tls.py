@@ -46,8 +46,6 @@ def security_of(settings: TlsFields) -> "Security | None":
     Raises:
         ClusterError: A file is missing, or no certificate or key, or the key is another's.
     """
-    from distributed.security import Security
-
     if settings.tls_ca is None or settings.tls_cert is None or settings.tls_key is None:
         return None
     names = settings.tls_ca, settings.tls_cert, settings.tls_key
@@ -68,6 +66,13 @@ def security_of(settings: TlsFields) -> "Security | None":
             f"no certificate and its key without a passphrase ({_reason(error)})",
             "Give both in PEM",
         ) from None
+    return security_of_files(authority, certificate, key)
+
+
+def security_of_files(authority: str, certificate: str, key: str) -> "Security":
+    """Dask's settings where all parts have one certificate, of files in PEM."""
+    from distributed.security import Security
+
     return Security(
         require_encryption=True,
         tls_ca_file=authority,

@@ -16,6 +16,7 @@ from dask.delayed import Delayed, delayed
 
 from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
+from pipeline.clusters.groups import ENCODES, READS
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, region_near
 from pipeline.mapping.cell_mask import masked_counts, masked_pixels, wanted_pixels
 from pipeline.mapping.cell_rasters import cell_rasters, joint_counts
@@ -39,7 +40,9 @@ LONG_TASKS = ("read_clear", "read_series", "read_month", "map_block")
 _STRIP = 256  # rows
 
 
-def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False) -> Delayed:
+def cell_graph(
+    cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False, readers: bool = False
+) -> Delayed:
     """Build the lazy work of a cell; computing it commits the cell and gives its CellReport.
 
     Args:
@@ -47,7 +50,13 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         items: The items of its tile, by time; those that do not reach into the cell are left out.
         run: The run. If it classifies the embeddings of another, nothing is read or encoded.
         gpu: Whether only workers that offer the resource "GPU" encode.
+        readers: Whether only workers that offer the resource "CPU" do all else.
     """
+    with dask.annotate(**({"resources": {READS: 1}} if readers else {})):
+        return _cell_graph(cell, items, run, gpu)
+
+
+def _cell_graph(cell: Cell, items: Sequence[Item], run: Run, gpu: bool) -> Delayed:
     if run.mask is not None:
         run = replace(run, mask=run.mask.of_cell(cell))
     if run.settings.embeddings is not None:
@@ -90,7 +99,7 @@ def cell_graph(cell: Cell, items: Sequence[Item], run: Run, *, gpu: bool = False
         fine = {} if reading.geometric else medians(block, False)
         parts = [fine.get(band, coarse.get(band)) for band in bands]
         places = [block if band in fine else outer for band in bands]
-        with dask.annotate(**({"resources": {"GPU": 1}} if gpu else {})):
+        with dask.annotate(**({"resources": {ENCODES: 1}} if gpu else {})):
             # Each part is an argument of its own: the parts of a list would be annotated, too.
             maps += [
                 delayed(map_block)(piece, places, owned, cell, shared_run, *parts)

@@ -72,7 +72,7 @@ def test_of_a_planned_run_and_mapped_with(
     drawn = ["--run", str(planned), "--pixels", "200", "--blocks", "4"]
     with connected(users_server):
         command = ["distil", str(tiny_checkpoint), *drawn, "--out", str(out), *QUICK, *SMALL]
-        assert run(command) == 0
+        assert run([*command, "--cluster", "local"]) == 0
         assert "blocks of run" in load_checkpoint(out).card.training["series"]
         assert run(["map", *options(tmp_path / "mapped"), "--checkpoint", str(out)]) == 0
     made = json.loads((tmp_path / "mapped" / "run.json").read_text())

@@ -90,8 +90,8 @@ def test_a_table_of_series_whole_or_by_parts(
         quick = ["--draws", "1"]
         whole, one_block, part = tmp_path / "whole", tmp_path / "block", tmp_path / "part"
         assert run(["evaluate", table, *WORDS, *quick, "--out", str(whole)]) == 0
-        wide = ["--block-km", "5000"]
-        assert run(["evaluate", table, *WORDS, *wide, "--out", str(one_block)]) == 0
+        wide, there = ["--block-km", "5000"], ["--cluster", "local"]
+        assert run(["evaluate", table, *WORDS, *wide, *there, "--out", str(one_block)]) == 0
         assert run(["evaluate", table, *WORDS, *wide, "--split", "test", "--out", str(part)]) == 2
     assert "5000 km" in capsys.readouterr().err
     numbers, alone = read(whole), read(one_block)

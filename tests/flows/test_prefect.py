@@ -105,7 +105,7 @@ def test_a_cell_that_fails_stops_no_other(
     broken = clear.parent / "SCL.tif"
     broken.write_bytes(broken.read_bytes()[:100])
 
-    assert run(["map", *options(out, "--strict", archive=archive)]) == 1
+    assert run(["map", *options(out, "--strict", "--dashboard", archive=archive)]) == 1
     said = capsys.readouterr()
     assert "cells failed, such as 32UKV-" in said.out
     assert "Traceback" not in said.out + said.err
@@ -125,6 +125,9 @@ def test_a_cell_that_fails_stops_no_other(
     assert states["tile 32UKV"] == "Failed"
     assert states["tile 31UGQ"] == states["publish"] == "Completed"
     found = artifacts(client, flow_run)
+    link = re.search(r"http://127\.0\.0\.1:\d+/status", found["dask-dashboard"])
+    assert link is not None
+    assert f"Dask's dashboard: {link[0]}" in said.err
     assert {row["cell"] for row in json.loads(found["failed-cells"])} == set(failures)
     assert "| failed cell | why |" in found["map-report"]
 

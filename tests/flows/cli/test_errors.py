@@ -83,7 +83,8 @@ SELF_CROSSING = [[5.99, 49.60], [6.01, 49.62], [6.01, 49.60], [5.99, 49.62], [5.
         ({"substitute": "B8A=B09"}, "'B09' is no band"),
         (
             {"cluster": "moon"},
-            "cluster.kind: 'moon' is given, and it must be threads, local or address",
+            "cluster.kind: 'moon' is given, and it must be threads, local, address, cuda, "
+            "slurm, kubernetes or gateway",
         ),
         ({"cluster": "local", "memory_limit": "some"}, "cluster.memory_limit: no worker could run"),
         ({"cluster": "local", "memory_limit": "3"}, "cluster.memory_limit: no worker could run"),

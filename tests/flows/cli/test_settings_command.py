@@ -229,3 +229,14 @@ def test_a_file_chooses_among_several_models(tmp_path: Path) -> None:
     assert [type(settings) for settings in seen] == [MapEvaluation, CheckpointEvaluation]
     file.write_text('point = "points.gpkg"\n')
     assert run_app(app, ["s3://maps/a", "--settings", str(file)]) == 2
+
+
+def test_what_a_kind_of_cluster_lacks_is_told_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = tmp_path / "map"
+    what = ["--region", "5.9,49.4,6.6,50.2", "--year", "2024", "--classes", "forest, lake"]
+    assert run(["map", *what, "--out", str(out), "--cluster", "slurm"]) == 2
+    assert "this machine has no sbatch, scancel, squeue" in capsys.readouterr().err
+    assert not out.exists()

@@ -41,7 +41,7 @@ def test_threads_of_this_process() -> None:
         assert worker_count(client) == 1
         assert set(client.nthreads().values()) == {3}
         assert client.submit(threading.get_ident).result() != threading.get_ident()
-        assert not has_gpu_workers(client)
+        assert not has_gpu_workers(client, ClusterSettings(threads=3))
 
 
 def test_settings_of_dask_that_make_no_sense() -> None:
@@ -109,7 +109,7 @@ def test_a_scheduler_that_runs_already(
     prepared = prepare_run(planned_settings)
     with open_cluster(settings) as client:
         assert worker_count(client) == 1
-        assert has_gpu_workers(client)
+        assert has_gpu_workers(client, settings)
         require_shared_files(client, prepared.run)
         elsewhere = replace(prepared.run, checkpoint="/nowhere/checkpoint")
         with pytest.raises(ClusterError, match=r"the worker tcp\S+: it cannot open"):

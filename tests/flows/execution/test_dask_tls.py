@@ -1,6 +1,9 @@
 """Dask over TLS: real schedulers and workers with certificates, and clients with none or others."""
 
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from distributed import Client
 from pydantic import ValidationError
 
 from flows.execution.dask_cluster import open_cluster, worker_count
+from flows.execution.work_queue import call, open_queue
 from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
@@ -44,20 +48,27 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture
 def scheduler(shell: Shell, tmp_path: Path, files: Files) -> str:
     """The address of a scheduler with one worker, as a user starts them."""
-    options = ["--tls-ca-file", files["tls_ca"], "--tls-cert", files["tls_cert"]]
-    options += ["--tls-key", files["tls_key"]]
     said = tmp_path / "scheduler.json"
     shell.start(
         *(sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls"),
         *("--no-dashboard", "--host", "127.0.0.1", "--port", "0"),
-        *("--scheduler-file", str(said), *options),
+        *("--scheduler-file", str(said), *tls_options(files)),
     )
     address = scheduler_address(said)
+    start_worker(shell, address, files)
+    return address
+
+
+def start_worker(shell: Shell, address: str, files: Files) -> None:
     shell.start(
         *(sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny"),
-        *("--nthreads", "1", "--no-dashboard", *options),
+        *("--nthreads", "1", "--no-dashboard", *tls_options(files)),
     )
-    return address
+
+
+def tls_options(files: Files) -> list[str]:
+    options = ["--tls-ca-file", files["tls_ca"], "--tls-cert", files["tls_cert"]]
+    return [*options, "--tls-key", files["tls_key"]]
 
 
 def require_refused(kind: type[Exception], match: str, **settings: str) -> None:
@@ -130,3 +141,23 @@ def test_files_that_are_none(
 def test_they_belong_together(files: Files, given: list[str]) -> None:
     with pytest.raises(ValidationError, match="give all three"):
         ClusterSettings(**{name: files[name] for name in given})
+
+
+def test_a_worker_that_is_killed_over_tls(scheduler: str, files: Files, shell: Shell) -> None:
+    """What it had begun and held is done by the other."""
+    start_worker(shell, scheduler, files)
+    settings = ClusterSettings(kind="address", address=scheduler, **files)
+    with open_queue(settings) as queue:
+        queue.client.wait_for_workers(2, timeout=60)
+        first, second = queue.client.run(os.getpid).values()
+        done: list[str] = []
+
+        def finished(name: str, _: None) -> None:
+            done.append(name)
+            if len(done) == 2:
+                os.kill(first, signal.SIGKILL)
+
+        units = {str(number): call(time.sleep, 0.1) for number in range(8)}
+        assert queue.map(units, finished, lambda _, error: pytest.fail(str(error))) == []
+        assert sorted(done) == [*units]
+        assert [*queue.client.run(os.getpid).values()] == [second]

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from pipeline.clusters.local import LocalFields, ProcessesCluster
+from pipeline.clusters.local import ProcessesCluster
+from pipeline.clusters.own_card import visible_cards
+from pipeline.clusters.settings import ClusterSettings
 
 
 def _visible() -> str | None:
@@ -12,30 +14,35 @@ def _visible() -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("named", "cards", "visible"),
-    [(None, 2, ["0", "1", "0"]), ("4,5", 2, ["4", "5", "4"]), ("GPU-ab", 1, ["GPU-ab"] * 3)],
+    ("named", "cards", "names"),
+    [(None, 2, ["0", "1"]), ("4, 5", 2, ["4", "5"]), ("GPU-ab", 1, ["GPU-ab"])],
 )
-def test_workers_take_a_card_each_and_the_first_encode(
-    monkeypatch: pytest.MonkeyPatch, named: str | None, cards: int, visible: list[str]
+def test_the_names_of_cards(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, cards: int, names: list[str]
 ) -> None:
-    """This machine may have no GPU: what workers see and offer depends on the number alone."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    monkeypatch.setattr("pipeline.clusters.local.cards_at_hand", lambda: cards)
-    settings = LocalFields(kind="local", workers=3, threads=1, memory_limit="1GB")
+    assert visible_cards(cards) == names
+
+
+def test_workers_take_a_card_each_and_the_first_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine may have no GPU: what workers see and offer depends on the number alone."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.setattr("pipeline.clusters.local.cards_at_hand", lambda: 2)
+    settings = ClusterSettings(kind="local", workers=3, threads=1, memory_limit="1GB")
     with ProcessesCluster().open(settings) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         seen = client.run(_visible)
     by_number = {int(worker["id"]): address for address, worker in workers.items()}
-    assert [seen[by_number[number]] for number in range(3)] == visible
+    assert [seen[by_number[number]] for number in range(3)] == ["4", "5", "4"]
     offered = [workers[by_number[number]]["resources"].get("GPU") for number in range(3)]
-    assert offered == [1.0] * cards + [None] * (3 - cards)
+    assert offered == [1.0, 1.0, None]
 
 
 def test_without_gpus_nothing_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.clusters.local.cards_at_hand", lambda: 0)
-    settings = LocalFields(kind="local", workers=1, threads=1, memory_limit="1GB")
+    settings = ClusterSettings(kind="local", workers=1, threads=1, memory_limit="1GB")
     with ProcessesCluster().open(settings) as client:
         (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
     assert worker["resources"] == {}

@@ -1,7 +1,12 @@
+import re
+import tomllib
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from pipeline.clusters.groups import require_package
+from pipeline.clusters.kind import ClusterError
 from pipeline.clusters.settings import CLUSTER_KINDS, ClusterSettings, cells_in_flight, workers_of
 
 GB = 10**9
@@ -56,3 +61,25 @@ def test_an_address_holds_no_secret() -> None:
     with pytest.raises(ValueError, match="without user and password") as refused:
         ClusterSettings(kind="tcp://me:hush@host:8786")
     assert "hush" not in str(refused.value)
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "clusters.md"
+
+
+@pytest.mark.parametrize("written", re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL))
+def test_what_the_page_shows_is_taken(written: str) -> None:
+    settings = ClusterSettings(**tomllib.loads(written)["cluster"])
+    workers = workers_of(settings, 16, 64 * GB)
+    assert workers.count >= 1
+    if settings.kind != "cuda":  # whose encoders are this machine's GPUs
+        assert (workers.encoders > 0) == (settings.kind in ("slurm", "kubernetes"))
+
+
+def test_every_kind_is_on_the_page() -> None:
+    kinds = re.findall(r"^\| `(\w+)` \| .* \| .*\|$", PAGE.read_text(), re.MULTILINE)
+    assert set(kinds) == set(CLUSTER_KINDS)
+
+
+def test_a_package_that_is_missing_is_told_with_its_extra() -> None:
+    with pytest.raises(ClusterError, match=r"no-such-package is not installed.*timesen\[slurm\]"):
+        require_package("slurm", "no_such_package", "slurm")

@@ -266,7 +266,9 @@ def test_a_cell_without_items_is_nodata(prepare: Prepare) -> None:
 ON_ANY_WORKER = {"tuple", "masked_pixels", "wanted_pixels", "read_clear", "read_series", "commit"}
 
 
-def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare) -> None:
+@pytest.mark.parametrize("readers", [False, True])
+def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare, readers: bool) -> None:
+    """And all else for one without, where there are such."""
     prepared = prepare()
     cell = prepared.cells[0]
     with (
@@ -275,7 +277,7 @@ def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare) -> None:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=True)
+        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=True, readers=readers)
         future = client.compute(graph)
 
         def restricted(dask_scheduler: Scheduler) -> dict[str, set[str]]:
@@ -293,4 +295,4 @@ def test_encoding_waits_for_a_worker_with_a_gpu(prepare: Prepare) -> None:
     assert {key.rsplit("-", 5)[0] for key in others} == ON_ANY_WORKER
     assert all(tasks[key] == {"GPU"} for key in encoding)
     assert encoding
-    assert all(tasks[key] == set() for key in others)
+    assert all(tasks[key] == ({"CPU"} if readers else set()) for key in others)
