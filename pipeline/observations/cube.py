@@ -19,8 +19,10 @@ from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.footprint import footprint
 from pipeline.raster.prefetch import ReadAhead
 from pipeline.raster.read_stats import FaultLog
+from pipeline.raster.reused_memory import keep_freed_memory, reused_array
 from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from pipeline.raster.window import Extent
+from pipeline.raster.window_array import WindowArray
 
 Bounds = tuple[float, float, float, float]
 
@@ -127,6 +129,7 @@ def observations(
     settings: ReaderSettings | None = None,
     faults: FaultLog | None = None,
     dates: int = -1,
+    into: WindowArray | None = None,
 ) -> da.Array:
     """The lazy observations of items in a window.
 
@@ -143,6 +146,7 @@ def observations(
         settings: How rasters are opened.
         faults: Takes the rasters that are left out.
         dates: How many items a chunk holds, of one band; -1: all.
+        into: Takes the observations of one band; the lazy array is then all 0.
 
     Returns:
         `dtype` (item, band, y, x): reflectance × 10000 without offset, 0 = nodata. Items and bands
@@ -178,8 +182,39 @@ def observations(
             faults=FaultLog() if faults is None else faults,
             settings=settings,
             ahead=ReadAhead(settings.access.requests),
+            into=into,
         ),
     ).data
+
+
+def read_observations(
+    items: Sequence[Item],
+    band: str,
+    bounds: Bounds,
+    epsg: int,
+    resolution: float,
+    *,
+    settings: ReaderSettings | None = None,
+    faults: FaultLog | None = None,
+    reuse: bool = False,
+) -> np.ndarray:
+    """Read the observations of one band in this thread: uint16 (item, y, x), as `observations`.
+
+    With `reuse` the array lies in memory that this thread's next call of the kind overwrites.
+    """
+    keep_freed_memory()
+    left, bottom, right, top = bounds
+    size = (round((top - bottom) / resolution), round((right - left) / resolution))
+    values = (reused_array if reuse else np.empty)((len(items), *size), np.uint16)
+    hrefs = [item.assets[band].href if band in item.assets else "" for item in items]
+    into = WindowArray(values, hrefs)
+    lazy = observations(
+        items, [band], bounds, epsg, resolution, settings=settings, faults=faults, into=into
+    )
+    for chunk in lazy.to_delayed().ravel():  # `compute` of an array copies what it gives
+        chunk.compute(scheduler="synchronous")
+    into.fill_others()
+    return values
 
 
 def _extent(asset: Asset) -> Extent:

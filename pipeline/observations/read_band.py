@@ -22,10 +22,12 @@ from pipeline.observations.cube import (
     month_of,
     observations,
     overlaps,
+    read_observations,
 )
 from pipeline.observations.monthly_median import monthly_medians
 from pipeline.observations.offset_check import LAND, OFFSET_REASON, dark_band, wrong_offsets
 from pipeline.raster.read_stats import NO_STATS, Fault, FaultLog, ReadStats
+from pipeline.raster.reused_memory import keep_freed_memory
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 SCL_DATES = 32
@@ -83,6 +85,7 @@ def _read_clear(
     resolution: int,
 ) -> ClearMask:
     """As `read_clear`, at a resolution in metres."""
+    keep_freed_memory()
     faults = FaultLog()
     margin = math.ceil(masking.dilate / 20) * 20  # metres; whole pixels of 10 and 20
     left, bottom, right, top = cell.bounds
@@ -181,7 +184,7 @@ def read_series(
     start = time.perf_counter()
     items_read, mask, chosen = chosen_in(items, clear, block)
     resolution = min(band_resolution(items, band), clear.resolution)
-    read = read_band(items_read, band, cell, block, mask, resolution, settings)
+    read = read_band(items_read, band, cell, block, mask, resolution, settings, reuse=True)
     done = time.perf_counter()
     series = monthly_medians(read.values, mask, clear.month[chosen], clear.acquisition[chosen])
     seconds = {"read": done - start, "composite": time.perf_counter() - done}
@@ -220,14 +223,18 @@ def read_band(
     mask: np.ndarray,
     resolution: int,
     settings: ReaderSettings | None,
+    *,
+    reuse: bool = False,
 ) -> BandValues:
-    """Read a band of items in a block, with their masks in it. Raises as `read_series`."""
+    """Read a band of items in a block, with their masks in it. Raises as `read_series`.
+
+    With `reuse` the values lie in memory that this thread's next read of the kind overwrites.
+    """
     faults = FaultLog()
     bounds = block.bounds(cell)
-    stack = observations(
-        items, [band], bounds, cell.epsg, resolution, settings=settings, faults=faults
+    values = read_observations(
+        items, band, bounds, cell.epsg, resolution, settings=settings, faults=faults, reuse=reuse
     )
-    ((_, values),) = _chunks(stack)
     shown = mask.mean(axis=(1, 2)) > _EDGE
     blank = [items[i] for i in np.flatnonzero(shown).tolist() if not values[i].any()]
     known = {fault.asset for fault in faults}

@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from affine import Affine
-from numba import njit
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
@@ -25,18 +24,18 @@ from pipeline.raster.cog_reader import fetch_window, kept_headers
 from pipeline.raster.gdal_env import gdal_failure, gdal_path, gdal_session, is_remote
 from pipeline.raster.gdal_file import GdalFile, NamedFile, WebFile
 from pipeline.raster.gdal_reader import read_with_gdal
+from pipeline.raster.harmonised import harmonised
 from pipeline.raster.prefetch import Decode, ReadAhead
 from pipeline.raster.read_errors import ReadFailure, Unreadable, damaged
 from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.retry import with_retries
 from pipeline.raster.window import Extent, Target, native_window, require_extent
+from pipeline.raster.window_array import WindowArray
 
 _gdal_slots = threading.BoundedSemaphore(8)  # of threads in GDAL; free during retry pauses
 
 # The errors other than rasterio's come from damaged headers.
 _GDAL_ERRORS = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
-
-_SATURATED = 65535  # as it is stored (Sentinel-2 Products Specification, special values)
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ class NativeReader:
         settings: How rasters are opened.
         ahead: Fetches several readers' windows at once; then they are read in the order in which
             they were made.
+        into: Takes the windows in place of stackstac's array.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class NativeReader:
         faults: FaultLog | None = None,
         settings: ReaderSettings | None = None,
         ahead: ReadAhead | None = None,
+        into: WindowArray | None = None,
     ) -> None:
         if fill_value != 0 or tuple(scale_offset) != (1, 0) or resampling != Resampling.nearest:
             raise ValueError("NativeReader fills with 0, does not rescale, and takes the nearest")
@@ -120,18 +121,26 @@ class NativeReader:
         self.extent = (extents or {}).get(url)
         self.faults = FaultLog() if faults is None else faults
         self.settings = settings or ReaderSettings()
+        self._into = into
         self._ahead = ahead
         self._number = ahead.announce(self._fetch) if ahead else 0
 
     def read(self, window: Window, **kwargs: Any) -> np.ndarray:
         """The window (pixels of `spec`) in `dtype`, offset removed, 0 = nodata: (rows, columns).
 
+        With `into` the window is put there, and one pixel of nodata is given: stackstac takes that
+        for a raster without data, and makes no array.
+
         Raises ReadingError where the raster is unreachable, so that a failure of network, server
         or credentials never passes for land without observations; and where it is missing or
         damaged, if the settings are strict.
         """
         ahead = self._ahead
-        return (ahead.take(self._number, window) if ahead else self._fetch(window))()
+        decode = ahead.take(self._number, window) if ahead else self._fetch(window)
+        if self._into is None:
+            return decode()
+        self._into.put(self.url, decode())
+        return np.zeros((1, 1), self.dtype)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -156,7 +165,8 @@ class NativeReader:
         except Unreadable as error:
             failed = error.failure
         else:
-            return self._narrowed(harmonised(values, self.offset))
+            out = None if self._into is None else self._into.place(self.url)
+            return self._narrowed(harmonised(values, self.offset, out))
         return self._left_out(failed, target)
 
     def _left_out(self, failed: ReadFailure, target: Target) -> np.ndarray:
@@ -277,29 +287,6 @@ class NativeReader:
         if values.dtype.itemsize > self.dtype.itemsize:
             values = np.minimum(values, np.iinfo(self.dtype).max)
         return values.astype(self.dtype, copy=False)
-
-
-def harmonised(values: np.ndarray, offset: int) -> np.ndarray:
-    """Reflectance × 10000 from stored numbers, uint8 or uint16 (y, x), changed in place.
-
-    The offset (0 for uint8) is added to numbers of uint16. 0 stays 0 (nodata) and saturated
-    numbers of uint16 become 0; all others are 1 … 65535.
-    """
-    if values.dtype == np.uint16:
-        _harmonise(values, offset)
-    elif offset:
-        raise ValueError("only bands of uint16 have an offset")
-    return values
-
-
-@njit(nogil=True, cache=True)
-def _harmonise(values: np.ndarray, offset: int) -> None:
-    moved = np.int32(offset)
-    for y in range(values.shape[0]):
-        for x in range(values.shape[1]):
-            stored = np.int32(values[y, x])
-            harmonic = min(max(stored + moved, np.int32(1)), np.int32(65535))
-            values[y, x] = np.int32(0) if stored == 0 or stored == _SATURATED else harmonic
 
 
 # URLs that failed when this process last read them: GDAL would not try them again.

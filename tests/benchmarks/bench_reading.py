@@ -45,8 +45,9 @@ Made by `python -m tests.benchmarks.bench_reading` on {os.cpu_count()} cores
 bands and the scene classification, DEFLATE, stored at {made.stored:.0%} of its size, is read over
 HTTP from nginx on the same machine, which shares its cores. {THREADS} threads; every way in a
 process of its own for each run, after other dates of the same cell were read (a third as many;
-of large cells a corner), since a worker reads one cell after another; ratios are medians of those
-within a turn.
+of large cells a corner), since a worker reads one cell after another. Seconds are medians, by the
+clock and of the process's CPU (the server's is not in them); ratios are medians of those within a
+turn.
 
 - **timesen**: stackstac with timesen's reader, as the pipeline's tasks use it: a task a band and
   source block, `uint16`, offset removed, bands of 20 m as 20 m.
@@ -54,6 +55,8 @@ within a turn.
 - **stackstac**: as it comes (float64, reflectance, its own reader and chunks); **uint16**:
   `dtype="uint16", fill_value=0, rescale=False`.
 - **odc-stac**: `odc.stac.load` as `uint16` with chunks of 1024², its settings for the cloud.
+- **async-geotiff**: each raster's window, as many under way at once as timesen has; its decoder in
+  Rust.
 - **decoding alone**: the deflated blocks that the cell needs are in memory; they are inflated and
   their differences undone by the reader's own code. The floor.
 - **fetching and decoding**: the same, each block fetched first by a bare HTTP client in the thread

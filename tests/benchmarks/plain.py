@@ -64,22 +64,25 @@ def with_timesen(items: Stac, cell: dict[str, Any]) -> np.ndarray:
     from pipeline.grid.cells import Cell
     from pipeline.grid.mgrs import parse_tile
     from pipeline.observations.clear_mask import Masking
-    from pipeline.observations.cube import band_resolution, block_windows
+    from pipeline.observations.cube import Block, band_resolution, block_windows
     from pipeline.observations.read_band import read_clear, read_series
 
     normal = [normalise(item) for item in items]
     where = Cell(parse_tile(cell["tile"]), *cell["place"])
-    clear = dask.delayed(read_clear)(normal, where, Masking(tuple(cell["keep"])))
-    parts = {
-        (index, block): dask.delayed(read_series)(normal, band, where, block, clear)
-        for index, band in enumerate(BANDS)
-        for block in block_windows(where, 1024 * band_resolution(normal, band) // 10)
-    }
-    (done,) = dask.compute(parts)
+    clear = read_clear(normal, where, Masking(tuple(cell["keep"])))
     series = np.empty((12, len(BANDS), *where.shape), np.uint16)
-    for (index, block), part in done.items():
+
+    def make(index: int, band: str, block: Block) -> None:
+        part = read_series(normal, band, where, block, clear)
         n = part.resolution // 10
         series[:, index, *block.slices()] = part.series.repeat(n, axis=1).repeat(n, axis=2)
+
+    parts = [
+        dask.delayed(make)(index, band, block)
+        for index, band in enumerate(BANDS)
+        for block in block_windows(where, 1024 * band_resolution(normal, band) // 10)
+    ]
+    dask.compute(parts)
     return series
 
 

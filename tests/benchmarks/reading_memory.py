@@ -14,7 +14,7 @@ KEEP = [4, 5, 6, 7]
 MOST = 6
 DATES = (60, 120, 240)
 _SMALL, _LARGE = 1024, 2048
-_MOST_MEMORY, _MOST_COMPOSITING, _MOST_GROWTH = 0.25, 1 / 3, 1.1
+_MOST_MEMORY, _MOST_COMPOSITING, _MOST_GROWTH = 0.2, 1 / 3, 1.1
 
 
 def memory_section(archives: Archives, server: Nginx, _repeats: int) -> str:

@@ -21,6 +21,7 @@ from pipeline.observations.cube import (
     block_windows,
     observations,
     reaching,
+    read_observations,
     substituted,
 )
 from pipeline.raster.read_stats import FaultLog
@@ -81,6 +82,21 @@ def test_every_item_and_band_has_its_place(items: list[Item], ten: np.ndarray) -
     np.testing.assert_array_equal(b02[3], without_offset)
     assert not b05[3].any()
     assert not faults
+
+
+def test_reading_into_one_array_gives_the_lazy_observations(items: list[Item]) -> None:
+    twice = [*items, items[0]]  # the same raster once more
+    for resolution in (10, 20):
+        given = BOUNDS, EPSG, resolution
+        lazy = observations(twice, ["B05"], *given).compute()[:, 0]
+        assert lazy.any()
+        for reuse in (False, True, True):
+            faults = FaultLog()
+            read = read_observations(twice, "B05", *given, faults=faults, reuse=reuse)
+            np.testing.assert_array_equal(read, lazy)
+            assert not list(faults)
+            read[:] = 1  # what lies in memory that is used again must not be seen
+    assert read_observations([], "B05", BOUNDS, EPSG, 10).shape == (0, 70, 60)
 
 
 def test_bands_of_20_m_are_read_at_20_m(items: list[Item]) -> None:

@@ -18,8 +18,9 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
 from pipeline.errors import ReadingError
+from pipeline.raster.harmonised import harmonised
 from pipeline.raster.read_stats import FaultLog
-from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings, harmonised
+from pipeline.raster.stackstac_reader import NativeReader, ReaderSettings
 from tests.pipeline.rasters import EPSG, LEFT, TOP, write_raster
 
 
