@@ -14,6 +14,7 @@ from pystac.utils import str_to_datetime
 from shapely.geometry import shape
 
 from pipeline.catalog.description import describe_catalog
+from pipeline.catalog.item_snapshot import read_snapshot_stac
 from pipeline.catalog.search import SearchResult, search
 from pipeline.grid.region import Region
 from pipeline.settings.map import SearchSettings
@@ -23,6 +24,11 @@ def search_named(region: Region, settings: SearchSettings) -> SearchResult:
     """Search the catalogue of the settings."""
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     return search(region, settings, catalog)
+
+
+def published_in(found: SearchResult) -> list[dict[str, Any]]:
+    """The STAC items of a search, as its snapshot keeps them."""
+    return list(read_snapshot_stac(found.items.content, "items"))
 
 
 @contextmanager

@@ -44,8 +44,6 @@ def search_app(settings: ItemTableSettings) -> int:
     that was there is replaced only by a whole one.
     """
     from pipeline.catalog.description import describe_catalog, is_table
-    from pipeline.catalog.item_snapshot import make_snapshot
-    from pipeline.catalog.normalise import items_without
     from pipeline.catalog.search import search
     from pipeline.grid.region import read_region
     from pipeline.io.store import Store
@@ -55,8 +53,7 @@ def search_app(settings: ItemTableSettings) -> int:
         raise OutputError(str(table), "not the name of a table", "Call it NAME.parquet")
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
     found = search(read_region(settings.region), settings, catalog)
-    content = make_snapshot(found.published, catalog)
-    Store(str(table.parent)).write(table.name, content)
+    Store(str(table.parent)).write(table.name, found.items.content)
     warnings = list(found.shortfalls)
     if found.refused:
         first = found.refused[0]
@@ -66,9 +63,11 @@ def search_app(settings: ItemTableSettings) -> int:
         )
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-    items, tiles = len(found.items), len({item.tile for item in found.items})
-    for band, count in items_without(found.items, BANDS).items():
-        share = "no item has" if count == items else f"{count} of {items} items lack"
-        console.print(f"{share} band {band}", markup=False, soft_wrap=True)
-    console.print(f"{len(found.published)} items of {tiles} tiles: {table}", soft_wrap=True)
+    facts, tiles = found.items.facts, len(found.items.tiles)
+    items = facts.count
+    for band in BANDS:
+        if count := items - facts.offering[band]:
+            share = "no item has" if count == items else f"{count} of {items} items lack"
+            console.print(f"{share} band {band}", markup=False, soft_wrap=True)
+    console.print(f"{found.items.published_count} items of {tiles} tiles: {table}", soft_wrap=True)
     return 0

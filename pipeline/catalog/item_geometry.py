@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.catalog.by_content import shared_by_content
 from pipeline.catalog.item_assets import MALFORMED, StacJson, naming_item
 from pipeline.grid.mgrs import polygons_of, wrapped
 
@@ -30,25 +31,31 @@ def footprint_of(stac_item: StacJson) -> BaseGeometry | None:
     Raises:
         CatalogError: Geometry or bbox are malformed.
     """
+    geometry = stac_item.get("geometry")
     with naming_item(stac_item):
-        geometry = _published(stac_item.get("geometry"), stac_item.get("bbox"))
-        if geometry is None or geometry.is_empty:
-            return None
-        if not np.isfinite(shapely.get_coordinates(geometry)).all():
-            raise ValueError("its geometry is not of numbers")
-        if (np.abs(shapely.get_coordinates(geometry)) > _FARTHEST).any():
-            raise ValueError("its geometry lies beyond the world")
-        geometry = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, _DIGITS))
-        if geometry.bounds[2] - geometry.bounds[0] > 180.0:
-            geometry = shapely.transform(
-                geometry, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]])
-            )
-        geometry = polygons_of(shapely.make_valid(geometry))
-        if geometry.is_empty:
-            return None
-        if geometry.bounds[0] < -180.0 or geometry.bounds[2] > 180.0:
-            geometry = wrapped(geometry)
-        return geometry
+        return _footprint(geometry, None if geometry else stac_item.get("bbox"))
+
+
+@shared_by_content
+def _footprint(stated: Any, box: Any) -> BaseGeometry | None:
+    geometry = _published(stated, box)
+    if geometry is None or geometry.is_empty:
+        return None
+    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+        raise ValueError("its geometry is not of numbers")
+    if (np.abs(shapely.get_coordinates(geometry)) > _FARTHEST).any():
+        raise ValueError("its geometry lies beyond the world")
+    geometry = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, _DIGITS))
+    if geometry.bounds[2] - geometry.bounds[0] > 180.0:
+        geometry = shapely.transform(
+            geometry, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]])
+        )
+    geometry = polygons_of(shapely.make_valid(geometry))
+    if geometry.is_empty:
+        return None
+    if geometry.bounds[0] < -180.0 or geometry.bounds[2] > 180.0:
+        geometry = wrapped(geometry)
+    return geometry
 
 
 def _published(geometry: Any, box: Any) -> BaseGeometry | None:

@@ -1,35 +1,175 @@
 """The items of a run as GeoParquet in its folder, so that the run can be repeated exactly."""
 
-import contextlib
 import io
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+import marshal
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from shapely.geometry import mapping
-from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
-from models.files.process_mark import temporary_prefix
-from models.visible_text import is_visible, visible_text
 from pipeline.catalog.description import TABLE_KEY, CatalogDescription
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_assets import ANY, MALFORMED, Conventions, band_keys
-from pipeline.catalog.item_geometry import footprint_of
+from pipeline.catalog.item_assets import ANY, Conventions, StacJson
 from pipeline.catalog.normalise import normalise, resolve_duplicates, tile_of
 from pipeline.catalog.origin import origin_metadata
-from pipeline.errors import CatalogError, OutputError
-from pipeline.io.store import public_url
-from pipeline.io.times import format_time, parse_time
-from pipeline.layout import ITEMS_FILE
-from pipeline.raster.access import Access
+from pipeline.catalog.reduced_item import reduced_item
+from pipeline.catalog.stac_table import read_stac_table, stac_items, write_stac_table
+from pipeline.errors import OutputError
 
-_ROWS = 256
+_PLACE = (
+    *("id", "grid:code", "s2:mgrs_tile"),
+    *("mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square"),
+)  # the fields of `tile_of`
+_TILES = 64  # of which the items are kept: as many as a run works on at once, and more
 
 
-def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescription) -> bytes:
+@dataclass(frozen=True)
+class ItemFacts:
+    """What a run must know of its items as a whole.
+
+    Attributes:
+        count: The number of items, duplicates resolved.
+        offering: How many of them have a raster of a band, by band (or SCL).
+        attributions: The notices that their publishers want.
+    """
+
+    count: int = 0
+    offering: Counter[str] = field(default_factory=Counter)
+    attributions: frozenset[str] = frozenset()
+
+    def __add__(self, other: "ItemFacts") -> "ItemFacts":
+        """The facts of the items of both."""
+        return ItemFacts(
+            self.count + other.count,
+            self.offering + other.offering,
+            self.attributions | other.attributions,
+        )
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> "ItemFacts":
+        """The facts of items."""
+        offering = Counter(band for item in items for band in item.assets)
+        return cls(len(items), offering, frozenset(item.attribution for item in items))
+
+
+class ItemSnapshot:
+    """The items of a run, kept as a table; those of a tile are read when they are asked for.
+
+    They are in normal form, duplicates resolved, by time and id.
+
+    Args:
+        content: The bytes of the file in the run's folder.
+        name: The file's name, for errors.
+        conventions: Those of the items' catalogue.
+
+    Raises:
+        OutputError: The file is damaged, or holds no item at all.
+        CatalogError: An item has no tile.
+    """
+
+    def __init__(self, content: bytes, name: str, conventions: Conventions = ANY) -> None:
+        self.content, self._conventions = content, conventions
+        try:
+            self._table = pq.read_table(io.BytesIO(content))
+            self._rows = _rows_by_tile(self._table)
+        except (pa.ArrowException, OSError):  # OSError: of a damaged page
+            raise _damaged(name) from None
+        if not self._rows:
+            raise _damaged(name)
+        self._facts: dict[str, ItemFacts] = {}
+        self.of_tile = lru_cache(_TILES)(self._of_tile)
+
+    @property
+    def published_count(self) -> int:
+        """The number of items with their duplicates."""
+        return len(self._table)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the items are the same, wherever they are from."""
+        if not isinstance(other, ItemSnapshot):
+            return NotImplemented
+        same = self.content == other.content and self._conventions == other._conventions
+        return same or (
+            self.tiles == other.tiles
+            and all(self.of_tile(tile) == other.of_tile(tile) for tile in self.tiles)
+        )
+
+    def __hash__(self) -> int:
+        """A hash that equal snapshots share."""
+        return hash(self.tiles)
+
+    def __iter__(self) -> Iterator[Item]:
+        """All items, tile by tile."""
+        for tile in self.tiles:
+            yield from self.of_tile(tile)
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """The names of the tiles that have items, sorted."""
+        return tuple(sorted(self._rows))
+
+    def _of_tile(self, tile: str) -> tuple[Item, ...]:
+        """The items of a tile; none where it has none. Raises CatalogError for malformed ones."""
+        rows = self._rows.get(tile)
+        if rows is None:
+            return ()
+        published = stac_items(self._table.take(pa.array(rows)))
+        items = resolve_duplicates(normalise(item, self._conventions) for item in published)
+        self._facts.setdefault(tile, ItemFacts.of(items))
+        return tuple(items)
+
+    @property
+    def facts(self) -> ItemFacts:
+        """The facts of all items; tiles that were read before are not read again."""
+        for tile in self._rows.keys() - self._facts.keys():
+            self._of_tile(tile)
+        return sum(self._facts.values(), ItemFacts())
+
+
+def _rows_by_tile(table: pa.Table) -> Mapping[str, list[int]]:
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    columns = [name for name in _PLACE if name in table.schema.names]
+    for number, fields in enumerate(table.select(columns).to_pylist()):
+        tile = tile_of({"id": fields.get("id"), "properties": fields})
+        rows[tile.name].append(number)
+    return rows
+
+
+class SnapshotBuilder:
+    """Makes the snapshot of items that come in any order, one after the other.
+
+    Args:
+        description: The items' catalogue.
+    """
+
+    def __init__(self, description: CatalogDescription) -> None:
+        self._description = description
+        self._rows: list[tuple[tuple[datetime, str], bytes]] = []
+
+    def __len__(self) -> int:
+        """The number of items so far."""
+        return len(self._rows)
+
+    def add(self, item: StacJson, time: datetime) -> None:
+        """Add an item, given its sensing time; raises CatalogError as `make_snapshot`."""
+        packed = zlib.compress(marshal.dumps(reduced_item(item, self._description)), 1)
+        self._rows.append(((time, str(item["id"])), packed))
+
+    def content(self) -> bytes:
+        """The snapshot of all items, by time and id; the builder is empty then."""
+        rows, self._rows = self._rows, []
+        rows.sort(key=lambda row: row[0])
+        items = (marshal.loads(zlib.decompress(packed)) for _, packed in rows)
+        return write_stac_table(items, _metadata(self._description))
+
+
+def make_snapshot(items: Iterable[StacJson], description: CatalogDescription) -> bytes:
     """Published items as a stac-geoparquet file, with the description of their catalogue.
 
     The file holds the assets and fields that the pipeline reads: bands and SCL, with their grid,
@@ -39,20 +179,13 @@ def make_snapshot(items: Sequence[dict[str, Any]], description: CatalogDescripti
         CatalogError: An item has no tile, or the address of a raster holds a password or a query:
             a secret, or something that expires while the run lasts.
     """
-    reduced = [_reduced(item, description) for item in items]
-    table = parse_stac_items_to_arrow(reduced).read_all()
-    with tempfile.TemporaryDirectory(prefix=temporary_prefix("items")) as folder:
-        part = Path(folder) / ITEMS_FILE
-        to_parquet(table, part)
-        table = pq.read_table(part)
-        about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()
-        metadata = {
-            **(table.schema.metadata or {}),
-            TABLE_KEY: about,
-            **origin_metadata(description),
-        }
-        pq.write_table(table.replace_schema_metadata(metadata), part)
-        return part.read_bytes()
+    reduced = (reduced_item(item, description) for item in items)
+    return write_stac_table(reduced, _metadata(description))
+
+
+def _metadata(description: CatalogDescription) -> dict[bytes, bytes]:
+    about = description.model_dump_json(exclude={"url"}, exclude_unset=True).encode()
+    return {TABLE_KEY: about, **origin_metadata(description)}
 
 
 def read_snapshot(content: bytes, name: str, conventions: Conventions = ANY) -> list[Item]:
@@ -74,181 +207,19 @@ def read_snapshot(content: bytes, name: str, conventions: Conventions = ANY) -> 
 def read_snapshot_stac(content: bytes, name: str) -> Iterator[dict[str, Any]]:
     """The items of a snapshot as STAC items, {} for a row that is none.
 
-    They are decoded a few at a time: dictionaries take hundreds of times the file's memory.
-
     Raises:
         OutputError: The file is damaged, or holds no item at all.
     """
-    damaged = OutputError(name, "the items are damaged", "Put the run's own file back")
     count = 0
     try:
-        for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
-            table = pa.Table.from_batches([rows])
-            try:
-                items = _items_of(table)
-            except _NO_ITEM:
-                items = [_item_of(table.slice(row, 1)) for row in range(len(table))]
+        for items in read_stac_table(content):
             count += sum(map(bool, items))
             if items and not count:
-                raise damaged
+                raise _damaged(name)
             yield from items
     except (pa.ArrowException, OSError):  # OSError: of a damaged page
-        raise damaged from None
+        raise _damaged(name) from None
 
 
-_NO_ITEM = (pa.ArrowException, AssertionError, *MALFORMED)  # of stac_geoparquet
-
-
-def _items_of(table: pa.Table) -> list[dict[str, Any]]:
-    return [_without_nulls(item) for item in stac_table_to_items(table)]
-
-
-def _item_of(row: pa.Table) -> dict[str, Any]:
-    try:
-        return _items_of(row)[0]
-    except _NO_ITEM:
-        return {}
-
-
-def without_signature(asset: Mapping[str, Any], access: Access) -> dict[str, Any]:
-    """The asset; its href loses its signature where hrefs are signed when they are opened."""
-    href = str(asset["href"])
-    return {**asset, "href": public_url(href) if access.signs(href) else href}
-
-
-def _time(value: Any) -> str:
-    """A time as `pipeline.io.times` has read it: the table keeps no other form."""
-    return format_time(parse_time(value))
-
-
-def _text(value: Any) -> str:
-    """A text; false and 0 are none, as they are read."""
-    if not isinstance(value, str | int | float) or not is_visible(text := str(value or "")):
-        raise ValueError("no text of one line")
-    return text
-
-
-def _integer(value: Any) -> int:
-    number = int(value)
-    if abs(number) >= 2**63:
-        raise ValueError("a column of a table holds no such number")
-    return number
-
-
-def _numbers(values: Sequence[Any]) -> list[float]:
-    return [float(value) for value in values]
-
-
-def _flat(box: list[Any]) -> list[Any]:
-    """A box without heights, as `item_assets` reads it."""
-    return [*box[:2], *box[3:5]] if len(box) == 6 else box[:4]
-
-
-# The fields that the pipeline reads and their types. A column of a table has one type, while some
-# catalogues write 10, others 10.0.
-_PROPERTIES: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("datetime", "start_datetime", "end_datetime"), _time),
-    **dict.fromkeys(("s2:generation_time", "processing:datetime"), _time),
-    "platform": _text,
-    **dict.fromkeys(("grid:code", "s2:mgrs_tile", "mgrs:latitude_band", "mgrs:grid_square"), _text),
-    **dict.fromkeys(("s2:processing_baseline", "s2:product_uri"), _text),
-    **dict.fromkeys(("s2:datatake_id", "s2:datastrip_id", "processing:version"), _text),
-    **dict.fromkeys(("eopf:datatake_id", "eopf:datastrip_id"), _text),
-    "attribution": lambda value: visible_text(str(value)),
-    **dict.fromkeys(("sat:relative_orbit", "mgrs:utm_zone"), _integer),
-    "eo:cloud_cover": float,
-    "earthsearch:boa_offset_applied": lambda value: value is True,  # as it is read: not "false"
-}
-_GRID: dict[str, Callable[[Any], Any]] = {
-    "proj:code": _text,
-    "proj:epsg": _integer,
-    # As much of them as is read: the rest may be malformed.
-    "proj:bbox": lambda values: _numbers(_flat(list(values))),
-    "proj:transform": lambda values: _numbers(list(values)[:6]),
-    "proj:shape": lambda values: [_integer(value) for value in list(values)[:2]],
-}
-_RASTER: dict[str, Callable[[Any], Any]] = dict.fromkeys(
-    ("offset", "scale", "spatial_resolution"), float
-)
-_RASTER_OF_BANDS = {f"raster:{name}": convert for name, convert in _RASTER.items()}
-_ASSET: dict[str, Callable[[Any], Any]] = {
-    "href": _text,
-    "type": _text,
-    "gsd": float,
-    "file:size": _integer,
-    **_RASTER_OF_BANDS,
-}
-
-
-def _reduced(item: dict[str, Any], description: CatalogDescription) -> dict[str, Any]:
-    footprint = footprint_of(item)
-    bounds = footprint.bounds if footprint is not None else tile_of(item).owned.bounds
-    keys = sorted(band_keys(item["assets"], description.conventions.names).values())
-    access = description.access.access()
-    links = {
-        link["rel"]: {"rel": link["rel"], "href": public_url(str(link["href"]))}
-        for link in item.get("links") or []
-        if link.get("rel") in ("self", "collection") and link.get("href")
-    }
-    properties = _typed(item["properties"], {**_PROPERTIES, **_GRID})
-    return {
-        "type": "Feature",
-        "stac_version": str(item.get("stac_version") or "1.0.0"),
-        "stac_extensions": [str(name) for name in item.get("stac_extensions") or []],
-        "id": str(item["id"]),
-        # STAC allows the field only beside the link.
-        "collection": _collection(item) if "collection" in links else None,
-        # The table cannot hold items without geometry, but it can hold an empty one.
-        "geometry": mapping(footprint) if footprint is not None else _NOWHERE,
-        "bbox": _numbers(bounds),
-        "properties": {"datetime": None, **properties},
-        "links": list(links.values()),
-        "assets": {key: _reduced_asset(item["assets"][key], item["id"], access) for key in keys},
-    }
-
-
-def _collection(item: Mapping[str, Any]) -> str | None:
-    name = item.get("collection")
-    return name if isinstance(name, str) else None
-
-
-_NOWHERE = {"type": "Polygon", "coordinates": []}
-
-
-def _reduced_asset(asset: Mapping[str, Any], item: str, access: Access) -> dict[str, Any]:
-    href = without_signature(asset, access)["href"]
-    if public_url(href) != href:
-        raise CatalogError(
-            f"item {item}: {public_url(href)}",
-            "its address holds a password or a signature, which is not written to the run's folder",
-            "Describe the catalogue's access in a TOML file ([access], docs/catalogues.md): then "
-            "they are signed when they are opened",
-        )
-    reduced = _typed({**asset, "href": href}, {**_ASSET, **_GRID})
-    for name, types in (("raster:bands", _RASTER), ("bands", _RASTER_OF_BANDS)):
-        with contextlib.suppress(*MALFORMED):
-            if band := _typed((asset.get(name) or [None])[0] or {}, types):
-                reduced[name] = [band]
-    return reduced
-
-
-def _typed(fields: Mapping[str, Any], types: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The stated fields, converted; malformed ones are left out.
-
-    `pipeline.catalog.search.search` has refused items of which the pipeline reads such a field.
-    """
-    typed = {}
-    for name, convert in types.items():
-        if fields.get(name) is not None:
-            with contextlib.suppress(*MALFORMED):
-                typed[name] = convert(fields[name])
-    return typed
-
-
-def _without_nulls(fields: Any) -> Any:
-    """A row as an item again: where an item lacks a field, the table has null."""
-    if isinstance(fields, dict):
-        return {key: _without_nulls(value) for key, value in fields.items() if value is not None}
-    if isinstance(fields, list):
-        return [_without_nulls(value) for value in fields]
-    return fields
+def _damaged(name: str) -> OutputError:
+    return OutputError(name, "the items are damaged", "Put the run's own file back")

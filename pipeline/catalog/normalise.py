@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import shapely
 
 from models.encoder.preprocessing import BANDS
 from models.visible_text import visible_text
+from pipeline.catalog.asset_offset import baseline_number, is_foreign
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.item_assets import (
     ANY,
@@ -18,8 +19,6 @@ from pipeline.catalog.item_assets import (
     StacJson,
     band_asset,
     band_keys,
-    baseline_number,
-    is_foreign,
     item_name,
     naming_item,
 )
@@ -153,15 +152,28 @@ def cloud_cover_of(stac_item: StacJson) -> float | None:
 
 
 def require_bands(
-    items: Sequence[Item],
+    items: Iterable[Item],
     bands: Sequence[str],
     substitute: Mapping[str, str] | None = None,
     optional: Sequence[str] = (),
 ) -> None:
     """Require that items offer every band and SCL; single items may lack a raster.
 
+    As `require_offered` of all bands that some item offers.
+    """
+    require_offered({key for item in items for key in item.assets}, bands, substitute, optional)
+
+
+def require_offered(
+    offered: Collection[str],
+    bands: Sequence[str],
+    substitute: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
+) -> None:
+    """Require every band and SCL.
+
     Args:
-        items: The items.
+        offered: The bands that some item offers, and SCL.
         bands: The bands.
         substitute: Absent band → band that stands for it.
         optional: Bands that may be absent, if nothing should stand for them.
@@ -170,7 +182,6 @@ def require_bands(
         CatalogError: No item offers a band, nor the band that stands for it.
     """
     substitute = substitute or {}
-    offered = {key for item in items for key in item.assets}
     for band in (*bands, SCL):
         stand_in = substitute.get(band)
         if band in offered or stand_in in offered or (band in optional and not stand_in):
@@ -187,12 +198,6 @@ def require_bands(
             "Use a checkpoint that does without it, or name the band that stands for it: "
             f'substitute = {{ {band} = "{near}" }} under [reading]',
         )
-
-
-def items_without(items: Sequence[Item], bands: Sequence[str]) -> dict[str, int]:
-    """How many items have no raster of a band, for each band that some item lacks."""
-    counts = {band: sum(band not in item.assets for item in items) for band in bands}
-    return {band: count for band, count in counts.items() if count}
 
 
 def resolve_duplicates(items: Iterable[Item]) -> list[Item]:

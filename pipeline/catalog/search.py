@@ -1,9 +1,11 @@
 """The search for the Sentinel-2 L2A items of a region and a year, in any kind of catalogue."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
 import shapely
@@ -14,14 +16,14 @@ from pipeline.catalog.description import (
     catalog_file,
     is_table,
 )
-from pipeline.catalog.item import Item
 from pipeline.catalog.item_assets import Conventions, band_keys, item_name, naming_item
 from pipeline.catalog.item_check import require_address, require_item
 from pipeline.catalog.item_geometry import footprint_of
-from pipeline.catalog.item_snapshot import without_signature
+from pipeline.catalog.item_snapshot import ItemSnapshot, SnapshotBuilder
 from pipeline.catalog.json_client import Documents, is_web, links_with, resolved
-from pipeline.catalog.normalise import cloud_cover_of, normalise, resolve_duplicates, time_of
+from pipeline.catalog.normalise import cloud_cover_of, normalise, time_of
 from pipeline.catalog.origin import rules_of
+from pipeline.catalog.reduced_item import without_signature
 from pipeline.catalog.stac_api import StacApi
 from pipeline.catalog.static_catalog import VIA, ItemCollection, ItemTable, StaticCatalog
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
@@ -30,6 +32,7 @@ from pipeline.grid.region import Region, outline
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
+from pipeline.layout import ITEMS_FILE
 from pipeline.raster.access import Access
 from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import SearchSettings
@@ -38,6 +41,7 @@ from pipeline.settings.map import SearchSettings
 # 110 km that is straight in degrees lies 0.004° of latitude off the granule's own edge at 60° north
 # or south, 0.019° at 84°: the strip between is in the granule, but not in its footprint.
 _MARGIN = 0.02
+_HOST = re.compile(r"(?:https?|s3)://[A-Za-z0-9.-]+/")
 _VERTICES = 500  # a region with more is simplified before it is grown
 
 
@@ -62,15 +66,13 @@ class SearchResult:
     """The items that a search has found.
 
     Attributes:
-        published: The STAC items with the assets that are read, sorted by time and id.
-        items: The same in normal form, duplicates resolved.
+        items: The items, with the assets that are read.
         refused: The error of each item that cannot be used.
         shortfalls: Where the catalogue gave fewer items than it says that it has; none, unless the
             settings accept it.
     """
 
-    published: list[dict[str, Any]]
-    items: list[Item]
+    items: ItemSnapshot
     refused: tuple[CatalogError, ...]
     shortfalls: tuple[str, ...] = ()
 
@@ -103,25 +105,27 @@ def search(
     conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
     shapely.prepare(region.geometry)
-    published: list[dict[str, Any]] = []
-    normal: list[Item] = []
+    published = SnapshotBuilder(description)
     cloudier: list[float] = []
     refused: list[CatalogError] = []
     for item in catalog.items(_grown(region), period):
         try:
             with naming_item(item):
                 require_item(item)
-                if not (_is_near(item, region) and period[0] <= time_of(item) < period[1]):
+                if not (
+                    _is_near(item, region) and period[0] <= (time := time_of(item)) < period[1]
+                ):
                     continue
                 if (cover := cloud_cover_of(item) or 0.0) > most:
                     cloudier.append(cover)
                     continue
                 item = _trimmed(item, conventions, access)
                 _require_allowed(item, rules)
-                normal.append(normalise(item, conventions))
-                published.append(item)
+                normalise(item, conventions)
         except CatalogError as error:
             refused.append(error)
+        else:
+            published.add(item, time)
     if refused and not published:
         others = f"; {len(cloudier)} others are cloudier than {most:g} %" if cloudier else ""
         raise NothingFound(
@@ -138,8 +142,8 @@ def search(
         )
     if not published:
         _raise_nothing_found(catalog, region, period, settings)
-    published.sort(key=lambda item: (time_of(item), str(item["id"])))
-    return SearchResult(published, resolve_duplicates(normal), tuple(refused), tuple(shortfalls))
+    items = ItemSnapshot(published.content(), ITEMS_FILE, conventions)
+    return SearchResult(items, tuple(refused), tuple(shortfalls))
 
 
 def period_of(settings: SearchSettings) -> tuple[datetime, datetime]:
@@ -222,12 +226,21 @@ def _require_allowed(item: dict[str, Any], rules: NetworkRules) -> None:
     ):
         rules = ANY_HOST  # a catalogue of this machine that leads to one of the web
     for key, asset in item["assets"].items():
-        if problem := rules.problem(asset["href"]):
+        if problem := _problem_of(asset["href"], rules):
             raise CatalogError(
                 item_name(item),
                 f"its asset {key} is at {public_url(asset['href'])}: {problem}",
                 "Use another catalogue, or correct its links",
             )
+
+
+def _problem_of(href: str, rules: NetworkRules) -> str | None:
+    """As `rules.problem`, which an address of a plain host depends on by this host alone."""
+    host = _HOST.match(href)
+    return rules.problem(href) if host is None else _host_problem(host[0], rules)
+
+
+_host_problem = lru_cache(1024)(lambda address, rules: rules.problem(address))
 
 
 def _is_near(item: dict[str, Any], region: Region) -> bool:

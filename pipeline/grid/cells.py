@@ -5,6 +5,7 @@ is written by hand because libraries (odc-geo, stackstac) cut one common grid fo
 `tests/benchmarks/bench_reading.py` measures what reading on that costs (`results/reading.md`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -26,6 +27,14 @@ from pipeline.grid.mgrs import (
     unwrapped,
 )
 from pipeline.grid.region import Region
+from pipeline.grid.tile_pixels import (
+    OwnedPixels,
+    as_mask,
+    common,
+    pixel_count,
+    pixel_extent,
+    tile_pixels,
+)
 
 PIXEL = 10  # metres
 SOURCE_BLOCK = 1024
@@ -103,39 +112,56 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     Their blocks of `cell_size` pixels (even) begin at the tile's grid origin. If `cell_size` is a
     multiple of 2048, each source block of 1024 pixels lies in one cell, at 10 m and at 20 m.
     """
+    return tuple(_cells(tile, region_near(tile, region), region, cell_size))
+
+
+def cells_with_pixels(
+    tile: Tile, region: Region, cell_size: int = 2048
+) -> tuple[tuple[Cell, int], ...]:
+    """The cells of `cells_of`, each with the number of its `owned_pixels`."""
+    near = region_near(tile, region)
+    return tuple(
+        (cell, pixel_count(_owned(cell, near, region)))
+        for cell in _cells(tile, near, region, cell_size)
+    )
+
+
+def _cells(tile: Tile, near: Region, region: Region, cell_size: int) -> Iterator[Cell]:
     left, top = tile.grid_origin
     first_row, first_column = _first_pixel(tile)
     side = SQUARE // PIXEL
-    near = region_near(tile, region)
     area = _projected(near.geometry, tile.epsg, _CHORD)
     if area.is_empty:
-        return ()
+        return
     # A small region lies in few of a tile's blocks: only those near it are examined.
     west, south, east, north = (round(edge) for edge in area.buffer(10 * PIXEL).bounds)
     begin_row = max(first_row, (top - north) // PIXEL)
     end_row = min(first_row + side - 1, (top - south) // PIXEL)
     begin_column = max(first_column, (west - left) // PIXEL)
     end_column = min(first_column + side - 1, (east - left) // PIXEL)
-    cells = [
-        cell_in(tile, near, row, column, cell_size)
-        for row in range(begin_row // cell_size, end_row // cell_size + 1)
-        for column in range(begin_column // cell_size, end_column // cell_size + 1)
-    ]
-    return tuple(cell for cell in cells if cell)
+    for row in range(begin_row // cell_size, end_row // cell_size + 1):
+        for column in range(begin_column // cell_size, end_column // cell_size + 1):
+            block = _block(tile, row, column, cell_size)
+            if cell := _trimmed(block, _owned(block, near, region)):
+                yield cell
 
 
 def cell_in(
     tile: Tile, region: Region, row: int, column: int, cell_size: int = 2048
 ) -> Cell | None:
     """The cell of `cells_of` in a block of a tile; None where it owns no pixel of the region."""
+    block = _block(tile, row, column, cell_size)
+    return _trimmed(block, _owned(block, region, region))
+
+
+def _block(tile: Tile, row: int, column: int, cell_size: int) -> Cell:
     (first_row, first_column), side = _first_pixel(tile), SQUARE // PIXEL
     top, bottom = max(row * cell_size, first_row), min((row + 1) * cell_size, first_row + side)
     left, right = (
         max(column * cell_size, first_column),
         min((column + 1) * cell_size, first_column + side),
     )
-    block = Cell(tile, row, column, top, left, bottom - top, right - left)
-    return _trimmed(block, owned_pixels(block, region))
+    return Cell(tile, row, column, top, left, bottom - top, right - left)
 
 
 def region_near(tile: Tile, region: Region) -> Region:
@@ -150,63 +176,27 @@ def owned_pixels(cell: Cell, region: Region) -> np.ndarray:
     The centre of such a pixel is within the tile's square, within the strips of its UTM zone, and
     in the region. So every place belongs to the pixels of one tile only.
     """
-    area = _projected(region.within(*_padded(cell.lonlat_bounds)).geometry, cell.epsg, _CHORD)
-    if area.is_empty:
-        return np.zeros(cell.shape, bool)
-    owned = _in_strip(cell)
-    if not area.covers(shapely.box(*cell.bounds)):
-        # Imported here: it takes a fifth of a second, which `timesen status` has no use for.
-        from pipeline.grid.polygon_pixels import pixels_inside
-
-        owned &= pixels_inside(area, cell.shape, cell.transform)
-    return owned & _in_square(cell)
+    return as_mask(_owned(cell, region, region))
 
 
-def _in_strip(cell: Cell) -> np.ndarray:
-    """Pixels whose centres lie in the strips of the cell's zone: bool (height, width)."""
-    west, south, east, north = _padded(cell.lonlat_bounds, 0.001)
-    inside = np.zeros(cell.shape, bool)
-    for strip in strips_of(cell.tile.zone):
-        if strip.south >= north or strip.north <= south:
-            continue
-        part = np.ones(cell.shape, bool)
-        if strip.west > west:
-            part &= _east_of(cell, strip.west, south, north)
-        if strip.east < east:
-            part &= ~_east_of(cell, strip.east, south, north)
-        if strip.south > south:
-            part &= _north_of(cell, strip.south, west, east)
-        if strip.north < north:
-            part &= ~_north_of(cell, strip.north, west, east)
-        inside |= part
-    return inside
+def _owned(cell: Cell, near: Region, region: Region) -> OwnedPixels:
+    """The pixels of `owned_pixels`, as spans of rows where they can be told by these.
 
-
-def _east_of(cell: Cell, longitude: float, south: float, north: float) -> np.ndarray:
-    """Pixel centres east of a meridian, which in UTM is a curve: easting by northing.
-
-    The curve is drawn by chords of 0.001°, which stay within 1 mm of it.
+    `near` is the region, or the part of it around the cell's tile; where the whole region covers
+    what is around the cell, that part need not be cut out.
     """
-    latitude = np.arange(south - 0.01, north + 0.011, 0.001)
-    easting, northing = to_utm(cell.epsg).transform(np.full_like(latitude, longitude), latitude)
-    x, y = _centres(cell)
-    return x[None, :] >= np.interp(y, northing, easting)[:, None]
+    around, area = _padded(cell.lonlat_bounds), None
+    if not region.geometry.covers(shapely.box(*around)):
+        area = _projected(near.within(*around).geometry, cell.epsg, _CHORD)
+        if area.is_empty:
+            return np.zeros(cell.shape, bool)
+    owned = tile_pixels(cell.tile, *_centres(cell), _padded(cell.lonlat_bounds, 0.001))
+    if area is None or area.covers(shapely.box(*cell.bounds)):
+        return owned
+    # Imported here: it takes a fifth of a second, which `timesen status` has no use for.
+    from pipeline.grid.polygon_pixels import pixels_inside
 
-
-def _north_of(cell: Cell, latitude: float, west: float, east: float) -> np.ndarray:
-    """Pixel centres north of a parallel: northing by easting, as `_east_of`."""
-    longitude = np.arange(west - 0.01, east + 0.011, 0.001)
-    easting, northing = to_utm(cell.epsg).transform(longitude, np.full_like(longitude, latitude))
-    x, y = _centres(cell)
-    return y[:, None] >= np.interp(x, easting, northing)[None, :]
-
-
-def _in_square(cell: Cell) -> np.ndarray:
-    """Pixel centres within the tile's 100 km square, broadcastable to (height, width)."""
-    x, y = _centres(cell)
-    across = (x > cell.tile.easting) & (x < cell.tile.easting + SQUARE)
-    down = (y > cell.tile.northing) & (y < cell.tile.northing + SQUARE)
-    return down[:, None] & across[None, :]
+    return common(owned, pixels_inside(area, cell.shape, cell.transform))
 
 
 def _centres(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
@@ -216,18 +206,17 @@ def _centres(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _trimmed(block: Cell, owned: np.ndarray) -> Cell | None:
-    rows, columns = np.flatnonzero(owned.any(axis=1)), np.flatnonzero(owned.any(axis=0))
-    if not len(rows):
+def _trimmed(block: Cell, owned: OwnedPixels) -> Cell | None:
+    extent = pixel_extent(owned)
+    if extent is None:
         return None
-    top, left = rows[0] // 2 * 2, columns[0] // 2 * 2
-    bottom, right = rows[-1] // 2 * 2 + 2, columns[-1] // 2 * 2 + 2
+    top, bottom, left, right = extent
     return replace(
         block,
-        row_offset=block.row_offset + int(top),
-        column_offset=block.column_offset + int(left),
-        height=int(bottom - top),
-        width=int(right - left),
+        row_offset=block.row_offset + top // 2 * 2,
+        column_offset=block.column_offset + left // 2 * 2,
+        height=bottom // 2 * 2 + 2 - top // 2 * 2,
+        width=right // 2 * 2 + 2 - left // 2 * 2,
     )
 
 

@@ -30,6 +30,7 @@ from pipeline.io.object_store import create_object, is_aws_error
 from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
+_PLAIN = re.compile(r"(?:https?|s3)://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~/-]+)?")
 _PATIENCE = {  # of GDAL, which otherwise tries once and waits for ever
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
@@ -43,6 +44,8 @@ FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def public_url(href: str) -> str:
     """The href without user, password and query string, as a log or an error may show it."""
+    if _PLAIN.fullmatch(href):  # most are, and need not be taken apart
+        return href
     if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
         return public_text(href).partition("?")[0]
     try:

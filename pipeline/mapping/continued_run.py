@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.catalog.description import CatalogDescription
-from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
+from pipeline.catalog.item_snapshot import ItemSnapshot
 from pipeline.catalog.search import search
 from pipeline.errors import OutputError
 from pipeline.grid.region import Region
@@ -66,9 +66,8 @@ def same_items_elsewhere(
         return False
     name = public_url(store.path(ITEMS_FILE))
     held = read_planned(store, begun, ITEMS_FILE)
-    found = make_snapshot(search(region, settings, catalog).published, catalog)
-    conventions = catalog.conventions
-    return read_snapshot(found, name, conventions) == read_snapshot(held, name, conventions)
+    found = search(region, settings, catalog).items
+    return ItemSnapshot(held, name, catalog.conventions) == found
 
 
 def with_left_out_again(prepared: PreparedRun) -> PreparedRun:

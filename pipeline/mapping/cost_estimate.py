@@ -126,7 +126,7 @@ def disk_warning(needed: float, out: str) -> str | None:
 def worker_memory(
     cell: Cell,
     dates: int,
-    bands: Sequence[Asset],
+    band_pixels: Sequence[float],
     checkpoint: Checkpoint,
     settings: MapSettings,
     requests: int = OPEN.requests,
@@ -143,7 +143,8 @@ def worker_memory(
       cell has no block left to encode.
     - per submitted cell: its mask (20 m, one bit per date).
 
-    `requests` is the catalogue's number of requests that a process has under way at once.
+    `band_pixels` are the pixel sizes of the bands, in metres; `requests` is the catalogue's number
+    of requests that a process has under way at once.
     """
     workers = workers_of(settings.cluster)
     pixels = cell.height * cell.width
@@ -156,12 +157,12 @@ def worker_memory(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )
     batch = PIXELS_PER_CORE * checkpoint.card.architecture.activation_bytes
-    series = sum(12 * 2 * pixels * (PIXEL / band.resolution) ** 2 for band in bands)
+    series = sum(12 * 2 * pixels * (PIXEL / metres) ** 2 for metres in band_pixels)
     if settings.reading.geometric:
         wide = min(pixels, (2 * SOURCE_BLOCK) ** 2)
-        values = sum(2 * wide * (PIXEL / band.resolution) ** 2 for band in bands)
-        reading = max(reading, values * read / 12 + 2 * wide * len(bands))
-        series = 2 * 12 * 2 * pixels * len(bands)  # months, and the same with gaps filled
+        values = sum(2 * wide * (PIXEL / metres) ** 2 for metres in band_pixels)
+        reading = max(reading, values * read / 12 + 2 * wide * len(band_pixels))
+        series = 2 * 12 * 2 * pixels * len(band_pixels)  # months, and the same with gaps filled
     submitted = math.ceil(cells_in_flight(settings.cluster, workers.count) / workers.count)
     begun = min(submitted, 1 + math.ceil((workers.threads - 1) * block / pixels))
     return (

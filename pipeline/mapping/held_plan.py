@@ -10,13 +10,18 @@ from models.files.json_text import parse_json
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.other_land import OtherLand
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RegionError
+from pipeline.grid.mgrs import parse_tile
 from pipeline.io.fingerprint import as_read, differences
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
+from pipeline.mapping.make_plan import PlannedTiles
 from pipeline.mapping.plan import PLAN_KEY
+from pipeline.mapping.plan_geojson import CellPlan, plan_of, read_cell_plans
 from pipeline.product.ledger import finished_cells, held_run, only_adds, require_replaceable
 from pipeline.product.manifest import RunManifest, read_planned, run_vocabulary
+
+_NO_PLAN = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,34 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
     return HeldPlan(held, items, text, other, vocabulary)
 
 
+def planned_tiles(store: Store, run: RunManifest) -> PlannedTiles | None:
+    """The tiles of the plan in a run's folder.
+
+    None where its files are gone or of others, or of an early version: then it is made again of the
+    run's items.
+    """
+    try:
+        numbers = parse_json(read_planned(store, run, PLAN_KEY))
+        by_tile: dict[str, list[CellPlan]] = {name: [] for name in numbers["by_tile"]}
+        for cell in read_cell_plans(store, run):
+            by_tile[cell.cell.tile.name].append(cell)
+        return PlannedTiles(
+            tiles=tuple(
+                plan_of(parse_tile(name), cells, numbers["by_tile"][name])
+                for name, cells in by_tile.items()
+            ),
+            band_pixels=tuple(float(metres) for metres in numbers["band_pixels"]),
+            absent_bands=_counts(numbers["absent_bands"]),
+            scarce_bands=_counts(numbers["scarce_bands"]),
+        )
+    except (OutputError, RegionError, *_NO_PLAN):
+        return None
+
+
+def _counts(stated: dict[str, Any]) -> dict[str, int]:
+    return {str(band): int(count) for band, count in stated.items()}
+
+
 def planned_warnings(store: Store, run: RunManifest) -> tuple[str, ...] | None:
     """The warnings of the plan that a run began with; None where its file is gone or another.
 
@@ -72,7 +105,7 @@ def planned_warnings(store: Store, run: RunManifest) -> tuple[str, ...] | None:
     """
     try:
         warnings = parse_json(read_planned(store, run, PLAN_KEY))["warnings"]
-    except (OutputError, ValueError, LookupError, TypeError):
+    except (OutputError, *_NO_PLAN):
         return None
     if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
         return None

@@ -2,53 +2,26 @@
 
 import json
 from calendar import month_name
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import shapely
-from pyproj import Geod
 
-from models.encoder.checkpoint import Checkpoint
-from models.files.json_text import parse_json
 from pipeline import layout
-from pipeline.catalog.item import SCL, Item
-from pipeline.catalog.normalise import items_without
-from pipeline.errors import CatalogError, RegionError
-from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, region_near, tiles_of
-from pipeline.grid.footprint import footprint
-from pipeline.grid.mgrs import Tile
-from pipeline.grid.region import Region
-from pipeline.mapping.cost_estimate import (
-    TYPICAL,
-    Rates,
-    item_bytes,
-    item_values,
-    measured_encode_rate,
-    memory_warning,
-    output_bytes,
-    run_seconds,
-    worker_memory,
-)
+from pipeline.catalog.item import SCL
+from pipeline.errors import CatalogError
+from pipeline.grid.cells import PIXEL, Cell
 from pipeline.mapping.plan_geojson import (
     CELLS_KEY,
     TILES_KEY,
-    CellPlan,
     TilePlan,
     cell_feature,
     tile_feature,
+    tile_numbers,
 )
-from pipeline.observations.cube import substituted
-from pipeline.raster.access import OPEN
-from pipeline.settings.map import MapSettings
 
 PLAN_KEY = f"{layout.PLAN_FOLDER}plan.json"
-
-_ELLIPSOID = Geod(ellps="WGS84")
-_SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
 
 @dataclass(frozen=True)
@@ -68,6 +41,7 @@ class Plan:
         absent_bands: Optional bands that some items lack, with nothing in their place → how many
             of the items.
         scarce_bands: Bands that are needed (or SCL), and that some items lack → how many of them.
+        band_pixels: The pixel size of each band, in metres, of an item.
     """
 
     tiles: tuple[TilePlan, ...]
@@ -81,6 +55,7 @@ class Plan:
     shortfalls: tuple[str, ...] = ()
     absent_bands: Mapping[str, int] = field(default_factory=dict)
     scarce_bands: Mapping[str, int] = field(default_factory=dict)
+    band_pixels: tuple[float, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -159,8 +134,7 @@ class Plan:
 
     def files(self) -> dict[str, bytes]:
         """The files `plan/plan.json`, `plan/tiles.geojson` and `cells.geojson` (EPSG:4326)."""
-        tiles = [tile_feature(tile) for tile in self.tiles]
-        cells = [cell_feature(cell) for tile in self.tiles for cell in tile.cells]
+        cells = (cell_feature(cell) for tile in self.tiles for cell in tile.cells)
         numbers = {
             "tiles": len(self.tiles),
             "cells": len(self.cells),
@@ -173,139 +147,22 @@ class Plan:
             "worker_memory_bytes": round(self.worker_memory),
             "absent_bands": dict(self.absent_bands),
             "warnings": list(self.warnings),
+            "scarce_bands": dict(self.scarce_bands),
+            "band_pixels": list(self.band_pixels),
+            "by_tile": {tile.tile.name: tile_numbers(tile) for tile in self.tiles},
         }
         return {
-            TILES_KEY: _json({"type": "FeatureCollection", "features": tiles}),
-            CELLS_KEY: _json({"type": "FeatureCollection", "features": cells}),
+            TILES_KEY: _collection(tile_feature(tile) for tile in self.tiles),
+            CELLS_KEY: _collection(cells),
             PLAN_KEY: _json(numbers),
         }
 
 
-def make_plan(
-    settings: MapSettings,
-    region: Region,
-    items: Sequence[Item],
-    checkpoint: Checkpoint,
-    *,
-    refused: Sequence[CatalogError] = (),
-    shortfalls: Sequence[str] = (),
-    encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
-    rates: Rates = TYPICAL,
-    requests: int = OPEN.requests,
-) -> Plan:
-    """Plan a run over a snapshot of items (duplicates resolved).
-
-    Args:
-        settings: The run's settings.
-        region: The region to map.
-        items: The items of the run.
-        checkpoint: The encoder; its speed is measured here by default.
-        refused: Errors of the items that the search left out.
-        shortfalls: Where the catalogue gave fewer items than it says that it has.
-        encode_rate: Gives the pixels per second that the checkpoint encodes.
-        rates: The other rates.
-        requests: The catalogue's number of requests that a process has under way at once.
-
-    Raises:
-        RegionError: The region holds no pixel's centre.
-    """
-    bands = checkpoint.card.preprocessing.bands
-    substitute = settings.reading.substitute
-    # The bands and their substitutes; an item's assets show which of them it has.
-    read = tuple(dict.fromkeys([*bands, *substitute.values()]))
-    of_tile: defaultdict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        of_tile[item.tile].append(item)
-    tiles = tuple(
-        _planned(tile, region, of_tile[tile.name], read, settings) for tile in tiles_of(region)
-    )
-    if not tiles:
-        raise RegionError(
-            region.source, "the region is smaller than a pixel", "Give one of at least 10 × 10 m"
-        )
-    pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
-    rate = None if settings.embeddings else encode_rate(checkpoint)
-    if settings.embeddings:
-        tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
-    values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
-    largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
-    dates = max(cell.items for tile in tiles for cell in tile.cells)
-    example = next(iter(items), None)
-    assets = [example.assets[band] for band in bands if band in example.assets] if example else []
-    memory = worker_memory(largest.cell, dates, assets, checkpoint, settings, requests)
-    optional = checkpoint.card.preprocessing.optional_bands
-    used = substituted([item for tile in tiles for item in of_tile[tile.tile.name]], substitute)
-    return Plan(
-        tiles=tiles,
-        output_bytes=output_bytes(
-            pixels,
-            sum(len(tile.cells) for tile in tiles),
-            settings,
-            checkpoint.card.architecture.embedding_dim,
-        ),
-        seconds=run_seconds(pixels, values, remote, rate or rates.classified, settings, rates),
-        encode_rate=rate,
-        worker_memory=memory,
-        memory_warning=memory_warning(memory, settings),
-        checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
-        refused=tuple(refused),
-        shortfalls=tuple(shortfalls),
-        absent_bands=items_without(used, optional),
-        scarce_bands=items_without(used, [b for b in (*bands, SCL) if b not in optional]),
-    )
-
-
-def _planned(
-    tile: Tile, region: Region, items: Sequence[Item], bands: Sequence[str], settings: MapSettings
-) -> TilePlan:
-    near = region_near(tile, region)
-    cells = cells_of(tile, near, settings.cell_size)
-    footprints = np.array(
-        [tile.owned if item.footprint is None else item.footprint for item in items], dtype=object
-    )
-    outlines = np.array([shapely.geometry.shape(footprint(c.bounds, c.epsg)[0]) for c in cells])
-    reaches = shapely.intersects(outlines[:, None], footprints[None, :]).astype(bool)
-    areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
-    area_of_item = areas @ reaches
-    overpasses = {(item.datetime.month, item.acquisition) for item in items}
-    by_month = [sum(m == month for m, _ in overpasses) for month in range(1, 13)]
-    most = settings.reading.most_a_month
-    shares = [min(1.0, most / by_month[i.datetime.month - 1]) if most else 1.0 for i in items]
-    work = list(zip(items, area_of_item, shares, strict=True))
-    read = [item_bytes(item, bands, area, share) for item, area, share in work]
-    return TilePlan(
-        tile=tile,
-        cells=tuple(
-            CellPlan(cell, int(owned_pixels(cell, near).sum()), int(count))
-            for cell, count in zip(cells, reaches.sum(axis=1), strict=True)
-        ),
-        items=len(items),
-        acquisitions=tuple(by_month),
-        bytes_to_read=sum(read),
-        remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
-        values=sum(item_values(item, bands, area, share) for item, area, share in work),
-        uncovered=_uncovered(tile, region, footprints),
-    )
-
-
-def _of_embeddings(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
-    """The plan of a tile if only the embeddings are read that another run kept."""
-    stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
-    remote = stored if "://" in source else 0.0
-    return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
-
-
-def _is_remote(item: Item) -> bool:
-    return any("://" in asset.href for asset in list(item.assets.values())[:1])
-
-
-def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:
-    """The part of the region that a tile owns and no footprint covers, in m²."""
-    wanted = shapely.intersection(tile.owned, region.geometry)
-    if len(footprints):
-        covered = shapely.union_all(footprints).buffer(_SLACK)
-        wanted = shapely.difference(wanted, covered)
-    return abs(float(_ELLIPSOID.geometry_area_perimeter(wanted)[0])) if wanted.area else 0.0
+def _collection(features: Iterable[dict[str, Any]]) -> bytes:
+    """A FeatureCollection as `_json` writes it, whose features are never held all at once."""
+    texts = (json.dumps(feature, indent=1).replace("\n", "\n  ") for feature in features)
+    listed = ",\n  ".join(texts)
+    return f'{{\n "type": "FeatureCollection",\n "features": [\n  {listed}\n ]\n}}\n'.encode()
 
 
 def _json(document: dict[str, Any]) -> bytes:
@@ -331,23 +188,3 @@ def _time(seconds: float) -> str:
         if seconds < limit:
             return f"{max(seconds / size, 1):.0f} {unit}"
     return f"{seconds / 86_400:.1f} days"
-
-
-def _checkpoint_warning(checkpoint: Checkpoint, catalog: str) -> str | None:
-    """A warning of a demonstration checkpoint on any catalogue but the sample archive."""
-    if not checkpoint.card.demonstration or _is_sample_archive(catalog):
-        return None
-    return (
-        f"checkpoint {checkpoint.card.name} is for demonstration and knows nothing of this "
-        "catalogue's land: take real-land, or a checkpoint of your own"
-    )
-
-
-def _is_sample_archive(catalog: str) -> bool:
-    path = Path(catalog)
-    root = path if path.suffix == ".json" else path / "catalog.json"
-    try:
-        document = parse_json(root.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("id") == layout.SAMPLE_CATALOG

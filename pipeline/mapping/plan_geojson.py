@@ -1,7 +1,9 @@
 """The plans of a tile and of a cell, and their GeoJSON features for a GIS."""
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import shapely
 from shapely.geometry import mapping
@@ -19,6 +21,8 @@ from pipeline.product.manifest import RunManifest, read_planned
 
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
+_T = TypeVar("_T")
+_COSTS = ("bytes_to_read", "remote_bytes", "values", "uncovered")
 _PLACE = ("row", "column", "row_offset", "column_offset", "height", "width")
 
 
@@ -74,6 +78,23 @@ def tile_feature(plan: TilePlan) -> dict[str, Any]:
     return {"type": "Feature", "geometry": _geojson(plan.tile.owned), "properties": properties}
 
 
+def tile_numbers(plan: TilePlan) -> dict[str, Any]:
+    """The numbers of a tile's plan, exactly; `plan_of` reads them back."""
+    return {name: getattr(plan, name) for name in ("items", "acquisitions", *_COSTS)}
+
+
+def plan_of(tile: Tile, cells: Sequence[CellPlan], numbers: Mapping[str, Any]) -> TilePlan:
+    """The plan of a tile from its cells and `tile_numbers`.
+
+    Raises LookupError, TypeError, ValueError or OverflowError where these are none.
+    """
+    acquisitions = tuple(int(count) for count in numbers["acquisitions"])
+    costs = {name: float(numbers[name]) for name in _COSTS}
+    if len(acquisitions) != 12 or not all(map(math.isfinite, costs.values())):
+        raise ValueError("these are not the numbers of a tile's plan")
+    return TilePlan(tile, tuple(cells), int(numbers["items"]), acquisitions, **costs)
+
+
 def cell_feature(plan: CellPlan) -> dict[str, Any]:
     """A cell's rectangle as a GeoJSON feature (EPSG:4326) that `cell_of` reads back."""
     cell, tile = plan.cell, plan.cell.tile
@@ -106,9 +127,20 @@ def _geojson(geometry: BaseGeometry) -> dict[str, Any]:
 
 def read_cells(store: Store, run: RunManifest) -> list[Cell]:
     """The cells of the plan in a run's folder; raises OutputError if it has none of its own."""
+    return _read(store, run, cell_of)
+
+
+def read_cell_plans(store: Store, run: RunManifest) -> list[CellPlan]:
+    """The cells of `read_cells` with their plans."""
+    return _read(
+        store, run, lambda cell: CellPlan(cell_of(cell), int(cell["pixels"]), int(cell["items"]))
+    )
+
+
+def _read(store: Store, run: RunManifest, make: Callable[[dict[str, Any]], _T]) -> list[_T]:
     try:
         features = parse_json(read_planned(store, run, CELLS_KEY))["features"]
-        return [cell_of(feature["properties"]) for feature in features]
+        return [make(feature["properties"]) for feature in features]
     except OutputError:
         raise
     except (ValueError, KeyError, TypeError, OverflowError):

@@ -1,10 +1,8 @@
 """The preparation of a run: settings → region, checkpoint, text embeddings, items, plan, folder."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,8 @@ from models.vocabulary.vocabulary import (
     make_vocabulary,
     vocabulary_from_words,
 )
-from pipeline.catalog.description import CatalogDescription, describe_catalog
-from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
-from pipeline.catalog.normalise import items_without, require_bands
+from pipeline.catalog.description import describe_catalog
+from pipeline.catalog.item_snapshot import ItemSnapshot
 from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
 from pipeline.classification.other_land import other_land
@@ -34,31 +31,18 @@ from pipeline.io.fingerprint import fingerprint
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, RUN, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.continued_run import same_items_elsewhere, with_outputs_of
-from pipeline.mapping.embedding_source import EMBEDDED_BY, source_of_embeddings
+from pipeline.mapping.embedding_source import source_of_embeddings
 from pipeline.mapping.example_points import ExamplePoints, read_example_points
-from pipeline.mapping.held_plan import held_plan
+from pipeline.mapping.held_plan import held_plan, planned_tiles
 from pipeline.mapping.land_mask import read_land_mask
-from pipeline.mapping.plan import make_plan
+from pipeline.mapping.make_plan import make_plan, with_cost
 from pipeline.mapping.run import PreparedRun, Run
+from pipeline.mapping.run_parts import found_parts, held_parts, known_parts
 from pipeline.product.ledger import begun_run, open_run, require_held
 from pipeline.product.map_crs import named_crs, require_shown
 from pipeline.product.ownership import claimed
 from pipeline.raster.gdal_env import require_proj_data
 from pipeline.settings.map import MapSettings
-
-# A run's fingerprint holds every setting but these, so that none is forgotten: those whose content
-# it holds instead of their name, and those on which no result depends.
-_KNOWN_BY_CONTENT = frozenset(
-    {
-        *("region", "vocabulary", "classes", "background", "threshold", "level"),
-        *("examples", "label", "mask"),
-        *("checkpoint", "catalog", "embeddings"),
-    }
-)
-_NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
-_WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the end of each start
-    {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs", "lease_seconds"}
-)
 
 
 def prepare_run(settings: MapSettings) -> PreparedRun:
@@ -112,7 +96,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bo
     vocabulary = _vocabulary(settings)
     points = _example_points(settings, region, vocabulary)
     catalog = describe_catalog(settings.catalog.url, settings.catalog.collection)
-    known = _known_parts(settings, region, checkpoint, vocabulary, catalog)
+    known = known_parts(settings, region, checkpoint, vocabulary, catalog)
     if points is not None:  # a run without examples has no such part, as before there were any
         known["examples"] = points.fingerprint
     mask = None if settings.mask is None else read_land_mask(settings.mask)
@@ -133,36 +117,33 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bo
         elif _but_for_colours(held.vocabulary) == _but_for_colours(vocabulary):
             vocabulary = held.vocabulary
     other = other_land(text, card) if held is None else held.other_land
+    access = access_of(catalog, settings.network)
     refused: Sequence[CatalogError] = ()
     shortfalls: Sequence[str] = ()
     if there := held or source:
-        snapshot = there.items
-        items = read_snapshot(snapshot, public_url(store.path(ITEMS_FILE)), catalog.conventions)
+        name = public_url(store.path(ITEMS_FILE))
+        items = ItemSnapshot(there.items, name, catalog.conventions)
     else:
         results = search(region, settings, catalog)
         items, refused, shortfalls = results.items, results.refused, results.shortfalls
-        snapshot = make_snapshot(results.published, catalog)
-    inputs, substitute = card.preprocessing, settings.reading.substitute
-    require_bands(items, inputs.bands, substitute, inputs.optional_bands)
-    access = access_of(catalog, settings.network)
-    plan = make_plan(
-        settings,
-        region,
-        items,
-        checkpoint,
-        refused=refused,
-        shortfalls=shortfalls,
-        requests=access.requests,
-    )
+    tiles = None if held is None else planned_tiles(store, held.manifest)
+    found = None if held is None else held_parts(held.manifest)
+    if tiles is not None and found is not None:
+        plan = with_cost(tiles, settings, checkpoint, requests=access.requests)
+    else:
+        plan = make_plan(
+            settings,
+            region,
+            items,
+            checkpoint,
+            refused=refused,
+            shortfalls=shortfalls,
+            requests=access.requests,
+        )
+        found = found_parts(items, plan, card, settings.reading.substitute)
     if mask is not None:
         mask.require_some(plan.cells)
-    parts = known | {
-        "items": _digest(snapshot),
-        "substituted": {b: other for b, other in substitute.items() if items_without(items, [b])},
-        "attributions": sorted({item.attribution for item in items}),
-    }
-    if plan.absent_bands:
-        parts["absent bands"] = list(plan.absent_bands)
+    parts = known | found
     if held is not None and held.manifest.fingerprint == fingerprint(parts):
         manifest = held.manifest
     else:
@@ -177,7 +158,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bo
             VOCABULARY_FILE: vocabulary.model_dump_json(indent=2).encode() + b"\n",
             TEXT_FILE: save_tensors(text.tensors()),
             **({} if other is None else {OTHER_LAND_FILE: save_tensors(other.tensors())}),
-            ITEMS_FILE: snapshot,
+            ITEMS_FILE: items.content,
             **plan.files(),
         }
         manifest = open_run(store, parts, settings.model_dump(mode="json"), files)
@@ -198,7 +179,7 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bo
         source=None if source is None else source.fingerprint,
         mask=mask,
     )
-    return PreparedRun(run, plan, plan.cells, tuple(items), catalog, points), claims_it
+    return PreparedRun(run, plan, plan.cells, items, catalog, points), claims_it
 
 
 def _is_planned(store: Store, known: Mapping[str, Any]) -> bool:
@@ -267,39 +248,3 @@ def _example_points(
     if settings.examples is None or settings.label is None:
         return None
     return read_example_points(Path(settings.examples), settings.label, vocabulary, region)
-
-
-def _known_parts(
-    settings: MapSettings,
-    region: Region,
-    checkpoint: Checkpoint,
-    vocabulary: Vocabulary,
-    catalog: CatalogDescription,
-) -> dict[str, Any]:
-    """The parts of the fingerprint that are known before the search for items."""
-    bounds = ",".join(f"{edge:.5f}" for edge in region.geometry.bounds)
-    calibration = checkpoint.card.calibration_of(vocabulary.identity, settings.steps)
-    # What a run has not is left out, so that runs that were begun before keep their fingerprints.
-    unset = {name for name in _NEWER if not getattr(settings, name)}
-    newer: dict[str, Any] = {}
-    if calibration is not None:
-        newer["logit_scale"] = calibration.logit_scale
-    if checkpoint.embedding_fingerprint != checkpoint.fingerprint:
-        newer[EMBEDDED_BY] = f"{checkpoint.card.name} {checkpoint.embedding_fingerprint[:12]}"
-    return newer | {
-        "timesen": version("timesen"),
-        "checkpoint": f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}",
-        "vocabulary": f"{vocabulary.name} {_digest(vocabulary.model_dump_json().encode())}",
-        "region": f"{bounds} {_digest(region.geometry.wkb)}",
-        **settings.model_dump(mode="json", exclude={*_KNOWN_BY_CONTENT, *_WITHOUT_EFFECT, *unset}),
-        "catalog": settings.catalog.model_dump(mode="json", exclude={"accept_incomplete"})
-        | {
-            "url": public_url(settings.catalog.url),
-            "assets": _digest(catalog.model_dump_json(include={"assets", "offset"}).encode()),
-        },
-        "embeddings": settings.embeddings is not None,
-    }
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]

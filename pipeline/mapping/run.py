@@ -1,8 +1,6 @@
 """A run, as its workers need it, and a prepared run: its cells, and the items that each reads."""
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 
@@ -12,6 +10,7 @@ from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
+from pipeline.catalog.item_snapshot import ItemSnapshot
 from pipeline.classification.classify import Classifier, make_classifier
 from pipeline.classification.examples import ExampleFit
 from pipeline.classification.other_land import OtherLand, OtherLandFinder
@@ -121,21 +120,14 @@ class PreparedRun:
     run: Run
     plan: Plan
     cells: tuple[Cell, ...]
-    items: tuple[Item, ...]
+    items: ItemSnapshot
     catalog: CatalogDescription
     points: ExamplePoints | None = None
     again: frozenset[str] = frozenset()
 
     def items_of(self, cell: Cell) -> tuple[Item, ...]:
         """The items of a cell's tile, by time."""
-        return self._by_tile.get(cell.tile.name, ())
-
-    @cached_property
-    def _by_tile(self) -> dict[str, tuple[Item, ...]]:
-        by_tile: defaultdict[str, list[Item]] = defaultdict(list)
-        for item in self.items:
-            by_tile[item.tile].append(item)
-        return {tile: tuple(items) for tile, items in by_tile.items()}
+        return self.items.of_tile(cell.tile.name)
 
     def unfinished(self) -> tuple[Cell, ...]:
         """The cells that are not finished, or that are to be mapped once more."""

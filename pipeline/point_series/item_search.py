@@ -11,7 +11,7 @@ import shapely
 
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
-from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot
+from pipeline.catalog.item_snapshot import ItemSnapshot
 from pipeline.catalog.normalise import require_bands
 from pipeline.catalog.search import NothingFound, search
 from pipeline.errors import RegionError
@@ -66,7 +66,7 @@ def season_items(
     key = f"{SEASON_ITEMS}{season}.parquet"
     if store.exists(key):
         name = public_url(store.path(key))
-        items = read_snapshot(store.read(key), name, description.conventions)
+        items = ItemSnapshot(store.read(key), name, description.conventions)
     else:
         boxes = [shapely.box(*group.cell().lonlat_bounds) for group in groups]
         region = Region(wrapped(shapely.union_all(boxes)), f"the points in {season}")
@@ -87,9 +87,9 @@ def season_items(
             first = f"{found.refused[0].given}: {found.refused[0].problem}"
             text = "%d items of %s cannot be used and are left out, for one %s"
             _log.warning(text, len(found.refused), season, first)
-        store.write(key, make_snapshot(found.published, description))
         items = found.items
-    of_tile = [item for item in items if item.tile == tile.name]
+        store.write(key, items.content)
+    of_tile = list(items.of_tile(tile.name))
     if not of_tile:
         return f"no acquisitions: the catalogue has none of tile {tile.name}"
     require_bands(of_tile, bands, substitute, optional)

@@ -91,8 +91,7 @@ def items_of(made: archive.BenchArchive, server: Nginx) -> list[Item]:
     settings = make_search_settings(
         {"region": str(made.region), "year": archive.YEAR, "catalog": {"url": url}}
     )
-    found = search_named(read_region(settings.region), settings)
-    return found.items
+    return list(search_named(read_region(settings.region), settings).items)
 
 
 def alone(

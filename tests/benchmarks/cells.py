@@ -25,7 +25,7 @@ from pipeline.mapping.run import Run
 from pipeline.settings.map import MapSettings, make_settings
 from tests.benchmarks import archive
 from tests.benchmarks.memory import peak_bytes, reset_peak
-from tests.catalog_servers import search_named
+from tests.catalog_servers import published_in, search_named
 from tests.made_card import made_card
 
 THREADS = 2
@@ -133,7 +133,7 @@ def write_plain_input(job: Job, made: archive.BenchArchive, folder: Path) -> tup
     cell = job.cell
     items, where = folder / "items.json", folder / "cell.json"
     settings = _settings(made, folder, job.run.checkpoint, cell.height, made.region)
-    items.write_text(json.dumps(search_named(job.run.region, settings).published))
+    items.write_text(json.dumps(published_in(search_named(job.run.region, settings))))
     place = (cell.row, cell.column, cell.row_offset, cell.column_offset, *cell.shape)
     about: dict[str, Any] = {
         "bounds": cell.bounds,

@@ -22,7 +22,7 @@ from pipeline.point_series.read_points import read_point_series
 from pipeline.point_series.table import SeriesRows, SeriesTable
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import make_search_settings
-from tests.catalog_servers import search_named
+from tests.catalog_servers import published_in, search_named
 from tests.flows.conftest import Shell, connected, end_when
 from tests.pipeline.point_series.test_read_points import READING
 from tests.pipeline.point_series.test_sen4map import image_id, made, write_crop, write_patch
@@ -122,7 +122,7 @@ def test_every_point_has_its_series_or_a_reason(
         }
     )
     catalog = describe_catalog(settings.catalog.url, None)
-    published = search_named(read_region(settings.region), settings).published
+    published = published_in(search_named(read_region(settings.region), settings))
     items = read_snapshot(make_snapshot(published, catalog), "items", catalog.conventions)
     tiles = set()
     for group in group_points(given):

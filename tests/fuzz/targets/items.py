@@ -19,6 +19,7 @@ from pipeline.grid.region import read_region
 from pipeline.mapping.cost_estimate import item_bytes
 from pipeline.observations.cube import is_opened, observations, reaching, substituted
 from pipeline.settings.map import make_search_settings
+from tests.catalog_servers import published_in
 from tests.fuzz.mutate import changed_bytes, changed_document, to_json
 from tests.fuzz.target import Files, Target, Wrong
 from tests.stac_items import cdse_item, earth_search_item
@@ -87,7 +88,7 @@ class Items(Target):
             str(error).encode()
         self._observe(found.items)
         if _TABLE in files:
-            kept = read_snapshot(make_snapshot(found.published, description), "items.parquet")
+            kept = read_snapshot(make_snapshot(published_in(found), description), "items.parquet")
             if list(map(_comparable, kept)) != list(map(_comparable, found.items)):
                 raise Wrong("the kept items are not those that were found")
 

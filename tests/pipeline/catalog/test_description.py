@@ -17,7 +17,7 @@ from pipeline.errors import CatalogError, SettingsError
 from pipeline.grid.region import read_region
 from pipeline.raster.access import Access
 from pipeline.settings.map import make_search_settings
-from tests.catalog_servers import ApiState, api_server, search_named, write_static
+from tests.catalog_servers import ApiState, api_server, published_in, search_named, write_static
 from tests.stac_items import cdse_item, earth_search_item
 
 ALL = (*BANDS, SCL)
@@ -55,7 +55,9 @@ def found(catalog: str, **fields: Any) -> list[Item]:
     given = {"region": REGION, "year": 2021, "catalog": {"url": catalog, **fields}}
     of_catalog = search_named(read_region(REGION), make_search_settings(given))
     assert not of_catalog.refused
-    return [normalise(item, describe_catalog(catalog).conventions) for item in of_catalog.published]
+    return [
+        normalise(item, describe_catalog(catalog).conventions) for item in published_in(of_catalog)
+    ]
 
 
 def test_the_catalogues_that_are_known() -> None:

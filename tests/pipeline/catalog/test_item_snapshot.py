@@ -1,17 +1,23 @@
+import io
 import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import pyarrow.parquet as pq
 import pystac
 import pytest
 from shapely.geometry import box, mapping
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
+from pipeline.catalog import stac_table
+from pipeline.catalog.by_content import shared_by_content
 from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item import Item
 from pipeline.catalog.item_snapshot import make_snapshot, read_snapshot, read_snapshot_stac
 from pipeline.catalog.normalise import normalise, resolve_duplicates
+from pipeline.catalog.reduced_item import reduced_item
 from pipeline.errors import CatalogError, OutputError
 from tests.stac_items import cdse_item, earth_search_item
 
@@ -54,6 +60,56 @@ def test_items_without_geometry_bbox_or_cloud_cover() -> None:
     assert items[2].cloud_cover is None
     assert "B8A" not in items[2].assets
     _round_trip([nowhere])
+
+
+def test_its_bytes_are_those_of_all_items_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few are held at once, and whatever fields the first of them lack."""
+    items = [earth_search_item(date=f"2021-06-0{n}") for n in range(1, 8)]
+    items[4:5] = [cdse_item("31UFS")]
+    for item in items[:3]:
+        del item["links"], item["assets"]["blue"], item["properties"]["eo:cloud_cover"]
+        for asset in item["assets"].values():
+            asset.pop("raster:bands", None)
+    plain = tmp_path / "plain.parquet"  # the table's library, given all items in one batch
+    reduced = [reduced_item(item, ANY_CATALOG) for item in items]
+    to_parquet(parse_stac_items_to_arrow(reduced).read_all(), plain)
+    table = pq.read_table(plain)
+    content = make_snapshot(items, ANY_CATALOG)
+    metadata = pq.read_schema(io.BytesIO(content)).metadata
+    pq.write_table(table.replace_schema_metadata(metadata), plain)
+    assert content == plain.read_bytes()
+    monkeypatch.setattr(stac_table, "_WRITTEN", 2)
+    assert make_snapshot(items, ANY_CATALOG) == content
+    assert read_snapshot(content, "items") == resolve_duplicates(map(normalise, items))
+
+
+def test_a_table_reads_as_its_library_reads_it(shared_data: Path) -> None:
+    text = (shared_data / "stac" / "planetary-computer-s2-35MNM.json").read_text()
+    items = [*json.loads(text)["features"], cdse_item("31UFS")]
+    content = make_snapshot(items, ANY_CATALOG)
+    plain = stac_table_to_items(pq.read_table(io.BytesIO(content)))
+    assert list(read_snapshot_stac(content, "items")) == [_stated(item) for item in plain]
+
+
+def _stated(fields: Any) -> Any:
+    if isinstance(fields, dict):
+        return {name: _stated(value) for name, value in fields.items() if value is not None}
+    return [_stated(value) for value in fields] if isinstance(fields, list) else fields
+
+
+def test_results_are_shared_by_equal_values_only() -> None:
+    seen = []
+
+    @shared_by_content
+    def kind(value: Any) -> str:
+        seen.append(value)
+        return repr(value)
+
+    for value in ([1, "a"], [1, "a"], [1.0, "a"], [True, "a"], {"b": None}, object(), [1, "a"]):
+        assert kind(value) == repr(value)
+    assert len(seen) == 5
 
 
 def test_numbers_written_as_whole_or_broken() -> None:

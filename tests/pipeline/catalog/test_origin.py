@@ -17,7 +17,14 @@ from pipeline.errors import CatalogError, CatalogUnavailable, SettingsError
 from pipeline.grid.region import read_region
 from pipeline.settings.map import make_search_settings
 from pipeline.settings.sections import NetworkSettings
-from tests.catalog_servers import ApiState, api_server, folder_server, search_named, write_static
+from tests.catalog_servers import (
+    ApiState,
+    api_server,
+    folder_server,
+    published_in,
+    search_named,
+    write_static,
+)
 from tests.hostile_server import HostileServer, Say, hostile_server, plain_answer
 from tests.stac_items import earth_search_item
 
@@ -48,7 +55,7 @@ FORBIDDEN = [
 def test_an_item_of_the_web_whose_raster_is_not_on_the_web_is_left_out(href: str) -> None:
     with api_server(ApiState(with_asset(href))) as address:
         result = found(address)
-    assert len(result.published) == len(ITEMS) - 1
+    assert len(published_in(result)) == len(ITEMS) - 1
     (refused,) = result.refused
     assert refused.given == f"item {ITEMS[0]['id']}"
     assert "its asset blue is at " in refused.problem
@@ -56,14 +63,14 @@ def test_an_item_of_the_web_whose_raster_is_not_on_the_web_is_left_out(href: str
 
 def test_absolute_paths_of_the_web_are_paths_of_its_server() -> None:
     with api_server(ApiState(with_asset("/etc/passwd"))) as address:
-        blue = found(address).published[0]["assets"]["blue"]["href"]
+        blue = published_in(found(address))[0]["assets"]["blue"]["href"]
     assert blue == f"{address}/etc/passwd" or blue.startswith("https://")
 
 
 def test_a_link_of_an_item_to_itself_does_not_make_it_one_of_this_machine() -> None:
     item = {**with_asset("./passwd")[0], "links": [{"rel": "self", "href": "file:///etc/x.json"}]}
     with api_server(ApiState([item])) as address:
-        (item,) = found(address).published
+        (item,) = published_in(found(address))
     assert item["assets"]["blue"]["href"] == f"{address}/passwd"
 
 
@@ -85,7 +92,7 @@ def test_a_catalogue_in_a_folder_may_lead_to_files_and_to_any_server(tmp_path: P
     result = found(str(folder))
     assert not result.refused
     assert {"/etc/x.tif", "http://10.0.0.1/x.tif", "/data/x.tif"} <= {
-        item["assets"]["blue"]["href"] for item in result.published
+        item["assets"]["blue"]["href"] for item in published_in(result)
     }
 
 
@@ -151,16 +158,18 @@ def test_a_table_of_items_keeps_the_origin_of_its_items(tmp_path: Path) -> None:
     table = tmp_path / "items.parquet"
     with api_server(ApiState(ITEMS)) as address:
         described = describe_catalog(address)
-        table.write_bytes(make_snapshot(found(address).published, described))
+        table.write_bytes(make_snapshot(published_in(found(address)), described))
     rules = rules_of(described, NetworkSettings())
     assert rules.of_web
     again = describe_catalog(str(table))
     assert origin_of(again) == origin_of(described)
     assert access_of(again, NetworkSettings()).rules == rules
     assert rules.problem("file:///etc/passwd")
-    table.write_bytes(make_snapshot(found(str(table)).published, again))
+    table.write_bytes(make_snapshot(published_in(found(str(table))), again))
     assert rules_of(describe_catalog(str(table)), NetworkSettings()) == rules
-    table.write_bytes(make_snapshot(found(str(table)).published, describe_catalog(str(tmp_path))))
+    table.write_bytes(
+        make_snapshot(published_in(found(str(table))), describe_catalog(str(tmp_path)))
+    )
     assert not rules_of(describe_catalog(str(table)), NetworkSettings()).of_web
 
 

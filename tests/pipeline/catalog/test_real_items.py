@@ -27,7 +27,7 @@ from pipeline.grid.mgrs import parse_tile, tile_at, to_lonlat, unwrapped, wrappe
 from pipeline.grid.region import read_region
 from pipeline.observations.cube import reaching
 from pipeline.settings.map import make_search_settings
-from tests.catalog_servers import ApiState, api_server, search_named, write_static
+from tests.catalog_servers import ApiState, api_server, published_in, search_named, write_static
 from tests.stac_items import earth_search_item
 
 Published = dict[str, Any]
@@ -60,7 +60,9 @@ def found(catalog: str, region: str, year: int) -> list[Item]:
     given = {"region": region, "year": year, "catalog": {"url": catalog, "max_cloud_cover": 100}}
     of_catalog = search_named(read_region(region), make_search_settings(given))
     assert not of_catalog.refused
-    return read_snapshot(make_snapshot(of_catalog.published, describe_catalog(catalog)), "items")
+    return read_snapshot(
+        make_snapshot(published_in(of_catalog), describe_catalog(catalog)), "items"
+    )
 
 
 def test_all_real_items_say_what_their_file_names_say(real: list[Published]) -> None:

@@ -18,6 +18,7 @@ from tests.catalog_servers import (
     api_server,
     collection,
     folder_server,
+    published_in,
     search_named,
     write_static,
 )
@@ -63,7 +64,7 @@ def api() -> Iterator[tuple[str, ApiState]]:
 def _search(region: Region, settings: MapSettings) -> list[dict[str, Any]]:
     found = search_named(region, settings)
     assert not found.refused
-    return found.published
+    return published_in(found)
 
 
 def _dates(found: list[dict[str, Any]]) -> list[str]:
@@ -166,7 +167,7 @@ def test_a_malformed_item_is_left_out_and_said(
     MALFORMED[problem](broken)
     with _serving(kind, [broken, *_items()], tmp_path / "both") as url:
         found = search_named(region, _settings(url))
-        assert _dates(found.published) == MONTHS
+        assert _dates(published_in(found)) == MONTHS
         assert len(found.refused) == 1
         assert problem in str(found.refused[0])
     with (
@@ -369,7 +370,7 @@ def test_one_saved_page_of_several_is_not_taken_for_all(
     with pytest.raises(CatalogError, match=f"{words}.*accept_incomplete"):
         _search(region, _settings(path))
     found = search_named(region, _settings(path, catalog={"accept_incomplete": True}))
-    assert _dates(found.published) == MONTHS
+    assert _dates(published_in(found)) == MONTHS
     assert words in found.shortfalls[0]
 
 

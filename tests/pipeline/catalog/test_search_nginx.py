@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import search_named, write_static
+from tests.catalog_servers import published_in, search_named, write_static
 from tests.nginx import Nginx, nginx
 from tests.stac_items import earth_search_item
 
@@ -36,7 +36,7 @@ def _found(url: str, **catalog: Any) -> list[dict[str, Any]]:
     settings = MapSettings.model_validate({**given, "catalog": {"url": url, **catalog}})
     found = search_named(read_region(REGION), settings)
     assert not found.refused
-    return found.published
+    return published_in(found)
 
 
 def _dates(items: list[dict[str, Any]]) -> list[str]:

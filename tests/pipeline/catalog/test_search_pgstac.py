@@ -18,7 +18,7 @@ from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import tile_at
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import search_named
+from tests.catalog_servers import published_in, search_named
 from tests.pgstac import PgStac, pgstac
 from tests.stac_items import earth_search_item
 
@@ -86,9 +86,9 @@ def _found(api: PgStac, region: Region | str = REGION, **fields: Any) -> list[di
     where = region if isinstance(region, Region) else read_region(region)
     found = search_named(where, _settings(api, **fields))
     assert not found.refused
-    names = [item["id"] for item in found.published]
+    names = [item["id"] for item in published_in(found)]
     assert len(names) == len(set(names))
-    return found.published
+    return published_in(found)
 
 
 def _names(items: list[dict[str, Any]]) -> set[str]:

@@ -15,7 +15,14 @@ from pipeline.catalog.stac_api import StacApi
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import ApiState, api_server, collection, search_named, serving
+from tests.catalog_servers import (
+    ApiState,
+    api_server,
+    collection,
+    published_in,
+    search_named,
+    serving,
+)
 from tests.stac_items import earth_search_item
 
 REGION = "4.6,50.8,4.7,50.9"
@@ -170,7 +177,7 @@ def test_a_response_that_breaks_off_is_requested_again(region: Region) -> None:
 
     with serving(answering(answers)) as address:
         found = search_named(region, _settings(address))
-        assert [found["id"] for found in found.published] == [item["id"]]
+        assert [found["id"] for found in published_in(found)] == [item["id"]]
         assert sorted(set(broken)) == ["/", "/search"]
         broken.clear()
         assert Documents().read_json(address)["id"] == "api"
@@ -187,7 +194,7 @@ def test_a_landing_page_that_says_little_is_enough(region: Region, missing: str)
         return 200, page
 
     with serving(answering(answers)) as address:
-        assert len(search_named(region, _settings(address)).published) == 1
+        assert len(published_in(search_named(region, _settings(address)))) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -212,7 +219,7 @@ def test_secrets_go_to_the_catalogue_s_own_server_only(
 
     with serving(answering(answers)) as address:
         url = address.replace("//", "//${WHO}:${WORD}@") + "/?key=${WORD}"
-        assert len(search_named(region, _settings(url)).published) == 1
+        assert len(published_in(search_named(region, _settings(url)))) == 1
     there = [ask for ask in asked if ask[0] == "127.0.0.1"]
     assert {ask[1] for ask in there} >= {"/?key=h%26sh", "/collections?key=h%26sh"}
     assert all(ask[2] for ask in there)

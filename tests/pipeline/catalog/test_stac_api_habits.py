@@ -13,7 +13,7 @@ from pipeline.catalog.search import SearchResult
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.grid.region import Region, read_region
 from pipeline.settings.map import MapSettings
-from tests.catalog_servers import collection, search_named, serving
+from tests.catalog_servers import collection, published_in, search_named, serving
 from tests.pipeline.catalog.test_stac_api import Handler, answering
 from tests.stac_items import earth_search_item
 
@@ -40,7 +40,7 @@ def _search(region: Region, url: str, **catalog: Any) -> SearchResult:
 
 
 def _names(found: SearchResult) -> list[str]:
-    return [item["id"] for item in found.published]
+    return [item["id"] for item in published_in(found)]
 
 
 def _landing(handler: Handler, *methods: str, conforms: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -7,7 +7,14 @@ import shapely
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.grid.cells import PIXEL, Cell, cells_of, owned_pixels, tiles_of
+from pipeline.grid.cells import (
+    PIXEL,
+    Cell,
+    cells_of,
+    cells_with_pixels,
+    owned_pixels,
+    tiles_of,
+)
 from pipeline.grid.mgrs import SQUARE, parse_tile, tile_at, to_lonlat, to_utm, zone_at
 from pipeline.grid.region import Region, read_region
 
@@ -88,6 +95,27 @@ def test_owned_pixels_are_those_of_the_plain_rule(west: float, south: float, nam
             total += float(owned.sum()) * PIXEL**2
     width = 0.02 * 111_320 * np.cos(np.radians(south + 0.004))
     assert total == pytest.approx(width * 0.008 * 111_000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("west", "south"),
+    [(5.92, 50.4), (5.9, 55.98), (11.9, 63.98), (-66.08, -0.03), (179.93, -16.53)],
+)
+def test_pixels_are_counted_as_they_are_owned(west: float, south: float) -> None:
+    """Also where a cell lies within the region and only a meridian, or nothing, cuts it."""
+    region = read_region(f"{west},{south},{(west + 0.15 + 180) % 360 - 180},{south + 0.06}")
+    inside = 0
+    for tile in tiles_of(region):
+        counted = cells_with_pixels(tile, region, 128)
+        assert tuple(cell for cell, _ in counted) == cells_of(tile, region, 128)
+        for cell, count in counted:
+            slow = _slow_owned(cell, region)
+            assert (owned_pixels(cell, region) != slow).sum() == 0
+            assert count == slow.sum()
+            edges = (slow[:2], slow[-2:], slow[:, :2], slow[:, -2:])
+            assert all(edge.any() for edge in edges)
+            inside += bool(region.geometry.covers(shapely.box(*cell.lonlat_bounds)))
+    assert inside > 5
 
 
 @pytest.mark.parametrize(("longitude", "latitude"), [(6.0, 50.5), (3.0, 60.0), (9.0, 75.0)])

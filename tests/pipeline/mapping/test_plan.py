@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store
 from pipeline.mapping.cost_estimate import item_bytes
-from pipeline.mapping.held_plan import planned_warnings
-from pipeline.mapping.plan import PLAN_KEY, Plan, make_plan
+from pipeline.mapping.held_plan import planned_tiles, planned_warnings
+from pipeline.mapping.make_plan import make_plan, with_cost
+from pipeline.mapping.plan import PLAN_KEY, Plan
 from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
 from pipeline.product.ledger import open_run
 from pipeline.sample.archive import SampleArchive
@@ -56,8 +58,20 @@ def _items(*tiles: str) -> list[Item]:
     ]
 
 
+@dataclass(frozen=True)
+class _Held:
+    """Items in memory, as `make_plan` asks for them."""
+
+    items: list[Item]
+
+    def of_tile(self, tile: str) -> list[Item]:
+        return [item for item in self.items if item.tile == tile]
+
+
 def _plan(region: Region, items: list[Item], checkpoint: Checkpoint, **fields: Any) -> Plan:
-    return make_plan(_settings(**fields), region, items, checkpoint, encode_rate=lambda _: 1000.0)
+    return make_plan(
+        _settings(**fields), region, _Held(items), checkpoint, encode_rate=lambda _: 1000.0
+    )
 
 
 def test_numbers_add_up(checkpoint: Checkpoint) -> None:
@@ -122,6 +136,9 @@ def test_files_open_in_a_gis_and_cells_come_back(checkpoint: Checkpoint, tmp_pat
     )
     assert tiles["items"].tolist() == [36] * len(plan.tiles)
     assert read_cells(store, run) == list(plan.cells)
+    read = planned_tiles(store, run)
+    assert read is not None
+    assert with_cost(read, _settings(), checkpoint, encode_rate=lambda _: 1000.0) == plan
     numbers = json.loads(store.read(PLAN_KEY))
     assert numbers["pixels"] == plan.pixels
     assert numbers["cells"] == len(plan.cells)
@@ -179,7 +196,7 @@ def test_items_that_cannot_be_used_are_told(checkpoint: Checkpoint, tmp_path: Pa
     region = read_region("4.6,50.8,4.7,50.9")
     why = CatalogError("item x", "it is malformed: its eo:cloud_cover is 'n/a'", "Correct it")
     plan = make_plan(
-        *(_settings(), region, _items("31UFS"), checkpoint),
+        *(_settings(), region, _Held(_items("31UFS")), checkpoint),
         refused=[why, why],
         encode_rate=lambda _: 1000.0,
     )
@@ -210,7 +227,7 @@ def test_sizes_that_no_catalogue_states(checkpoint: Checkpoint) -> None:
 
 def test_the_encoder_is_measured_where_nothing_is_said(checkpoint: Checkpoint) -> None:
     region = read_region("4.6,50.8,4.61,50.81")
-    plan = make_plan(_settings(), region, _items("31UFS"), checkpoint)
+    plan = make_plan(_settings(), region, _Held(_items("31UFS")), checkpoint)
     assert plan.encode_rate > 0
     assert "tiles          1: 31UES" in plan.summary() or "31UFS" in plan.summary()
 
@@ -248,7 +265,7 @@ def test_from_the_sample_archive_to_a_plan(
     store = Store(str(tmp_path))
     items = search_named(region, settings).items
     require_bands(items, AUTHORS.bands)
-    plan = make_plan(settings, region, items, checkpoint, encode_rate=lambda _: 1000.0)
+    plan = make_plan(settings, region, _Held(items), checkpoint, encode_rate=lambda _: 1000.0)
     assert len(plan.tiles) == 4
     assert all(tile.items > 0 for tile in plan.tiles)
     assert sum(tile.uncovered for tile in plan.tiles) < 1e4
@@ -257,3 +274,6 @@ def test_from_the_sample_archive_to_a_plan(
             assert asset.href.startswith("http://") is over_http
     run = open_run(store, {}, {}, plan.files())
     assert read_cells(store, run) == list(plan.cells)
+    read = planned_tiles(store, run)
+    assert read is not None
+    assert with_cost(read, _settings(), checkpoint, encode_rate=lambda _: 1000.0) == plan

@@ -85,7 +85,7 @@ def test_what_is_planned_is_what_is_mapped(prepare: Prepare, tmp_path: Path) -> 
     assert before == after
 
 
-def test_planning_describes_the_catalogue_and_normalises_each_item_once(
+def test_planning_describes_the_catalogue_and_a_planned_run_reads_items_by_tile(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described, normalised = [], []
@@ -106,8 +106,18 @@ def test_planning_describes_the_catalogue_and_normalises_each_item_once(
     prepared = prepare()
     assert len(described) == 1
     names = [item["id"] for item in normalised]
-    assert len(names) == len(set(names))
+    assert len(names) == 2 * len(set(names))  # when it is found, and when its tile is planned
     assert set(names) >= {item.id for item in prepared.items}
+    normalised.clear()
+    again = prepare()
+    assert not normalised
+    assert again.plan.tiles == prepared.plan.tiles
+    assert again.plan.warnings == prepared.plan.warnings
+    assert again.run.manifest == prepared.run.manifest
+    cell = again.cells[-1]
+    assert again.items_of(cell) == again.items_of(cell) == prepared.items_of(cell)
+    assert {item.id for item in again.items_of(cell)} <= {item["id"] for item in normalised}
+    assert len(normalised) == len(names) // 2 // len(again.items.tiles)
 
 
 def test_planned_memory_depends_on_the_requests_of_the_catalogue(
@@ -298,10 +308,10 @@ def test_optional_bands_may_be_absent_and_are_told(
     assert made.run.manifest.absent_bands == ("B05", "B8A")
     assert made.run.reading.optional == {3, 7}
     some, none = (text for text in made.plan.warnings if " band " in text)
-    assert f"1 of {len(made.items)} items lack band B05" in some
+    assert f"1 of {made.items.facts.count} items lack band B05" in some
     assert "no item has band B8A: the checkpoint does without it" in none
     plan = json.loads((tmp_path / "absent" / "plan" / "plan.json").read_text())
-    assert plan["absent_bands"] == {"B05": 1, "B8A": len(made.items)}
+    assert plan["absent_bands"] == {"B05": 1, "B8A": made.items.facts.count}
     assert "B05 and B8A are absent from the source" in lineage(
         made.run.manifest, made.run.vocabulary
     )

@@ -44,7 +44,7 @@ def all_items(sample_archive: SampleArchive) -> list[Item]:
         }
     )
     found = search_named(read_region(settings.region), settings)
-    return found.items
+    return list(found.items)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,250 @@
+"""The making of a plan: the cells of each tile, and what is read for them, from a run's items."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import shapely
+from pyproj import Geod
+
+from models.encoder.checkpoint import Checkpoint
+from models.files.json_text import parse_json
+from pipeline import layout
+from pipeline.catalog.item import SCL, Item
+from pipeline.errors import CatalogError, RegionError
+from pipeline.grid.cells import PIXEL, cells_with_pixels, tiles_of
+from pipeline.grid.footprint import footprint
+from pipeline.grid.mgrs import Tile
+from pipeline.grid.region import Region
+from pipeline.mapping.cost_estimate import (
+    TYPICAL,
+    Rates,
+    item_bytes,
+    item_values,
+    measured_encode_rate,
+    memory_warning,
+    output_bytes,
+    run_seconds,
+    worker_memory,
+)
+from pipeline.mapping.plan import Plan
+from pipeline.mapping.plan_geojson import CellPlan, TilePlan
+from pipeline.raster.access import OPEN
+from pipeline.settings.map import MapSettings
+
+_ELLIPSOID = Geod(ellps="WGS84")
+_SLACK = 0.005  # degrees; the error of footprints, which have few corners
+
+
+class TileItems(Protocol):
+    """The items of a run (duplicates resolved), of one tile at a time."""
+
+    def of_tile(self, tile: str, /) -> Sequence[Item]:
+        """The items of a tile, by time."""
+
+
+@dataclass(frozen=True)
+class PlannedTiles:
+    """What a plan knows without its cost.
+
+    Attributes:
+        tiles: The tiles with their cells.
+        band_pixels: The pixel size of each band, in metres, of an item.
+        absent_bands: As those of `Plan`.
+        scarce_bands: As those of `Plan`.
+    """
+
+    tiles: tuple[TilePlan, ...]
+    band_pixels: tuple[float, ...] = ()
+    absent_bands: Mapping[str, int] = field(default_factory=dict)
+    scarce_bands: Mapping[str, int] = field(default_factory=dict)
+
+
+def make_plan(
+    settings: MapSettings,
+    region: Region,
+    items: TileItems,
+    checkpoint: Checkpoint,
+    *,
+    refused: Sequence[CatalogError] = (),
+    shortfalls: Sequence[str] = (),
+    encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
+    rates: Rates = TYPICAL,
+    requests: int = OPEN.requests,
+) -> Plan:
+    """Plan a run over a snapshot of items.
+
+    Args:
+        settings: The run's settings.
+        region: The region to map.
+        items: The items of the run; those of one tile at a time are asked for.
+        checkpoint: The encoder; its speed is measured here by default.
+        refused: Errors of the items that the search left out.
+        shortfalls: Where the catalogue gave fewer items than it says that it has.
+        encode_rate: Gives the pixels per second that the checkpoint encodes.
+        rates: The other rates.
+        requests: The catalogue's number of requests that a process has under way at once.
+
+    Raises:
+        RegionError: The region holds no pixel's centre.
+    """
+    planned = plan_tiles(settings, region, items, checkpoint)
+    if not planned.tiles:
+        raise RegionError(
+            region.source, "the region is smaller than a pixel", "Give one of at least 10 × 10 m"
+        )
+    plan = with_cost(
+        planned, settings, checkpoint, encode_rate=encode_rate, rates=rates, requests=requests
+    )
+    return replace(plan, refused=tuple(refused), shortfalls=tuple(shortfalls))
+
+
+def plan_tiles(
+    settings: MapSettings, region: Region, items: TileItems, checkpoint: Checkpoint
+) -> PlannedTiles:
+    """The tiles of a region with their cells, and what is read for them."""
+    inputs, substitute = checkpoint.card.preprocessing, settings.reading.substitute
+    bands, optional = inputs.bands, inputs.optional_bands
+    # The bands and their substitutes; an item's assets show which of them it has.
+    read = tuple(dict.fromkeys([*bands, *substitute.values()]))
+    shapely.prepare(region.geometry)
+    tiles: list[TilePlan] = []
+    lacking: Counter[str] = Counter()
+    firsts: list[Item] = []
+    for tile in tiles_of(region):
+        of_tile = items.of_tile(tile.name)
+        tiles.append(_planned(tile, region, of_tile, read, settings))
+        for item in of_tile:
+            offered = item.assets
+            lacking.update(
+                band
+                for band in (*bands, SCL)
+                if band not in offered and substitute.get(band) not in offered
+            )
+        firsts += of_tile[:1]
+    example = min(firsts, key=lambda item: (item.datetime, item.id), default=None)
+    assets = {} if example is None else example.assets
+    return PlannedTiles(
+        tiles=tuple(tiles),
+        band_pixels=tuple(assets[band].resolution for band in bands if band in assets),
+        absent_bands={band: lacking[band] for band in optional if lacking[band]},
+        scarce_bands={
+            band: lacking[band] for band in (*bands, SCL) if lacking[band] and band not in optional
+        },
+    )
+
+
+def with_cost(
+    planned: PlannedTiles,
+    settings: MapSettings,
+    checkpoint: Checkpoint,
+    *,
+    encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
+    rates: Rates = TYPICAL,
+    requests: int = OPEN.requests,
+) -> Plan:
+    """The plan with what it costs on this machine and with these settings, as `make_plan`."""
+    tiles = planned.tiles
+    pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
+    rate = None if settings.embeddings else encode_rate(checkpoint)
+    if settings.embeddings:
+        tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
+    values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
+    largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
+    dates = max(cell.items for tile in tiles for cell in tile.cells)
+    memory = worker_memory(largest.cell, dates, planned.band_pixels, checkpoint, settings, requests)
+    return Plan(
+        tiles=tiles,
+        output_bytes=output_bytes(
+            pixels,
+            sum(len(tile.cells) for tile in tiles),
+            settings,
+            checkpoint.card.architecture.embedding_dim,
+        ),
+        seconds=run_seconds(pixels, values, remote, rate or rates.classified, settings, rates),
+        encode_rate=rate,
+        worker_memory=memory,
+        memory_warning=memory_warning(memory, settings),
+        checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
+        absent_bands=planned.absent_bands,
+        scarce_bands=planned.scarce_bands,
+        band_pixels=planned.band_pixels,
+    )
+
+
+def _planned(
+    tile: Tile, region: Region, items: Sequence[Item], bands: Sequence[str], settings: MapSettings
+) -> TilePlan:
+    counted = cells_with_pixels(tile, region, settings.cell_size)
+    cells = [cell for cell, _ in counted]
+    areas_of = [tile.owned if item.footprint is None else item.footprint for item in items]
+    # Items of one orbit mostly share their footprint: it is compared with the cells once.
+    number = {one: position for position, one in enumerate(dict.fromkeys(map(id, areas_of)))}
+    footprints = np.array([*{id(one): one for one in areas_of}.values()], dtype=object)
+    outlines = np.array([shapely.geometry.shape(footprint(c.bounds, c.epsg)[0]) for c in cells])
+    reached = shapely.intersects(outlines[:, None], footprints[None, :]).astype(bool)
+    reaches = reached[:, [number[id(one)] for one in areas_of]]
+    areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
+    area_of_item = areas @ reaches
+    overpasses = {(item.datetime.month, item.acquisition) for item in items}
+    by_month = [sum(m == month for m, _ in overpasses) for month in range(1, 13)]
+    most = settings.reading.most_a_month
+    shares = [min(1.0, most / by_month[i.datetime.month - 1]) if most else 1.0 for i in items]
+    work = list(zip(items, area_of_item, shares, strict=True))
+    read = [item_bytes(item, bands, area, share) for item, area, share in work]
+    return TilePlan(
+        tile=tile,
+        cells=tuple(
+            CellPlan(cell, pixels, int(count))
+            for (cell, pixels), count in zip(counted, reaches.sum(axis=1), strict=True)
+        ),
+        items=len(items),
+        acquisitions=tuple(by_month),
+        bytes_to_read=sum(read),
+        remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
+        values=sum(item_values(item, bands, area, share) for item, area, share in work),
+        uncovered=_uncovered(tile, region, footprints),
+    )
+
+
+def _of_embeddings(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
+    """The plan of a tile if only the embeddings are read that another run kept."""
+    stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
+    remote = stored if "://" in source else 0.0
+    return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
+
+
+def _is_remote(item: Item) -> bool:
+    return any("://" in asset.href for asset in list(item.assets.values())[:1])
+
+
+def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:
+    """The part of the region that a tile owns and no footprint covers, in m²."""
+    wanted = shapely.intersection(tile.owned, region.geometry)
+    if len(footprints):
+        covered = shapely.union_all(footprints).buffer(_SLACK)
+        wanted = shapely.difference(wanted, covered)
+    return abs(float(_ELLIPSOID.geometry_area_perimeter(wanted)[0])) if wanted.area else 0.0
+
+
+def _checkpoint_warning(checkpoint: Checkpoint, catalog: str) -> str | None:
+    """A warning of a demonstration checkpoint on any catalogue but the sample archive."""
+    if not checkpoint.card.demonstration or _is_sample_archive(catalog):
+        return None
+    return (
+        f"checkpoint {checkpoint.card.name} is for demonstration and knows nothing of this "
+        "catalogue's land: take real-land, or a checkpoint of your own"
+    )
+
+
+def _is_sample_archive(catalog: str) -> bool:
+    path = Path(catalog)
+    root = path if path.suffix == ".json" else path / "catalog.json"
+    try:
+        document = parse_json(root.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("id") == layout.SAMPLE_CATALOG
