@@ -5,19 +5,13 @@ Each tile's task submits its cells to the Dask cluster that all tiles share.
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 
-from distributed import Client, Future
-
 from flows.execution.catalog_slots import catalog_slot
-from flows.execution.dask_cluster import (
-    has_gpu_workers,
-    has_readers,
-    require_shared_files,
-    worker_count,
-)
+from flows.execution.cell_work import CellsFailed, CellWork, count_cells
+from flows.execution.dask_cluster import require_shared_files, worker_count
 from flows.execution.map_artifacts import publish_map_artifacts
 from flows.execution.prefect_api import (
     NO_CACHE,
@@ -25,22 +19,27 @@ from flows.execution.prefect_api import (
     get_run_logger,
     task,
 )
-from flows.execution.progress import RunProgress, UnitCount, report_progress
-from flows.execution.task_progress import TaskProgress, task_progress
-from flows.execution.unit_groups import UnitsFailed, passed_as_is, run_groups
-from flows.execution.work_queue import UnitQueue, open_queue
+from flows.execution.progress import RunProgress, report_progress
+from flows.execution.suspect_units import SuspectUnits, WorkerDeaths
+from flows.execution.task_progress import task_progress
+from flows.execution.unit_groups import passed_as_is, run_groups
+from flows.execution.work_queue import open_queue
 from pipeline.clusters.settings import cells_in_flight
 from pipeline.grid.cells import Cell
-from pipeline.io.store import public_text
-from pipeline.mapping.cell_graph import LONG_TASKS, cell_graph
+from pipeline.mapping.cell_graph import LONG_TASKS
 from pipeline.mapping.fit_run import fitted_run
 from pipeline.mapping.prepare import prepared_run
-from pipeline.mapping.publish import publish, published_summary
+from pipeline.mapping.publish import (
+    PublishedRun,
+    publish,
+    published_run,
+    published_summary,
+    shard_summary,
+)
 from pipeline.mapping.run import PreparedRun
 from pipeline.mapping.run_inputs import run_inputs
 from pipeline.mapping.shared_run import SharedRun, shared_run
-from pipeline.mapping.unencoded import require_series_fit, series_bytes
-from pipeline.product.cell_report import CellReport
+from pipeline.mapping.unencoded import require_series_fit
 from pipeline.product.report import Summary
 from pipeline.settings.map import MapSettings
 
@@ -50,16 +49,6 @@ _MOST_TILES = 32  # open at once on a cluster that may grow; they wait in line f
 _prepared: ContextVar[PreparedRun | None] = ContextVar("_prepared", default=None)
 
 
-class CellsFailed(UnitsFailed):
-    """Cells that failed, in a run that went on without them; `errors` are why."""
-
-
-def count_cells(cells: Sequence[Cell], done: Sequence[Cell] = ()) -> UnitCount:
-    """Counts a run's cells, by their pixels; `done` were finished before it was started."""
-    pixels = {cell.id: cell.height * cell.width for cell in cells}
-    return UnitCount(pixels, [cell.id for cell in done], "cells")
-
-
 @flow(
     name="map-region",
     flow_run_name="{settings.year} {settings.region} → {settings.out}",
@@ -67,6 +56,8 @@ def count_cells(cells: Sequence[Cell], done: Sequence[Cell] = ()) -> UnitCount:
 )
 def map_region(settings: MapSettings) -> Summary:
     """Map a region and publish the map; started again, it goes on where it stopped.
+
+    Where the settings name a shard, its cells are mapped, and nothing is published.
 
     Raises CellsFailed once everything else is mapped and published; UserError for settings that
     cannot be run; OwnershipLost where the folder was removed, or taken by another run; WorldError
@@ -108,13 +99,13 @@ def prepare(settings: MapSettings, holding: contextlib.ExitStack) -> PreparedRun
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish_run(prepared: PreparedRun) -> Summary:
+def publish_run(run: PublishedRun) -> Summary:
     """Write collection, mosaic, styles, preview and report from the cells that are done."""
-    return publish(prepared)
+    return publish(run)
 
 
 def _mapped(prepared: PreparedRun) -> Summary:
-    """Map the cells of a run whose folder is held, and publish them.
+    """Map the cells of a run whose folder is held, and publish them; a shard is not published.
 
     Processes that map the same run share its cells, and one of them publishes.
     """
@@ -124,22 +115,27 @@ def _mapped(prepared: PreparedRun) -> Summary:
             with shared.alone("examples"):
                 prepared = fitted_run(prepared)
         _map_cells(prepared, shared)
-        report_progress(RunProgress("publishing"))
-        with shared.alone("publication"):
-            summary = published_summary(prepared, shared.published_since())
-            if summary is None:
-                summary = publish_run(passed_as_is(prepared))
-                shared.remove_run_out()
-    publish_map_artifacts(summary, prepared.run.store)
+        if prepared.run.settings.shard is not None:
+            summary = shard_summary(prepared)
+        else:
+            report_progress(RunProgress("publishing"))
+            with shared.alone("publication"):
+                published = published_run(prepared)
+                found = published_summary(published, shared.published_since())
+                summary = found or publish_run(passed_as_is(published))
+                if found is None:
+                    shared.remove_run_out()
+            publish_map_artifacts(summary, prepared.run.store)
     if summary.failures:
         raise CellsFailed(_failure_message(summary))
     return summary
 
 
 def _map_cells(prepared: PreparedRun, shared: SharedRun) -> None:
-    left = {cell.id: cell for cell in prepared.unfinished()}
-    count = count_cells(prepared.cells, [cell for cell in prepared.cells if cell.id not in left])
-    get_run_logger().info("%s of %s cells to map", len(left), len(prepared.cells))
+    left, cells = prepared.unfinished(), prepared.own_cells
+    ids = {cell.id for cell in left}
+    count = count_cells(cells, [cell for cell in cells if cell.id not in ids])
+    get_run_logger().info("%s of %s cells to map", len(left), len(cells))
     if not left:
         return
     report_progress(count.progress("mapping"))
@@ -154,105 +150,79 @@ def _map_cells(prepared: PreparedRun, shared: SharedRun) -> None:
     ):
         if cluster.remote:
             require_shared_files(queue.client, prepared.run)
-        free = [*left.values()]
-        while left:
-            _map_tiles(free, prepared, shared, queue, count, tasks)
-            left = {name: cell for name, cell in left.items() if not count.is_settled(name)}
-            free = _free_cells([*left.values()], shared, count)
+        suspects = SuspectUnits(
+            failure.cell
+            for failure in shared.failed_before()
+            if failure.kind == WorkerDeaths.__name__ and failure.cell in ids
+        )
+        work = CellWork(prepared, shared, queue, count, tasks, suspects)
+        _map_until_settled(lambda: [c for c in left if work.is_open(c)], _map_tiles, work)
+        _map_until_settled(work.suspected, _map_one_by_one, work)
         report_progress(count.progress("mapping"))
 
 
-def _map_tiles(
-    cells: Sequence[Cell],
-    prepared: PreparedRun,
-    shared: SharedRun,
-    queue: UnitQueue,
-    count: UnitCount,
-    tasks: TaskProgress,
+def _map_until_settled(
+    left: Callable[[], Sequence[Cell]],
+    map_free: Callable[[CellWork, Sequence[Cell]], None],
+    work: CellWork,
 ) -> None:
-    """Map those of the cells that no other process maps; those that failed are recorded."""
+    """Map the cells of `left` that no other process maps, until none is left."""
+    free = left()
+    while left():
+        map_free(work, free)
+        free = _free_cells(left(), work)
+
+
+def _map_tiles(work: CellWork, cells: Sequence[Cell]) -> None:
+    """Map cells in a task of Prefect per tile; those that failed are recorded."""
     if not cells:
         return
     by_tile: defaultdict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_tile[cell.tile.name].append(cell)
-    cluster = prepared.run.settings.cluster
+    cluster = work.prepared.run.settings.cluster
     # A few tiles at a time: enough to keep the cluster busy, and one after the other done.
-    in_flight = cells_in_flight(cluster, worker_count(queue.client))
+    in_flight = cells_in_flight(cluster, worker_count(work.queue.client))
     at_once = _MOST_TILES if cluster.remote else 2 + in_flight // _CELLS_A_TILE
     tiles = {
-        name: partial(map_cells, by_tile[name], prepared, shared, queue, count, tasks)
-        for name in shared.own_order([*by_tile])
+        name: partial(work.map_cells, by_tile[name]) for name in work.shared.own_order([*by_tile])
     }
-    failures = run_groups("tile", tiles, queue, count, "mapping", "map-progress", at_once)
-    shared.leave_failed()
+    _run_tasks("tile", tiles, work, "mapping", at_once)
+
+
+def _map_one_by_one(work: CellWork, cells: Sequence[Cell]) -> None:
+    """Map suspected cells, in a task of Prefect each."""
+    alone = {cell.id: partial(work.map_alone, cell) for cell in cells}
+    if alone:
+        _run_tasks("cell", alone, work, "mapping alone, since workers died", 1)
+
+
+def _run_tasks(
+    kind: str, groups: Mapping[str, Callable[[], None]], work: CellWork, stage: str, at_once: int
+) -> None:
+    failures = run_groups(kind, groups, work.queue, work.count, stage, "map-progress", at_once)
+    work.shared.leave_failed()
     for failure in failures:  # those of cells are recorded in the folder
         if not isinstance(failure, CellsFailed):
             raise failure
 
 
-def _free_cells(cells: Sequence[Cell], shared: SharedRun, count: UnitCount) -> list[Cell]:
+def _free_cells(cells: Sequence[Cell], work: CellWork) -> list[Cell]:
     """Wait until another process has ended some of the cells; give those that it left."""
     if cells:
-        report_progress(count.progress("waiting for other processes"))
+        report_progress(work.count.progress("waiting for other processes"))
     free = []
-    for cell, state in shared.until_others_end(cells):
+    for cell, state in work.shared.until_others_end(cells):
         if state == "free":
             free.append(cell)
         else:
-            count.settle(cell.id, state)
+            work.count.settle(cell.id, state)
     return free
-
-
-def map_cells(
-    cells: Sequence[Cell],
-    prepared: PreparedRun,
-    shared: SharedRun,
-    queue: UnitQueue,
-    count: UnitCount,
-    tasks: TaskProgress,
-) -> None:
-    """Map those of the cells that are not done, and that no other process maps.
-
-    Failures are recorded in the run's folder; raises CellsFailed for them once the others are done.
-    """
-    left = {cell.id: cell for cell in cells if not count.is_done(cell.id)}
-    cluster = prepared.run.settings.cluster
-    gpu, readers = (has(queue.client, cluster) for has in (has_gpu_workers, has_readers))
-
-    def submit(cell: Cell, client: Client, priority: int) -> Future | None:
-        state = shared.begin(cell)
-        if state != "ours":
-            count.settle(cell.id, state)
-            return None
-        graph = cell_graph(cell, prepared.items_of(cell), prepared.run, gpu=gpu, readers=readers)
-        count.begin(cell.id, tasks.follow(cell.id, graph))
-        return client.compute(graph, priority=priority)
-
-    def done(name: str, _report: CellReport) -> None:
-        shared.finished(left[name])
-        tasks.forget(name)
-        count.finished(name)
-
-    def failed(name: str, error: BaseException) -> None:
-        shared.failed(left[name], error)
-        tasks.forget(name)
-        count.failed(name)
-
-    units = {name: partial(submit, cell) for name, cell in left.items()}
-    sizes = {
-        name: series_bytes(cell, prepared.items_of(cell), prepared.run)
-        for name, cell in left.items()
-        if cluster.unencoded_limit is not None
-    }
-    if errors := queue.map(units, done, failed, sizes):
-        message = f"{len(errors)} of {len(cells)} cells failed, such as: {errors[0]}"
-        raise CellsFailed(public_text(message), errors)
 
 
 def _failure_message(summary: Summary) -> str:
     first = summary.failures[0]
     return (
         f"{len(summary.failures)} of {summary.planned} cells failed, such as {first.cell} "
-        f"({first.error}). The map shows the others; start again to try these once more."
+        f"({first.error}). The others are mapped; start again to try these once more."
     )

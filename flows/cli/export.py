@@ -12,8 +12,9 @@ from pipeline.errors import RegionError
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.mapping.plan_geojson import read_cells
+from pipeline.product.committed_cells import mapped_items
 from pipeline.product.layers import CLASS
-from pipeline.product.ledger import mapped_items, read_run
+from pipeline.product.ledger import read_run
 from pipeline.product.manifest import run_vocabulary
 from pipeline.product.map_crs import crs_code
 from pipeline.product.map_export import export_map, exported_layer

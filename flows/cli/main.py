@@ -29,6 +29,7 @@ _COMMANDS = {
         "plan": "Show what a run would read, compute and write, and its cost; run nothing.",
         "map": "Map a region.",
         "map-regions": "Map many regions and years from one file.",
+        "publish": "Write map and report of a run that was mapped in shards.",
         "rerun": "Go on with a run from its folder; try again what was left out.",
         "status": "Show which cells of a run are done, failed, or left.",
         "deploy": "Give each region of a file a deployment on a Prefect server.",

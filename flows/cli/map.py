@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from flows.cli.settings_command import settings_command
-from pipeline.settings.map import ClassifySettings, MapSettings
+from pipeline.settings.map import ClassifySettings, MapSettings, PlanSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,31 +36,57 @@ def map_app(settings: MapSettings) -> int:
 
 @settings_command(
     "plan",
-    MapSettings,
+    PlanSettings,
     file="RUN.toml",
-    examples=("timesen plan run.toml", _EXAMPLE.format("plan")),
+    examples=("timesen plan run.toml --map plan.html", _EXAMPLE.format("plan")),
 )
-def plan_app(settings: MapSettings) -> int:
+def plan_app(settings: PlanSettings) -> int:
     """Show what a run would read, compute and write, how long it takes, and its cost; run nothing.
 
     Its tiles and cells are written to the run's folder, to be looked at in a GIS. The list of its
     items is kept there, too: `timesen map` then maps exactly what was planned.
     """
     from flows.execution.console import PlainConsole, say
+
+    console = PlainConsole()
+    say(console, "Planning: searching for items, then counting the pixels and items of each cell")
     from pipeline.mapping.continued_run import made_again
     from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY
     from pipeline.mapping.prepare import prepare_run
     from pipeline.mapping.run_inputs import run_inputs
 
-    console, prepared = PlainConsole(), prepare_run(settings)
+    prepared = prepare_run(settings.run_settings)
     store = prepared.run.store
     say(console, run_inputs(prepared))
     say(console, prepared.plan.summary())
+    if settings.shard is not None:
+        say(console, _shard(prepared))
     for note in made_again(prepared):
         say(console, note)
     _warn(console, _planned_warnings(prepared))
     say(console, f"To look at in a GIS: {store.path(TILES_KEY)} and {store.path(CELLS_KEY)}")
+    if settings.map_page is not None:
+        say(console, f"Page of the plan: {_write_page(prepared, settings.map_page)}")
     return 0
+
+
+def _write_page(prepared: "PreparedRun", page: str) -> str:
+    """Write the page of a plan; gives its path. Raises OutputError where it cannot be written."""
+    from models.files.durable_files import write_durably
+    from models.option import user_path
+    from pipeline.errors import OutputError
+    from pipeline.mapping.plan_page import plan_page
+
+    run, path = prepared.run, user_path(page)
+    title = f"Plan of {run.vocabulary.title}, {run.manifest.years}"
+    try:
+        write_durably(path, plan_page(prepared.plan, title).encode())
+    except (OSError, ValueError) as error:  # ValueError: of a zero in the path
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else "it is no path"
+        raise OutputError(
+            f"--map {page}", f"the page cannot be written ({reason})", "Give a file of this machine"
+        ) from None
+    return str(path)
 
 
 @settings_command(
@@ -87,7 +113,9 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
 
     With `retry_left_out`, finished cells that lack rasters are mapped once more.
 
-    Returns the exit code: 0 where the map is whole, 1 where cells failed. Raises UserError and
+    Of a shard it says how much is mapped, and how the map is published.
+
+    Returns the exit code: 0 where all cells are mapped, 1 where some failed. Raises UserError and
     WorldError where the run as a whole cannot go on.
     """
     from flows.cli.gdal_place import say_raster
@@ -102,7 +130,8 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     console, failed = PlainConsole(), ""
     with ExitStack() as stack:
         wait_for_server = stack.enter_context(show_flow(console))
-        from flows.map_region import CellsFailed, map_region, prepared_beforehand
+        from flows.execution.cell_work import CellsFailed
+        from flows.map_region import map_region, prepared_beforehand
         from pipeline.mapping.continued_run import made_again, with_left_out_again
         from pipeline.mapping.prepare import prepared_run
         from pipeline.mapping.run_inputs import run_inputs
@@ -129,6 +158,11 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     if failed:
         console.print(failed, style="red", markup=False, soft_wrap=True)
     store = Store(settings.out)
+    if settings.shard is not None:
+        say(console, f"{_shard(prepared)}, {len(prepared.unfinished())} left")
+        text = "writes map and report, once the other shards are mapped, too"
+        say(console, f"Publish  timesen publish {shlex.quote(public_url(store.root))} ({text})")
+        return 1 if failed else 0
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         say_raster(console, "Map      ", store, CLASS.mosaic_file)
         say(console, f"Preview  {store.path(PREVIEW)}")
@@ -137,6 +171,13 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
         say(console, f"Log      {log}")
     say(console, f"Status   timesen status {shlex.quote(public_url(store.root))}")
     return 1 if failed else 0
+
+
+def _shard(prepared: "PreparedRun") -> str:
+    """How much of a run a shard is."""
+    own, pixels = prepared.own_cells, sum(c.height * c.width for c in prepared.own_cells)
+    shard = prepared.run.settings.shard
+    return f"Shard {shard}: {len(own)} of {len(prepared.cells)} cells, {pixels / 1e6:.1f} Mpx"
 
 
 def _warn(console: "Console", warnings: Sequence[str]) -> None:
@@ -154,7 +195,7 @@ def _planned_warnings(prepared: "PreparedRun") -> list[str]:
 
 def _warnings(prepared: "PreparedRun") -> list[str]:
     """What to say of a run's finished cells: rasters that were left out, land without words."""
-    from pipeline.product.ledger import finished_cells
+    from pipeline.product.committed_cells import finished_cells
     from pipeline.product.mask_report import lacking_sentence, masked_total
     from pipeline.product.other_land_report import ADVICE, other_land_shares
 

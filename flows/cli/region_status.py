@@ -13,8 +13,9 @@ from pipeline.errors import OutputError
 from pipeline.io.store import Store, public_text, public_url
 from pipeline.layout import RUN
 from pipeline.mapping.plan_geojson import read_cells
+from pipeline.product.committed_cells import finished_ids
 from pipeline.product.layers import CLASS
-from pipeline.product.ledger import failed_cells, finished_cells, read_run
+from pipeline.product.ledger import failed_cells, read_run
 from pipeline.product.ownership import last_held
 from pipeline.settings.regions import RegionRun, load_regions
 
@@ -104,7 +105,7 @@ def _state(run: RegionRun) -> RegionStatus:
         planned = {cell.id for cell in read_cells(store, manifest)}
     except OutputError as error:
         return RegionStatus(name, year, public_text(str(error)))
-    done = len(planned & finished_cells(store, manifest.fingerprint).keys())
+    done = len(planned & finished_ids(store, manifest.fingerprint))
     failed = len(failed_cells(store, manifest))
     left = len(planned) - done - failed
     state = "incomplete" if left else "failed" if failed else "done"

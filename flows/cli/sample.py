@@ -59,7 +59,8 @@ def run_sample(
     # Imported here: geopandas takes a second.
     from pipeline.evaluation.reference_sample import draw_sample
     from pipeline.evaluation.sample_file import sample_place, write_sample
-    from pipeline.product.ledger import finished_items, read_run
+    from pipeline.product.committed_cells import finished_items
+    from pipeline.product.ledger import read_run
     from pipeline.product.manifest import run_vocabulary
 
     sample_place(file)

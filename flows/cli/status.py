@@ -19,7 +19,8 @@ from flows.execution.console import PlainConsole
 from flows.execution.progress import duration
 from pipeline.io.store import Store, public_url
 from pipeline.mapping.plan_geojson import read_cells
-from pipeline.product.ledger import FailedCell, failed_cells, finished_cells, read_run
+from pipeline.product.committed_cells import finished_cells
+from pipeline.product.ledger import FailedCell, failed_cells, read_run
 from pipeline.raster.read_stats import LeftOut, rasters_left_out, total_stats
 
 _PAUSE = 2.0  # seconds between two looks

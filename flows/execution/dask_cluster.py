@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import dask
 from distributed import Client
 
 from flows.execution.dask_log import log_dask_to_file, workers_log_to_file
@@ -27,7 +28,9 @@ def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
         ClusterUnavailable: a scheduler does not answer or stays without workers.
     """
     log_dask_to_file()
-    with workers_log_to_file(), CLUSTER_KINDS[settings.kind].open(settings) as client:
+    # Read by a scheduler that starts here; one that runs already keeps its own number.
+    deaths = dask.config.set({"distributed.scheduler.allowed-failures": settings.worker_deaths - 1})
+    with deaths, workers_log_to_file(), CLUSTER_KINDS[settings.kind].open(settings) as client:
         if settings.remote:
             _require_same_software(client)
         if settings.dashboard:

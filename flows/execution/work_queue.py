@@ -43,7 +43,8 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
     Raises what stopped the queue, and what `open_cluster` raises.
     """
     with open_cluster(cluster) as client:
-        queue = UnitQueue(client, _size(cluster, client), cluster.most_unencoded)
+        size = _Size(cluster, client)
+        queue = UnitQueue(client, size, cluster.most_unencoded, size.saw_worker)
         try:
             yield queue
         except BaseException as error:
@@ -53,30 +54,35 @@ def open_queue(cluster: ClusterSettings) -> Iterator["UnitQueue"]:
             raise queue.reason
 
 
-def _size(cluster: ClusterSettings, client: Client) -> Callable[[], int]:
+class _Size:
     """How many units are in flight, by the workers that there are now.
 
-    Raises ClusterUnavailable where all workers are gone for good: Dask starts each of this machine
-    again, but gives one up that dies once more meanwhile; a queue may give none.
+    Calling it raises ClusterUnavailable where all workers are gone for good: Dask starts each of
+    this machine again, but gives one up that dies once more meanwhile; a queue may give none.
     """
-    seen = time.monotonic()
 
-    def size() -> int:
-        nonlocal seen
-        workers, now = worker_count(client), time.monotonic()
+    def __init__(self, cluster: ClusterSettings, client: Client) -> None:
+        self._cluster, self._client = cluster, client
+        self._seen = time.monotonic()
+
+    def saw_worker(self) -> None:
+        """Note that there was a worker just now, perhaps one that died between two calls."""
+        self._seen = time.monotonic()
+
+    def __call__(self) -> int:
+        cluster, workers = self._cluster, worker_count(self._client)
+        waited = time.monotonic() - self._seen
         if workers or cluster.kind == "address":  # its workers may come back at any time
-            seen = now
-        elif now - seen > (60 * cluster.wait_minutes if cluster.remote else _WORKERLESS_SECONDS):
+            self.saw_worker()
+        elif waited > (60 * cluster.wait_minutes if cluster.remote else _WORKERLESS_SECONDS):
             look = "Look at the queue, or give more wait_minutes"
             if not cluster.remote:
                 look = "Look at free memory, or take fewer workers or a higher memory_limit"
             raise ClusterUnavailable(
-                f"All workers have died, and none has come for {now - seen:.0f} s. {look}. "
+                f"All workers have died, and none has come for {waited:.0f} s. {look}. "
                 "What was made before is kept; start again to go on."
             )
-        return cells_in_flight(cluster, workers)
-
-    return size
+        return cells_in_flight(self._cluster, workers)
 
 
 class UnitQueue:
@@ -87,9 +93,14 @@ class UnitQueue:
     """
 
     def __init__(
-        self, client: Client, in_flight: Callable[[], int], most_bytes: int | None = None
+        self,
+        client: Client,
+        in_flight: Callable[[], int],
+        most_bytes: int | None = None,
+        unit_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.client = client
+        self._unit_ended = unit_ended
         self._in_flight = in_flight
         self._slots = Slots(in_flight(), most_bytes)
         self._order = itertools.count()
@@ -159,6 +170,7 @@ class UnitQueue:
                     continue
                 name = in_flight.pop(future)
                 self._slots.give_back(size=sizes.get(name, 0))
+                self._unit_ended()
                 try:
                     done(name, _result(future))
                 except (OutputUnwritable, OwnershipLost, ClusterUnavailable):

@@ -22,8 +22,9 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.cog_writer import cog_bytes
+from pipeline.product.committed_cells import mapped_items
 from pipeline.product.layers import SIMILARITY, SIMILARITY_SCALE
-from pipeline.product.ledger import mapped_items, read_run
+from pipeline.product.ledger import read_run
 from pipeline.product.manifest import RunManifest
 from pipeline.product.mosaic import write_mosaic
 from pipeline.product.qgis_styles import similarity_style

@@ -138,6 +138,9 @@ class ClusterFields(BaseModel):
     threads: int | None = Field(
         None, ge=1, description="threads of a worker; default: the cores, shared by the workers"
     )
+    worker_deaths: int = Field(
+        3, ge=1, description="deaths of workers with a cell in work after which it is set aside"
+    )
     cells_in_flight: int | None = Field(
         None, ge=1, description="cells submitted at once; default: 2, and one more per worker"
     )

@@ -17,8 +17,9 @@ from pipeline.evaluation.sample_file import SampleRecord, read_sample_record
 from pipeline.io.store import Store, public_url
 from pipeline.point_series.point_file import PointsError, ReferencePoints, read_reference
 from pipeline.product.cell_report import class_hectares
+from pipeline.product.committed_cells import mapped_items
 from pipeline.product.layers import NODATA_CLASS
-from pipeline.product.ledger import mapped_items, read_run
+from pipeline.product.ledger import read_run
 from pipeline.product.manifest import run_vocabulary
 
 

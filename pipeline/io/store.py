@@ -42,9 +42,14 @@ FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The numbers of the errors of a disk, a quota or a file that is full."""
 
 
+def is_plain_url(href: str) -> bool:
+    """Whether an href is an address of a host and a path alone; most are, and need no parsing."""
+    return _PLAIN.fullmatch(href) is not None
+
+
 def public_url(href: str) -> str:
     """The href without user, password and query string, as a log or an error may show it."""
-    if _PLAIN.fullmatch(href):  # most are, and need not be taken apart
+    if is_plain_url(href):
         return href
     if href.startswith("/vsi"):  # GDAL's name of a remote file, around a URL or before options
         return public_text(href).partition("?")[0]
@@ -153,7 +158,8 @@ class Store:
         """The bytes of a key; raises FileNotFoundError where there is none."""
         with self._explained(key):
             if self.is_remote:
-                return bytes(self._remote.cat_file(self.path(key)))
+                # In one request: else s3fs asks for the size first, to read large files in parts.
+                return bytes(self._remote.cat_file(self.path(key), max_concurrency=1))
             return Path(self.path(key)).read_bytes()
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -294,13 +300,27 @@ class Store:
         kept = (key for key in sizes if not key.rpartition("/")[2].startswith(PART))
         return {key: sizes[key] for key in sorted(kept)}
 
+    def sizes_and_tags(self, prefix: str = "") -> tuple[dict[str, int], dict[str, str]]:
+        """Bytes and ETag of each key under a prefix, by one listing; a folder has no ETags."""
+        if not self.is_remote:
+            return self.sizes(prefix), {}
+        with self._explained(prefix):
+            listed = self._listed(prefix)
+        return (
+            {key: int(about["size"]) for key, about in listed.items()},
+            {key: str(about.get("ETag", "")) for key, about in listed.items()},
+        )
+
     def _remote_sizes(self, prefix: str) -> dict[str, int]:
+        return {key: int(about["size"]) for key, about in self._listed(prefix).items()}
+
+    def _listed(self, prefix: str) -> dict[str, Any]:
         try:
             listed = self._remote.find(self.path(prefix), detail=True)
         except FileNotFoundError as error:
             raise OSError("the bucket does not exist") from error
         start = len(self._bare(""))
-        return {str(name)[start:]: int(about["size"]) for name, about in listed.items()}
+        return {str(name)[start:]: about for name, about in listed.items()}
 
     def gdal_path(self, key: str) -> str:
         """The name under which GDAL opens a key: the path, or `/vsis3/bucket/…`."""

@@ -12,7 +12,8 @@ from pipeline.io.fingerprint import as_read
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
 from pipeline.mapping.run import PreparedRun
-from pipeline.product.ledger import ADDED_OUTPUTS, finished_cells, mapped_items
+from pipeline.product.committed_cells import finished_cells, mapped_items
+from pipeline.product.ledger import ADDED_OUTPUTS
 from pipeline.product.manifest import RunManifest, read_planned
 from pipeline.settings.map import MapSettings
 

@@ -28,8 +28,9 @@ from pipeline.mapping.run import PreparedRun, Run
 from pipeline.observations.series_block import SeriesBlock, batches_of
 from pipeline.point_series.point_file import PointsError
 from pipeline.point_series.read_points import read_point_series
+from pipeline.product.committed_cells import finished_ids
 from pipeline.product.example_report import ExampleReport, read_example_report
-from pipeline.product.ledger import finished_cells, require_held
+from pipeline.product.ledger import require_held
 from pipeline.product.manifest import sha256
 
 _PLACES = 2000  # of the map, to which the distance of the examples is measured
@@ -175,7 +176,7 @@ def _stored_fit(run: Run) -> ExampleFit | None:
     report = read_example_report(store, fingerprint)
     content = store.read(EXAMPLES_FILE) if store.exists(EXAMPLES_FILE) else b""
     if report is None or not content or report.sha256 not in ("", sha256(content)):
-        if finished_cells(store, fingerprint):
+        if finished_ids(store, fingerprint):
             raise OutputError(
                 public_url(store.path(EXAMPLES_FILE)),
                 "it is not what was fitted to the run's examples, and finished cells were made "

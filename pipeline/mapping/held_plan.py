@@ -1,7 +1,7 @@
 """The plan that a run's folder holds: taken up again only if all of it is of that run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from safetensors.numpy import load as load_tensors
@@ -10,7 +10,10 @@ from models.files.json_text import parse_json
 from models.towers.text_embeddings import TextEmbeddings
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.classification.other_land import OtherLand
+from pipeline.costs.prices import Prices
+from pipeline.costs.resources import Resources
 from pipeline.errors import OutputError, RegionError
+from pipeline.grid.cells import PIXEL
 from pipeline.grid.mgrs import parse_tile
 from pipeline.io.fingerprint import as_read, differences
 from pipeline.io.store import Store
@@ -18,7 +21,9 @@ from pipeline.layout import ITEMS_FILE, OTHER_LAND_FILE, TEXT_FILE
 from pipeline.mapping.make_plan import PlannedTiles
 from pipeline.mapping.plan import PLAN_KEY
 from pipeline.mapping.plan_geojson import CellPlan, plan_of, read_cell_plans
-from pipeline.product.ledger import finished_cells, held_run, only_adds, require_replaceable
+from pipeline.product.committed_cells import finished_ids
+from pipeline.product.cost_report import PlannedCost
+from pipeline.product.ledger import held_run, only_adds, require_replaceable
 from pipeline.product.manifest import RunManifest, read_planned, run_vocabulary
 
 _NO_PLAN = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
@@ -63,7 +68,7 @@ def held_plan(store: Store, parts: Mapping[str, Any]) -> HeldPlan | None:
             other = OtherLand.from_tensors(tensors)
         vocabulary = run_vocabulary(store, held)
     except OutputError:
-        if finished_cells(store, held.fingerprint):
+        if finished_ids(store, held.fingerprint):
             raise
         return None
     return HeldPlan(held, items, text, other, vocabulary)
@@ -110,3 +115,15 @@ def planned_warnings(store: Store, run: RunManifest) -> tuple[str, ...] | None:
     if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
         return None
     return tuple(warnings)
+
+
+def planned_cost(store: Store, run: RunManifest) -> PlannedCost | None:
+    """What the plan that a run began with says that it takes; None as `planned_warnings`."""
+    try:
+        plan = parse_json(read_planned(store, run, PLAN_KEY))
+        cost = plan["cost"]
+        resources = Resources(*(float(cost[field.name]) for field in fields(Resources)))
+        area = float(plan["pixels"]) * PIXEL**2 / 1e6
+        return PlannedCost(resources, Prices.model_validate(cost["prices"]), area)
+    except (OutputError, *_NO_PLAN):
+        return None

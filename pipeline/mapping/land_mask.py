@@ -19,8 +19,9 @@ from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.mapping.plan_geojson import read_cells
+from pipeline.product.committed_cells import finished_ids
 from pipeline.product.layers import CLASS, NODATA_CLASS
-from pipeline.product.ledger import finished_cells, read_run
+from pipeline.product.ledger import read_run
 from pipeline.product.manifest import RunManifest, run_vocabulary
 from pipeline.raster.gdal_errors import gdal_errors_of
 
@@ -127,7 +128,7 @@ def read_land_mask(mask: str) -> LandMask:
     """
     store, run, values = _run_and_values(mask)
     own = read_cells(store, run)
-    if left := len({cell.id for cell in own} - finished_cells(store, run.fingerprint).keys()):
+    if left := len({cell.id for cell in own} - finished_ids(store, run.fingerprint)):
         raise OutputError(
             f"mask {public_url(store.root)}",
             f"{left} of this run's {len(own)} cells are not finished",

@@ -161,7 +161,10 @@ def _prepared(settings: MapSettings, claims: ExitStack) -> tuple[PreparedRun, bo
             ITEMS_FILE: items.content,
             **plan.files(),
         }
-        manifest = open_run(store, parts, settings.model_dump(mode="json"), files)
+        # One start's shard is none of the run's settings.
+        manifest = open_run(
+            store, parts, settings.model_dump(mode="json", exclude={"shard"}), files
+        )
     run = Run(
         settings=settings,
         store=store.once_opened(),

@@ -1,6 +1,7 @@
 """A run, as its workers need it, and a prepared run: its cells, and the items that each reads."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -20,8 +21,10 @@ from pipeline.io.store import Store
 from pipeline.mapping.example_points import ExamplePoints
 from pipeline.mapping.land_mask import LandMask
 from pipeline.mapping.plan import Plan
+from pipeline.mapping.shard import cells_of_shard
 from pipeline.observations.reading import Reading, reading_of
-from pipeline.product.ledger import finished_cells
+from pipeline.product.cell_report import PREFIX
+from pipeline.product.committed_cells import index_cells
 from pipeline.product.manifest import RunManifest
 from pipeline.raster.access import Access
 from pipeline.settings.map import MapSettings
@@ -129,7 +132,20 @@ class PreparedRun:
         """The items of a cell's tile, by time."""
         return self.items.of_tile(cell.tile.name)
 
+    @cached_property
+    def own_cells(self) -> tuple[Cell, ...]:
+        """The cells that this start maps: those of its shard, or all."""
+        if self.run.settings.shard is None:
+            return self.cells
+        number, of = map(int, self.run.settings.shard.split("/"))
+        return cells_of_shard(self.cells, number, of)
+
     def unfinished(self) -> tuple[Cell, ...]:
-        """The cells that are not finished, or that are to be mapped once more."""
-        done = finished_cells(self.run.store, self.run.manifest.fingerprint).keys() - self.again
-        return tuple(cell for cell in self.cells if cell.id not in done)
+        """Its own cells that are not finished, or that are to be mapped once more."""
+        store, manifest = self.run.store, self.run.manifest
+        done = {
+            one["id"]
+            for one in index_cells(store, manifest)
+            if one["properties"][f"{PREFIX}fingerprint"] == manifest.fingerprint
+        } - self.again
+        return tuple(cell for cell in self.own_cells if cell.id not in done)

@@ -13,9 +13,11 @@ from pipeline.io.store import Store
 from pipeline.layout import FAILURES, ITEM, cell_key, failure_key
 from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_claims import CellClaims, cell_claims
-from pipeline.product.ledger import is_finished, record_failure, require_held
+from pipeline.product.committed_cells import is_finished
+from pipeline.product.ledger import FailedCell, record_failure, require_held
 from pipeline.product.manifest import RunManifest
 from pipeline.product.publication_record import PublicationRecord, read_publication
+from pipeline.settings.map import MapSettings
 
 CellState = Literal["ours", "others'", "free", "done", "failed"]
 """A cell that this process maps, that another maps, that nobody maps, or that needs no more."""
@@ -30,6 +32,19 @@ def shared_run(prepared: PreparedRun) -> Iterator["SharedRun"]:
     run = prepared.run
     with cell_claims(run.store, run.manifest, run.settings.lease_seconds) as claims:
         yield SharedRun(run.store, run.manifest, claims, _items_of(prepared))
+
+
+@contextlib.contextmanager
+def alone_in_run(store: Store, run: RunManifest, work: str) -> Iterator[None]:
+    """Do a piece of work of the run in a folder while no other process of the run does it.
+
+    Raises OwnershipLost where the folder is not the run's, OutputUnwritable.
+    """
+    with cell_claims(store, run, MapSettings.model_fields["lease_seconds"].default) as claims:
+        shared = SharedRun(store, run, claims)
+        with shared.alone(work):
+            yield
+        shared.remove_run_out()
 
 
 def _items_of(prepared: PreparedRun) -> dict[str, bytes]:
@@ -61,6 +76,11 @@ class SharedRun:
         self._failed_before = dict(store.read_many(store.keys(FAILURES)))
         self._failed_here: set[str] = set()
         self._published_before = read_publication(store, manifest)
+
+    def failed_before(self) -> list[FailedCell]:
+        """The records of cells that had failed when this process began; some may be finished."""
+        found = map(FailedCell.from_json, self._failed_before.values())
+        return [failure for failure in found if failure is not None]
 
     def begin(self, cell: Cell) -> CellState:
         """Claim a cell; it is "ours", unless the answer says why it is not.

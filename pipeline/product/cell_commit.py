@@ -16,8 +16,9 @@ from pipeline.io.store import Store
 from pipeline.layout import ITEM, cell_key, failure_key
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult
 from pipeline.product.cog_writer import categories_xml, cog_bytes
+from pipeline.product.committed_cells import mapped_item
 from pipeline.product.layers import OutputLayer, cell_layers
-from pipeline.product.ledger import mapped_item, require_held
+from pipeline.product.ledger import require_held
 from pipeline.product.manifest import RunManifest
 from pipeline.product.qgis_styles import layer_style
 from pipeline.product.stac import RasterFile, cell_item, raster_tags

@@ -12,6 +12,8 @@ from pipeline.io.store import Store, public_url
 from pipeline.product.layers import OutputLayer
 from pipeline.raster.gdal_errors import gdal_errors_of
 
+_CACHE_MB = 64  # each block of a cell's overviews is read once; GDAL would keep 5 % of the memory
+
 
 @dataclass(frozen=True)
 class CoarseGrid:
@@ -63,7 +65,7 @@ def coarse_grid(store: Store, layer: OutputLayer, longer_side: int, finest: int)
 def _opened(store: Store, layer: OutputLayer) -> Iterator[rasterio.DatasetReader]:
     with (
         gdal_errors_of(public_url(store.path(layer.mosaic_file))),
-        rasterio.Env(**store.gdal_options()),
+        rasterio.Env(**store.gdal_options(), GDAL_CACHEMAX=_CACHE_MB),
         rasterio.open(store.gdal_path(layer.mosaic_file)) as mosaic,
     ):
         yield mosaic

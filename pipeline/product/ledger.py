@@ -1,7 +1,7 @@
 """The ledger of a run, kept in its folder: the open run, its finished cells and its failures."""
 
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,8 +26,7 @@ from pipeline.layout import (
     cell_key,
     failure_key,
 )
-from pipeline.product.cell_item_check import checked_report
-from pipeline.product.cell_report import PREFIX, CellReport
+from pipeline.product.cell_report import PREFIX
 from pipeline.product.example_report import read_example_report
 from pipeline.product.manifest import RunManifest, new_manifest
 from pipeline.product.stac import collection
@@ -194,50 +193,6 @@ def read_run(store: Store) -> RunManifest:
         ) from error
 
 
-def finished_items(store: Store, run_fingerprint: str) -> list[dict[str, Any]]:
-    """The STAC items of the finished cells, in the order of their ids."""
-    return _by_id(_committed(store, {run_fingerprint}))
-
-
-def mapped_items(store: Store, run: RunManifest) -> list[dict[str, Any]]:
-    """The STAC items of the cells with a map, in the order of their ids.
-
-    They are the finished ones, and those that lack nothing but what was added to the run since.
-    """
-    return _by_id(_committed(store, run.fingerprints))
-
-
-def mapped_item(store: Store, run: RunManifest, cell: Cell) -> dict[str, Any] | None:
-    """The STAC item of a cell, as `mapped_items` has it; None where the cell is not mapped."""
-    return _item_of(store, run.fingerprints, cell)
-
-
-def _by_id(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(items, key=lambda item: str(item["id"]))
-
-
-def finished_cells(store: Store, run_fingerprint: str) -> dict[str, CellReport]:
-    """The reports of the finished cells, by cell id.
-
-    A cell is finished if its item carries the fingerprint and its rasters have the sizes that the
-    item states.
-    """
-    items = finished_items(store, run_fingerprint)
-    return {str(item["id"]): CellReport.from_item(item) for item in items}
-
-
-def is_finished(store: Store, run_fingerprint: str, cell: Cell) -> bool:
-    """Whether a cell is finished now, as `finished_cells` says it of all."""
-    return _item_of(store, {run_fingerprint}, cell) is not None
-
-
-def _item_of(store: Store, fingerprints: Container[str], cell: Cell) -> dict[str, Any] | None:
-    item = cell_key(cell.tile.name, cell.id, ITEM)
-    if not store.exists(item):  # most often, and cheaper than a listing
-        return None
-    return next(_committed(store, fingerprints, item.removesuffix(f"/{ITEM}")), None)
-
-
 def record_failure(store: Store, cell: Cell, error: BaseException) -> None:
     """Record that a cell failed and why; a later start of the run tries it again."""
     failure = FailedCell(
@@ -276,26 +231,6 @@ def write_collection(
     """Write the STAC collection of the finished cells, `collection.json`."""
     examples = read_example_report(store, run.fingerprint)
     store.write(COLLECTION_FILE, _json(collection(run, items, vocabulary, examples)))
-
-
-def _committed(
-    store: Store, fingerprints: Container[str], folder: str = CELLS
-) -> Iterator[dict[str, Any]]:
-    sizes = store.sizes(folder)
-    keys = [key for key in sizes if key.endswith(f"/{ITEM}")]
-    for key, content in store.read_many(keys):
-        try:
-            item = parse_json(content)
-            ours = item["properties"][f"{PREFIX}fingerprint"] in fingerprints
-            checked_report(item, key)
-            whole = all(
-                sizes.get(key.replace(ITEM, asset["href"].removeprefix("./"))) == asset["file:size"]
-                for asset in item["assets"].values()
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # not ours, or damaged by another: the cell is made again
-        if ours and whole:
-            yield item
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -3,11 +3,12 @@
 All that a user can set stands here, once: TOML files, the command line and its help follow from it.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from models.option import WHOLE_NUMBER, Names, Option, RelativePath
 from pipeline.clusters.settings import ClusterSettings
@@ -16,6 +17,7 @@ from pipeline.settings.load import validated
 from pipeline.settings.sections import (
     Address,
     CatalogSettings,
+    CostSettings,
     NetworkSettings,
     ReadingSettings,
     Strict,
@@ -187,8 +189,26 @@ class MapSettings(LegendSettings, SearchSettings):
         description="after so long without a sign of life, a process that maps the same run loses "
         "its cells to the others",
     )
+    shard: Annotated[str | None, Option(metavar="NUMBER/OF")] = Field(
+        None,
+        description="map only this part of the cells, 3/10 for the third of ten, and publish "
+        "nothing: `timesen publish` does, once the parts are mapped",
+    )
     reading: ReadingSettings = ReadingSettings()
+    costs: CostSettings = CostSettings()
     cluster: ClusterSettings = ClusterSettings()
+
+    @field_validator("shard")
+    @classmethod
+    def _is_a_shard(cls, value: str | None) -> str | None:
+        if value is not None:
+            if not (parts := re.fullmatch(r"([0-9]{1,6})/([1-9][0-9]{0,5})", value)):
+                raise ValueError(f"{value!r} is no shard; write 3/10 for the third of ten")
+            if not 1 <= int(parts[1]) <= int(parts[2]):
+                raise ValueError(
+                    f"there is no {value}: the shards are 1/{parts[2]} to {parts[2]}/{parts[2]}"
+                )
+        return value
 
     @model_validator(mode="after")
     def _embeddings_are_of_one_run(self) -> Self:
@@ -196,6 +216,51 @@ class MapSettings(LegendSettings, SearchSettings):
             raise ValueError(
                 "embeddings of another run stay there; leave keep_embeddings or embeddings out"
             )
+        return self
+
+
+class PlanSettings(MapSettings):
+    """A mapping run that is planned, and a page of its plan."""
+
+    model_config = ConfigDict(title="Where the plan goes")
+
+    map_page: Annotated[str | None, RelativePath(), Option("--map", metavar="PAGE.html")] = Field(
+        None,
+        description="write a page with the tiles on a map: their items, months without an "
+        "acquisition, and cost",
+    )
+
+    @property
+    def run_settings(self) -> MapSettings:
+        """The settings of the run itself."""
+        return MapSettings.model_validate(self.model_dump(exclude={"map_page"}, exclude_unset=True))
+
+
+class MachineSettings(Strict):
+    """What to measure a machine with: a checkpoint, and a region and year of a catalogue."""
+
+    model_config = ConfigDict(title="What to measure with")
+
+    region: Annotated[
+        str | None, RelativePath(names_tiles), Names("region"), Option(metavar="FILE|BBOX|TILES")
+    ] = Field(
+        None,
+        description="the region whose images are read; default: none, only a made-up archive is",
+    )
+    year: Annotated[int | None, Option(metavar="YEAR")] = Field(
+        None, ge=2015, le=2100, description="the year of the images"
+    )
+    first_month: int = Field(1, ge=1, le=12, description="the month that it begins with")
+    checkpoint: Annotated[
+        str, SHIPPED_CHECKPOINT, Names("checkpoint"), Option(metavar="NAME|FOLDER")
+    ] = Field("real-land", description="the encoder: a shipped checkpoint's name, or a folder")
+    catalog: CatalogSettings = CatalogSettings()
+    network: NetworkSettings = NetworkSettings()
+
+    @model_validator(mode="after")
+    def _region_and_year(self) -> Self:
+        if (self.region is None) != (self.year is None):
+            raise ValueError("region and year belong together: what is read of the catalogue")
         return self
 
 

@@ -17,7 +17,8 @@ from flows.cli.main import run
 from pipeline.errors import OutputUnwritable
 from pipeline.evaluation.tables import write_evaluation_report
 from pipeline.io.store import Store
-from pipeline.product.ledger import finished_items, read_run
+from pipeline.product.committed_cells import finished_items
+from pipeline.product.ledger import read_run
 from tests.flows.conftest import Shell, connected
 from tests.pipeline.evaluation.made_samples import made_samples, write_set, write_table
 from tests.s3_server import s3

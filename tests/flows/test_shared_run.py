@@ -15,6 +15,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from flows.cli.main import run
+from tests.faults.commands import Command, Wanted, Zygote, wait_for_end
 from tests.faults.places import Folder, Place, Prefix
 from tests.faults.product import product_differences, read_product
 from tests.flows.conftest import REPOSITORY, Shell, mapped
@@ -52,28 +54,42 @@ def whole_run(
     return mapped(tmp_path_factory.mktemp("whole") / "run", options, users_server)
 
 
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """A process that has imported timesen and forks the others, which saves ten seconds each."""
+    folder = tmp_path_factory.mktemp("zygote")
+    quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}  # read when it is imported
+    process = Zygote({**os.environ, **quiet, "MPLCONFIGDIR": str(folder)}, folder)
+    yield process
+    process.close()
+
+
 @pytest.fixture
 def start(
-    shell: Shell, options: Options, users_server: str
-) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    zygote: Zygote, tmp_path: Path, options: Options, users_server: str
+) -> Iterator[Callable[..., Command]]:
     """Start a process that maps; whatever runs at the test's end is killed."""
-    started = []
+    started: list[Command] = []
 
-    def begin(out: str | Path, *more: str) -> "subprocess.Popen[str]":
-        process = shell.timesen("map", *options(out, *more), PREFECT_API_URL=users_server)
-        started.append(process)
-        return process
+    def begin(out: str | Path, *more: str) -> Command:
+        name = str(tmp_path / f"process-{len(started)}")
+        environment = {**os.environ, "PREFECT_API_URL": users_server}
+        arguments = ["map", *options(out, *more)]
+        wanted = Wanted(
+            "flows.cli", arguments, environment, str(tmp_path), f"{name}.out", f"{name}.err"
+        )
+        started.append(zygote.start(wanted))
+        return started[-1]
 
     yield begin
     for process in started:
-        process.kill()
-        process.communicate()
+        process.send(signal.SIGKILL, group=True)
 
 
-def ended(process: "subprocess.Popen[str]") -> Said:
+def ended(process: Command) -> Said:
     """The exit code of a process, and what it said."""
-    said, errors = process.communicate(timeout=_SECONDS)
-    return process.returncode, said, errors
+    code = process.wait(_SECONDS)
+    return code, *(Path(f).read_text() for f in (process.wanted.output, process.wanted.errors))
 
 
 def own_cells(said: str) -> int:
@@ -98,7 +114,7 @@ def published_by(place: Place) -> int:
     return int(json.loads(place.read(name))["process"].split("-")[1])
 
 
-def has_claimed_a_cell(place: Place, process: "subprocess.Popen[str]") -> bool:
+def has_claimed_a_cell(place: Place, process: Command) -> bool:
     """Whether a process maps a cell now."""
     with contextlib.suppress(OSError, ClientError):  # it is given back meanwhile
         return any(
@@ -111,7 +127,7 @@ def has_claimed_a_cell(place: Place, process: "subprocess.Popen[str]") -> bool:
 
 def test_each_cell_is_mapped_once(
     tmp_path: Path,
-    start: Callable[..., "subprocess.Popen[str]"],
+    start: Callable[..., Command],
     whole_run: Path,
 ) -> None:
     out = tmp_path / "run"
@@ -131,8 +147,7 @@ def test_each_cell_is_mapped_once(
 def test_cells_of_a_killed_process_are_mapped_by_another(
     request: pytest.FixtureRequest,
     tmp_path: Path,
-    shell: Shell,
-    start: Callable[..., "subprocess.Popen[str]"],
+    start: Callable[..., Command],
     whole_run: Path,
     where: str,
 ) -> None:
@@ -145,11 +160,51 @@ def test_cells_of_a_killed_process_are_mapped_by_another(
     while not (killed := [each for each in drivers if has_claimed_a_cell(place, each)]):
         assert time.monotonic() < until, "no cell was claimed"
         time.sleep(0.005)
-    os.killpg(killed[0].pid, signal.SIGKILL)
+    killed[0].send(signal.SIGKILL, group=True)
     outcomes = [ended(driver) for driver in drivers if driver is not killed[0]]
     assert [(code, errors) for code, _, errors in outcomes] == [(0, "")] * 2, outcomes
     require_same(place, whole_run)
-    shell.require_nothing_left()
+    # By their sessions: of forked processes, the mark of the environment is the first one's.
+    assert not wait_for_end(str(tmp_path), [driver.pid for driver in drivers], 15)
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_shards_are_mapped_at_once_and_joined(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    start: Callable[..., Command],
+    whole_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+) -> None:
+    place: Place = Folder(str(tmp_path / "run"))
+    if where == "s3":
+        request.getfixturevalue("s3")
+        place = Prefix(BUCKET, "shards", boto3.client("s3"))
+    shards = [start(place.out, "--shard", f"{number}/3") for number in (1, 2, 3)]
+    killed = shards[:0]
+    if where == "folder":
+        until = time.monotonic() + _SECONDS
+        while not (killed := [each for each in shards if has_claimed_a_cell(place, each)][:1]):
+            assert time.monotonic() < until, "no cell was claimed"
+            time.sleep(0.005)
+        killed[0].send(signal.SIGKILL, group=True)
+    outcomes = [ended(shard) for shard in shards if shard not in killed]
+    assert [(code, errors) for code, _, errors in outcomes] == [(0, "")] * len(outcomes), outcomes
+    cells = [int(re.findall(r"Shard ./3: (\d) of 6 cells", said)[-1]) for _, said, _ in outcomes]
+    assert not {"class.vrt", "report.html", "collection.json"} & set(place.names())
+    if killed:
+        assert run(["publish", place.out]) == 1
+        said = " ".join(capsys.readouterr().out.split())
+        assert re.search(rf"warning: ({_CELLS - sum(cells)}|1) cells? (is|are) missing", said), said
+        assert "class.vrt" in place.names()
+        code, said, errors = ended(start(place.out, "--shard", f"{shards.index(killed[0]) + 1}/3"))
+        assert (code, errors) == (0, ""), said
+    else:
+        assert sum(cells) == _CELLS
+    assert run(["publish", place.out]) == 0
+    assert "6 of 6 cells are mapped" in capsys.readouterr().out
+    require_same(place, whole_run)
 
 
 def test_the_tasks_of_a_slurm_array_share_a_run(

@@ -1,5 +1,6 @@
 """A real run's folder for the product's tests: cells on the real grid, classes by coordinates."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ from models.vocabulary.vocabulary import Vocabulary, vocabulary_from_words
 from pipeline.grid.cells import Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
+from pipeline.layout import ITEM, cell_key
 from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import CellResult
-from pipeline.product.ledger import RunManifest, finished_items, open_run
+from pipeline.product.committed_cells import finished_items
+from pipeline.product.ledger import RunManifest, open_run
 from pipeline.raster.read_stats import Fault, ReadStats
 from pipeline.settings.map import make_settings
 
@@ -31,7 +34,10 @@ class MadeRun:
 
     @property
     def items(self) -> list[dict[str, Any]]:
-        return finished_items(self.store, self.run.fingerprint)
+        """The whole items of the finished cells."""
+        brief = finished_items(self.store, self.run.fingerprint)
+        keys = [cell_key(one["properties"]["timesen:tile"], one["id"], ITEM) for one in brief]
+        return [json.loads(content) for _, content in self.store.read_many(keys)]
 
 
 def classes_at(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

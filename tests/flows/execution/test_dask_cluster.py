@@ -12,6 +12,7 @@ import dask
 import pytest
 from distributed import Client
 
+from flows.execution.cell_work import CellsFailed, CellWork, count_cells
 from flows.execution.dask_cluster import (
     has_gpu_workers,
     open_cluster,
@@ -20,7 +21,6 @@ from flows.execution.dask_cluster import (
 )
 from flows.execution.task_progress import TaskProgress, task_progress
 from flows.execution.work_queue import UnitQueue
-from flows.map_region import CellsFailed, count_cells, map_cells
 from pipeline.clusters import address as address_cluster
 from pipeline.clusters.kind import ClusterError, ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
@@ -132,8 +132,8 @@ def test_a_scheduler_that_goes_away(
         count = count_cells(prepared.cells)
         tasks = TaskProgress(LONG_TASKS, count.part_ended)
         queue = UnitQueue(client, lambda: 2)
-        arguments = (prepared.cells, prepared, shared, queue, count, tasks)
-        thread = threading.Thread(target=map_cells, args=arguments)
+        work = CellWork(prepared, shared, queue, count, tasks)
+        thread = threading.Thread(target=work.map_cells, args=(prepared.cells,))
         thread.start()
         while not count.progress("").done:
             time.sleep(0.01)
@@ -153,7 +153,7 @@ def map_some(client: Client, prepared: PreparedRun, number: int) -> list[BaseExc
         with shared_run(prepared) as shared:
             cells, count = prepared.cells[:number], count_cells(prepared.cells)
             with task_progress(client, LONG_TASKS, count.part_ended) as tasks:
-                map_cells(cells, prepared, shared, queue, count, tasks)
+                CellWork(prepared, shared, queue, count, tasks).map_cells(cells)
     except CellsFailed as error:
         return list(error.errors)
     finally:

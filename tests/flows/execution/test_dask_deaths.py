@@ -1,7 +1,9 @@
 """Workers and schedulers that are really killed: while they start, in the middle, for good."""
 
+import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,16 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 
+from flows.cli.main import run
 from flows.execution import work_queue
 from flows.execution.dask_cluster import open_cluster
 from flows.execution.dask_log import dask_log_file, log_dask_to_file
 from flows.execution.work_queue import open_queue
 from pipeline.clusters.kind import ClusterUnavailable
 from pipeline.clusters.settings import ClusterSettings
-from tests.flows.conftest import Shell, rasters
+from tests.flows.conftest import Shell, connected, rasters
 from tests.scheduler_file import scheduler_address
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
@@ -131,6 +135,52 @@ def test_a_run_survives_its_workers_and_says_nothing_of_it(
     assert "distributed" not in said + errors
     assert rasters(out) == rasters(whole_run)
     assert "distributed.nanny WARNING Restarting worker" in (state / "timesen/dask.log").read_text()
+
+
+POISON = """
+import os, signal
+import pipeline.mapping.cell_graph as graph
+if graph.commit_cell.__name__ != "poisoned":  # Dask preloads it twice
+    commit_cell = graph.commit_cell
+    def poisoned(store, run, cell, *rest):
+        if cell.id == "{cell}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return commit_cell(store, run, cell, *rest)
+    graph.commit_cell = poisoned
+"""
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_its_workers_is_set_aside_alone(
+    tmp_path: Path,
+    options: Options,
+    whole_run: Path,
+    users_server: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, (first, *others) = tmp_path / "run", sorted(whole_run.glob("cells/*/*"))
+    sizes = ("--cluster", "local", "--workers", "1", "--threads", "2", "--worker-deaths", "1")
+    preload = {"distributed.worker.preload": [POISON.format(cell=first.name)]}
+    with connected(users_server), dask.config.set(preload):
+        assert run(["map", *options(out, *sizes)]) == 1
+    assert finished(out) == len(others)  # also those that were in flight beside it
+    assert [path.stem for path in (out / "failures").iterdir()] == [first.name]
+    said, reason = capsys.readouterr().out, "its worker died once while no other cell was in work"
+    assert f"1 of {len(others) + 1} cells failed, such as {first.name} ({reason}" in said
+    assert run(["status", str(out), "--json"]) == 0
+    (failure,) = json.loads(capsys.readouterr().out)["failed"]
+    assert failure["kind"] == "WorkerDeaths"
+    assert failure["error"].startswith(reason)
+    assert "more memory for each worker" in (out / "report.html").read_text()
+
+    # The next start tries it after the cells that are left.
+    last = out / others[-1].relative_to(whole_run)
+    shutil.rmtree(last)
+    with connected(users_server):
+        assert run(["map", *options(out)]) == 0
+    poisoned = out / first.relative_to(whole_run) / "item.json"
+    assert poisoned.stat().st_mtime_ns > (last / "item.json").stat().st_mtime_ns
+    assert rasters(out) == rasters(whole_run)
 
 
 @pytest.mark.slow

@@ -20,8 +20,9 @@ from pipeline.layout import (
 from pipeline.mapping.embedding_source import settings_from_embeddings, source_of_embeddings
 from pipeline.mapping.plan_geojson import CELLS_KEY
 from pipeline.product.cell_report import class_hectares
+from pipeline.product.committed_cells import finished_items
 from pipeline.product.example_report import read_example_report
-from pipeline.product.ledger import finished_items, held_run, open_run, write_collection
+from pipeline.product.ledger import held_run, open_run, write_collection
 from pipeline.product.stac import collection
 from tests.fuzz.mutate import changed_bytes, changed_document, to_json
 from tests.fuzz.target import Files, Target, Wrong

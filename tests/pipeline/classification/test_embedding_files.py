@@ -31,10 +31,11 @@ from pipeline.layout import ITEM, ITEMS_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import prepare_run
-from pipeline.mapping.publish import publish
+from pipeline.mapping.publish import publish, published_run
 from pipeline.mapping.run import PreparedRun
 from pipeline.observations.cube import Block
 from pipeline.product.cell_report import CellReport
+from pipeline.product.committed_cells import finished_cells, finished_items
 from pipeline.product.layers import (
     CLASS,
     CLEAR_OBSERVATIONS,
@@ -42,7 +43,6 @@ from pipeline.product.layers import (
     TOP_CLASSES,
     TOP_CONFIDENCES,
 )
-from pipeline.product.ledger import finished_cells, finished_items
 from pipeline.sample.archive import SampleArchive
 from tests.pipeline.cell_runs import Prepare, preparing, random_checkpoint
 
@@ -343,7 +343,7 @@ def test_pixels_without_a_valid_embedding_are_counted_and_nodata(
     assert report.nodata == (classes == 0).sum() >= report.invalid_embeddings
     (item,) = finished_items(prepared.run.store, prepared.run.manifest.fingerprint)
     assert item["properties"]["timesen:invalid_embeddings"] == report.invalid_embeddings
-    summary = publish(prepared)
+    summary = publish(published_run(prepared))
     assert summary.invalid_embeddings == report.invalid_embeddings
     page = prepared.run.store.read(REPORT).decode()
     assert f"{report.invalid_embeddings:,} pixels" in page

@@ -23,7 +23,7 @@ from pipeline.mapping.cost_estimate import (
     run_seconds,
     worker_memory,
 )
-from pipeline.product.ledger import finished_cells
+from pipeline.product.committed_cells import finished_cells
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
 from tests.made_card import made_card
@@ -68,7 +68,7 @@ def memory(
     checkpoint: Checkpoint, size: int = 2048, dates: int = 60, requests: int = 32, **cluster: Any
 ) -> float:
     item = normalise(earth_search_item())
-    bands = [item.assets[band] for band in AUTHORS.bands]
+    bands = [item.assets[band].resolution for band in AUTHORS.bands]
     settings = settings_of(size, **cluster)
     return worker_memory(whole_cell(size), dates, bands, checkpoint, settings, requests)
 

@@ -14,11 +14,11 @@ from pipeline.layout import OTHER_LAND_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import prepare_run
-from pipeline.mapping.publish import publish
+from pipeline.mapping.publish import publish, published_run
 from pipeline.mapping.run import PreparedRun
 from pipeline.product.cell_report import CellReport
+from pipeline.product.committed_cells import finished_items
 from pipeline.product.layers import CLASS
-from pipeline.product.ledger import finished_items
 from pipeline.product.report import Summary
 from pipeline.product.report_markdown import summary_markdown
 from pipeline.sample.archive import SampleArchive
@@ -31,7 +31,7 @@ def finished(prepared: PreparedRun) -> tuple[PreparedRun, Summary, np.ndarray]:
     """The run with its first cell made and published, its summary, and the cell's classes."""
     cell = prepared.cells[0]
     cell_graph(cell, prepared.items_of(cell), prepared.run).compute(scheduler="threads")
-    summary = publish(prepared)
+    summary = publish(published_run(prepared))
     content = prepared.run.store.read(cell_key(cell.tile.name, cell.id, CLASS.file))
     with rasterio.open(io.BytesIO(content)) as raster:
         return prepared, summary, raster.read(1)

@@ -336,7 +336,7 @@ def test_steps_that_the_checkpoint_was_not_trained_on_are_refused(prepare: Prepa
 def test_a_setting_is_part_of_the_fingerprint_unless_named(prepare: Prepare) -> None:
     parts = prepare().run.manifest.parts
     named = {"classes", "background", "threshold", "level", "out", "cluster", "network", "crs"}
-    named |= {"batch_size", "allow_untrained_steps", "lease_seconds"}
+    named |= {"batch_size", "allow_untrained_steps", "lease_seconds", "shard", "costs"}
     only_if_set = {"examples", "label", "mask", "unlike_training"}  # so that older runs keep theirs
     assert set(MapSettings.model_fields) - set(parts) == named | only_if_set
 

@@ -1,6 +1,7 @@
 """The raster of what is unlike the training: of a map, of kept embeddings, and what it says."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from models.encoder.training_sample import TrainingDistance, sample_training
 from models.encoder.vocabulary_calibration import VocabularyCalibration
 from models.errors import CheckpointError
 from models.vocabulary.vocabulary import load_vocabulary
-from pipeline.layout import COLLECTION_FILE, REPORT, cell_key
+from pipeline.layout import COLLECTION_FILE, ITEM, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import prepare_run
-from pipeline.mapping.publish import publish
+from pipeline.mapping.publish import publish, published_run
 from pipeline.mapping.run import PreparedRun
+from pipeline.product.committed_cells import finished_items
 from pipeline.product.layers import CLASS, CONFIDENCE, UNLIKE_TRAINING
-from pipeline.product.ledger import finished_items
 from pipeline.sample.archive import SampleArchive
 from pipeline.sample.series import sample_series
 from tests.pipeline.cell_runs import preparing
@@ -65,7 +66,7 @@ def finished(prepared: PreparedRun) -> PreparedRun:
     """The run with its first cell made, and published."""
     cell = prepared.cells[0]
     cell_graph(cell, prepared.items_of(cell), prepared.run).compute(scheduler="threads")
-    publish(prepared)
+    publish(published_run(prepared))
     return prepared
 
 
@@ -87,7 +88,8 @@ def test_the_raster_is_described_shown_and_told_of(mapped: PreparedRun) -> None:
     assert 0 < beyond < len(valid)  # half of the land is not in the sample
     (item,) = finished_items(store, mapped.run.manifest.fingerprint)
     assert item["properties"]["timesen:unlike_training"] == beyond
-    asset = item["assets"]["unlike-training"]
+    whole = store.read(cell_key(item["properties"]["timesen:tile"], item["id"], ITEM))
+    asset = json.loads(whole)["assets"]["unlike-training"]
     assert "95 % of held-out training points" in asset["description"]
     assert asset["raster:bands"][0]["nodata"] == 255
     assert b"unlike-training" in store.read(COLLECTION_FILE)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.layout import ITEM, cell_key
-from pipeline.product.ledger import finished_cells, finished_items
+from pipeline.product.committed_cells import finished_cells, finished_items
 from tests.pipeline.made_run import MadeRun, make_run
 
 

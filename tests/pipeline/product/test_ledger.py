@@ -19,11 +19,10 @@ from pipeline.layout import ITEM, ITEMS_FILE, cell_key, failure_key
 from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import CellReport
 from pipeline.product.class_counts import ClassConfidence
+from pipeline.product.committed_cells import finished_cells, finished_items
 from pipeline.product.layers import CLASS, CONFIDENCE
 from pipeline.product.ledger import (
     failed_cells,
-    finished_cells,
-    finished_items,
     open_run,
     read_run,
     record_failure,
@@ -221,9 +220,9 @@ def test_committing_again_gives_the_same_rasters(made: MadeRun, tmp_path: Path) 
 
 
 def test_items_and_collection_are_valid_stac(made: MadeRun) -> None:
-    items = finished_items(made.store, made.run.fingerprint)
-    for item in items:
+    for item in made.items:
         assert validate(item) == item["stac_extensions"]
+    items = finished_items(made.store, made.run.fingerprint)
     write_collection(made.store, made.run, items, made.vocabulary)
     collection = json.loads(made.store.read("collection.json"))
     assert validate(collection) == collection["stac_extensions"]

@@ -20,7 +20,7 @@ from pipeline.mapping.cell_graph import cell_graph
 from pipeline.observations.clear_mask import Masking
 from pipeline.observations.cube import Block
 from pipeline.observations.read_band import read_clear, read_series
-from pipeline.product.ledger import finished_items
+from pipeline.product.committed_cells import finished_items
 from pipeline.raster.read_stats import Fault
 from pipeline.raster.stackstac_reader import ReaderSettings
 from pipeline.sample.archive import SampleArchive
