@@ -107,6 +107,12 @@ def _catalog(text: str, settings: Any) -> None:
             raise
 
 
+def _prices(text: str, _: Any) -> None:
+    from pipeline.costs.prices import load_prices
+
+    load_prices(text)
+
+
 def _has_run(out: str) -> bool:
     with suppress(UserError):
         require_run(out)
@@ -171,6 +177,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "vocabulary": _vocabulary,
     "classes": _classes,
     "catalog": _catalog,
+    "prices": _prices,
     "run": lambda text, _: require_run(text),
     "mask": _mask,
     "run to go on with": _run_to_go_on_with,

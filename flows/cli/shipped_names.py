@@ -22,9 +22,16 @@ def _catalogs(_: Any) -> tuple[str, ...]:
     return shipped_catalogs()
 
 
+def _prices(_: Any) -> tuple[str, ...]:
+    from pipeline.costs.prices import shipped_prices
+
+    return shipped_prices()
+
+
 COMPLETERS: Mapping[str, Callable[[Any], tuple[str, ...]]] = {
     "checkpoint": _checkpoints,
     "vocabulary": _vocabularies,
     "catalog": _catalogs,
+    "prices": _prices,
 }
 """For a parameter's `completer`, by the kind of what it names (`models.option.Names`)."""

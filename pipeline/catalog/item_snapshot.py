@@ -2,7 +2,6 @@
 
 import io
 import marshal
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ _PLACE = (
     *("id", "grid:code", "s2:mgrs_tile"),
     *("mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square"),
 )  # the fields of `tile_of`
+_CODEC = pa.Codec("lz4_raw")  # a tenth of zlib's time, and a fifth more bytes
 _TILES = 64  # of which the items are kept: as many as a run works on at once, and more
 
 
@@ -150,7 +150,7 @@ class SnapshotBuilder:
 
     def __init__(self, description: CatalogDescription) -> None:
         self._description = description
-        self._rows: list[tuple[tuple[datetime, str], bytes]] = []
+        self._rows: list[tuple[tuple[datetime, str], int, bytes]] = []
 
     def __len__(self) -> int:
         """The number of items so far."""
@@ -158,14 +158,14 @@ class SnapshotBuilder:
 
     def add(self, item: StacJson, time: datetime) -> None:
         """Add an item, given its sensing time; raises CatalogError as `make_snapshot`."""
-        packed = zlib.compress(marshal.dumps(reduced_item(item, self._description)), 1)
-        self._rows.append(((time, str(item["id"])), packed))
+        row = marshal.dumps(reduced_item(item, self._description))
+        self._rows.append(((time, str(item["id"])), len(row), _CODEC.compress(row, asbytes=True)))
 
     def content(self) -> bytes:
         """The snapshot of all items, by time and id; the builder is empty then."""
         rows, self._rows = self._rows, []
         rows.sort(key=lambda row: row[0])
-        items = (marshal.loads(zlib.decompress(packed)) for _, packed in rows)
+        items = (marshal.loads(_CODEC.decompress(packed, size)) for _, size, packed in rows)
         return write_stac_table(items, _metadata(self._description))
 
 

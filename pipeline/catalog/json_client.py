@@ -17,7 +17,7 @@ from models.visible_text import is_visible
 from pipeline.errors import CatalogError, CatalogUnavailable
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import without_words
-from pipeline.io.store import public_url
+from pipeline.io.store import is_plain_url, public_url
 from pipeline.io.user_paths import existing
 from pipeline.raster.http_client import fetch
 from pipeline.raster.read_errors import ReadFailure, Unreadable
@@ -65,6 +65,8 @@ def resolved(base: str, href: Any) -> str:
 
 def _from_this_machine(base: str, href: str) -> str:
     """An href in the document at a path as an absolute address or path."""
+    if is_plain_url(href):
+        return href
     if "://" in href:
         path = urlsplit(href).path
         return unquote(path) if href.startswith("file://") else href

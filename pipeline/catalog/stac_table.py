@@ -21,6 +21,7 @@ from pipeline.catalog.item_assets import MALFORMED
 _ROWS = 256  # that are read at once
 _WRITTEN = 1024  # that are written at once
 _ASSETS = "assets"
+_PLAIN = (float, int, str)  # without fields of their own
 _NO_ITEM = (pa.ArrowException, AssertionError, *MALFORMED)  # of stac_geoparquet
 
 
@@ -43,7 +44,9 @@ def _parts(items: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
     items, number = iter(items), 0
     while part := list(islice(items, _WRITTEN)):
         file = folder / f"{number:09}.parquet"
-        to_parquet(parse_stac_items_to_arrow(part).read_all(), file)
+        # One batch. (Without `schema`, it would log each table, wrongly, where a log says all.)
+        rows = parse_stac_items_to_arrow(part, len(part), schema="FirstBatch")
+        to_parquet(rows.read_all(), file)
         yield file
         number += 1
     if not number:
@@ -123,7 +126,8 @@ def _values(column: pa.Array) -> list[Any]:
         values, edges = _values(column.values), column.offsets.to_pylist()
         rows = [values[begin:end] for begin, end in pairwise(edges)]
     else:
-        return [_without_nulls(value) for value in column.to_pylist()]
+        plain = column.to_pylist()
+        return [_without_nulls(value) for value in plain] if pa.types.is_nested(kind) else plain
     if column.null_count:
         there = column.is_valid().to_pylist()
         return [row if valid else None for row, valid in zip(rows, there, strict=True)]
@@ -134,8 +138,6 @@ def _without_nulls(fields: Any) -> Any:
     """A row as an item again: where an item lacks a field, the table has null."""
     if isinstance(fields, dict):
         return {key: _without_nulls(value) for key, value in fields.items() if value is not None}
-    if isinstance(fields, list):
-        if not any(isinstance(value, dict | list) for value in fields):
-            return fields
+    if isinstance(fields, list) and not all(type(value) in _PLAIN for value in fields):
         return [_without_nulls(value) for value in fields]
     return fields

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 _DAY = (
@@ -26,16 +27,23 @@ def parse_time(text: Any) -> datetime:
     try:
         if isinstance(text, datetime):
             return (text if text.tzinfo else text.replace(tzinfo=UTC)).astimezone(UTC)
-        found = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
-        if found is None:
-            raise ValueError(f"{text!r} is no time of RFC 3339 or ISO 8601")
-        midnight = datetime.combine(_day(found), datetime.min.time(), UTC)
-        time = midnight + _since_midnight(found) - _shift(found)
-        if found["second"] == "60" and (time.hour, time.minute, time.second) != (0, 0, 0):
-            raise ValueError(f"{text!r} is no leap second")
-        return time
+        if isinstance(text, str):
+            return _parsed(text)
     except OverflowError:
         raise ValueError(f"{text!r} lies beyond the years 1 to 9999") from None
+    raise ValueError(f"{text!r} is no time of RFC 3339 or ISO 8601")
+
+
+@lru_cache(1024)  # an item's times are read more than once, and those of its neighbours are its own
+def _parsed(text: str) -> datetime:
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no time of RFC 3339 or ISO 8601")
+    midnight = datetime.combine(_day(found), datetime.min.time(), UTC)
+    time = midnight + _since_midnight(found) - _shift(found)
+    if found["second"] == "60" and (time.hour, time.minute, time.second) != (0, 0, 0):
+        raise ValueError(f"{text!r} is no leap second")
+    return time
 
 
 def format_time(time: datetime) -> str:

@@ -19,6 +19,7 @@ _SHIPPED = {
     "checkpoint": ("models", "checkpoints/{}/card.json"),
     "vocabulary": ("models", "vocabularies/{}.toml"),
     "catalog.url": ("pipeline", "catalogs/{}.toml"),
+    "prices": ("pipeline", "prices/{}.toml"),
 }
 
 

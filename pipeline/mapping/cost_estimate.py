@@ -6,7 +6,7 @@ Sizes are known from the items. Rates of reading are rough; the encoder's rate i
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +16,17 @@ from dask.system import CPU_COUNT
 
 from models.encoder.checkpoint import Checkpoint
 from models.encoder.inference import PIXELS_PER_CORE, PixelEncoder, device_at_hand, on_one_core
-from pipeline.catalog.item import SCL, Asset, Item
 from pipeline.clusters.settings import cells_in_flight, workers_of
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
+from pipeline.mapping.source_reading import BAND_BYTES
 from pipeline.observations.read_band import SCL_DATES
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
-# Bytes of a compressed pixel if the catalogue states no file size. A 10 m band of a full
-# granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.
-_BAND_BYTES = 1.6
-_SCL_BYTES = 0.1
-# Bytes of a mapped pixel: a class raster deflates to about a third of a byte, a raster of percent
-# to about two thirds, and overviews add a third; the two of clear observations take half a byte,
-# and true colour, of three bands in a sixteenth of the pixels, a tenth.
-_CLASS_BYTES, _PERCENT_BYTES, _WITH_OVERVIEWS, _CLEAR_BYTES = 1 / 3, 2 / 3, 4 / 3, 0.5
+# Bytes of a mapped pixel: a class raster deflates to an eighth of a byte, a raster of percent to a
+# quarter, and overviews add a third; the two of clear observations take a tenth, and so does true
+# colour, of three bands in a sixteenth of the pixels (tests/benchmarks/results/plan.md).
+_CLASS_BYTES, _PERCENT_BYTES, _WITH_OVERVIEWS, _CLEAR_BYTES = 0.12, 0.28, 4 / 3, 0.1
 _TRUE_COLOUR_BYTES = 0.1
 _EMBEDDING_BYTES = 0.92  # of a kept dimension: embeddings of real land deflate hardly
 _CELL_BYTES = 25e3  # bytes of a cell beside its pixels: rasters' headers, style, STAC item
@@ -61,39 +57,6 @@ class Rates:
 
 
 TYPICAL = Rates()
-
-
-def item_bytes(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
-    """Bytes of an item's SCL in an area (m²), and of its bands in a share of the area."""
-    return sum(
-        part * area / asset.resolution**2 * _pixel_bytes(name, asset)
-        for name, asset, part in _read_assets(item, bands, share)
-    )
-
-
-def item_values(item: Item, bands: Sequence[str], area: float, share: float = 1.0) -> float:
-    """Pixels of an item's SCL in an area (m²), and of its bands in a share of the area.
-
-    Each asset counts at its own resolution.
-    """
-    assets = _read_assets(item, bands, share)
-    return sum(part * area / asset.resolution**2 for _, asset, part in assets)
-
-
-def _read_assets(
-    item: Item, bands: Sequence[str], share: float
-) -> Iterator[tuple[str, Asset, float]]:
-    """The assets of an item that are read, with the share of the area that is read of each."""
-    for name in (*bands, SCL):
-        if name in item.assets:
-            yield name, item.assets[name], 1.0 if name == SCL else share
-
-
-def _pixel_bytes(name: str, asset: Asset) -> float:
-    """Compressed bytes per pixel, of the file's size or of a typical file."""
-    rows, columns = asset.shape
-    typical = _SCL_BYTES if name == SCL else _BAND_BYTES
-    return asset.size / (rows * columns) if asset.size else typical
 
 
 def output_bytes(pixels: int, cells: int, settings: MapSettings, embedding_dim: int) -> float:
@@ -152,7 +115,7 @@ def worker_memory(
     mask = dates * pixels / 4 / 8  # one bit per date and pixel of 20 m
     most = settings.reading.most_a_month
     read = min(dates, 12 * most) if most else dates
-    ahead = _BAND_BYTES * block * min(read, requests)
+    ahead = BAND_BYTES * block * min(read, requests)
     reading = max(
         ahead + block * (2 * read + read / 4 + 2 * 12), min(dates, SCL_DATES) * pixels / 4
     )

@@ -8,22 +8,24 @@ from typing import Protocol
 
 import numpy as np
 import shapely
+from dask.system import CPU_COUNT
 from pyproj import Geod
 
 from models.encoder.checkpoint import Checkpoint
 from models.files.json_text import parse_json
 from pipeline import layout
 from pipeline.catalog.item import SCL, Item
+from pipeline.clusters.settings import workers_of
+from pipeline.costs.prices import load_prices
+from pipeline.costs.resources import total_resources
 from pipeline.errors import CatalogError, RegionError
-from pipeline.grid.cells import PIXEL, cells_with_pixels, tiles_of
+from pipeline.grid.cells import cells_with_pixels, tiles_of
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import Tile
 from pipeline.grid.region import Region
 from pipeline.mapping.cost_estimate import (
     TYPICAL,
     Rates,
-    item_bytes,
-    item_values,
     measured_encode_rate,
     memory_warning,
     output_bytes,
@@ -32,10 +34,19 @@ from pipeline.mapping.cost_estimate import (
 )
 from pipeline.mapping.plan import Plan
 from pipeline.mapping.plan_geojson import CellPlan, TilePlan
+from pipeline.mapping.run_cost import (
+    EncoderCost,
+    clock_seconds,
+    encoder_cost,
+    rates_of_run,
+    tile_resources,
+)
+from pipeline.mapping.source_reading import TileReader
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
 _ELLIPSOID = Geod(ellps="WGS84")
+_MEASURED_WITHIN = 0.25  # of a run's time, on a machine as busy as when it was measured
 _SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
 
@@ -148,30 +159,42 @@ def with_cost(
 ) -> Plan:
     """The plan with what it costs on this machine and with these settings, as `make_plan`."""
     tiles = planned.tiles
-    pixels = sum(cell.pixels for tile in tiles for cell in tile.cells)
-    rate = None if settings.embeddings else encode_rate(checkpoint)
+    pixels = sum(tile.pixels for tile in tiles)
+    reader, machine = rates_of_run(settings)
+    if settings.embeddings:
+        encoder = EncoderCost(rates.classified, core=CPU_COUNT / rates.classified)
+    else:
+        encoder = encoder_cost(checkpoint, settings.cluster, machine, encode_rate)
     if settings.embeddings:
         tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
     values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
     largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
     dates = max(cell.items for tile in tiles for cell in tile.cells)
     memory = worker_memory(largest.cell, dates, planned.band_pixels, checkpoint, settings, requests)
+    dim, cells = checkpoint.card.architecture.embedding_dim, sum(len(t.cells) for t in tiles)
+    output = output_bytes(pixels, cells, settings, dim)
+    processes = workers_of(settings.cluster).count
+    by_tile = tuple(
+        tile_resources(tile, output / pixels, reader, encoder, processes) for tile in tiles
+    )
+    seconds = run_seconds(pixels, values, remote, encoder.rate, settings, rates)
+    if reader.measured is not None:
+        clock = clock_seconds(total_resources(by_tile), settings.cluster)
+        seconds = ((1 - _MEASURED_WITHIN) * clock, (1 + _MEASURED_WITHIN) * clock)
     return Plan(
         tiles=tiles,
-        output_bytes=output_bytes(
-            pixels,
-            sum(len(tile.cells) for tile in tiles),
-            settings,
-            checkpoint.card.architecture.embedding_dim,
-        ),
-        seconds=run_seconds(pixels, values, remote, rate or rates.classified, settings, rates),
-        encode_rate=rate,
+        output_bytes=output,
+        seconds=seconds,
+        encode_rate=None if settings.embeddings else encoder.rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),
         checkpoint_warning=_checkpoint_warning(checkpoint, settings.catalog.url),
         absent_bands=planned.absent_bands,
         scarce_bands=planned.scarce_bands,
         band_pixels=planned.band_pixels,
+        by_tile=by_tile,
+        prices=load_prices(settings.costs.prices),
+        rates=str(reader) if reader is machine else f"{reader}; {machine}",
     )
 
 
@@ -187,14 +210,14 @@ def _planned(
     outlines = np.array([shapely.geometry.shape(footprint(c.bounds, c.epsg)[0]) for c in cells])
     reached = shapely.intersects(outlines[:, None], footprints[None, :]).astype(bool)
     reaches = reached[:, [number[id(one)] for one in areas_of]]
-    areas = np.array([cell.height * cell.width * PIXEL**2 for cell in cells], float)
-    area_of_item = areas @ reaches
     overpasses = {(item.datetime.month, item.acquisition) for item in items}
     by_month = [sum(m == month for m, _ in overpasses) for month in range(1, 13)]
     most = settings.reading.most_a_month
-    shares = [min(1.0, most / by_month[i.datetime.month - 1]) if most else 1.0 for i in items]
-    work = list(zip(items, area_of_item, shares, strict=True))
-    read = [item_bytes(item, bands, area, share) for item, area, share in work]
+    reader = TileReader(cells, bands)
+    shares = _read_shares(items, [reader.clear_share(item) for item in items], most)
+    for place, (item, share) in enumerate(zip(items, shares, strict=True)):
+        reader.add(item, reaches[:, place], share, number[id(areas_of[place])])
+    read = reader.total
     return TilePlan(
         tile=tile,
         cells=tuple(
@@ -203,22 +226,46 @@ def _planned(
         ),
         items=len(items),
         acquisitions=tuple(by_month),
-        bytes_to_read=sum(read),
-        remote_bytes=sum(b for b, item in zip(read, items, strict=True) if _is_remote(item)),
-        values=sum(item_values(item, bands, area, share) for item, area, share in work),
+        bytes_to_read=read.bytes,
+        remote_bytes=read.remote_bytes,
+        values=read.values,
         uncovered=_uncovered(tile, region, footprints),
+        composited=read.composited,
+        windows=read.windows,
+        requests=read.requests,
+        remote_rasters=read.remote_rasters,
     )
+
+
+def _read_shares(items: Sequence[Item], clear: Sequence[float], most: int) -> list[float]:
+    """The share of each item's windows that are read: where it is clear, `most` a month at most."""
+    acquisitions: dict[tuple[int, str], float] = {}
+    for item, share in zip(items, clear, strict=True):
+        key = (item.datetime.month, item.acquisition)
+        acquisitions[key] = max(acquisitions.get(key, 0.0), share)
+    by_month = dict.fromkeys(range(1, 13), 1e-9)
+    for (month, _), share in acquisitions.items():
+        by_month[month] += share
+    return [
+        share * (min(1.0, most / by_month[item.datetime.month]) if most else 1.0)
+        for item, share in zip(items, clear, strict=True)
+    ]
 
 
 def _of_embeddings(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TilePlan:
     """The plan of a tile if only the embeddings are read that another run kept."""
     stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
     remote = stored if "://" in source else 0.0
-    return replace(tile, bytes_to_read=stored, remote_bytes=remote, values=0.0)
-
-
-def _is_remote(item: Item) -> bool:
-    return any("://" in asset.href for asset in list(item.assets.values())[:1])
+    return replace(
+        tile,
+        bytes_to_read=stored,
+        remote_bytes=remote,
+        values=0.0,
+        composited=0.0,
+        windows=0.0,
+        requests=0.0,
+        remote_rasters=0.0,
+    )
 
 
 def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 
 from pipeline import layout
 from pipeline.catalog.item import SCL
+from pipeline.costs.prices import Prices
+from pipeline.costs.resources import Resources, cost_line, total_resources
 from pipeline.errors import CatalogError
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.mapping.plan_geojson import (
@@ -42,6 +44,9 @@ class Plan:
             of the items.
         scarce_bands: Bands that are needed (or SCL), and that some items lack → how many of them.
         band_pixels: The pixel size of each band, in metres, of an item.
+        by_tile: What each tile takes, in their order.
+        prices: What that is charged with.
+        rates: Whose rates it is reckoned by, in words.
     """
 
     tiles: tuple[TilePlan, ...]
@@ -56,6 +61,9 @@ class Plan:
     absent_bands: Mapping[str, int] = field(default_factory=dict)
     scarce_bands: Mapping[str, int] = field(default_factory=dict)
     band_pixels: tuple[float, ...] = ()
+    by_tile: tuple[Resources, ...] = ()
+    prices: Prices | None = None
+    rates: str = ""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -65,12 +73,22 @@ class Plan:
     @property
     def pixels(self) -> int:
         """Pixels of 10 m that will be mapped."""
-        return sum(cell.pixels for tile in self.tiles for cell in tile.cells)
+        return sum(tile.pixels for tile in self.tiles)
 
     @property
     def bytes_to_read(self) -> float:
         """Bytes of source rasters."""
         return sum(tile.bytes_to_read for tile in self.tiles)
+
+    @property
+    def resources(self) -> Resources:
+        """What the run takes."""
+        return total_resources(self.by_tile)
+
+    @property
+    def square_km(self) -> float:
+        """The area that will be mapped, in km²."""
+        return self.pixels * PIXEL**2 / 1e6
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -125,12 +143,31 @@ class Plan:
             f"cells          {len(self.cells)}",
             f"items          {items}",
             f"acquisitions   {months} (January to December, mean of tiles)",
-            f"pixels         {self.pixels:,} ({self.pixels * PIXEL**2 / 1e6:,.1f} km²)",
+            f"pixels         {self.pixels:,} ({self.square_km:,.1f} km²)",
             f"to read        about {_bytes(self.bytes_to_read)}",
             f"output         about {_bytes(self.output_bytes)}",
             f"time           {_time(self.seconds[0])} to {_time(self.seconds[1])}; {how}",
             f"worker memory  about {_bytes(self.worker_memory)}",
+            *self._cost_lines(),
         ])  # fmt: skip
+
+    def _cost_lines(self) -> list[str]:
+        if self.prices is None:
+            return []
+        return [
+            f"cost           {cost_line(self.resources, self.prices, self.square_km)}",
+            f"reckoned by    {self.rates}",
+        ]
+
+    def _cost_numbers(self) -> dict[str, Any] | None:
+        if self.prices is None:
+            return None
+        return {
+            **self.resources.numbers(),
+            "money": round(self.resources.money(self.prices), 6),
+            "prices": self.prices.model_dump(mode="json"),
+            "rates": self.rates,
+        }
 
     def files(self) -> dict[str, bytes]:
         """The files `plan/plan.json`, `plan/tiles.geojson` and `cells.geojson` (EPSG:4326)."""
@@ -145,6 +182,7 @@ class Plan:
             "seconds": [round(value, 1) for value in self.seconds],
             "encoded_pixels_per_second": self.encode_rate and round(self.encode_rate),
             "worker_memory_bytes": round(self.worker_memory),
+            "cost": self._cost_numbers(),
             "absent_bands": dict(self.absent_bands),
             "warnings": list(self.warnings),
             "scarce_bands": dict(self.scarce_bands),

@@ -22,7 +22,10 @@ from pipeline.product.manifest import RunManifest, read_planned
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
 _T = TypeVar("_T")
-_COSTS = ("bytes_to_read", "remote_bytes", "values", "uncovered")
+_COSTS = (
+    *("bytes_to_read", "remote_bytes", "values", "uncovered"),
+    *("composited", "windows", "requests", "remote_rasters"),
+)
 _PLACE = ("row", "column", "row_offset", "column_offset", "height", "width")
 
 
@@ -46,8 +49,12 @@ class TilePlan:
         acquisitions: Overpasses per month, January first.
         bytes_to_read: Bytes of source rasters.
         remote_bytes: Those of them that come over a network.
-        values: Pixel values to read, each asset at its own resolution.
+        values: Pixel values to decode, each asset at its own resolution.
         uncovered: The area of the region (m²) that no item covers.
+        composited: Those of the values that lie within cells.
+        windows: Windows of rasters to read.
+        requests: Requests for those of them that come over a network.
+        remote_rasters: Rasters that do; each has a header, which each process asks for.
     """
 
     tile: Tile
@@ -58,6 +65,15 @@ class TilePlan:
     remote_bytes: float
     values: float
     uncovered: float
+    composited: float = 0.0
+    windows: float = 0.0
+    requests: float = 0.0
+    remote_rasters: float = 0.0
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of 10 m that will be mapped."""
+        return sum(cell.pixels for cell in self.cells)
 
 
 def tile_feature(plan: TilePlan) -> dict[str, Any]:

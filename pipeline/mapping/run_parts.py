@@ -29,7 +29,10 @@ _KNOWN_BY_CONTENT = frozenset(
 )
 _NEWER = frozenset({"unlike_training"})  # off by default, and the first runs did not know of it
 _WITHOUT_EFFECT = frozenset(  # on cells; the whole map is written anew at the end of each start
-    {"out", "cluster", "network", "batch_size", "allow_untrained_steps", "crs", "lease_seconds"}
+    {
+        *("out", "cluster", "network", "costs", "batch_size", "allow_untrained_steps"),
+        *("crs", "lease_seconds", "shard"),
+    }
 )
 _OF_ITEMS = ("items", "substituted", "attributions")  # parts that are known after the search
 _ABSENT_BANDS = "absent bands"  # which most runs have not

@@ -83,6 +83,7 @@ def wrong_offsets(
                 faults[number] = Fault(public_url(href), band, OFFSET_REASON)
     for _ in range(own.retries):
         log.retried()
+    log.count(own.fetched, own.requests)
     return faults
 
 

@@ -61,16 +61,18 @@ def _require_place(item: Mapping[str, Any], key: str) -> None:
 
 
 def _require_numbers(report: CellReport) -> None:
-    counts = (report.nodata, report.acquisitions, report.observations, report.stats.retries)
+    stats = report.stats
+    counts = (report.nodata, report.acquisitions, report.observations)
+    asked = (stats.retries, stats.requests, stats.fetched)
     optional = 0 if report.unlike_training is None else report.unlike_training
     masked = (0, 0) if report.masked is None else vars(report.masked).values()
-    numbers = (report.mean_confidence or 0, *report.coverage, *report.stats.seconds.values())
-    texts = [text for fault in report.stats.faults for text in vars(fault).values()]
+    numbers = (report.mean_confidence or 0, *report.coverage, *stats.seconds.values())
+    texts = [text for fault in stats.faults for text in vars(fault).values()]
     other = [each for names in (report.other_land or {}).values() for each in names.items()]
     seconds = [count for counts in (report.runners_up or {}).values() for count in counts.values()]
     by_class = (report.confidence or {}).values()
     if not (
-        _is_count(*counts, *report.pixels.values(), report.invalid_embeddings, optional)
+        _is_count(*counts, *asked, *report.pixels.values(), report.invalid_embeddings, optional)
         and _is_count(*masked)
         and _is_count(*(count for _, count in other), *seconds, *(one.little for one in by_class))
         and all(map(_is_finite, (*numbers, *(one.mean for one in by_class))))

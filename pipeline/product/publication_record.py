@@ -57,7 +57,10 @@ def content_of(summary: Summary, crs: str | None) -> str:
 
 def _lasting(report: CellReport) -> dict[str, Any]:
     """A report without what differs each time that the cell is computed."""
-    return {name: v for name, v in report.to_dict().items() if name not in ("seconds", "retries")}
+    return {name: v for name, v in report.to_dict().items() if name not in _PASSING}
+
+
+_PASSING = ("seconds", "retries", "requests", "fetched")  # headers are kept by each process
 
 
 def record_publication(store: Store, run: RunManifest, content: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, MaskedCounts, class_hectares
 from pipeline.product.class_summary import ClassArea, class_areas, little_share
+from pipeline.product.cost_report import CostReport, PlannedCost, cost_report
 from pipeline.product.example_report import ExampleReport, read_example_report
 from pipeline.product.layers import CELL_LAYERS, CLASS, UNLIKE_TRAINING
 from pipeline.product.ledger import FailedCell, failed_cells
@@ -32,7 +33,11 @@ _EXAMPLE, _TOLD = 0.8, 20  # the confidence that is explained, by no fewer point
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers; `planned` is the number of all its cells, `warnings` are its plan's."""
+    """A run in numbers.
+
+    `planned` is the number of all its cells, `warnings` are its plan's; `cost` is what the finished
+    cells took beside its plan.
+    """
 
     run: RunManifest
     vocabulary: Vocabulary
@@ -43,6 +48,7 @@ class Summary:
     areas: tuple[ClassArea, ...]
     examples: ExampleReport | None = None
     warnings: tuple[str, ...] = ()
+    cost: CostReport | None = None
 
     @property
     def left(self) -> int:
@@ -132,12 +138,19 @@ def summarise(
     card: Card,
     planned: int,
     warnings: Sequence[str] = (),
+    planned_cost: PlannedCost | None = None,
 ) -> Summary:
     """Sum up a run, from the items of its finished cells and the failures in its folder.
 
-    `planned` is the number of all its cells, `warnings` are those of its plan.
+    `planned` is the number of all its cells; `warnings` and `planned_cost` are those of its plan.
     """
     reports = tuple(CellReport.from_item(item) for item in items)
+    areas = class_areas(vocabulary.legend, class_hectares(items), reports)
+    cost = None
+    if planned_cost is not None:
+        square_km = sum(area.hectares for area in areas) / 100
+        stats = total_stats(report.stats for report in reports)
+        cost = cost_report(planned_cost, stats, items, square_km)
     return Summary(
         run=run,
         vocabulary=vocabulary,
@@ -145,9 +158,10 @@ def summarise(
         planned=planned,
         reports=reports,
         failures=tuple(failed_cells(store, run).values()),
-        areas=class_areas(vocabulary.legend, class_hectares(items), reports),
+        areas=areas,
         examples=read_example_report(store, run.fingerprint),
         warnings=tuple(warnings),
+        cost=cost,
     )
 
 

@@ -24,6 +24,8 @@ def summary_markdown(summary: Summary) -> str:
         f"{summary.left} left; {len(summary.faults)} rasters left out as unreadable; "
         f"{summary.hectares:,.0f} ha mapped.\n"
     )
+    if summary.cost is not None:
+        lines.append(f"{markdown_text(summary.cost.sentence)}.\n")
     lines += [f"- {markdown_text(warning)}" for warning in summary.warnings]
     if summary.warnings:
         lines.append("")

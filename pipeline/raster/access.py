@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from urllib.parse import urlsplit
 
 from pipeline.io.network_rules import UNRESTRICTED, NetworkRules
-from pipeline.io.store import gdal_s3_options
+from pipeline.io.store import gdal_s3_options, is_plain_url
 from pipeline.raster import sas_tokens
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 
@@ -39,6 +39,8 @@ class Access:
 
     def signs(self, href: str) -> bool:
         """Whether an href is opened with a signature."""
+        if self.token_url is None and is_plain_url(href):
+            return False
         parts = urlsplit(href)
         return bool(
             self.token_url

@@ -26,18 +26,25 @@ class RasterRanges(ByteRanges, Protocol):
         """The file beside it whose name has a suffix more."""
 
 
+def _not_counted(_fetched: int, _requests: int) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True)
 class FileRanges:
-    """A file of this machine."""
+    """A file of this machine. `count` takes the bytes that are read, and 0 requests."""
 
     path: str
+    count: Callable[[int, int], None] = _not_counted
 
     def read(self, start: int, length: int) -> bytes:
         """As `ByteRanges.read`."""
         try:
             file = open_regular(self.path)
             try:
-                return os.pread(file, length, start)
+                content = os.pread(file, length, start)
+                self.count(len(content), 0)
+                return content
             finally:
                 os.close(file)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
@@ -52,7 +59,7 @@ class FileRanges:
 
     def beside(self, suffix: str) -> "FileRanges":
         """As `RasterRanges.beside`."""
-        return FileRanges(self.path + suffix)
+        return replace(self, path=self.path + suffix)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class HttpRanges:
 
     A request that fails is sent again for `retry_seconds`; `retried` is called before. Where the
     server refuses a signature, the request is sent once more with a new one. `timeout` is in
-    seconds, for the server's next bytes.
+    seconds, for the server's next bytes. `count` takes the bytes of each answer, and 1 request.
     """
 
     href: str
@@ -69,6 +76,7 @@ class HttpRanges:
     timeout: float
     retry_seconds: float
     retried: Callable[[], None]
+    count: Callable[[int, int], None] = _not_counted
 
     def read(self, start: int, length: int) -> bytes:
         """As `ByteRanges.read`."""
@@ -86,10 +94,14 @@ class HttpRanges:
     def _part(self, start: int, length: int) -> RangeAnswer:
         address, rules = self.access.address(self.href), self.access.rules
         try:
-            return fetch_range(address, start, length, self.timeout, rules)
+            return self._counted(fetch_range(address, start, length, self.timeout, rules))
         except Unreadable as error:
             if not (error.failure.refused and self.access.signs(self.href)):
                 raise
         self.retried()
         address = self.access.address(self.href, refused=address)
-        return fetch_range(address, start, length, self.timeout, rules)
+        return self._counted(fetch_range(address, start, length, self.timeout, rules))
+
+    def _counted(self, answer: RangeAnswer) -> RangeAnswer:
+        self.count(len(answer.content), 1)
+        return answer

@@ -1,4 +1,4 @@
-"""The facts of reading: rasters left out, requests sent again, and time by stage.
+"""The facts of reading: rasters left out, requests, bytes, and time by stage.
 
 Every record of the way from reader to product carries one `ReadStats`; they add up.
 """
@@ -27,11 +27,17 @@ class ReadStats:
         faults: The rasters left out, each once, in the order in which they were met.
         retries: How many requests were sent again.
         seconds: Time by stage ("read", "composite", "encode", …).
+        requests: Requests to HTTP servers for rasters.
+        fetched: Bytes of rasters that came over HTTP or from files.
+
+    What GDAL fetches by itself (s3) is counted neither in requests nor in bytes.
     """
 
     faults: tuple[Fault, ...] = ()
     retries: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    requests: int = 0
+    fetched: int = 0
 
     def __add__(self, other: "ReadStats") -> "ReadStats":
         return total_stats((self, other))
@@ -41,16 +47,23 @@ class ReadStats:
         return {
             "seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
             "retries": self.retries,
+            "requests": self.requests,
+            "fetched": self.fetched,
             "faults": [asdict(fault) for fault in self.faults],
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "ReadStats":
-        """The stats of `to_dict`'s values; other keys are ignored."""
+        """The stats of `to_dict`'s values; other keys are ignored.
+
+        Early versions counted neither requests nor bytes.
+        """
         return cls(
             faults=tuple(Fault(**fault) for fault in raw["faults"]),
             retries=raw["retries"],
             seconds=dict(raw["seconds"]),
+            requests=raw.get("requests", 0),
+            fetched=raw.get("fetched", 0),
         )
 
 
@@ -61,13 +74,15 @@ NO_STATS = ReadStats()
 def total_stats(parts: Iterable[ReadStats]) -> ReadStats:
     """The sum of several readings' stats; a raster that failed in several is one fault."""
     faults: dict[Fault, None] = {}
-    retries, seconds = 0, dict[str, float]()
+    retries, requests, fetched, seconds = 0, 0, 0, dict[str, float]()
     for part in parts:
         faults.update(dict.fromkeys(part.faults))
         retries += part.retries
+        requests += part.requests
+        fetched += part.fetched
         for stage, spent in part.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
-    return ReadStats(tuple(faults), retries, seconds)
+    return ReadStats(tuple(faults), retries, seconds, requests, fetched)
 
 
 @dataclass(frozen=True)
@@ -104,11 +119,12 @@ def rasters_left_out(parts: Iterable[ReadStats]) -> LeftOut | None:
 
 
 class FaultLog:
-    """The faults and retries of readers in this process; threads may share one."""
+    """The faults, requests and bytes of readers in this process; threads may share one."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self.retries = 0  # requests that were sent again
+        self.requests = self.fetched = 0
         self._lock = threading.Lock()
 
     def append(self, fault: Fault) -> None:
@@ -121,10 +137,16 @@ class FaultLog:
         with self._lock:
             self.retries += 1
 
+    def count(self, fetched: int, requests: int = 0) -> None:
+        """Count bytes of rasters that came, and the requests for them."""
+        with self._lock:
+            self.fetched += fetched
+            self.requests += requests
+
     def stats(self) -> ReadStats:
         """The stats so far, faults sorted: their order does not depend on which was met first."""
         faults = sorted(self, key=lambda fault: (fault.asset, fault.reason))
-        return ReadStats(tuple(faults), self.retries)
+        return ReadStats(tuple(faults), self.retries, requests=self.requests, fetched=self.fetched)
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(tuple(self._faults))
@@ -133,7 +155,10 @@ class FaultLog:
         return len(self._faults)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_faults": list(self._faults), "retries": self.retries}
+        return {
+            "_faults": list(self._faults),
+            **{name: getattr(self, name) for name in ("retries", "requests", "fetched")},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())

@@ -237,15 +237,17 @@ class NativeReader:
             raise damaged(f"cannot be opened: {problem}")
         scheme = urlsplit(self.url).scheme
         if scheme in ("http", "https"):
-            settings, retried = self.settings, self.faults.retried
+            settings, log = self.settings, self.faults
             return HttpRanges(
-                self.url, settings.access, settings.timeout, settings.retry_seconds, retried
+                *(self.url, settings.access, settings.timeout, settings.retry_seconds),
+                retried=log.retried,
+                count=log.count,
             )
         if scheme == "file":
-            return FileRanges(unquote(urlsplit(self.url).path))
+            return FileRanges(unquote(urlsplit(self.url).path), self.faults.count)
         if "://" in self.url or self.url.startswith("/vsi"):
             return None
-        return FileRanges(self.url)
+        return FileRanges(self.url, self.faults.count)
 
     def _with_gdal(self, target: Target) -> np.ndarray:
         file = NamedFile(gdal_path(self.url))

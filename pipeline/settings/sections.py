@@ -108,6 +108,29 @@ class NetworkSettings(Strict):
         return value
 
 
+class CostSettings(Strict):
+    """What a run's cost is reckoned by; no result depends on it."""
+
+    model_config = ConfigDict(title="What it costs")
+
+    prices: Annotated[
+        str,
+        RelativePath(partial(is_shipped_name, "prices")),
+        Names("prices"),
+        Option(metavar="NAME|FILE"),
+    ] = Field(
+        "on-premise",
+        description="prices of cores, GPUs, bytes and requests: a TOML file of your own, or an "
+        "example that comes with timesen (on-premise, cloud-spot, cloud-on-demand)",
+    )
+    machine: Annotated[tuple[str, ...], COMMAS, Option(metavar="NAME,…")] = Field(
+        (),
+        max_length=2,
+        description="the machine whose rates count, as `timesen bench machine` has kept them; or "
+        "two, one that reads and one that encodes; default: this one's, or typical ones",
+    )
+
+
 class ReadingSettings(Strict):
     """How observations are read and masked."""
 

@@ -84,7 +84,7 @@ def write_archive(folder: Path, seed: int = 1) -> BenchArchive:
     )
     _write_json(folder / "catalog.json", make_catalog())
     region = folder / "region.geojson"
-    _write_json(region, shapely.geometry.mapping(_outline(tile, margin=300.0)))
+    _write_json(region, shapely.geometry.mapping(outline(tile, margin=300.0)))
     (block,) = (raster for name, (_, raster) in seasons[0].items() if name == "swir16")
     stored = block.size / (2 * block.shape[0] * block.shape[1])  # a single block, no overviews
     return BenchArchive(folder, region, len(granules), stored, float(np.mean(clear)))
@@ -123,7 +123,7 @@ def _write_granule(folder: Path, granule: Granule, bands: Written, number: int) 
     size = write_raster(place / "SCL.tif", scl, transform, granule.tile.epsg)
     rasters = {name: raster for name, (_, raster) in bands.items()}
     rasters["scl"] = AssetFile("SCL.tif", transform, scl.shape, size)
-    item = make_item(granule, _outline(granule.tile), rasters, scl)
+    item = make_item(granule, outline(granule.tile), rasters, scl)
     _write_json(place / f"{granule.id}.json", item)
     return float((scl < 9).mean())
 
@@ -163,7 +163,7 @@ def _transform(tile: Tile, step: int) -> tuple[float, float, float, float, float
     return (step, 0.0, left + shift, 0.0, -step, top - shift)
 
 
-def _outline(tile: Tile, margin: float = 0.0) -> shapely.Polygon:
+def outline(tile: Tile, margin: float = 0.0) -> shapely.Polygon:
     """The rasters' extent and a margin (metres) around, EPSG:4326."""
     _, _, left, _, _, top = _transform(tile, PIXEL)
     side = SIZE * PIXEL
@@ -173,7 +173,7 @@ def _outline(tile: Tile, margin: float = 0.0) -> shapely.Polygon:
 
 
 def _bbox(tile: Tile) -> tuple[float, float, float, float]:
-    west, south, east, north = _outline(tile).bounds
+    west, south, east, north = outline(tile).bounds
     return (west, south, east, north)
 
 

@@ -6,10 +6,12 @@ list of items, text embeddings, the vocabulary, the plan's tiles and cells, weig
 | file | left out | why |
 |---|---|---|
 | `item.json` | `timesen:seconds`, `timesen:retries` | time, and requests sent again |
+| `item.json` | `timesen:requests`, `timesen:fetched` | each process asks for headers once |
 | `run.json` | `created`, `settings.out`, `settings.cluster` | time, place, where it was computed |
 | `run.json` | `files["plan/plan.json"]` | the hash of a file that states speed |
 | `owners/` | all | one file for each process that has written here |
-| `plan.json` | `seconds`, `encoded_pixels_per_second`, `worker_memory_bytes` | speed, workers |
+| `plan.json` | `seconds`, `encoded_pixels_per_second` | speed |
+| `plan.json` | `cost`, `worker_memory_bytes` | speed, workers |
 | `report.html` | the same, as it is printed there | the same |
 | `card.json` | `training.sessions`, times in it | a training that went on says so |
 """
@@ -32,7 +34,8 @@ _SHOWN = 200  # characters of a line that differs
 _REPORT = (
     (r"begun [0-9TZ:-]+", "begun"),
     (r'(<tr><td>[a-z ]+</td><td class="n">)[0-9,.]+(</td></tr>)', r"\1\2"),
-    (r"<tr><td>(cluster\.|out<)[^\n]*\n", ""),
+    (r"(?s)<h2>What it took</h2>.*?</table>", "took"),
+    (r"<tr><td>(cluster\.|costs\.|out<)[^\n]*\n", ""),
 )
 
 
@@ -60,19 +63,19 @@ def comparable(name: str, content: bytes, out: str) -> bytes:
 
 
 def _without_times_of_item(item: dict[str, Any]) -> None:
-    for name in ("timesen:seconds", "timesen:retries"):
-        item["properties"].pop(name, None)
+    for name in ("seconds", "retries", "requests", "fetched"):
+        item["properties"].pop(f"timesen:{name}", None)
 
 
 def _without_place_of_run(run: dict[str, Any]) -> None:
     run.pop("created", None)
     run.get("files", {}).pop("plan/plan.json", None)
-    for name in ("out", "cluster"):
+    for name in ("out", "cluster", "costs"):
         run.get("settings", {}).pop(name, None)
 
 
 def _without_speed(plan: dict[str, Any]) -> None:
-    for name in ("seconds", "encoded_pixels_per_second", "worker_memory_bytes"):
+    for name in ("seconds", "cost", "encoded_pixels_per_second", "worker_memory_bytes"):
         plan.pop(name, None)
 
 

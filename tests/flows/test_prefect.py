@@ -156,10 +156,10 @@ def test_an_unexpected_error_of_a_tile_ends_the_run(
     client: SyncPrefectClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def defect(_: object) -> bool:
+    def defect(*_: object) -> bool:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("flows.map_region.has_gpu_workers", defect)
+    monkeypatch.setattr("flows.execution.cell_work.has_gpu_workers", defect)
     with pytest.raises(RuntimeError, match="a defect"):
         run(["map", *options(tmp_path / "map")])
     assert run_of(client, tmp_path / "map").state_name == "Failed"

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +9,26 @@ import numpy as np
 import pytest
 import shapely
 import torch
+from dask.system import CPU_COUNT
 from shapely.geometry import mapping
 
 from models.encoder.checkpoint import Checkpoint, load_checkpoint
 from models.encoder.preprocessing import AUTHORS
+from models.encoder.throughput import count_operations
 from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncoder
 from pipeline.catalog.item import SCL, Item
 from pipeline.catalog.normalise import normalise, require_bands
-from pipeline.errors import CatalogError, OutputError, RegionError
-from pipeline.grid.cells import cells_of, owned_pixels, tiles_of
+from pipeline.costs.machine_rates import TYPICAL_MACHINE, MachineRates, keep_rates
+from pipeline.errors import CatalogError, OutputError, RegionError, SettingsError
+from pipeline.grid.cells import Cell, cells_of, owned_pixels, tiles_of
+from pipeline.grid.mgrs import parse_tile
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import Store
-from pipeline.mapping.cost_estimate import item_bytes
 from pipeline.mapping.held_plan import planned_tiles, planned_warnings
 from pipeline.mapping.make_plan import make_plan, with_cost
 from pipeline.mapping.plan import PLAN_KEY, Plan
 from pipeline.mapping.plan_geojson import CELLS_KEY, TILES_KEY, read_cells
+from pipeline.mapping.source_reading import TileReader
 from pipeline.product.ledger import open_run
 from pipeline.sample.archive import SampleArchive
 from pipeline.settings.map import MapSettings
@@ -88,15 +92,30 @@ def test_numbers_add_up(checkpoint: Checkpoint) -> None:
         assert tile.items == 36
         assert {cell.items for cell in tile.cells} == {36}
         area = sum(c.cell.height * c.cell.width * 100 for c in tile.cells)
-        first = next(item for item in items if item.tile == tile.tile.name)
-        expected = sum(first.assets[band].size * area / (109_800**2) for band in first.assets)
-        assert tile.bytes_to_read == pytest.approx(36 * expected)
         assert tile.remote_bytes == tile.bytes_to_read
-        assert tile.values == pytest.approx(36 * area * (4 / 100 + 7 / 400))
+        # Bands are read where some of a cell is clear, scene classifications always.
+        reader = TileReader([cell.cell for cell in tile.cells], AUTHORS.bands)
+        clear = reader.clear_share(items[0])
+        assert 0.9 < clear < 1
+        expected = 36 * area * (clear * (4 / 100 + 6 / 400) + 1 / 400)
+        assert tile.composited == pytest.approx(expected)
+        # Each cell lies in one block, or a few, which are decoded wholly.
+        assert tile.windows >= 36 * (10 * clear + 1) * len(tile.cells)
+        assert tile.values > 36 * len(tile.cells) * 11 * 1024 * 700
+        assert tile.requests >= tile.windows
         assert tile.uncovered == 0
     assert plan.warnings == ()
     fastest, slowest = plan.seconds
     assert plan.pixels / 1000 <= fastest < slowest
+    rasters = sum(tile.remote_rasters for tile in plan.tiles)
+    assert 36 * 10 * len(plan.tiles) < rasters < 36 * 11 * len(plan.tiles)
+    assert plan.resources.requests == sum(tile.requests for tile in plan.tiles) + rasters
+    assert plan.resources.bytes_written == pytest.approx(plan.output_bytes)
+    assert plan.resources.core_seconds > plan.pixels / 1000 * CPU_COUNT
+    lines = plan.summary().splitlines()
+    assert lines[-2].startswith("cost           ")
+    assert "(example: a server of one's own, 2026-11-28)" in lines[-2]
+    assert len(lines) == 11
 
 
 def test_a_demonstration_checkpoint_warns_of_any_archive_but_its_own(
@@ -156,6 +175,42 @@ def test_the_antimeridian_in_the_files(checkpoint: Checkpoint, tmp_path: Path) -
         assert east <= 180
         assert frame.geometry.to_crs(6933).area.sum() < 2.5e10
     assert read_cells(Store(str(tmp_path)), run) == list(plan.cells)
+
+
+def test_encoders_take_hours_of_gpus_and_the_others_of_cores(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    region, items = read_region(REGION), _items("31UGS", "32ULB")
+    on_cores = _plan(region, items, checkpoint).resources
+    cluster = {"kind": "slurm", "workers": 4, "encoders": 2}
+    on_gpus = _plan(region, items, checkpoint, cluster=cluster)
+    taken = on_gpus.resources
+    assert on_cores.gpu_seconds == 0
+    encoding = on_gpus.pixels / 1000 * CPU_COUNT
+    assert on_cores.core_seconds - taken.core_seconds == pytest.approx(encoding)
+    assert taken.gpu_seconds == pytest.approx(
+        on_gpus.pixels * count_operations(checkpoint) / (2.21e6 * 151e6)
+    )
+    mark = checkpoint.fingerprint[:12]
+    node = {
+        "machine": "node",
+        "measured": "2026-02-03",
+        "gpu": "a card",
+        "gpu_encode": {mark: 1e-4},
+    }
+    keep_rates(MachineRates.model_validate(TYPICAL_MACHINE.model_dump() | node))
+    keep_rates(TYPICAL_MACHINE.model_copy(update={"machine": "reader", "cell": 9.0}))
+    costs = {"machine": "reader,node"}
+    measured = _plan(region, items, checkpoint, cluster=cluster, costs=costs)
+    assert measured.resources.gpu_seconds == pytest.approx(measured.pixels * 1e-4)
+    assert measured.resources.core_seconds == pytest.approx(
+        taken.core_seconds
+        + len(measured.cells) * (9.0 - TYPICAL_MACHINE.cell) * TYPICAL_MACHINE.held
+    )
+    assert "; rates of node" in measured.rates
+    with pytest.raises(SettingsError, match="no rates are kept of it; they are of node, reader"):
+        _plan(region, items, checkpoint, costs={"machine": "nodes"})
 
 
 def test_ground_without_items_is_told(checkpoint: Checkpoint) -> None:
@@ -221,8 +276,19 @@ def test_sizes_that_no_catalogue_states(checkpoint: Checkpoint) -> None:
     for asset in published["assets"].values():
         asset.pop("file:size", None)
     item = normalise(published)
-    expected = 1e6 * (1.6 * (4 / 100 + 6 / 400) + 0.1 / 400)
-    assert item_bytes(item, AUTHORS.bands, 1e6) == pytest.approx(expected)
+    cell = Cell(parse_tile(item.tile), 1, 1, 2048, 2048, 2048, 2048)
+    reader = TileReader([cell], AUTHORS.bands)
+    reader.add(item, np.ones(1, bool), 1.0, 0)
+    read = reader.total
+    assert read.values == read.composited == 4 * 2048**2 + 7 * 1024**2
+    assert read.windows == read.requests == 4 * 4 + 7
+    pixels = 1.6 * (4 * 2048**2 + 6 * 1024**2) + 0.1 * 1024**2
+    assert read.bytes == pytest.approx(pixels + 11 * 16384)
+    small = replace(cell, height=256, width=256)
+    reader = TileReader([small, cell], AUTHORS.bands)
+    reader.add(item, np.array([True, False]), 0.5, 0)
+    assert reader.total.values == 0.5 * 10 * 1024**2 + 1024**2  # a block of each raster
+    assert reader.total.composited == 0.5 * (4 * 256**2 + 6 * 128**2) + 128**2
 
 
 def test_the_encoder_is_measured_where_nothing_is_said(checkpoint: Checkpoint) -> None:

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from pyproj import Geod
 
 from models.encoder.timesenclip import TimeSenClipArchitecture
 from models.encoder.vocabulary_calibration import ReliabilityBin, VocabularyCalibration
+from pipeline.costs.prices import Prices
+from pipeline.costs.resources import Resources
 from pipeline.io.store import Store
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import area_scale, class_hectares
+from pipeline.product.cost_report import PlannedCost
 from pipeline.product.ledger import record_failure
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
@@ -125,6 +129,34 @@ def test_report_says_how_far_its_classes_can_be_trusted(tmp_path: Path) -> None:
     assert page.tags.count("img") == 2
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert "have &lt;months&gt; without" in summary_markdown(summary)
+
+
+def test_report_says_what_the_run_took_beside_its_plan(made: MadeRun) -> None:
+    prices = Prices(
+        title="<b>ours</b>",
+        date=date(2026, 1, 2),
+        currency="EUR",
+        source="made up",
+        core_hour=3600.0,
+        written_gb=1e6,
+    )
+    plan = PlannedCost(Resources(core_seconds=100.0, bytes_read=2e9), prices, square_km=2.0)
+    summary = summarise(
+        *(made.store, made.run, made.items, made.vocabulary, CARD, 9), planned_cost=plan
+    )
+    assert summary.cost is not None
+    spent = sum(summary.seconds.values())
+    written = sum(a["file:size"] for i in made.items for a in i["assets"].values())
+    assert summary.cost.taken.core_seconds == pytest.approx(spent)
+    assert summary.cost.taken.bytes_written == written > 0
+    rows = {row.name: row for row in summary.cost.rows}
+    assert rows["cost"] == ("cost", "100 EUR", f"{spent + written / 1e3:,.0f} EUR")
+    assert rows["cost per km²"].planned == "50 EUR"
+    assert rows["GB read"].planned == "2"
+    text = " ".join(_Page(report_html(summary, None, made.store)).text.split())
+    assert "taken by 6 of 9 cells" in text
+    assert "<b>ours</b>, 2026-01-02" in text
+    assert "planned were 100 EUR (&lt;b&gt;ours&lt;/b&gt;, 2026-01-02)" in summary_markdown(summary)
 
 
 def test_what_earlier_versions_did_not_count_is_told(made: MadeRun) -> None:
