@@ -41,7 +41,7 @@ from pipeline.mapping.run_cost import (
     rates_of_run,
     tile_resources,
 )
-from pipeline.mapping.source_reading import TileReader
+from pipeline.mapping.source_reading import SourceReading, TileReader
 from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
@@ -163,11 +163,10 @@ def with_cost(
     reader, machine = rates_of_run(settings)
     if settings.embeddings:
         encoder = EncoderCost(rates.classified, core=CPU_COUNT / rates.classified)
+        tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
     else:
         encoder = encoder_cost(checkpoint, settings.cluster, machine, encode_rate)
-    if settings.embeddings:
-        tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
-    values, remote = sum(t.values for t in tiles), sum(t.remote_bytes for t in tiles)
+    values, remote = sum(t.read.values for t in tiles), sum(t.read.remote_bytes for t in tiles)
     largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
     dates = max(cell.items for tile in tiles for cell in tile.cells)
     memory = worker_memory(largest.cell, dates, planned.band_pixels, checkpoint, settings, requests)
@@ -217,7 +216,6 @@ def _planned(
     shares = _read_shares(items, [reader.clear_share(item) for item in items], most)
     for place, (item, share) in enumerate(zip(items, shares, strict=True)):
         reader.add(item, reaches[:, place], share, number[id(areas_of[place])])
-    read = reader.total
     return TilePlan(
         tile=tile,
         cells=tuple(
@@ -226,14 +224,8 @@ def _planned(
         ),
         items=len(items),
         acquisitions=tuple(by_month),
-        bytes_to_read=read.bytes,
-        remote_bytes=read.remote_bytes,
-        values=read.values,
         uncovered=_uncovered(tile, region, footprints),
-        composited=read.composited,
-        windows=read.windows,
-        requests=read.requests,
-        remote_rasters=read.remote_rasters,
+        read=reader.total,
     )
 
 
@@ -256,16 +248,7 @@ def _of_embeddings(tile: TilePlan, checkpoint: Checkpoint, source: str) -> TileP
     """The plan of a tile if only the embeddings are read that another run kept."""
     stored = sum(c.pixels for c in tile.cells) * checkpoint.card.architecture.embedding_dim
     remote = stored if "://" in source else 0.0
-    return replace(
-        tile,
-        bytes_to_read=stored,
-        remote_bytes=remote,
-        values=0.0,
-        composited=0.0,
-        windows=0.0,
-        requests=0.0,
-        remote_rasters=0.0,
-    )
+    return replace(tile, read=SourceReading(bytes=stored, remote_bytes=remote))
 
 
 def _uncovered(tile: Tile, region: Region, footprints: np.ndarray) -> float:

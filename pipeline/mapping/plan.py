@@ -78,7 +78,7 @@ class Plan:
     @property
     def bytes_to_read(self) -> float:
         """Bytes of source rasters."""
-        return sum(tile.bytes_to_read for tile in self.tiles)
+        return sum(tile.read.bytes for tile in self.tiles)
 
     @property
     def resources(self) -> Resources:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import shapely
@@ -17,15 +17,12 @@ from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import Tile
 from pipeline.io.store import Store, public_url
+from pipeline.mapping.source_reading import SourceReading
 from pipeline.product.manifest import RunManifest, read_planned
 
 CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
 _T = TypeVar("_T")
-_COSTS = (
-    *("bytes_to_read", "remote_bytes", "values", "uncovered"),
-    *("composited", "windows", "requests", "remote_rasters"),
-)
 _PLACE = ("row", "column", "row_offset", "column_offset", "height", "width")
 
 
@@ -47,28 +44,16 @@ class TilePlan:
         cells: Its cells within the region.
         items: The number of its items.
         acquisitions: Overpasses per month, January first.
-        bytes_to_read: Bytes of source rasters.
-        remote_bytes: Those of them that come over a network.
-        values: Pixel values to decode, each asset at its own resolution.
         uncovered: The area of the region (m²) that no item covers.
-        composited: Those of the values that lie within cells.
-        windows: Windows of rasters to read.
-        requests: Requests for those of them that come over a network.
-        remote_rasters: Rasters that do; each has a header, which each process asks for.
+        read: What is read of source rasters.
     """
 
     tile: Tile
     cells: tuple[CellPlan, ...]
     items: int
     acquisitions: tuple[int, ...]
-    bytes_to_read: float
-    remote_bytes: float
-    values: float
     uncovered: float
-    composited: float = 0.0
-    windows: float = 0.0
-    requests: float = 0.0
-    remote_rasters: float = 0.0
+    read: SourceReading
 
     @property
     def pixels(self) -> int:
@@ -88,7 +73,7 @@ def tile_feature(plan: TilePlan) -> dict[str, Any]:
         "items": plan.items,
         "acquisitions": sum(plan.acquisitions),
         "fewest_a_month": min(plan.acquisitions),
-        "bytes_to_read": round(plan.bytes_to_read),
+        "bytes_to_read": round(plan.read.bytes),
         "uncovered_km2": round(plan.uncovered / 1e6, 2),
     }
     return {"type": "Feature", "geometry": _geojson(plan.tile.owned), "properties": properties}
@@ -96,7 +81,12 @@ def tile_feature(plan: TilePlan) -> dict[str, Any]:
 
 def tile_numbers(plan: TilePlan) -> dict[str, Any]:
     """The numbers of a tile's plan, exactly; `plan_of` reads them back."""
-    return {name: getattr(plan, name) for name in ("items", "acquisitions", *_COSTS)}
+    return {
+        "items": plan.items,
+        "acquisitions": plan.acquisitions,
+        "uncovered": plan.uncovered,
+        "read": asdict(plan.read),
+    }
 
 
 def plan_of(tile: Tile, cells: Sequence[CellPlan], numbers: Mapping[str, Any]) -> TilePlan:
@@ -105,10 +95,12 @@ def plan_of(tile: Tile, cells: Sequence[CellPlan], numbers: Mapping[str, Any]) -
     Raises LookupError, TypeError, ValueError or OverflowError where these are none.
     """
     acquisitions = tuple(int(count) for count in numbers["acquisitions"])
-    costs = {name: float(numbers[name]) for name in _COSTS}
-    if len(acquisitions) != 12 or not all(map(math.isfinite, costs.values())):
+    uncovered = float(numbers["uncovered"])
+    read = [float(numbers["read"][field.name]) for field in fields(SourceReading)]
+    if len(acquisitions) != 12 or not all(map(math.isfinite, (uncovered, *read))):
         raise ValueError("these are not the numbers of a tile's plan")
-    return TilePlan(tile, tuple(cells), int(numbers["items"]), acquisitions, **costs)
+    items = int(numbers["items"])
+    return TilePlan(tile, tuple(cells), items, acquisitions, uncovered, SourceReading(*read))
 
 
 def cell_feature(plan: CellPlan) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from models.visible_text import visible_lines
 from pipeline.costs.resources import Resources, hours_text, money_text, plain_number
 from pipeline.grid.cells import PIXEL
+from pipeline.io.html_page import html_page
 from pipeline.mapping.plan import Plan
 from pipeline.mapping.plan_geojson import TilePlan
 
@@ -79,18 +77,12 @@ def plan_page(plan: Plan, title: str) -> str:
         plan: The plan.
         title: The page's heading.
     """
-    environment = Environment(
-        loader=PackageLoader("pipeline.mapping", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
     outlines, height = _drawn([tile.tile.owned for tile in plan.tiles])
     taken = plan.by_tile or tuple(Resources() for _ in plan.tiles)
     rows = [_row(plan, *each) for each in zip(plan.tiles, outlines, taken, strict=True)]
-    return environment.get_template("plan.html.j2").render(
+    return html_page(
+        "pipeline.mapping",
+        "plan.html.j2",
         title=title,
         summary=plan.summary(),
         warnings=plan.warnings,
@@ -109,7 +101,7 @@ def _row(plan: Plan, tile: TilePlan, path: str, taken: Resources) -> TileRow:
         cells=len(tile.cells),
         items=tile.items,
         acquisitions=tile.acquisitions,
-        gigabytes=plain_number(tile.bytes_to_read / 1e9),
+        gigabytes=plain_number(tile.read.bytes / 1e9),
         cores=hours_text(taken.core_seconds),
         cost="" if plan.prices is None else money_text(taken.money(plan.prices), plan.prices),
     )
@@ -148,8 +140,3 @@ def _drawn(outlines: Sequence[BaseGeometry]) -> tuple[list[str], float]:
         for one in projected
     ]  # fmt: skip
     return paths, (north - south) * scale + 2 * _MARGIN
-
-
-def _visible(value: Any) -> Any:
-    """What the template shows, without control characters."""
-    return visible_lines(value) if type(value) is str else value

@@ -91,20 +91,21 @@ def tile_resources(
         encoder: The cost of encoding.
         processes: Worker processes; each asks for the headers of the rasters that it reads.
     """
-    reading = tile.values * reader.read + tile.windows * reader.window
-    headers = tile.remote_rasters * min(processes, len(tile.cells))
+    read = tile.read
+    reading = read.values * reader.read + read.windows * reader.window
+    headers = read.remote_rasters * min(processes, len(tile.cells))
     return Resources(
         core_seconds=reader.held
         * (
             reading * reader.waiting
-            + tile.composited * reader.composite
+            + read.composited * reader.composite
             + tile.pixels * (reader.classify + reader.write + encoder.core)
             + len(tile.cells) * reader.cell
         ),
         gpu_seconds=tile.pixels * encoder.gpu,
-        bytes_read=tile.bytes_to_read,
-        remote_bytes=tile.remote_bytes,
-        requests=tile.requests + headers,
+        bytes_read=read.bytes,
+        remote_bytes=read.remote_bytes,
+        requests=read.requests + headers,
         bytes_written=tile.pixels * written,
     )
 

@@ -33,7 +33,6 @@ class SourceReading:
         values: Pixel values that are decoded: those of whole blocks.
         composited: Pixel values within cells.
         windows: Windows of rasters.
-        rasters: Rasters, each once.
         requests: Requests for windows that come over a network.
         remote_rasters: Rasters that do; each needs a request for its header, too.
     """
@@ -43,7 +42,6 @@ class SourceReading:
     values: float = 0.0
     composited: float = 0.0
     windows: float = 0.0
-    rasters: float = 0.0
     requests: float = 0.0
     remote_rasters: float = 0.0
 
@@ -111,7 +109,6 @@ class TileReader:
             total.values += part * decoded
             total.composited += part * inside
             total.windows += part * count
-            total.rasters += min(part, 1.0)
             if "://" in asset.href:
                 total.remote_bytes += stored
                 total.requests += part * requests

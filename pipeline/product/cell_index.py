@@ -7,6 +7,7 @@ only where the listing of the folder shows the same one. It can be removed at an
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ def read_index(store: Store, run_fingerprint: str) -> dict[str, IndexedItem]:
             for line in gzip.decompress(content).splitlines():
                 key, tag, item = parse_json(line)
                 found[str(key)] = str(tag), item
-        except (ValueError, OSError, EOFError):
+        except (ValueError, TypeError, OSError, EOFError, zlib.error):
             return {}  # damaged: all items are read
     return found
 

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from models.encoder.card import Card
 from models.encoder.vocabulary_calibration import VocabularyCalibration
-from models.visible_text import visible_lines
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.io.fingerprint import leaves
+from pipeline.io.html_page import html_page
 from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.cell_report import CellReport, MaskedCounts, class_hectares
@@ -175,16 +173,10 @@ def report_html(
     summary: Summary, preview: bytes | None, store: Store, pictures: ReportPictures = NO_PICTURES
 ) -> str:
     """The report as an HTML page; `preview` is a PNG."""
-    environment = Environment(
-        loader=PackageLoader("pipeline.product", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_safe,
-    )
     mosaic = store.gdal_path(CLASS.mosaic_file)
-    return environment.get_template("report.html.j2").render(
+    return html_page(
+        "pipeline.product",
+        "report.html.j2",
         summary=summary,
         run=summary.run,
         card=summary.card,
@@ -254,11 +246,6 @@ def mask_notes(summary: Summary) -> list[str]:
 
 def _base64(picture: bytes | None) -> str | None:
     return None if picture is None else base64.b64encode(picture).decode()
-
-
-def _safe(value: Any) -> Any:
-    """What a template shows, without control characters; markup of our own stays markup."""
-    return visible_lines(value) if type(value) is str else value
 
 
 def _setting_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

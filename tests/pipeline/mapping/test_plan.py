@@ -92,24 +92,24 @@ def test_numbers_add_up(checkpoint: Checkpoint) -> None:
         assert tile.items == 36
         assert {cell.items for cell in tile.cells} == {36}
         area = sum(c.cell.height * c.cell.width * 100 for c in tile.cells)
-        assert tile.remote_bytes == tile.bytes_to_read
+        assert tile.read.remote_bytes == tile.read.bytes
         # Bands are read where some of a cell is clear, scene classifications always.
         reader = TileReader([cell.cell for cell in tile.cells], AUTHORS.bands)
         clear = reader.clear_share(items[0])
         assert 0.9 < clear < 1
         expected = 36 * area * (clear * (4 / 100 + 6 / 400) + 1 / 400)
-        assert tile.composited == pytest.approx(expected)
+        assert tile.read.composited == pytest.approx(expected)
         # Each cell lies in one block, or a few, which are decoded wholly.
-        assert tile.windows >= 36 * (10 * clear + 1) * len(tile.cells)
-        assert tile.values > 36 * len(tile.cells) * 11 * 1024 * 700
-        assert tile.requests >= tile.windows
+        assert tile.read.windows >= 36 * (10 * clear + 1) * len(tile.cells)
+        assert tile.read.values > 36 * len(tile.cells) * 11 * 1024 * 700
+        assert tile.read.requests >= tile.read.windows
         assert tile.uncovered == 0
     assert plan.warnings == ()
     fastest, slowest = plan.seconds
     assert plan.pixels / 1000 <= fastest < slowest
-    rasters = sum(tile.remote_rasters for tile in plan.tiles)
+    rasters = sum(tile.read.remote_rasters for tile in plan.tiles)
     assert 36 * 10 * len(plan.tiles) < rasters < 36 * 11 * len(plan.tiles)
-    assert plan.resources.requests == sum(tile.requests for tile in plan.tiles) + rasters
+    assert plan.resources.requests == sum(tile.read.requests for tile in plan.tiles) + rasters
     assert plan.resources.bytes_written == pytest.approx(plan.output_bytes)
     assert plan.resources.core_seconds > plan.pixels / 1000 * CPU_COUNT
     lines = plan.summary().splitlines()

@@ -14,6 +14,7 @@ from pipeline.grid.region import Region, read_region
 from pipeline.mapping.plan import Plan
 from pipeline.mapping.plan_geojson import CellPlan, TilePlan
 from pipeline.mapping.plan_page import plan_page
+from pipeline.mapping.source_reading import SourceReading
 
 PRICES = Prices(
     title="<i>ours</i>", date=date(2026, 1, 2), currency="EUR", source="made up", core_hour=1.0
@@ -39,7 +40,9 @@ def _plan(region: Region, gaps: int) -> Plan:
         missing = gaps if number == 0 else 0
         cell = CellPlan(Cell(tile, 1, 1, 2048, 2048, 2048, 2048), 2048**2, 60)
         acquisitions = (0,) * missing + (5,) * (12 - missing)
-        tiles.append(TilePlan(tile, (cell,) * 18, 73, acquisitions, 8.3e10, 8.3e10, 1e11, 0.0))
+        tiles.append(
+            TilePlan(tile, (cell,) * 18, 73, acquisitions, 0.0, SourceReading(8.3e10, 8.3e10, 1e11))
+        )
     by_tile = tuple(Resources(core_seconds=3600.0 * (k + 1)) for k in range(len(tiles)))
     return Plan(
         tiles=tuple(tiles),

@@ -1,5 +1,6 @@
 """The index of committed cells, on a real S3 server."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -59,7 +60,8 @@ def test_the_index_saves_requests_and_is_never_believed_against_the_cells(
     assert [key for key in asked if key.endswith(ITEM)] == [f"index/{key}" for key in keys[:2]]
 
     (index,) = [key for key in store.keys("owners") if key.endswith(".gz")]
-    for damaged in (b"", b"no gzip", store.read(index)[:-9]):
+    whole, lines = store.read(index), gzip.compress(b'5\n["a"]\n')
+    for damaged in (b"", b"no gzip", whole[:-9], whole[:10] + b"\xff" * 20, lines):
         store.write(index, damaged)
         assert finished_ids(store, run.fingerprint) == finished
 
