@@ -8,6 +8,7 @@ from typing import Any
 from affine import Affine
 
 SCL = "SCL"
+_DARK = ("B02", "B04", "B03")  # bands in which land is darkest, in the order they are chosen
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,9 @@ class Item:
     assets: Mapping[str, Asset]
     datastrip: str = ""
     attribution: str = ""
+
+
+def dark_band(item: Item) -> str | None:
+    """The band by which an item's offset can be checked; None where there is none to check."""
+    offsets: Mapping[str, int] = {b: a.offset for b, a in item.assets.items()}
+    return next((band for band in _DARK if offsets.get(band, 0) < 0), None)

@@ -137,7 +137,10 @@ def time_of(stac_item: StacJson) -> datetime:
 
 
 def cloud_cover_of(stac_item: StacJson) -> float | None:
-    """Percent of clouds in an item; None where it states none. Raises CatalogError."""
+    """Percent of clouds in an item; None where it states none, or less than 0 (−1 for unknown).
+
+    Raises CatalogError for what is no number.
+    """
     stated = stac_item["properties"].get("eo:cloud_cover")
     if stated is None:
         return None
@@ -148,7 +151,7 @@ def cloud_cover_of(stac_item: StacJson) -> float | None:
             cover = math.nan
         if not math.isfinite(cover):
             raise ValueError(f"its eo:cloud_cover is {stated!r:.100}")
-        return cover
+        return cover if cover >= 0 else None
 
 
 def require_bands(

@@ -22,10 +22,10 @@ from models.encoder.preprocessing import MONTHS
 from models.encoder.quantised_embeddings import restored
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key, embeddings_name
-from pipeline.observations.cube import Block
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import CLEAR_OBSERVATIONS, EMBEDDINGS
 from pipeline.product.ledger import require_held

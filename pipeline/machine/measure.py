@@ -22,6 +22,7 @@ from pipeline.catalog.origin import access_of
 from pipeline.catalog.search import search
 from pipeline.costs.machine_rates import MachineRates, this_machine
 from pipeline.errors import CatalogError
+from pipeline.grid.cell_blocks import block_windows
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, tiles_of
 from pipeline.grid.region import Region, read_region
 from pipeline.io.store import public_url
@@ -29,7 +30,7 @@ from pipeline.machine.made_archive import MADE_YEAR, write_made_archive
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.source_reading import SourceReading, TileReader
-from pipeline.observations.cube import block_windows, reaching
+from pipeline.observations.cube import reaching
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.reading import reading_of
 from pipeline.raster.read_stats import ReadStats, total_stats

@@ -17,6 +17,7 @@ from dask.delayed import Delayed, delayed
 from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
 from pipeline.clusters.groups import ENCODES, READS
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell, region_near
 from pipeline.mapping.cell_mask import masked_counts, masked_pixels, wanted_pixels
 from pipeline.mapping.cell_rasters import cell_rasters, joint_counts
@@ -25,7 +26,7 @@ from pipeline.mapping.land_mask import MaskedPixels
 from pipeline.mapping.reclassify_cell import reclassify_cell
 from pipeline.mapping.run import Run
 from pipeline.observations.clear_mask import ClearMask
-from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
+from pipeline.observations.cube import band_resolution, reaching, substituted
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.observations.true_colour import cell_true_colour

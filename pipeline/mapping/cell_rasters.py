@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell, owned_pixels
 from pipeline.mapping.run import Run
-from pipeline.observations.cube import Block
 from pipeline.product.layers import CLEAR_MONTHS, CLEAR_OBSERVATIONS, cell_layers
 
 

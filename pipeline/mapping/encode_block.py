@@ -27,10 +27,10 @@ from models.errors import CheckpointError
 from pipeline.classification.classify import Classifier, PixelClasses
 from pipeline.classification.embedding_files import write_embeddings
 from pipeline.classification.other_land import OtherLandFinder
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.mapping.cell_rasters import blank_rasters
 from pipeline.mapping.run import Run
-from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries
 from pipeline.observations.series_block import SeriesBlock, batches_of, batches_on_device
 from pipeline.observations.true_colour import TRUE_COLOUR_BANDS, block_true_colour

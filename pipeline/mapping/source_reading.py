@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from affine import Affine
 
-from pipeline.catalog.item import SCL, Asset, Item
+from pipeline.catalog.item import SCL, Asset, Item, dark_band
+from pipeline.grid.cell_blocks import block_windows
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
-from pipeline.observations.cube import block_windows
-from pipeline.observations.offset_check import dark_band
 
 # Bytes of a compressed pixel if the catalogue states no file size. A 10 m band of a full
 # granule (10980² pixels) is a COG of about 200 MB; a scene classification (5490²) of 2 to 4 MB.

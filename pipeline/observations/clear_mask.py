@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from models.encoder.preprocessing import MONTHS
-from pipeline.observations.cube import Block
+from pipeline.grid.cell_blocks import Block
 from pipeline.observations.monthly_median import clear_pixels
 from pipeline.raster.read_stats import NO_STATS, ReadStats
 

@@ -5,22 +5,22 @@ say it wrongly (Earth Search's `boa_offset_applied`). Applied twice, −1000 tur
 land into the lowest value that there is, which no land has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from pipeline.catalog.item import Item
+from pipeline.catalog.item import Item, dark_band
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import SOURCE_BLOCK, Cell
 from pipeline.io.store import public_url
-from pipeline.observations.cube import Block, band_resolution, block_windows, observations
+from pipeline.observations.cube import band_resolution, observations
 from pipeline.raster.read_stats import Fault, FaultLog
 from pipeline.raster.stackstac_reader import ReaderSettings
 
 LAND = (4, 5)
 """Scene classes that count as land: vegetation and bare ground."""
 
-_DARK = ("B02", "B04", "B03")  # bands in which land is darkest; the first that an item has is read
 _SHARE = 0.4  # of land at the lowest value: numbers without offset have more, others nearly none
 _LEAST = 100  # pixels that are enough to judge
 _LOWEST = 1  # of reflectance × 10000; 0 is nodata
@@ -85,12 +85,6 @@ def wrong_offsets(
         log.retried()
     log.count(own.fetched, own.requests)
     return faults
-
-
-def dark_band(item: Item) -> str | None:
-    """The band by which an item's offset can be checked; None where there is none to check."""
-    offsets: Mapping[str, int] = {b: a.offset for b, a in item.assets.items()}
-    return next((band for band in _DARK if offsets.get(band, 0) < 0), None)
 
 
 def _plane(land: np.ndarray, number: int, block: Block, resolution: int) -> np.ndarray:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import dask.array as da
 import numpy as np
 
-from pipeline.catalog.item import SCL, Item
+from pipeline.catalog.item import SCL, Item, dark_band
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.io.store import public_url
 from pipeline.observations.clear_mask import ClearMask, MaskBuilder, Masking, any_clear
 from pipeline.observations.cube import (
-    Block,
     Bounds,
     acquisition_numbers,
     band_resolution,
@@ -25,7 +25,7 @@ from pipeline.observations.cube import (
     read_observations,
 )
 from pipeline.observations.monthly_median import monthly_medians
-from pipeline.observations.offset_check import LAND, OFFSET_REASON, dark_band, wrong_offsets
+from pipeline.observations.offset_check import LAND, OFFSET_REASON, wrong_offsets
 from pipeline.raster.read_stats import NO_STATS, Fault, FaultLog, ReadStats
 from pipeline.raster.reused_memory import keep_freed_memory
 from pipeline.raster.stackstac_reader import ReaderSettings

@@ -8,9 +8,10 @@ import numpy as np
 
 from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.observations.clear_mask import ClearMask
-from pipeline.observations.cube import Block, band_resolution
+from pipeline.observations.cube import band_resolution
 from pipeline.observations.geometric_median import geometric_median, with_gaps_filled
 from pipeline.observations.read_band import BandSeries, chosen_in, read_band
 from pipeline.raster.read_stats import ReadStats, total_stats

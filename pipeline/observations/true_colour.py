@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
-from pipeline.observations.cube import Block
 from pipeline.product.layers import TRUE_COLOUR
 
 TRUE_COLOUR_BANDS = ("B04", "B03", "B02")

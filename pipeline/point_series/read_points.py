@@ -17,9 +17,10 @@ import numpy as np
 from models.encoder.preprocessing import MONTHS
 from pipeline.catalog.item import Item
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import PIXEL, SOURCE_BLOCK, Cell
 from pipeline.observations.clear_mask import ClearMask
-from pipeline.observations.cube import Block, band_resolution, block_windows, reaching, substituted
+from pipeline.observations.cube import band_resolution, reaching, substituted
 from pipeline.observations.geometric_median import geometric_median
 from pipeline.observations.monthly_median import monthly_medians
 from pipeline.observations.read_band import BandValues, chosen_in, read_band, read_clear

@@ -18,12 +18,13 @@ from pipeline.catalog.item_snapshot import read_snapshot
 from pipeline.catalog.normalise import require_bands
 from pipeline.catalog.origin import access_of
 from pipeline.errors import OutputError
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import SOURCE_BLOCK, Cell, cells_of, owned_pixels, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store, public_url
 from pipeline.layout import ITEMS_FILE
 from pipeline.observations.clear_mask import ClearMask
-from pipeline.observations.cube import Block, block_windows, reaching, substituted
+from pipeline.observations.cube import reaching, substituted
 from pipeline.observations.read_band import BandSeries, read_clear, read_series
 from pipeline.observations.read_month import read_month, series_of_months
 from pipeline.observations.reading import Reading, reading_of

@@ -15,9 +15,10 @@ from distributed import Client, as_completed
 
 from pipeline.catalog.item import Item
 from pipeline.catalog.normalise import normalise
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.observations.clear_mask import ClearMask, Masking
-from pipeline.observations.cube import Block, reaching
+from pipeline.observations.cube import reaching
 from pipeline.observations.read_band import read_clear, read_series
 from tests.benchmarks.reading_archive import BAND_ASSETS
 from tests.benchmarks.reading_job import Job

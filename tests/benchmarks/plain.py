@@ -61,10 +61,11 @@ def with_timesen(items: Stac, cell: dict[str, Any]) -> np.ndarray:
     """The pipeline's own tasks up to the series; 20 m repeated to 10 m, so that all compare."""
     from models.encoder.preprocessing import BANDS
     from pipeline.catalog.normalise import normalise
+    from pipeline.grid.cell_blocks import Block, block_windows
     from pipeline.grid.cells import Cell
     from pipeline.grid.mgrs import parse_tile
     from pipeline.observations.clear_mask import Masking
-    from pipeline.observations.cube import Block, band_resolution, block_windows
+    from pipeline.observations.cube import band_resolution
     from pipeline.observations.read_band import read_clear, read_series
 
     normal = [normalise(item) for item in items]

@@ -16,9 +16,10 @@ from typing import Any
 from models.encoder.preprocessing import BANDS
 from pipeline.catalog.item import Item
 from pipeline.catalog.normalise import normalise
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import SOURCE_BLOCK, Cell
 from pipeline.observations.clear_mask import ClearMask, Masking
-from pipeline.observations.cube import Block, band_resolution, block_windows
+from pipeline.observations.cube import band_resolution
 from pipeline.observations.read_band import read_clear, read_series
 from tests.benchmarks.memory import peak_bytes, reset_peak
 from tests.benchmarks.reading_job import THREADS, read_job

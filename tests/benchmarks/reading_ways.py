@@ -41,14 +41,9 @@ def with_timesen(job: Job) -> Delivered:
     from models.encoder.preprocessing import BANDS
     from pipeline.catalog.item import SCL
     from pipeline.catalog.normalise import normalise
+    from pipeline.grid.cell_blocks import Block, block_windows
     from pipeline.grid.cells import SOURCE_BLOCK
-    from pipeline.observations.cube import (
-        Block,
-        band_resolution,
-        block_windows,
-        observations,
-        read_observations,
-    )
+    from pipeline.observations.cube import band_resolution, observations, read_observations
 
     items, cell = [normalise(item) for item in job.items], job.cell
     bands = (*BANDS, SCL)

@@ -14,13 +14,13 @@ from pipeline.catalog.description import CatalogDescription
 from pipeline.catalog.item_snapshot import make_snapshot
 from pipeline.classification.embedding_files import write_embeddings
 from pipeline.classification.other_land import OtherLand
+from pipeline.grid.cell_blocks import block_windows
 from pipeline.grid.cells import Cell, cells_of, tiles_of
 from pipeline.grid.region import read_region
 from pipeline.io.store import Store
 from pipeline.layout import ITEMS_FILE, TEXT_FILE, VOCABULARY_FILE
 from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
 from pipeline.mapping.run import Run
-from pipeline.observations.cube import block_windows
 from pipeline.product.cell_commit import commit_cell
 from pipeline.product.example_report import ExampleReport
 from pipeline.product.ledger import (

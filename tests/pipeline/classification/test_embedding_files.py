@@ -26,6 +26,7 @@ from pipeline.classification.embedding_files import (
 )
 from pipeline.classification.similarity import open_embedded_run, write_similarity
 from pipeline.errors import OutputError
+from pipeline.grid.cell_blocks import Block
 from pipeline.io.store import Store
 from pipeline.layout import ITEM, ITEMS_FILE, REPORT, cell_key
 from pipeline.mapping.cell_graph import cell_graph
@@ -33,7 +34,6 @@ from pipeline.mapping.embedding_source import settings_from_embeddings
 from pipeline.mapping.prepare import prepare_run
 from pipeline.mapping.publish import publish, published_run
 from pipeline.mapping.run import PreparedRun
-from pipeline.observations.cube import Block
 from pipeline.product.cell_report import CellReport
 from pipeline.product.committed_cells import finished_cells, finished_items
 from pipeline.product.layers import (

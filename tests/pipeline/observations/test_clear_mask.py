@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.grid.cell_blocks import Block
 from pipeline.observations.clear_mask import (
     ClearMask,
     MaskBuilder,
@@ -13,7 +14,6 @@ from pipeline.observations.clear_mask import (
     far_from_cloud,
     strict_keep,
 )
-from pipeline.observations.cube import Block
 from tests.pipeline.observations.test_clearest import plain_choice
 
 KEEP = (2, 4, 5, 6, 7, 11)

@@ -12,11 +12,11 @@ from affine import Affine
 
 from pipeline.catalog.item import SCL, Asset, Item
 from pipeline.catalog.normalise import normalise
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.clear_mask import Masking
-from pipeline.observations.cube import Block
 from pipeline.observations.read_band import read_clear, read_series
 from tests.pipeline.rasters import EPSG, LEFT, TOP, make_item, write_raster
 from tests.stac_items import earth_search_item

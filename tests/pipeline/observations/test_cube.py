@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.item import Asset, Item
+from pipeline.grid.cell_blocks import block_windows
 from pipeline.grid.cells import Cell
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.cube import (
     acquisition_numbers,
     band_resolution,
-    block_windows,
     observations,
     reaching,
     read_observations,

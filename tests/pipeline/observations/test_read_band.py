@@ -13,10 +13,11 @@ import rasterio
 
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import Cell
 from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.clear_mask import ClearMask, Masking
-from pipeline.observations.cube import Block, block_windows, observations, substituted
+from pipeline.observations.cube import observations, substituted
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.raster.stackstac_reader import ReaderSettings
 from tests.pipeline.observations.test_monthly_median import plain_pixel

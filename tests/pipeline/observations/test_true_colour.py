@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from pipeline.grid.cell_blocks import Block, block_windows
 from pipeline.grid.cells import Cell
 from pipeline.grid.mgrs import parse_tile
-from pipeline.observations.cube import Block, block_windows
 from pipeline.observations.true_colour import block_true_colour, cell_true_colour
 
 

@@ -10,11 +10,12 @@ import pytest
 from models.encoder.preprocessing import AUTHORS, BANDS
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import block_windows
 from pipeline.grid.cells import Cell, cells_of
 from pipeline.grid.mgrs import parse_tile
 from pipeline.grid.region import read_region
 from pipeline.observations.clear_mask import Masking, strict_keep
-from pipeline.observations.cube import block_windows, reaching
+from pipeline.observations.cube import reaching
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.observations.read_month import read_month
 from pipeline.observations.reading import Reading

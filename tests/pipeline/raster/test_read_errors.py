@@ -18,10 +18,10 @@ import pytest
 
 from pipeline.catalog.item import SCL, Item
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.grid.mgrs import parse_tile
 from pipeline.observations.clear_mask import ClearMask, Masking
-from pipeline.observations.cube import Block
 from pipeline.observations.read_band import BandSeries, read_clear, read_series
 from pipeline.raster.stackstac_reader import ReaderSettings
 from tests.faulty_server import FaultyServer, Outcome, faulty_server

@@ -14,11 +14,11 @@ from affine import Affine
 
 from pipeline.catalog.item import SCL, Asset, Item
 from pipeline.errors import ReadingError
+from pipeline.grid.cell_blocks import Block
 from pipeline.grid.cells import Cell
 from pipeline.grid.mgrs import parse_tile
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.observations.clear_mask import Masking
-from pipeline.observations.cube import Block
 from pipeline.observations.read_band import read_clear, read_series
 from pipeline.product.committed_cells import finished_items
 from pipeline.raster.read_stats import Fault
