@@ -65,7 +65,10 @@ class AddressCluster:
                 address, "its connections are not encrypted", "Write tls://…, or leave tls_ca out"
             )
         try:
-            client = Client(address, timeout=_CONNECT_SECONDS, security=security)
+            # Not as Dask's default: one that cannot connect would stay it.
+            client = Client(
+                address, timeout=_CONNECT_SECONDS, security=security, set_as_default=False
+            )
         except (TypeError, RuntimeError) as error:  # Dask's, where certificates are missing
             raise ClusterError(
                 address,

@@ -71,7 +71,7 @@ def _start(
             with ExitStack() as started:
                 cluster = start(**_PRIVATE_DASHBOARD, **options)
                 started.callback(_close, cluster)
-                client = started.enter_context(Client(cluster))
+                client = started.enter_context(Client(cluster, set_as_default=False))
                 stack.push(started.pop_all())
                 return cluster, client
         except (RuntimeError, OSError, ValueError, TypeError, LookupError) as error:

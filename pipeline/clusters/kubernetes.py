@@ -112,7 +112,7 @@ class KubernetesCluster:
                     cluster.add_worker_group(group.name, custom_spec=spec)
                 if groups[0].most > groups[0].least:
                     cluster.adapt(minimum=groups[0].least, maximum=groups[0].most)
-                client = stack.enter_context(Client(cluster))
+                client = stack.enter_context(Client(cluster, set_as_default=False))
             except Exception as error:  # of kr8s, httpx, kubeconfig's and the operator's
                 said = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
                 raise ClusterUnavailable(

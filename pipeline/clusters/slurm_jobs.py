@@ -231,7 +231,7 @@ def open_jobs(
             raise ClusterError(
                 "a job for Slurm", _refusal(str(error)), "Change the settings of [cluster]"
             ) from None
-        with Client(cluster) as client:
+        with Client(cluster, set_as_default=False) as client:
             following = cluster.sync(_follow, cluster, groups)
             try:
                 yield cluster, client

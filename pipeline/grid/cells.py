@@ -112,7 +112,7 @@ def cells_of(tile: Tile, region: Region, cell_size: int = 2048) -> tuple[Cell, .
     Their blocks of `cell_size` pixels (even) begin at the tile's grid origin. If `cell_size` is a
     multiple of 2048, each source block of 1024 pixels lies in one cell, at 10 m and at 20 m.
     """
-    return tuple(_cells(tile, region_near(tile, region), region, cell_size))
+    return tuple(cell for cell, _ in _cells(tile, region_near(tile, region), region, cell_size))
 
 
 def cells_with_pixels(
@@ -121,12 +121,15 @@ def cells_with_pixels(
     """The cells of `cells_of`, each with the number of its `owned_pixels`."""
     near = region_near(tile, region)
     return tuple(
-        (cell, pixel_count(_owned(cell, near, region)))
-        for cell in _cells(tile, near, region, cell_size)
+        (cell, pixel_count(owned if owned.shape == cell.shape else _owned(cell, near, region)))
+        for cell, owned in _cells(tile, near, region, cell_size)
     )
 
 
-def _cells(tile: Tile, near: Region, region: Region, cell_size: int) -> Iterator[Cell]:
+def _cells(
+    tile: Tile, near: Region, region: Region, cell_size: int
+) -> Iterator[tuple[Cell, OwnedPixels]]:
+    """The cells, each with the owned pixels of the block from which it was trimmed."""
     left, top = tile.grid_origin
     first_row, first_column = _first_pixel(tile)
     side = SQUARE // PIXEL
@@ -142,8 +145,9 @@ def _cells(tile: Tile, near: Region, region: Region, cell_size: int) -> Iterator
     for row in range(begin_row // cell_size, end_row // cell_size + 1):
         for column in range(begin_column // cell_size, end_column // cell_size + 1):
             block = _block(tile, row, column, cell_size)
-            if cell := _trimmed(block, _owned(block, near, region)):
-                yield cell
+            owned = _owned(block, near, region)
+            if cell := _trimmed(block, owned):
+                yield cell, owned
 
 
 def cell_in(

@@ -28,6 +28,11 @@ class RowSpans:
     width: int
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """The rectangle's rows and columns."""
+        return (len(self.start), self.width)
+
+    @property
     def mask(self) -> np.ndarray:
         """Bool (row, column)."""
         columns = np.arange(self.width)

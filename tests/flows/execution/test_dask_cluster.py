@@ -117,7 +117,7 @@ def test_a_scheduler_that_runs_already(
         errors = map_some(client, prepared, 2)
         assert errors == []
     assert len(prepared.unfinished()) == len(prepared.cells) - 2
-    with Client(address, timeout=10) as client:  # it is left running
+    with Client(address, timeout=10, set_as_default=False) as client:  # it is left running
         assert worker_count(client) == 1
 
 
@@ -201,6 +201,7 @@ def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = ClusterSettings(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(ClusterUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
         open_cluster(settings).__enter__()
+    assert dask.config.get("scheduler", None) is None  # other computations still work
 
 
 def test_an_address_that_is_none() -> None:

@@ -108,8 +108,7 @@ def test_each_failure_to_open_is_a_retry(
     assert faults.retries == faulty.failures == 2
 
 
-@pytest.mark.parametrize("status", [503, 429])
-@pytest.mark.parametrize("name", RASTERS)
+@pytest.mark.parametrize(("name", "status"), zip(RASTERS, [503, 429, 503], strict=True))
 def test_a_server_that_fails_in_the_middle_gets_retries(
     faulty: FaultyServer, expected: dict[str, np.ndarray], name: str, status: int
 ) -> None:
