@@ -55,7 +55,7 @@ class AddressCluster:
     @contextlib.contextmanager
     def open(self, settings: AddressFields) -> "Iterator[Client]":
         """Connect to the scheduler, which is left running at the end."""
-        from distributed import Client
+        from pipeline.clusters.scheduler_client import SchedulerClient
 
         address = settings.address
         assert address is not None  # AddressFields holds that it goes with this kind
@@ -65,10 +65,7 @@ class AddressCluster:
                 address, "its connections are not encrypted", "Write tls://…, or leave tls_ca out"
             )
         try:
-            # Not as Dask's default: one that cannot connect would stay it.
-            client = Client(
-                address, timeout=_CONNECT_SECONDS, security=security, set_as_default=False
-            )
+            client = SchedulerClient(address, timeout=_CONNECT_SECONDS, security=security)
         except (TypeError, RuntimeError) as error:  # Dask's, where certificates are missing
             raise ClusterError(
                 address,

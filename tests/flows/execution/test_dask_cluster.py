@@ -198,16 +198,25 @@ def test_workers_with_other_software(
 
 def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address_cluster, "_CONNECT_SECONDS", 1)
+    before = _event_loops()
     settings = ClusterSettings(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(ClusterUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
         open_cluster(settings).__enter__()
     assert dask.config.get("scheduler", None) is None  # other computations still work
+    assert not _event_loops() - before
 
 
 def test_an_address_that_is_none() -> None:
+    before = _event_loops()
     settings = ClusterSettings(kind="address", address="htp://nowhere")
     with pytest.raises(ClusterError, match="no scheduler's address"):
         open_cluster(settings).__enter__()
+    assert not _event_loops() - before
+
+
+def _event_loops() -> set[threading.Thread]:
+    """Dask's threads; a client that is left open has one, and is closed at any moment."""
+    return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
 
 
 def test_a_scheduler_without_workers(
