@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all faults fuzz audit sbom lint lint-infra types bench clean help
+.PHONY: demo test test-slow test-all faults fuzz audit sbom lint lint-infra types site bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -56,6 +56,9 @@ lint-infra: $(VENV)-lint/.installed  ## the files of infra/: hadolint, ShellChec
 types: $(VENV)/.dev  ## mypy
 	$(BIN)/mypy
 
+site: $(VENV)/.dev  ## the documentation as a site, in site/; fails on a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file infra/site/mkdocs.yml
+
 bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks.bench_cell
 	$(BIN)/python -m tests.benchmarks.bench_reading
@@ -76,4 +79,4 @@ sbom: $(VENV)/.run $(VENV)-audit/.installed  ## what is installed, as CycloneDX:
 	  --output-reproducible --validate --output-file sbom.json
 
 clean:           ## remove the environment and the demo
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-lint demo build sbom.json *.egg-info
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-lint demo build site sbom.json *.egg-info
