@@ -35,7 +35,10 @@ _COMMANDS = {
         "deploy": "Give each region of a file a deployment on a Prefect server.",
         "classify": "Map other classes from the embeddings that a run kept.",
         "query": "Show where a run's pixels are similar to words, or to a place.",
+        "smooth": "Make a smoothed map of a run; the raw one stays.",
+        "change": "Compare two runs: what became what, where, and how sure it is.",
         "export": "Write the map of a run as one GeoTIFF, in a CRS of your choice.",
+        "areas": "Sum up hectares by class and zone, corrected by reference points if given.",
     },
     "What maps are made of": {
         "vocabulary": "Show, check and embed lists of classes.",
@@ -59,7 +62,7 @@ _COMMANDS = {
 _HEADINGS = {name: Group(name, sort_key=place) for place, name in enumerate(_COMMANDS)}
 _FILES = {"plan": "map", "classify": "map", "pretrain-process": "pretrain_worker"}
 """The files of commands that stand in another's."""
-_GO_ON = {"demo", "map", "classify", "dataset", "pretrain", "pretrain-process"}
+_GO_ON = {"demo", "map", "classify", "smooth", "change", "dataset", "pretrain", "pretrain-process"}
 """The commands that continue where they were stopped; the others start anew."""
 _COMPLETE = "__complete"  # by which the script of a shell asks for names
 

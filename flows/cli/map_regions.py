@@ -34,6 +34,7 @@ def run_map_regions(
     again, the command goes on with what is left. A file of regions has the settings of
     `timesen map` that all share at its top, and what differs in a table for each region, in which
     `years = [2022, 2023]` makes a map for each year. {name} and {year} in `out` are the region's.
+    The file of a single run may have `years`, too. `timesen areas FILE` sums up all of its maps.
     """
     from flows.cli.region_status import RegionsStatus, region_states
     from flows.execution.console import PlainConsole, show_flow

@@ -35,13 +35,22 @@ def publish_folder(
     from flows.cli.gdal_place import say_raster
     from flows.execution.console import PlainConsole, say, show_progress
     from flows.execution.progress import RunProgress, report_progress
-    from pipeline.io.store import public_url
+    from pipeline.io.store import Store, public_url
     from pipeline.layout import PREVIEW, REPORT
     from pipeline.mapping.publish import publish, run_in_folder
     from pipeline.mapping.shared_run import alone_in_run
     from pipeline.product.layers import CLASS
+    from pipeline.product.ledger import read_run
+    from pipeline.product.manifest import run_vocabulary
 
     console = PlainConsole()
+    if (changes := read_run(Store(run))).derived_kind == "change":
+        from pipeline.derived.derived_run import publish_derived_run
+
+        store = Store(run)
+        publish_derived_run(store, changes, run_vocabulary(store, changes), crs)
+        say_raster(console, "Map      ", store, CLASS.mosaic_file)
+        return 0
     with show_progress(console):
         report_progress(RunProgress("publishing"))
         published = run_in_folder(run, crs)

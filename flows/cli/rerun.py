@@ -27,10 +27,15 @@ def run_again(
     --retry-left-out when a provider has mended or uploaded rasters that were missing or damaged.
     """
     from flows.cli.map import run_map
-    from pipeline.io.store import Store
+    from pipeline.errors import OutputError
+    from pipeline.io.store import Store, public_url
     from pipeline.product.ledger import read_run
     from pipeline.settings.map import make_settings
 
     store = Store(run)
+    if kind := read_run(store).derived_kind:
+        made = "smooth" if kind == "smoothing" else kind
+        problem = f"timesen {made} made this run of others, and it reads no images"
+        raise OutputError(public_url(store.root), problem, f"Call timesen {made} again to go on")
     settings = make_settings({**read_run(store).settings, "out": store.root}, f"run {run}")
     return run_map(settings, retry_left_out=retry_left_out)

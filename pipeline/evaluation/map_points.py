@@ -5,15 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 
 from pipeline.grid.places import Places
-from pipeline.io.store import Store, public_url
-from pipeline.layout import cell_key
-from pipeline.product.cell_report import PREFIX
+from pipeline.io.store import Store
 from pipeline.product.layers import CLASS, NODATA_CLASS
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.read_layer import read_layer
 
 OUTSIDE = -1
 """The class of a point that lies in no cell."""
@@ -63,14 +60,8 @@ def classes_at(
 
 def cell_classes(store: Store, item: Mapping[str, Any]) -> np.ndarray:
     """The class values of a cell, uint8 or uint16 (y, x); raises OutputUnreadable."""
-    key = cell_key(str(item["properties"][f"{PREFIX}tile"]), str(item["id"]), CLASS.file)
-    with (
-        gdal_errors_of(public_url(store.path(key))),
-        rasterio.Env(**store.gdal_options()),
-        rasterio.open(store.gdal_path(key)) as raster,
-    ):
-        classes: np.ndarray = raster.read(1)
-        return classes
+    classes: np.ndarray = read_layer(store, item, CLASS)[0]
+    return classes
 
 
 def is_mapped(values: np.ndarray) -> np.ndarray:

@@ -40,7 +40,8 @@ PIXEL = 10  # metres
 SOURCE_BLOCK = 1024
 """Pixels a side of the source's COG blocks, at 10 m and at 20 m alike."""
 _MARGIN = 0.02  # degrees around a cell; the part of the region within is all that matters to it
-_CHORD = 0.001  # degrees; an edge of this length bends by millimetres in UTM
+CHORD = 0.001
+"""Degrees; an edge of this length bends by millimetres in UTM."""
 _SURE_AREA = 1e6  # m²; a tile that shares less with the region is counted only if it owns a pixel
 
 
@@ -92,7 +93,7 @@ class Cell:
     @property
     def lonlat_bounds(self) -> tuple[float, float, float, float]:
         """Extent (west, south, east, north) in degrees; longitudes may pass ±180."""
-        return _lonlat_bounds(self.bounds, self.epsg)
+        return lonlat_bounds_of(self.bounds, self.epsg)
 
 
 def tiles_of(region: Region) -> tuple[Tile, ...]:
@@ -133,7 +134,7 @@ def _cells(
     left, top = tile.grid_origin
     first_row, first_column = _first_pixel(tile)
     side = SQUARE // PIXEL
-    area = _projected(near.geometry, tile.epsg, _CHORD)
+    area = projected_to_utm(near.geometry, tile.epsg, CHORD)
     if area.is_empty:
         return
     # A small region lies in few of a tile's blocks: only those near it are examined.
@@ -171,7 +172,7 @@ def _block(tile: Tile, row: int, column: int, cell_size: int) -> Cell:
 def region_near(tile: Tile, region: Region) -> Region:
     """The part of a region around a tile: as much of it as the tile's cells need."""
     square = (tile.easting, tile.northing, tile.easting + SQUARE, tile.northing + SQUARE)
-    return region.within(*_padded(_lonlat_bounds(square, tile.epsg)))
+    return region.within(*_padded(lonlat_bounds_of(square, tile.epsg)))
 
 
 def owned_pixels(cell: Cell, region: Region) -> np.ndarray:
@@ -191,7 +192,7 @@ def _owned(cell: Cell, near: Region, region: Region) -> OwnedPixels:
     """
     around, area = _padded(cell.lonlat_bounds), None
     if not region.geometry.covers(shapely.box(*around)):
-        area = _projected(near.within(*around).geometry, cell.epsg, _CHORD)
+        area = projected_to_utm(near.within(*around).geometry, cell.epsg, CHORD)
         if area.is_empty:
             return np.zeros(cell.shape, bool)
     owned = tile_pixels(cell.tile, *_centres(cell), _padded(cell.lonlat_bounds, 0.001))
@@ -239,7 +240,7 @@ def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
         if part.is_empty:
             continue
         # A generous outline finds candidates. One that shares little with it must own a pixel.
-        area = _projected(part, epsg, 0.1).buffer(200.0)
+        area = projected_to_utm(part, epsg, 0.1).buffer(200.0)
         shapely.prepare(area)
         for easting, northing in squares_in(area.bounds):
             square = shapely.box(easting, northing, easting + SQUARE, northing + SQUARE)
@@ -254,7 +255,7 @@ def _tiles_in_strip(region: Region, zone: int, strip: Strip) -> list[Tile]:
     return tiles
 
 
-def _projected(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
+def projected_to_utm(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
     """A geometry of degrees in UTM metres; its edges, straight in degrees, are cut into chords."""
     if geometry.is_empty:
         return geometry
@@ -270,9 +271,13 @@ def _projected(geometry: BaseGeometry, epsg: int, chord: float) -> BaseGeometry:
 
 
 @lru_cache(maxsize=4096)
-def _lonlat_bounds(
+def lonlat_bounds_of(
     bounds: tuple[float, float, float, float], epsg: int
 ) -> tuple[float, float, float, float]:
+    """The extent of a rectangle of UTM (min x, min y, max x, max y) in degrees.
+
+    West, south, east, north; longitudes may pass ±180.
+    """
     # The extremes lie on the outline; its sampled points miss them by less than 0.001 degrees.
     left, bottom, right, top = bounds
     outline = shapely.segmentize(shapely.box(left, bottom, right, top), 500.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import shapely
+from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from models.files.json_text import parse_json
@@ -25,6 +26,17 @@ def read_polygons(path: Path) -> BaseGeometry:
         RegionError: The file is unreadable, without CRS or empty, or has geometries that are not
             polygons or invalid.
     """
+    frame = read_polygon_features(path)
+    united = shapely.union_all(frame.geometry.to_numpy())
+    left, bottom, right, top = united.bounds
+    return in_degrees(united, frame.crs, path, max(right - left, top - bottom) / _SEGMENTS)
+
+
+def read_polygon_features(path: Path) -> geopandas.GeoDataFrame:
+    """The features of a file that have a geometry, all valid polygons in two dimensions.
+
+    Raises as `read_polygons`.
+    """
     nothing = RegionError(str(path), "the file holds no geometry", "Give at least one polygon")
     try:
         frame = read_features(path, RegionError, _FORMS)
@@ -32,8 +44,9 @@ def read_polygons(path: Path) -> BaseGeometry:
         if _is_empty_collection(path):
             raise nothing from None
         raise
-    geometries = shapely.force_2d(frame.geometry.dropna().to_numpy())
-    geometries = geometries[~shapely.is_empty(geometries)]
+    flat = shapely.force_2d(frame.geometry.to_numpy())
+    there = ~(shapely.is_missing(flat) | shapely.is_empty(flat))
+    frame, geometries = frame[there].set_geometry(flat[there], crs=frame.crs), flat[there]
     if not len(geometries):
         raise nothing
     kinds = {geometry.geom_type for geometry in shapely.get_parts(geometries)}
@@ -56,10 +69,7 @@ def read_polygons(path: Path) -> BaseGeometry:
                 f"a polygon is invalid: {_explained(geometry)}",
                 "Mend it, for instance with QGIS's Fix geometries",
             )
-    united = shapely.union_all(geometries)
-    if frame.crs.equals("EPSG:4326", ignore_axis_order=True):
-        return united
-    return _reprojected(united, frame, path)
+    return frame
 
 
 def _is_empty_collection(path: Path) -> bool:
@@ -76,10 +86,15 @@ def _explained(geometry: BaseGeometry) -> str:
     return f"{reason} at {place.rstrip(']').replace(' ', ', ')}" if place else reason
 
 
-def _reprojected(geometry: BaseGeometry, frame: geopandas.GeoDataFrame, path: Path) -> BaseGeometry:
-    left, bottom, right, top = geometry.bounds
-    dense = shapely.segmentize(geometry, max(right - left, top - bottom) / _SEGMENTS)
-    degrees = geopandas.GeoSeries([dense], crs=frame.crs).to_crs(4326).iloc[0]
+def in_degrees(geometry: BaseGeometry, crs: CRS, path: Path, chord: float) -> BaseGeometry:
+    """A polygon of a file's CRS in EPSG:4326; edges are cut into chords of that length before.
+
+    Raises RegionError where it crosses the antimeridian.
+    """
+    if crs.equals("EPSG:4326", ignore_axis_order=True):
+        return geometry
+    dense = shapely.segmentize(geometry, chord)
+    degrees = geopandas.GeoSeries([dense], crs=crs).to_crs(4326).iloc[0]
     for ring in shapely.get_rings(shapely.get_parts(degrees)):
         if (np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])) > 180).any():
             raise RegionError(

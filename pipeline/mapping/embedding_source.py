@@ -53,7 +53,14 @@ def settings_from_embeddings(source: str, own: Mapping[str, Any]) -> MapSettings
         SettingsError: The settings are not valid.
     """
     store = Store(source)
-    earlier = read_run(store).settings
+    run = read_run(store)
+    if run.derived_kind is not None:
+        raise OutputError(
+            public_url(store.root),
+            "this run was made of others, and keeps no embeddings",
+            "Classify the run that was mapped",
+        )
+    earlier = run.settings
     shared = {name: value for name, value in earlier.items() if name not in _OWN}
     return make_settings({**shared, **own, "embeddings": store.root}, f"classify {source}")
 

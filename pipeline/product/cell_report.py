@@ -53,7 +53,7 @@ class CellReport:
         mean_confidence: In percent; None if no pixel has a class.
         acquisitions: Overpasses that show any part of the cell.
         observations: Those of them that were clear enough to be read.
-        coverage: Percent of the cell that was observed clear, by month.
+        coverage: Percent of the cell that was observed clear, by month; a map of changes has none.
         stats: The facts of reading, and the time by stage.
         invalid_embeddings: Pixels that are nodata because their embedding is not a number.
         unlike_training: Pixels over 100 % in the raster of that name; None where it is not mapped.
@@ -158,8 +158,8 @@ class CellResult:
 
     @property
     def coverage(self) -> tuple[float, ...]:
-        """Percent of the cell that was observed clear, by month."""
-        counts = self.rasters[CLEAR_OBSERVATIONS.name]
+        """Percent of the cell that was observed clear, by month; empty where that is not mapped."""
+        counts = self.rasters.get(CLEAR_OBSERVATIONS.name, ())
         seen = [np.count_nonzero(month) / max(month.size, 1) for month in counts]
         return tuple(round(100 * share, 2) for share in seen)
 
@@ -233,17 +233,20 @@ def class_hectares(items: Iterable[Mapping[str, Any]]) -> dict[int, float]:
         properties = item["properties"]
         left, bottom, right, top = properties["proj:bbox"]
         centre = ((left + right) / 2, (bottom + top) / 2)
-        pixel = HECTARES_PER_PIXEL / area_scale(properties["proj:code"], *centre)
+        pixel = HECTARES_PER_PIXEL / float(area_scale(properties["proj:code"], *centre))
         for value, count in CellReport.from_item(item).pixels.items():
             hectares[value] = hectares.get(value, 0.0) + count * pixel
     return dict(sorted(hectares.items()))
 
 
-def area_scale(crs: str, x: float, y: float) -> float:
-    """Projected area over true area at the place (x, y) of a projected CRS such as "EPSG:32631"."""
+def area_scale(crs: str, x: Any, y: Any) -> Any:
+    """Projected area over true area at places of a projected CRS such as "EPSG:32631".
+
+    `x` and `y` are numbers or arrays, and so is the result: float64 of their shape.
+    """
     to_degrees, projection = _projection(crs)
     lon, lat = to_degrees.transform(x, y)
-    return float(projection.get_factors(lon, lat).areal_scale)
+    return projection.get_factors(lon, lat).areal_scale
 
 
 @lru_cache(maxsize=128)

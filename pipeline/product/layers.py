@@ -99,10 +99,18 @@ class OutputLayer:
         """The type of its numbers in a map of a vocabulary."""
         return vocabulary.dtype if self.dtype == "classes" else np.dtype(self.dtype)
 
+    def title_in(self, run: RunManifest) -> str:
+        """Its title in a run; a run that is made of others may call it otherwise."""
+        return run.derived_texts(self.name)[0] or self.title
+
+    def description_in(self, run: RunManifest) -> str:
+        """Its description in a run, likewise."""
+        return run.derived_texts(self.name)[1] or self.description
+
     def band_titles(self, run: RunManifest) -> list[str]:
         """What a GIS calls its bands."""
         bands = self.bands(run)
-        title = f"{self.title} ({self.unit})" if self.unit else self.title
+        title = f"{self.title_in(run)} ({self.unit})" if self.unit else self.title_in(run)
         return [title] if len(bands) == 1 else [f"{title}, {band}" for band in bands]
 
 
@@ -184,6 +192,7 @@ CLEAR_OBSERVATIONS = OutputLayer(
     nodata=None,
     description="Clear acquisitions that were read of each pixel, per month",
     bands=lambda run: tuple(month_name[1:]),
+    written=lambda run: run.derived_kind != "change",
     roles=("metadata",),
     style="ramp",
     limits=(0, 6),
@@ -198,6 +207,7 @@ CLEAR_MONTHS = OutputLayer(
     nodata=255,
     description="Months of the twelve in which each pixel was seen clearly at least once",
     bands=lambda run: ("clear months",),
+    written=lambda run: run.derived_kind != "change",
     overview="average",
     roles=("metadata",),
     style="ramp",
@@ -219,6 +229,20 @@ TRUE_COLOUR = OutputLayer(
     step=4,
     optional=True,
 )
+CHANGE_PROBABILITY = OutputLayer(
+    name="change-probability",
+    title="Probability of a change",
+    dtype="uint8",
+    nodata=NODATA_CONFIDENCE,
+    description="The probability that the class differs between two maps, by the probabilities of "
+    "both and as if they were independent",
+    bands=lambda run: ("change probability",),
+    written=lambda run: run.derived_kind == "change",
+    overview="average",
+    unit="%",
+    style="ramp",
+    mosaic=True,
+)
 EMBEDDINGS = OutputLayer(
     name="embeddings",
     title="Embeddings",
@@ -239,6 +263,7 @@ CELL_LAYERS = (
     TRUE_COLOUR,
     TOP_CLASSES,
     TOP_CONFIDENCES,
+    CHANGE_PROBABILITY,
     EMBEDDINGS,
 )
 """The rasters of a mapped cell."""

@@ -47,16 +47,38 @@ class RunManifest:
 
     @property
     def period(self) -> tuple[datetime, datetime]:
-        """The first and the last second of the twelve months, UTC."""
+        """The first and the last second of the twelve months, UTC; of a change, of both years."""
         year, month = int(self.settings["year"]), int(self.settings.get("first_month", 1))
+        last = self.settings.get("last_year", year), self.settings.get("last_first_month", month)
         start = datetime(year, month, 1, tzinfo=UTC)
-        return start, datetime(year + 1, month, 1, tzinfo=UTC) - timedelta(seconds=1)
+        return start, datetime(last[0] + 1, last[1], 1, tzinfo=UTC) - timedelta(seconds=1)
 
     @property
     def years(self) -> str:
         """The period's years in words: "2021" or "2021–2022"."""
         start, end = self.period
         return str(start.year) if start.year == end.year else f"{start.year}–{end.year}"
+
+    @property
+    def derived(self) -> Mapping[str, Any]:
+        """What a run that is made of other runs was made of and how; empty for a mapped one.
+
+        `kind` is "smoothing" or "change", `sentence` says it to people, and `layers` has titles
+        and descriptions of rasters that differ from the usual.
+        """
+        made: Mapping[str, Any] = self.parts.get("derived") or {}
+        return made
+
+    @property
+    def derived_kind(self) -> str | None:
+        """Either "smoothing" or "change"; None for a run that was mapped."""
+        kind = self.derived.get("kind")
+        return str(kind) if kind else None
+
+    def derived_texts(self, layer: str) -> tuple[str | None, str | None]:
+        """The title and the description that a derived run has for a raster, if it has any."""
+        texts = (self.derived.get("layers") or {}).get(layer) or (None, None)
+        return texts[0], texts[1]
 
     @property
     def of_sentinel(self) -> bool:
@@ -112,10 +134,18 @@ def _problem(run: RunManifest) -> str | None:
     texts += [*run.files.values(), *run.extends]
     texts += attributions if isinstance(attributions, list) else [None]
     whole = {"year": year, **{n: settings.get(n, 1) for n in ("first_month", "steps", "top_k")}}
+    whole |= {"last_year": settings.get("last_year", year)}
+    whole |= {"last_first_month": settings.get("last_first_month", whole["first_month"])}
     if wrong := [name for name, value in whole.items() if type(value) is not int]:
         return f"its {wrong[0]} is no whole number"
-    if not (2015 <= whole["year"] <= 2100 and 1 <= whole["first_month"] <= 12):
+    years, months = ("year", "last_year"), ("first_month", "last_first_month")
+    if not (
+        all(2015 <= whole[name] <= 2100 for name in years)
+        and all(1 <= whole[name] <= 12 for name in months)
+    ):
         return "its year or its first month is none"
+    if problem := _derived_problem(parts.get("derived")):
+        return problem
     if not isinstance(settings.get("crs"), str | None):
         return "its crs is no text"
     if not (1 <= whole["steps"] <= 12 and 1 <= whole["top_k"] <= 8):
@@ -129,6 +159,23 @@ def _problem(run: RunManifest) -> str | None:
     ):
         return "its fields are of other types"
     return None
+
+
+def _derived_problem(derived: Any) -> str | None:
+    """What is wrong with what a run says that it was made of, if anything."""
+    if derived is None:
+        return None
+    if not isinstance(derived, dict) or derived.get("kind") not in ("smoothing", "change"):
+        return "what it was made of is none of smoothing and change"
+    layers = derived.get("layers") or {}
+    texts = [derived.get("sentence")]
+    if isinstance(layers, dict) and all(
+        isinstance(v, list) and len(v) == 2 for v in layers.values()
+    ):
+        texts += [text for both in layers.values() for text in both]
+        if all(isinstance(text, str) for text in texts):
+            return None
+    return "what it was made of is not told in texts"
 
 
 def new_manifest(

@@ -16,6 +16,7 @@ from rasterio.shutil import copy as gdal_copy
 from models.files.process_mark import temporary_prefix
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.errors import OutputError, OutputUnreadable, OutputUnwritable
+from pipeline.io.output_file import output_place
 from pipeline.io.store import FULL_DISK, Store, public_url
 from pipeline.layout import CELLS
 from pipeline.product.cog_writer import BLOCK, categories_xml
@@ -116,19 +117,12 @@ def export_map(
 
 def _place(target: str, run: Store) -> tuple[Store, str]:
     """The folder or prefix of a target, and the file's name in it."""
-    whole = Store(target)  # which refuses the addresses that are none of a file
-    folder, _, name = whole.root.rpartition("/")
-    if not name.lower().endswith((".tif", ".tiff")):
-        raise OutputError(public_url(target), "this is no name of a GeoTIFF", "Write …/map.tif")
-    if whole.is_remote and not folder.removeprefix("s3:").strip("/"):
-        raise OutputError(public_url(target), "it names no bucket", "Write s3://bucket/map.tif")
-    if not whole.is_remote and Path(whole.root).is_dir():
-        raise OutputError(public_url(target), "this is a folder", "Name a file in it, map.tif")
-    if f"{whole.root}/".startswith(run.path(f"{CELLS}/")):
+    store, name = output_place(target, (".tif", ".tiff"), "GeoTIFF")
+    if f"{store.path(name)}/".startswith(run.path(f"{CELLS}/")):
         raise OutputError(
             public_url(target), "the run keeps its own rasters there", "Name another folder"
         )
-    return Store(folder or "/"), name
+    return store, name
 
 
 def _write_cog(vrt: str, path: Path, layer: OutputLayer, store: Store) -> tuple[int, int]:

@@ -95,6 +95,8 @@ def _draw(
     title = textwrap.shorten(vocabulary.title, max(30, int(page.width * 8)), placeholder=" …")
     page.text(0.36, f"{title}, {run.years}", fontsize=13, fontweight="bold", color=_INK)
     what = "Zero-shot classes of Sentinel-2 pixel time series, 10 m"
+    if run.derived_kind == "change":
+        what = "Transitions between the classes of two maps, 10 m"
     page.text(0.64, what, fontsize=8.5, color=_FAINT)
     axes = page.axes(_LEFT, _TOP, width, height)
     axes.imshow(_coloured(picture.values, vocabulary), interpolation="nearest", aspect="equal")

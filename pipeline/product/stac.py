@@ -190,6 +190,9 @@ def collection_id(run: RunManifest) -> str:
 
 def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
     """A sentence on how the map was made."""
+    made = run.derived.get("sentence")
+    if run.derived_kind == "change":
+        return str(made)
     start, end = run.period
     stands = "".join(
         f" Where {band} is absent from the source, {other} stands for it."
@@ -205,7 +208,7 @@ def lineage(run: RunManifest, vocabulary: Vocabulary) -> str:
         f"{end:%Y-%m-%d}, embedded pixel by pixel by a TimeSenCLIP encoder (checkpoint "
         f"{run.settings.get('checkpoint', 'unknown')}); each pixel has the class of the nearest "
         f"text embedding among those of the {len(vocabulary.classes)} classes of "
-        f"“{vocabulary.title}”.{examples}{stands}"
+        f"“{vocabulary.title}”.{examples}{stands}{f' {made}' if made else ''}"
     )
 
 
@@ -237,8 +240,8 @@ def layer_asset(
     if layer.unit:
         numbers["unit"] = layer.unit
     asset: dict[str, Any] = {
-        "title": layer.title,
-        "description": layer.description,
+        "title": layer.title_in(run),
+        "description": layer.description_in(run),
         "type": layer.media_type,
         "roles": list(layer.roles),
     }

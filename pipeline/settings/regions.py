@@ -2,7 +2,7 @@
 
 The shared settings are those of a run's file. A table [regions.NAME] has what differs: its region,
 and any other setting, which then goes before the shared one. `years` in place of `year` makes a
-map for each year.
+map for each year. A file without tables whose `year` is `years` is one region, of its own name.
 """
 
 import os
@@ -20,6 +20,7 @@ from pipeline.settings.map import REMEDY, MapSettings, make_settings
 _TABLES = "regions"
 _NAME = re.compile(r"\w[\w.-]{0,99}")  # Prefect refuses others in the names of deployments
 _EXAMPLE = 'Write a table for each region: [regions.ghent] and below it region = "ghent.gpkg"'
+_YEARS = "Or write years = [2022, 2023] in place of year in the file of a run"
 _OUT = "Write {name} in the shared out, and {year} where a region has several years"
 
 
@@ -29,12 +30,14 @@ class RegionRun:
 
     Attributes:
         name: The region's name in the file; with its year where it has several, "ghent-2022".
+        region: The region's name.
         settings: The run's settings.
         written: What the file says of them, with absolute paths; a year may be "last", and `out`
             may hold {year}.
     """
 
     name: str
+    region: str
     settings: MapSettings
     written: Mapping[str, Any]
 
@@ -48,8 +51,11 @@ def load_regions(file: Path) -> tuple[RegionRun, ...]:
     """
     raw = read_settings_file(file)
     tables = raw.pop(_TABLES, None)
+    whole = tables is None and "years" in raw
+    if whole:
+        tables, raw = {re.sub(r"[^\w.-]+", "-", file.stem): raw}, {}
     if not isinstance(tables, Mapping) or not tables:
-        raise SettingsError(str(file), "it has no region", _EXAMPLE)
+        raise SettingsError(str(file), "it has no region", f"{_EXAMPLE}. {_YEARS}")
     problems: defaultdict[str, list[str]] = defaultdict(list)  # by what is wrong, the runs
     runs = []
     for name, own in tables.items():
@@ -57,11 +63,12 @@ def load_regions(file: Path) -> tuple[RegionRun, ...]:
             _require_table(name, own)
             for run_name, written in _written_runs(name, raw, own, file.parent):
                 settings = make_settings(dict(written), run_name)
-                runs.append(RegionRun(run_name, settings, written))
+                runs.append(RegionRun(run_name, name, settings, written))
         except SettingsError as error:
             problems[error.problem].append(name)
     if problems:
-        raise SettingsError(str(file), _told(problems, len(tables)), REMEDY)
+        told = "; ".join(problems) if whole else _told(problems, len(tables))
+        raise SettingsError(str(file), told, REMEDY)
     _require_one_folder_each(file, runs)
     return tuple(runs)
 

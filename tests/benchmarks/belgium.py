@@ -44,10 +44,16 @@ def map_patch(shared: Path, folder: Path, checkpoint: str) -> np.ndarray:
     )
     if run_map(settings):
         raise SystemExit(1)
+    return patch_classes(shared, folder / "map")
+
+
+def patch_classes(shared: Path, run: Path) -> np.ndarray:
+    """As `map_patch`, of the run in a folder."""
+    patch = read_patch(shared)
     transform = patch_transform(patch)
     rows, columns = patch.sizes["y"], patch.sizes["x"]
     right, bottom = transform.c + 10 * columns, transform.f - 10 * rows
-    with rasterio.open(folder / "map" / "class.vrt") as raster:
+    with rasterio.open(run / "class.vrt") as raster:
         window = from_bounds(transform.c, bottom, right, transform.f, transform=raster.transform)
         classes = raster.read(1, window=window)
     cropland = load_vocabulary("cropland").classes[0]

@@ -77,9 +77,14 @@ def _write_settings(folder: Path, archive: SampleArchive) -> None:
         text = text.replace(written, here)
     tomllib.loads(text)
     (folder / "run.toml").write_text(text)
+    years = text.replace(f"year = {archive.year}", f"years = [{archive.year}]")
+    (folder / "years.toml").write_text(f"keep_embeddings = true\n{years}")
     near = box(6.0 - 0.002, 49.61 - 0.001, 6.0 + 0.002, 49.61 + 0.001)
     assert read_region(archive.region).geometry.contains(near)
     geopandas.GeoDataFrame(geometry=[near], crs=4326).to_file(folder / "aoi.geojson")
+    halves = [box(5.998, 49.609, 6.0, 49.611), box(6.0, 49.609, 6.002, 49.611)]
+    zones = geopandas.GeoDataFrame({"name": ["west", "east"]}, geometry=halves, crs=4326)
+    zones.to_file(folder / "regions.gpkg")
 
 
 def _write_points(folder: Path, archive: SampleArchive) -> None:

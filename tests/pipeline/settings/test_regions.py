@@ -94,6 +94,22 @@ def test_a_mistake_names_region_and_setting(tmp_path: Path, text: str, said: str
         load_regions(written(tmp_path, text))
 
 
+def test_years_in_the_file_of_a_run_make_a_map_each(tmp_path: Path) -> None:
+    text = (
+        'region = "31UES"\nyears = [2019, 2021]\nclasses = "a field, a lake"\nout = "maps/{year}"\n'
+    )
+    runs = load_regions(written(tmp_path, text))
+    assert [(run.name, run.region, run.settings.year) for run in runs] == [
+        ("regions-2019", "regions", 2019),
+        ("regions-2021", "regions", 2021),
+    ]
+    assert runs[0].settings.out == str(tmp_path / "maps/2019")
+    with pytest.raises(SettingsError, match="the same folder"):
+        load_regions(written(tmp_path, text.replace("{year}", "all")))
+    with pytest.raises(SettingsError, match=r"regions\.toml: clases: there is no such setting"):
+        load_regions(written(tmp_path, text.replace("classes", "clases")))
+
+
 def test_the_example_of_infra_is_one() -> None:
     example = Path(__file__).resolve().parents[3] / "infra" / "regions.toml"
     names = [run.name for run in load_regions(example)]

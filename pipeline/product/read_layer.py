@@ -1,0 +1,38 @@
+"""Reading of the rasters of a run's finished cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from pipeline.io.store import Store, public_url
+from pipeline.layout import cell_key
+from pipeline.product.cell_report import PREFIX
+from pipeline.product.layers import OutputLayer
+from pipeline.raster.gdal_errors import gdal_errors_of
+
+
+def read_layer(
+    store: Store, item: Mapping[str, Any], layer: OutputLayer, window: Window | None = None
+) -> np.ndarray:
+    """A raster of a cell, or a window of it: (band, y, x).
+
+    Args:
+        store: The run's folder.
+        item: The cell's STAC item.
+        layer: The raster.
+        window: The part to read; by default all.
+
+    Raises:
+        OutputUnreadable: The raster cannot be read.
+    """
+    key = cell_key(str(item["properties"][f"{PREFIX}tile"]), str(item["id"]), layer.file)
+    with (
+        gdal_errors_of(public_url(store.path(key))),
+        rasterio.Env(**store.gdal_options()),
+        rasterio.open(store.gdal_path(key)) as raster,
+    ):
+        values: np.ndarray = raster.read(window=window)
+        return values
