@@ -124,6 +124,7 @@ def _where(run: Path) -> str:
 
     return (
         f"The map is {run.absolute() / CLASS.mosaic_file}\n"
+        f"In a browser: timesen view {run}\n"
         "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
         "and class names load with it."
     )

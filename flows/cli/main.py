@@ -37,6 +37,7 @@ _COMMANDS = {
         "query": "Show where a run's pixels are similar to words, or to a place.",
         "smooth": "Make a smoothed map of a run; the raw one stays.",
         "change": "Compare two runs: what became what, where, and how sure it is.",
+        "view": "Look at the map of a run in a browser, and ask it for anything in words.",
         "export": "Write the map of a run as one GeoTIFF, in a CRS of your choice.",
         "areas": "Sum up hectares by class and zone, corrected by reference points if given.",
     },

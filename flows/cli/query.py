@@ -12,13 +12,10 @@ from flows.cli.gdal_place import say_raster
 from flows.cli.input_checks import require_run
 from flows.execution.console import PlainConsole, say
 from models.errors import UserError
-from pipeline.errors import OutputError
 from pipeline.io.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from pipeline.classification.similarity import EmbeddedRun
 
 query_app = command_app(
     "query",
@@ -58,6 +55,7 @@ def run_query(
     from dask.system import CPU_COUNT
     from rich.progress import track
 
+    from pipeline.classification.asked_words import asked_embedding, run_checkpoint
     from pipeline.classification.similarity import (
         embedding_at,
         open_embedded_run,
@@ -69,7 +67,10 @@ def run_query(
     console = PlainConsole()
     run = open_embedded_run(folder)
     question = str(words if like is None else like)
-    wanted = _words_embedded(run, question) if place is None else embedding_at(run, *place)
+    if place is None:
+        wanted = asked_embedding(run_checkpoint(run.store, run.manifest), question)
+    else:
+        wanted = embedding_at(run, *place)
     target = Store(out or f"{run.store.root.rstrip('/')}/queries/{_named(question)}")
 
     def write(item: Mapping[str, Any]) -> "np.ndarray":
@@ -90,26 +91,6 @@ def run_query(
         "holds them times 10000.",
     )
     return 0
-
-
-def _words_embedded(run: "EmbeddedRun", words: str) -> "np.ndarray":
-    """The embedding of words, by the text tower of the run's checkpoint."""
-    from models.encoder.checkpoint import load_checkpoint
-    from models.towers.text_embeddings import embed_words
-
-    made = str(run.manifest.parts["checkpoint"])
-    name = str(run.manifest.settings["checkpoint"])
-    checkpoint = load_checkpoint(name)
-    if made != f"{checkpoint.card.name} {checkpoint.fingerprint[:12]}":
-        raise OutputError(
-            run.store.root,
-            f"it was made with checkpoint {made}, and {name} is now another",
-            "Put that checkpoint back",
-        )
-    prompts = [part.strip() for part in words.split(",") if part.strip()]
-    if not prompts:
-        raise UserError(repr(words), "no words", "Ask for something, such as vineyard")
-    return embed_words(prompts, checkpoint.card)
 
 
 def _place(like: str) -> tuple[float, float]:

@@ -162,6 +162,15 @@ class Store:
                 return bytes(self._remote.cat_file(self.path(key), max_concurrency=1))
             return Path(self.path(key)).read_bytes()
 
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Some bytes of a key; raises FileNotFoundError where there is none."""
+        with self._explained(key):
+            if self.is_remote:
+                return bytes(self._remote.cat_file(self.path(key), start=start, end=start + length))
+            with Path(self.path(key)).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """(key, bytes) of each key, in order; keys that vanish meanwhile are left out.
 

@@ -42,12 +42,16 @@ class PointSeries:
             no clear observation. A band that no acquisition has is 0 in all months.
         clear: Counts of clear acquisitions that were read, uint16 (n, 12).
         acquisitions: How many acquisitions show any part of the cell.
+        items: The items that reach into the cell, by time.
+        used: At which points they are clear and read, bool (n, item).
         stats: The facts of reading.
     """
 
     series: np.ndarray
     clear: np.ndarray
     acquisitions: int
+    items: tuple[Item, ...]
+    used: np.ndarray
     stats: ReadStats = NO_STATS
 
 
@@ -70,7 +74,8 @@ def read_point_series(
     items = substituted(reaching(items, cell), dict(reading.substitute))
     series = np.zeros((len(rows), MONTHS, len(reading.bands)), np.uint16)
     if not items:
-        return PointSeries(series, np.zeros((len(rows), MONTHS), np.uint16), 0)
+        none = np.zeros((len(rows), 0), bool)
+        return PointSeries(series, np.zeros((len(rows), MONTHS), np.uint16), 0, (), none)
     clear = read_clear(items, cell, reading.masking, reading.reader)
     job = _Job(cell, items, clear, reading)
     composite = job.months if reading.geometric else job.medians
@@ -82,10 +87,13 @@ def read_point_series(
             stats.append(part.stats)
     finally:  # after a failure, do not wait for the others
         pool.shutdown(wait=False, cancel_futures=True)
+    used = _used(clear, rows, columns)
     return PointSeries(
         series=series,
-        clear=_counts(clear, rows, columns),
+        clear=_counts(clear, used),
         acquisitions=clear.acquisitions,
+        items=tuple(items),
+        used=used,
         # Bands are read in parallel: the sum of their times would exceed the time that passed.
         stats=replace(total_stats(stats), seconds={"read": time.perf_counter() - start}),
     )
@@ -258,13 +266,18 @@ def _blocks(cell: Cell, rows: np.ndarray, columns: np.ndarray, size: int) -> Ite
         yield _At(points, block, window, rows[points] - top, columns[points] - left)
 
 
-def _counts(clear: ClearMask, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Clear acquisitions of points by month, as `ClearMask.monthly_counts` of pixels."""
+def _used(clear: ClearMask, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """At which points items are clear and read: bool (n, item)."""
     ratio = clear.resolution // PIXEL
     bits = clear.bits[:, rows // ratio, columns // ratio]
-    planes = np.unpackbits(bits, axis=0, count=len(clear.month), bitorder="little").astype(bool)
-    counts = np.zeros((len(rows), MONTHS), np.uint16)
+    planes = np.unpackbits(bits, axis=0, count=len(clear.month), bitorder="little")
+    return np.ascontiguousarray(planes.astype(bool).T)
+
+
+def _counts(clear: ClearMask, used: np.ndarray) -> np.ndarray:
+    """Clear acquisitions of points by month, as `ClearMask.monthly_counts` of pixels."""
+    counts = np.zeros((len(used), MONTHS), np.uint16)
     for overpass in np.unique(clear.acquisition):
         items = np.flatnonzero(clear.acquisition == overpass)
-        counts[:, clear.month[items[0]]] += planes[items].any(axis=0)
+        counts[:, clear.month[items[0]]] += used[:, items].any(axis=1)
     return counts

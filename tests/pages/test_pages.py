@@ -31,6 +31,7 @@ _RUN_ELSEWHERE = {
     "for ": "a part of such a training; test_dataset_photos.py has its commands",
     "cd ": "test_open_the_map.py opens an item by GDAL's STACIT",
     "gdalinfo ": "test_open_the_map.py opens an item by GDAL's STACIT",
+    "timesen view ": "it serves until Ctrl-C; test_page.py of the viewer runs it",
     "timesen pretrain sets/* ": "the training of real-land, which takes an hour of real data",
 }
 """Commands that are not run here, by how they begin, and why."""
@@ -105,9 +106,15 @@ def test_a_page(page: Path, mapped: Path, users_server: str) -> None:
 
 def _run_all(page: Path, world: Path) -> None:
     for command in shown_commands(page):
-        if not any(command.text.startswith(begin) for begin in _RUN_ELSEWHERE):
+        if not _is_run_elsewhere(command):
             _make_ready(command, world)
             assert run(_arguments(command)) == 0, str(command)
+
+
+def _is_run_elsewhere(command: Command) -> bool:
+    if command.text.startswith("timesen view "):
+        return "--export" not in command.text  # else it ends by itself
+    return any(command.text.startswith(begin) for begin in _RUN_ELSEWHERE)
 
 
 def _arguments(command: Command) -> list[str]:

@@ -17,6 +17,8 @@ from models.vocabulary.vocabulary import load_vocabulary
 from pipeline.grid.region import read_region
 from pipeline.sample.archive import SampleArchive
 from pipeline.sample.series import sample_series
+from pipeline.viewer.questions import Question
+from pipeline.viewer.saved_question import saved_vocabulary
 from tests.authors_file import CONFIG, beside, lightning, under
 from tests.made_card import made_card
 from tests.pages.commands import ROOT
@@ -43,6 +45,8 @@ def make_world(folder: Path, archive: SampleArchive) -> None:
     for name in ("lucas", "scenic", "france", "lesotho", "made"):
         write_set(folder / "sets" / name, labelled)
     write_set(folder / "SET", labelled)
+    asked = saved_vocabulary(Question(words=", ".join(_WORDS)), load_vocabulary("lucas-land-cover"))
+    (folder / "words.toml").write_bytes(asked)
     ids = labelled.rows.ids
     words = [f"a photo of {_LAND_COVER[k].lower()}" for k in labelled.land]
     pd.DataFrame({"id": ids, "text": words}).to_csv(folder / "words.csv", index=False)
@@ -109,6 +113,7 @@ def _write_points(folder: Path, archive: SampleArchive) -> None:
     points = geopandas.GeoDataFrame(columns, geometry=places)
     for name in ("points", "reference", "lucas", "fields"):
         points.to_file(folder / f"{name}.gpkg")
+    points.assign(**{"class": points["cover"]}).to_file(folder / "examples.geojson")
 
 
 def _in_other_words(samples: MadeSamples) -> MadeSamples:
