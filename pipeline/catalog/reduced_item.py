@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from shapely.geometry import mapping
@@ -121,7 +122,7 @@ def reduced_item(item: StacJson, description: CatalogDescription) -> dict[str, A
         # STAC allows the field only beside the link.
         "collection": _collection(item) if "collection" in links else None,
         # The table cannot hold items without geometry, but it can hold an empty one.
-        "geometry": mapping(footprint) if footprint is not None else _NOWHERE,
+        "geometry": _geojson(footprint) if footprint is not None else _NOWHERE,
         "bbox": _numbers(bounds),
         "properties": {"datetime": None, **properties},
         "links": list(links.values()),
@@ -134,6 +135,7 @@ def _collection(item: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+_geojson = lru_cache(1024)(mapping)  # items of one orbit share their footprint
 _NOWHERE = {"type": "Polygon", "coordinates": []}
 
 

@@ -17,6 +17,7 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
 
 from models.files.process_mark import temporary_prefix
 from pipeline.catalog.item_assets import MALFORMED
+from pipeline.raster.reused_memory import return_freed_memory
 
 _ROWS = 256  # that are read at once
 _WRITTEN = 1024  # that are written at once
@@ -31,7 +32,9 @@ def write_stac_table(items: Iterable[dict[str, Any]], metadata: Mapping[bytes, b
     Its bytes do not depend on how many items are held at once. Raises ValueError without any item.
     """
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("items")) as folder:
-        table = _joined(list(_parts(items, Path(folder))))
+        parts = list(_parts(items, Path(folder)))
+        return_freed_memory()  # of the items, which are much larger than their table
+        table = _joined(parts)
         whole = Path(folder) / "items"
         pa.default_memory_pool().release_unused()
         pq.write_table(
@@ -42,7 +45,7 @@ def write_stac_table(items: Iterable[dict[str, Any]], metadata: Mapping[bytes, b
 
 def _parts(items: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
     items, number = iter(items), 0
-    while part := list(islice(items, _WRITTEN)):
+    while part := [_Uncopied(item) for item in islice(items, _WRITTEN)]:
         file = folder / f"{number:09}.parquet"
         # One batch. (Without `schema`, it would log each table, wrongly, where a log says all.)
         rows = parse_stac_items_to_arrow(part, len(part), schema="FirstBatch")
@@ -51,6 +54,13 @@ def _parts(items: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
         number += 1
     if not number:
         raise ValueError("a table of no items has no columns")
+
+
+class _Uncopied(dict[str, Any]):
+    """An item of which stac_geoparquet needs no copy: it changes the geometry alone."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Uncopied":
+        return self
 
 
 def _joined(files: list[Path]) -> pa.Table:

@@ -1,10 +1,11 @@
 """The making of a plan: the cells of each tile, and what is read for them, from a run's items."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import shapely
@@ -47,6 +48,8 @@ from pipeline.settings.map import MapSettings
 
 _ELLIPSOID = Geod(ellps="WGS84")
 _MEASURED_WITHIN = 0.25  # of a run's time, on a machine as busy as when it was measured
+_THREADS = 4  # more wait for Python's lock
+_T = TypeVar("_T")
 _SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
 
@@ -125,9 +128,13 @@ def plan_tiles(
     tiles: list[TilePlan] = []
     lacking: Counter[str] = Counter()
     firsts: list[Item] = []
-    for tile in tiles_of(region):
+
+    def planned(tile: Tile) -> tuple[TilePlan, Sequence[Item]]:
         of_tile = items.of_tile(tile.name)
-        tiles.append(_planned(tile, region, of_tile, read, settings))
+        return _planned(tile, region, of_tile, read, settings), of_tile
+
+    for tile_plan, of_tile in _in_order(planned, tiles_of(region)):
+        tiles.append(tile_plan)
         for item in of_tile:
             offered = item.assets
             lacking.update(
@@ -146,6 +153,21 @@ def plan_tiles(
             band: lacking[band] for band in (*bands, SCL) if lacking[band] and band not in optional
         },
     )
+
+
+def _in_order(function: Callable[[Tile], _T], tiles: Sequence[Tile]) -> Iterator[_T]:
+    """What a function gives for each tile; a few threads are ahead of the one that takes it.
+
+    Geometries, projections and rasters, which are most of the work, are computed at once.
+    """
+    with ThreadPoolExecutor(min(_THREADS, CPU_COUNT)) as pool:
+        ahead: deque[Future[_T]] = deque()
+        for tile in tiles:
+            ahead.append(pool.submit(function, tile))
+            if len(ahead) > _THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def with_cost(

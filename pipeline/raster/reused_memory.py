@@ -32,6 +32,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
 
 
+def return_freed_memory() -> None:
+    """Give all that was freed back to the system, after much of it was; no effect off glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def reused_array(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
     """An array with any content, which this thread's next call overwrites."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
