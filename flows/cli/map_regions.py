@@ -1,10 +1,12 @@
 """The command `timesen map-regions`: many regions and years from one file."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from flows.cli.app import argument, command_app
 from flows.cli.input_checks import require_cluster, require_inputs
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 map_regions_app = command_app(
     "map-regions",
-    examples=("timesen map-regions regions.toml", "timesen map-regions maps/belgium.toml"),
+    examples=(
+        "timesen map-regions regions.toml --plan",
+        "timesen map-regions maps/belgium.toml",
+    ),
 )
 
 
@@ -27,6 +32,11 @@ def run_map_regions(
         argument("REGIONS.toml", "Settings that all share, and a table [regions.NAME] for each."),
     ],
     /,
+    *,
+    plan: Annotated[
+        bool,
+        Parameter(negative=(), help="Plan all of them, and map nothing; they then go by the plan."),
+    ] = False,
 ) -> int:
     """Map many regions and years from one file, one after the other.
 
@@ -43,6 +53,8 @@ def run_map_regions(
     for run in runs:
         require_region_inputs(file, run)
     console, code = PlainConsole(), 0
+    if plan:
+        return _plan_all(console, runs)
     with show_flow(console) as wait_for_server, _warnings_shown(console):
         from flows.map_regions import RegionsFailed, map_regions
 
@@ -56,6 +68,22 @@ def run_map_regions(
             code = 2 if all(failure.mistake for failure in failed.failures) else 1
     RegionsStatus(str(file), region_states(runs)).show(console)
     return code
+
+
+def _plan_all(console: "Console", runs: Sequence[RegionRun]) -> int:
+    """Plan all runs and print their plans; gives the exit code, as of mapping."""
+    from flows.cli.region_plan import plan_regions, show_plans
+    from flows.execution.console import show_progress
+
+    with show_progress(console):
+        plans, failures = plan_regions(runs)
+    for name, error in failures.items():
+        _say_failure(console, f"{name}: {error}")
+    if plans:
+        show_plans(console, plans)
+    if not failures:
+        return 0
+    return 2 if all(isinstance(error, UserError) for error in failures.values()) else 1
 
 
 def require_region_inputs(file: Path, run: RegionRun) -> None:

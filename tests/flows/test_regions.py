@@ -83,6 +83,14 @@ def test_one_that_fails_stops_no_other(
     before = json.loads(capsys.readouterr().out)["runs"]
     assert [one["state"] for one in before] == ["not begun", "not begun"]
 
+    assert run(["map-regions", str(regions), "--plan"]) == 2, "one of them has no items"
+    planned = capsys.readouterr().out
+    assert "nowhere: " in planned
+    assert re.search(r"corner +\d+ +\d+ +0\.0 +", planned)
+    assert run(["status", str(regions), "--json"]) == 0
+    states = [one["state"] for one in json.loads(capsys.readouterr().out)["runs"]]
+    assert states == ["not begun", "incomplete"]
+
     limit = "timesen-catalog-127.0.0.1"
     client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=limit, limit=1))
     assert run(["map-regions", str(regions)]) == 2, "what is left is a mistake"
