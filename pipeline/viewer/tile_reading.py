@@ -22,7 +22,8 @@ from pipeline.viewer.map_tiles import TILE_SIDE, CellIndex, MapTile
 from pipeline.viewer.viewed_run import ViewedCell, ViewedRun
 from pipeline.viewer.zone_gaps import close_gaps
 
-_SMALL = 64  # pixels of the longer side of a cell's picture
+_SIDE, _SMALLER_SIDE = 128, 64  # pixels of the longer side of a cell's picture
+_MANY = 4000  # cells: of more, smaller pictures are kept, which take 4 kB a layer
 _NEAR_ENOUGH = 0.75  # of a picture's pixel: a tile of smaller pixels is read from the COGs
 _AT_ONCE = 8  # cells' pictures that are read at once: on object storage each is a few requests
 _WEB_MERCATOR = CRS.from_epsg(3857)
@@ -34,6 +35,7 @@ class MapTileReader:
 
     def __init__(self, run: ViewedRun) -> None:
         self._run, self._index = run, CellIndex(run.cells)
+        self._side = _SIDE if len(run.cells) <= _MANY else _SMALLER_SIDE
         self._small: dict[tuple[str, str], np.ndarray] = {}
         self._reading = threading.Lock()
 
@@ -47,7 +49,7 @@ class MapTileReader:
         cells = self._index.touched(tile, layer.name)
         if not cells:
             return None
-        far = [c for c in cells if tile.ground >= _NEAR_ENOUGH * _small_pixel(c, layer)]
+        far = [c for c in cells if tile.ground >= _NEAR_ENOUGH * self._pixel(c, layer)]
         if len(far) == len(cells):
             return self._from_pictures(layer, tile, cells)
         return self._from_rasters(layer, tile, cells)
@@ -128,7 +130,7 @@ class MapTileReader:
     def _picture(self, layer: OutputLayer, cell: ViewedCell) -> np.ndarray:
         path = self._run.store.gdal_path(cell.key(layer))
         with self._environment(), gdal_errors_of(path), rasterio.open(path, driver="GTiff") as file:
-            factor = max(1.0, max(file.shape) / _SMALL)
+            factor = max(1.0, max(file.shape) / self._side)
             shape = tuple(max(1, round(side / factor)) for side in file.shape)
             # Nearest pixels would leave holes where cells end: the others leave nodata out.
             values: np.ndarray = file.read(
@@ -147,7 +149,6 @@ class MapTileReader:
     def _environment(self) -> rasterio.Env:
         return rasterio.Env(**{**_GDAL, **self._run.store.gdal_options()})
 
-
-def _small_pixel(cell: ViewedCell, layer: OutputLayer) -> float:
-    """Metres a side of a pixel of a cell's picture."""
-    return max(10.0 * (layer.step or 1), 10 * max(cell.shape) / _SMALL)
+    def _pixel(self, cell: ViewedCell, layer: OutputLayer) -> float:
+        """Metres a side of a pixel of a cell's picture."""
+        return max(10.0 * (layer.step or 1), 10 * max(cell.shape) / self._side)

@@ -7,6 +7,7 @@ cells in two zones, and cells of 1024 × 1024 pixels with embeddings of 384 dime
 """
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -25,21 +26,10 @@ import httpx
 import numpy as np
 import psutil
 
-from models.encoder.checkpoint import load_checkpoint
-from models.towers.text_embeddings import embed_for_checkpoint
-from models.vocabulary.vocabulary import load_vocabulary
-from pipeline.grid.cell_blocks import Block
-from pipeline.grid.cells import cells_of, tiles_of
-from pipeline.grid.region import read_region
-from pipeline.io.store import Store
-from pipeline.layout import VOCABULARY_FILE
-from pipeline.product.cell_commit import commit_cell
 from pipeline.product.layers import CLASS
-from pipeline.product.ledger import open_run
-from pipeline.settings.map import make_settings
 from pipeline.viewer.map_tiles import MapTile
 from pipeline.viewer.viewed_run import ViewedRun, open_viewed_run
-from tests.pipeline.made_run import cell_rasters, result_of
+from tests.benchmarks.viewed_runs import make_viewed
 from tests.services import free_port
 
 RESULT = Path(__file__).parent / "results" / "view.md"
@@ -125,56 +115,6 @@ def ask_tiles(addresses: Sequence[str], process: psutil.Process, spent: Spent) -
         spent.cpu.append((sum(process.cpu_times()[:2]) - before) / len(addresses))
 
 
-def make(folder: Path, region: str, cell_size: int, kept: int = 0) -> None:
-    """A run over a region; with `kept`, of embeddings of cells of so many pixels a side."""
-    from pipeline.classification.embedding_files import write_embeddings
-
-    if (folder / "whole").exists():
-        return
-    vocabulary, checkpoint = load_vocabulary("sample-landscape"), load_checkpoint("sample")
-    store, aoi = Store(str(folder)), read_region(region)
-    settings = make_settings(
-        {
-            "region": region,
-            "year": 2021,
-            "out": str(folder),
-            "vocabulary": "sample-landscape",
-            "checkpoint": "sample",
-            "keep_embeddings": kept > 0,
-        }
-    )
-    parts = {"year": 2021, "checkpoint": f"sample {checkpoint.fingerprint[:12]}"}
-    run = open_run(store, parts, settings.model_dump(mode="json"))
-    store.write(VOCABULARY_FILE, vocabulary.model_dump_json().encode())
-    cells = tuple(cell for tile in tiles_of(aoi) for cell in cells_of(tile, aoi, cell_size))
-    for cell in cells:
-        classes, confidence = cell_rasters(cell, region)
-        assets = []
-        embeddings = made_embeddings(kept) if kept else np.zeros((0, 0, 0), np.int8)
-        for row in range(0, cell.height if kept else 0, 256):
-            block = Block(row, 0, min(256, cell.height - row), cell.width)
-            stored = np.ascontiguousarray(embeddings[block.slices()])
-            assets.append(write_embeddings(store, run, vocabulary, cell, block, stored))
-        result = result_of(cell, classes, confidence, 30, embeddings=assets)
-        commit_cell(store, run, cell, vocabulary, result)
-    (folder / "whole").touch()
-
-
-def made_embeddings(side: int) -> np.ndarray:
-    """Embeddings like land's: patches around the classes' texts, int8 (side, side, 384)."""
-    vocabulary, card = load_vocabulary("sample-landscape"), load_checkpoint("sample").card
-    texts = embed_for_checkpoint(vocabulary, card).members
-    rng = np.random.default_rng(1)
-    patches = rng.integers(0, len(texts), (side // 16, side // 16))
-    found = np.zeros((side, side, texts.shape[1]), np.int8)
-    for row in range(0, side, 64):  # floats of the whole would take gigabytes
-        chosen = np.kron(patches[row // 16 : row // 16 + 4], np.ones((16, 16), int))
-        values = texts[chosen] + rng.normal(0, 0.02, (64, side, texts.shape[1]))
-        scale = 127 / np.abs(values).max(axis=-1, keepdims=True)
-        found[row : row + 64] = (values * scale).round().astype(np.int8)
-    return found
-
-
 def tiles_around(lon: float, lat: float, z: int, side: int = 2) -> list[MapTile]:
     """The tiles around a place."""
     x = int((lon + 180) / 360 * 2**z)
@@ -233,8 +173,8 @@ def of_questions(folder: Path, run: ViewedRun) -> list[str]:
         for place, (words, z) in enumerate(product((_ONE, _SEVERAL), (14, 13))):
             told = client.post(f"{base}/api/runs/0/questions", json={"words": words}).json()
             address = f"{base}/api/runs/0/questions/{told['id']}"
-            lon = west + (east - west) * (place + 0.3) / 4
-            tiles = tiles_around(lon, lat, z, 2)
+            lon = west + (east - west) * (place + 0.5) / 4
+            tiles = tiles_around(lon, lat, z, 2 if z > 13 else 1)
             paths = [f"{address}/{one.z}/{one.x}/{one.y}" for one in tiles]
             first, again = Spent(), Spent()
             for path in paths:
@@ -251,14 +191,14 @@ def of_questions(folder: Path, run: ViewedRun) -> list[str]:
 
 def table(work: Path) -> str:
     """The whole report."""
-    make(work / "large", _LARGE, 2048)
+    make_viewed(work / "large", _LARGE, 2048)
     large = open_viewed_run(str(work / "large"))
     titiler = beside_titiler(work / "large", large)
     zones = of_two_zones(work / "large", large, (15, 13, 11, 9), f"{len(large.cells)}")
-    make(work / "many", _MANY, 64)
+    make_viewed(work / "many", _MANY, 64)
     many = open_viewed_run(str(work / "many"))
     zones += of_two_zones(work / "many", many, (15, 13, 11, 9), f"{len(many.cells)}")
-    make(work / "embedded", _EMBEDDED, 1024, 1024)
+    make_viewed(work / "embedded", _EMBEDDED, 1024, 1024)
     asked = of_questions(work / "embedded", open_viewed_run(str(work / "embedded")))
     return "\n".join(
         [
@@ -267,7 +207,8 @@ def table(work: Path) -> str:
             f"`{COMMAND}`, {platform.machine()}, {psutil.cpu_count()} cores, Python "
             f"{platform.python_version()}. Milliseconds a tile of 256 × 256 pixels, medians: as "
             "they pass for who asks over HTTP, one tile after the other, and of the server's "
-            "processor.",
+            f"processor. Other work went on: a load of {os.getloadavg()[1]:.0f} at the end, so the "
+            "processor's times and the ratios say more than those that pass.",
             "",
             "## Beside titiler's plain COG endpoint",
             "",

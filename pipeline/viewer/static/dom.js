@@ -34,3 +34,7 @@ export function percent(share) {
   if (value > 0 && value < 0.1) return "<0.1 %";
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} %`;
 }
+
+export function area(hectares) {
+  return hectares < 10000 ? `${Math.round(hectares).toLocaleString("en")} ha` : `${Math.round(hectares / 100).toLocaleString("en")} km²`;
+}

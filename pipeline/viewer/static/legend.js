@@ -50,3 +50,12 @@ export class Legend {
     }
   }
 }
+
+/** Draw the colours of a heat map from left to right. */
+export function drawRamp(canvas, colours) {
+  const context = canvas.getContext("2d");
+  const ramp = context.createLinearGradient(0, 0, 256, 0);
+  colours.forEach((colour, place) => ramp.addColorStop(place / (colours.length - 1), colour));
+  context.fillStyle = ramp;
+  context.fillRect(0, 0, 256, 10);
+}

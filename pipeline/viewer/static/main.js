@@ -3,8 +3,8 @@
 import { ask, get, save } from "./api.js";
 import { Archive, addArchives, pixelAt } from "./archive.js";
 import { Compare } from "./compare.js";
-import { byId, element } from "./dom.js";
-import { Legend } from "./legend.js";
+import { area, byId, element } from "./dom.js";
+import { Legend, drawRamp } from "./legend.js";
 import { MapView, answerTilesOf, tilesOf } from "./map-view.js";
 import { PixelCard } from "./pixel-card.js";
 
@@ -19,7 +19,6 @@ const answerLegend = new Legend(byId("answer-legend"), () => draw());
 const card = new PixelCard(() => mark(null));
 
 const NARROW = 720; // pixels, as in view.css
-
 const shownRun = () => state.runs[state.run];
 const say = (text) => { byId("status").textContent = text; };
 
@@ -84,10 +83,6 @@ function showRun() {
     : "This run kept none.";
 }
 
-function area(hectares) {
-  return hectares < 10000 ? `${Math.round(hectares).toLocaleString("en")} ha` : `${Math.round(hectares / 100).toLocaleString("en")} km²`;
-}
-
 /** On a narrow screen the panel shows its head alone until it is opened. */
 function openPanel(open) {
   byId("panel").classList.toggle("open", open);
@@ -95,7 +90,6 @@ function openPanel(open) {
 }
 
 // ---- pixels
-
 function mark(place) {
   state.here?.remove();
   state.here = place && new maplibregl.Marker({ element: element("div", { class: "here", role: "img", "aria-label": "The clicked pixel" }) }).setLngLat(place).addTo(view.map);
@@ -172,7 +166,7 @@ function showAnswer() {
   const clicked = question.clicked.length;
   byId("answer-title").textContent = question.like ? "Land like the pixel" : question.words || "The map, by your examples";
   byId("heat").hidden = !heat;
-  if (heat) drawRamp(answer.colours);
+  if (heat) drawRamp(byId("heat-ramp"), answer.colours);
   answerLegend.show(heat ? [] : answer.legend);
   const zoomed = answer.lowest_zoom > view.map.getZoom() ? "Zoom in to see it. " : "";
   byId("answer-hint").textContent = zoomed + (clicked
@@ -181,14 +175,6 @@ function showAnswer() {
   byId("save-words").hidden = heat;
   byId("save-examples").hidden = heat || !question.clicked.some((one) => one.right);
   byId("clear-examples").hidden = clicked === 0;
-}
-
-function drawRamp(colours) {
-  const context = byId("heat-ramp").getContext("2d");
-  const ramp = context.createLinearGradient(0, 0, 256, 0);
-  colours.forEach((colour, place) => ramp.addColorStop(place / (colours.length - 1), colour));
-  context.fillStyle = ramp;
-  context.fillRect(0, 0, 256, 10);
 }
 
 function showExamples() {
@@ -248,8 +234,8 @@ function listen() {
     showRun();
     forget();
   });
-  byId("other").addEventListener("change", (event) => {
-    state.other = event.target.value === "" ? null : Number(event.target.value);
+  byId("other").addEventListener("change", ({ target }) => {
+    state.other = target.value === "" ? null : Number(target.value);
     draw();
   });
   for (const begun of ["dataloading", "movestart"]) view.map.on(begun, () => byId("stage").setAttribute("aria-busy", "true"));

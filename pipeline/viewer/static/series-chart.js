@@ -5,7 +5,7 @@ import { drawn, element } from "./dom.js";
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const COLOURS = {
   B02: "#2f6fd0", B03: "#2e8b57", B04: "#d0453b", B05: "#d9822b", B06: "#b8651b", B07: "#8f4e14",
-  B08: "#7a3fa0", B8A: "#a765c7", B11: "#4d7f86", B12: "#2b5259",
+  B08: "#7a3fa0", B8A: "#a765c7", B11: "#2a97a5", B12: "#7d8f96",
 };
 const WIDTH = 300, HEIGHT = 92, LEFT = 26, RIGHT = 4, TOP = 6, BOTTOM = 24;
 

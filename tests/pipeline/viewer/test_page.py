@@ -1,24 +1,16 @@
 """The page in a real Chromium, served by the real command: what is seen, clicked and typed."""
 
-import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from scipy.ndimage import minimum_filter
 
@@ -27,13 +19,22 @@ from pipeline.layout import RUN, VOCABULARY_FILE
 from pipeline.product.layers import CLASS
 from pipeline.viewer.static_site import export_site
 from pipeline.viewer.viewed_run import ViewedRun
+from tests.pipeline.viewer.chromium import (
+    DESKTOP,
+    PHONE,
+    axe_findings,
+    colour_at,
+    colour_of,
+    go_to,
+    plain_server,
+    settle,
+)
 from tests.pipeline.viewer.conftest import band_values, place_of
 from tests.services import ended, program
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]
 _WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-_DESKTOP, _PHONE = (1280, 800), (390, 844)
 _LAKE, _GRASS = "lake or river", "permanent grassland"
 
 
@@ -95,44 +96,13 @@ def places(kept: ViewedRun) -> dict[str, tuple[float, float]]:
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """The page on a desktop; no error of the page or of its policy is let pass."""
     errors: list[str] = []
-    opened = browser.new_page(viewport={"width": _DESKTOP[0], "height": _DESKTOP[1]})
+    opened = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda said: said.type == "error" and errors.append(said.text))
     opened.goto(address)
     opened.wait_for_selector("body[data-ready]")
     yield opened
     assert errors == []
-
-
-def go_to(page: Page, place: tuple[float, float], zoom: int = 16) -> None:
-    """Bring a place to the middle of the map."""
-    page.evaluate(f"location.hash = '#{zoom}/{place[1]}/{place[0]}'")
-    settle(page)
-
-
-def settle(page: Page) -> None:
-    """Wait until the map has begun to follow what was done, and has loaded and faded in."""
-    page.wait_for_timeout(150)
-    page.wait_for_selector("#stage:not([aria-busy])")
-
-
-def colour_at(page: Page, x: int = _DESKTOP[0] // 2, y: int = _DESKTOP[1] // 2) -> np.ndarray:
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return np.array(picture.getpixel((x, y)), int)
-
-
-def colour_of(run: ViewedRun, name: str) -> np.ndarray:
-    (text,) = [entry.colour for entry in run.vocabulary.legend if entry.name == name]
-    return np.array(list(bytes.fromhex(text[1:])), int)
-
-
-def axe_findings(page: Page) -> list[tuple[str, Any]]:
-    found = Axe().run(page).response["violations"]
-    return [
-        (one["id"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def test_places_have_the_colours_of_their_classes(
@@ -169,7 +139,7 @@ def test_a_click_tells_the_class_and_the_year(
     page: Page, places: dict[str, tuple[float, float]]
 ) -> None:
     go_to(page, places[_GRASS])
-    page.mouse.click(_DESKTOP[0] // 2, _DESKTOP[1] // 2)
+    page.mouse.click(DESKTOP[0] // 2, DESKTOP[1] // 2)
     card = page.locator("#pixel")
     card.locator(".chart").first.wait_for()
     assert card.locator("h2").inner_text() == _GRASS
@@ -200,7 +170,7 @@ def test_words_make_a_heat_map_and_a_map_and_clicks_change_it(
     assert page.locator("#answer-legend .name").all_inner_texts() == ["lake", "grassland", "town"]
     settle(page)
     before = colour_at(page)
-    page.mouse.click(_DESKTOP[0] // 2, _DESKTOP[1] // 2)
+    page.mouse.click(DESKTOP[0] // 2, DESKTOP[1] // 2)
     page.get_by_label("The class that it is").select_option("town")
     page.locator(".example.right").wait_for()
     page.get_by_role("button", name="Clear the examples").wait_for()
@@ -222,15 +192,15 @@ def test_two_runs_are_compared_by_a_border_that_moves(
     page.get_by_label("Compare with").select_option(index=2)
     border = page.get_by_role("slider", name="Border between the two maps")
     border.wait_for()
-    middle, y = _DESKTOP[0] // 2, _DESKTOP[1] // 2
+    middle, y = DESKTOP[0] // 2, DESKTOP[1] // 2
     border.press("ArrowLeft")
     settle(page)
     pink = [255, 0, 255]
     assert border.get_attribute("aria-valuenow") == "45"
     assert np.abs(colour_at(page) - pink).max() <= 4
-    page.mouse.move(_DESKTOP[0] * 0.45, 200)
+    page.mouse.move(DESKTOP[0] * 0.45, 200)
     page.mouse.down()
-    page.mouse.move(_DESKTOP[0] * 0.6, 210, steps=4)
+    page.mouse.move(DESKTOP[0] * 0.6, 210, steps=4)
     page.mouse.up()
     page.wait_for_timeout(300)
     assert np.abs(colour_at(page, middle, y) - colour_of(kept, _LAKE)).max() <= 4
@@ -242,7 +212,7 @@ def test_two_runs_are_compared_by_a_border_that_moves(
 def test_a_phone_shows_map_legend_and_card(
     browser: Browser, address: str, places: dict[str, tuple[float, float]]
 ) -> None:
-    size = {"width": _PHONE[0], "height": _PHONE[1]}
+    size = {"width": PHONE[0], "height": PHONE[1]}
     page = browser.new_page(viewport=size, has_touch=True)
     page.goto(f"{address}#18/{places[_GRASS][1]}/{places[_GRASS][0]}")
     page.wait_for_selector("body[data-ready]")
@@ -251,19 +221,26 @@ def test_a_phone_shows_map_legend_and_card(
     page.get_by_role("button", name="Legend").tap()
     assert legend.is_visible()
     assert axe_findings(page) == []
-    page.touchscreen.tap(_PHONE[0] / 2, 780)
+    page.touchscreen.tap(PHONE[0] / 2, 780)
     card = page.locator("#pixel")
     card.locator("h2").wait_for()
     assert legend.is_hidden()
     box = card.bounding_box()
     assert box is not None
     assert box["x"] >= 0
-    assert box["x"] + box["width"] <= _PHONE[0]
-    assert box["y"] + box["height"] <= _PHONE[1]
-    assert page.evaluate("document.documentElement.scrollWidth") == _PHONE[0]
+    assert box["x"] + box["width"] <= PHONE[0]
+    assert box["y"] + box["height"] <= PHONE[1]
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
     card.locator(".chart").first.wait_for()
     assert axe_findings(page) == []
     page.close()
+
+
+@pytest.fixture(scope="module")
+def site(kept: ViewedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "site"
+    export_site(kept, str(folder))
+    return folder
 
 
 @pytest.mark.parametrize("by_ranges", [True, False])
@@ -272,21 +249,20 @@ def test_an_exported_site_needs_a_web_server_alone(
     kept: ViewedRun,
     places: dict[str, tuple[float, float]],
     http_server: Callable[[Path], str],
-    tmp_path: Path,
+    site: Path,
     by_ranges: bool,
 ) -> None:
-    export_site(kept, str(tmp_path / "site"))
-    with plain_server(tmp_path / "site") as plain:
-        page = browser.new_page(viewport={"width": _DESKTOP[0], "height": _DESKTOP[1]})
+    with plain_server(site) as plain:
+        page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: said.type == "error" and errors.append(said.text))
-        base = http_server(tmp_path / "site") if by_ranges else plain
+        base = http_server(site) if by_ranges else plain
         page.goto(f"{base}/index.html#16/{places[_LAKE][1]}/{places[_LAKE][0]}")
         page.wait_for_selector("body[data-ready]")
         settle(page)
         assert np.abs(colour_at(page) - colour_of(kept, _LAKE)).max() <= 4
-        page.mouse.click(_DESKTOP[0] // 2, _DESKTOP[1] // 2)
+        page.mouse.click(DESKTOP[0] // 2, DESKTOP[1] // 2)
         page.locator("#pixel .bars").wait_for()
         assert page.locator("#pixel h2").inner_text() == _LAKE
         page.keyboard.press("Escape")
@@ -296,18 +272,6 @@ def test_an_exported_site_needs_a_web_server_alone(
         assert page.locator("#ask").is_hidden()
         assert errors == []
         page.close()
-
-
-@contextmanager
-def plain_server(folder: Path) -> Iterator[str]:
-    """Python's own server of files, which knows no ranges."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 def test_all_goes_by_keyboard(page: Page, places: dict[str, tuple[float, float]]) -> None:
