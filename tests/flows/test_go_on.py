@@ -42,6 +42,7 @@ def _item(folder: Path) -> dict[str, object]:
     return dict(json.loads(path.read_text()))
 
 
+@pytest.mark.slow
 def test_outputs_are_added_to_a_run_and_its_classes_stay(
     small: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def _of_search(given: list[str]) -> list[str]:
     return [part for flag in wanted for part in (flag, given[given.index(flag) + 1])]
 
 
+@pytest.mark.slow
 def test_rasters_that_were_left_out_are_tried_again(
     small: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

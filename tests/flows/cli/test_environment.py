@@ -51,6 +51,7 @@ def test_settings_of_other_libraries_that_are_malformed(
     assert "soon" not in told  # a value may be a secret
 
 
+@pytest.mark.slow
 def test_streams_that_are_closed(options: Options, planned: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.cli.main", "map", *options(planned)]
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
@@ -65,6 +66,7 @@ def test_streams_that_are_closed(options: Options, planned: Path, tmp_path: Path
     assert list((planned / "cells").rglob("class.tif"))
 
 
+@pytest.mark.slow
 def test_a_folder_with_modules_of_our_names(shell: Shell, options: Options, planned: Path) -> None:
     for name in ("models", "pipeline", "flows"):
         (shell.home / f"{name}.py").write_text("raise SystemExit('another module')\n")
@@ -89,6 +91,7 @@ RIGHTS = (
     os.geteuid() != 0 or shutil.which("setpriv") is None,
     reason="only root can become a user without a name, by setpriv of util-linux",
 )
+@pytest.mark.slow
 def test_a_user_without_name_and_home_as_in_containers(options: Options, planned: Path) -> None:
     hidden = ("HOME", "USER", "LOGNAME", "USERNAME", "PREFECT_API_URL", "PREFECT_HOME")
     done = subprocess.run(

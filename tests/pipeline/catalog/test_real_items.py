@@ -370,8 +370,8 @@ def test_every_part_of_a_tile_finds_its_items(place: str, tmp_path: Path) -> Non
     left, top = tile.grid_origin
     url = str(write_static(tmp_path, {"sentinel-2-l2a": [granule(tile.name)]}))
     probed = 0
-    for across in (0.06, 0.3, 0.5, 0.7, 0.9):
-        for down in (0.0005, 0.004, 0.5, 0.9, 0.9105):
+    for across in (0.06, 0.5, 0.9):
+        for down in (0.0005, 0.004, 0.5, 0.9105):
             x, y = left + across * 109_800, top - down * 109_800
             longitude, latitude = to_lonlat(tile.epsg).transform(x, y)
             step = 0.0001
