@@ -29,6 +29,7 @@ from pipeline.catalog.static_catalog import VIA, ItemCollection, ItemTable, Stat
 from pipeline.errors import CatalogError, CatalogUnavailable, RegionError
 from pipeline.grid.mgrs import wrapped
 from pipeline.grid.region import Region, outline
+from pipeline.io.few_collections import few_collections
 from pipeline.io.network_rules import ANY_HOST, UNRESTRICTED, NetworkRules
 from pipeline.io.redaction import expanded
 from pipeline.io.store import public_url
@@ -77,6 +78,7 @@ class SearchResult:
     shortfalls: tuple[str, ...] = ()
 
 
+@few_collections()
 def search(
     region: Region, settings: SearchSettings, description: CatalogDescription
 ) -> SearchResult:

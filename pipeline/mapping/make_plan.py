@@ -24,6 +24,7 @@ from pipeline.grid.cells import cells_with_pixels, tiles_of
 from pipeline.grid.footprint import footprint
 from pipeline.grid.mgrs import Tile
 from pipeline.grid.region import Region
+from pipeline.io.few_collections import few_collections
 from pipeline.mapping.cost_estimate import (
     TYPICAL,
     Rates,
@@ -116,6 +117,7 @@ def make_plan(
     return replace(plan, refused=tuple(refused), shortfalls=tuple(shortfalls))
 
 
+@few_collections()
 def plan_tiles(
     settings: MapSettings, region: Region, items: TileItems, checkpoint: Checkpoint
 ) -> PlannedTiles:
