@@ -139,8 +139,8 @@ def document(folder: Path, found: list[Step]) -> str:
     return f"""# A map of Europe, up to its first cell
 
 Made by `{COMMAND}` on {os.cpu_count()} cores ({platform.machine()}, {platform.system()},
-Python {platform.python_version()}), which other work shared: the processor's time is steadier than
-the time that passes. {tiles} tiles, {len(cells):,} cells; an item every five days of {YEAR} in
+Python {platform.python_version()}). Where other work shares them, the processor's time is steadier
+than the time that passes. {tiles} tiles, {len(cells):,} cells; an item every five days of {YEAR} in
 each tile, of the form of Earth Search, and no raster. The memory is the most that a command and its
 children had resident. A run is started when its folder is held, its finished cells are known, and
 the items of its first cell are read.
