@@ -46,6 +46,8 @@ _HERE = {
     "--cluster local --workers 4": "--cluster threads",
 }
 """What is written otherwise than on the page."""
+_AS_MAPPED = "as-mapped"
+"""The folder of the run as it is before a page's first command."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def mapped(world: Path, users_server: str) -> Path:
         assert run(["map", "run.toml", "--keep-embeddings"]) == 0
         cover = ["--classes", "cropland, shrubland, forest, lake", "--out", "runs/cover"]
         assert run(["classify", "runs/my-region", *cover]) == 0
-    for name in ("runs/a", "runs/all", "RUN"):
+    for name in ("runs/a", "runs/all", "RUN", _AS_MAPPED):
         shutil.copytree(world / "runs" / "my-region", world / name)
     for name, there in (("my-region", "run"), ("cover", "cover")):
         s3fs.S3FileSystem().put(str(world / "runs" / name), f"bucket/{there}", recursive=True)
@@ -100,6 +102,9 @@ def test_the_readme(world: Path, users_server: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_a_page(page: Path, mapped: Path, users_server: str) -> None:
+    # Whatever another page has made of it.
+    shutil.rmtree(mapped / "runs" / "my-region", ignore_errors=True)
+    shutil.copytree(mapped / _AS_MAPPED, mapped / "runs" / "my-region")
     with connected(users_server):
         _run_all(page, mapped)
 
