@@ -329,7 +329,12 @@ class Store:
         except FileNotFoundError as error:
             raise OSError("the bucket does not exist") from error
         start = len(self._bare(""))
-        return {str(name)[start:]: about for name, about in listed.items()}
+        # s3fs gives the folder itself where keys come while it looks, after it has found none.
+        return {
+            str(name)[start:]: about
+            for name, about in listed.items()
+            if about["type"] != "directory"
+        }
 
     def gdal_path(self, key: str) -> str:
         """The name under which GDAL opens a key: the path, or `/vsis3/bucket/…`."""

@@ -1,3 +1,4 @@
+import asyncio
 import pickle
 import subprocess
 import sys
@@ -5,7 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import s3fs
 
@@ -277,3 +280,22 @@ def test_a_large_file_that_a_killed_process_left_is_removed(tmp_path: Path) -> N
     with Store(str(tmp_path)).new_file("map.tif") as path:
         path.write_bytes(b"whole")
     assert [file.name for file in tmp_path.iterdir()] == ["map.tif"]
+
+
+def test_keys_that_come_while_a_bucket_is_listed(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """s3fs asks for the folder itself after it has found none: it is no key."""
+    store = Store(f"{s3}/race/run")
+    look = s3fs.S3FileSystem._lsdir
+
+    async def listed(*given: Any, **options: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await look(*given, **options)
+        await asyncio.to_thread(put)
+        return found
+
+    def put() -> None:
+        client = boto3.client("s3")
+        client.put_object(Bucket=store.root.split("/")[2], Key="race/run/owners/1.json", Body=b"{}")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_lsdir", listed)
+    assert list(store.keys()) == []
+    assert list(store.keys()) == ["owners/1.json"]
