@@ -5,7 +5,8 @@ import os
 from rich.console import Console
 
 from flows.execution.console import say
-from pipeline.io.store import Store, gdal_s3_options, public_url, s3_endpoint
+from pipeline.io.gdal_s3 import gdal_s3_options, s3_endpoint
+from pipeline.io.store import Store, public_url
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flows.execution.prefect_api import create_markdown_artifact, create_table_artifact
-from pipeline.io.store import Store, public_url, s3_endpoint
+from pipeline.io.gdal_s3 import s3_endpoint
+from pipeline.io.store import Store, public_url
 from pipeline.layout import PREVIEW, REPORT
 from pipeline.product.layers import CLASS
 from pipeline.product.report import Summary

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.areas.chart_file import chart_bytes
+from pipeline.areas.chart_file import FAINT, INK, chart_bytes
 from pipeline.areas.zone_areas import ClassHectares, ZoneAreas
 
-_INK, _FAINT, _MARK = "#1b1f24", "#6b7280", "#111827"
+_MARK = "#111827"
 _MOST = 40  # zones, or classes of one zone, the largest
 _LONGEST = 34
 _ROW, _WIDTH, _LEFT = 0.3, 9.0, 2.6  # inches
@@ -35,7 +35,7 @@ def area_chart(zones: Sequence[ZoneAreas], title: str, note: str, form: str) -> 
         _class_bars(axes, shown[0])
     else:
         _zone_bars(axes, shown)
-    axes.tick_params(labelsize=8, colors=_INK)
+    axes.tick_params(labelsize=8, colors=INK)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -49,13 +49,11 @@ def area_chart(zones: Sequence[ZoneAreas], title: str, note: str, form: str) -> 
         heading,
         fontsize=11,
         fontweight="bold",
-        color=_INK,
+        color=INK,
         va="center",
         parse_math=False,
     )
-    figure.text(
-        left, 0.14 / height, note, fontsize=6.5, color=_FAINT, va="center", parse_math=False
-    )
+    figure.text(left, 0.14 / height, note, fontsize=6.5, color=FAINT, va="center", parse_math=False)
     return chart_bytes(figure, form)
 
 
@@ -160,4 +158,4 @@ def _label(axes: Axes, names: Sequence[str], unit: str) -> None:
     axes.set_yticks(range(len(names)), texts, fontsize=8.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(unit, color=_FAINT, fontsize=8.5)
+    axes.set_xlabel(unit, color=FAINT, fontsize=8.5)

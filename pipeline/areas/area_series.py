@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.areas.area_table import area_frame
-from pipeline.areas.chart_file import chart_bytes
+from pipeline.areas.chart_file import FAINT, INK, chart_bytes
 from pipeline.areas.zone_areas import ZoneAreas
 
-_INK, _FAINT = "#1b1f24", "#6b7280"
 _WIDTH, _PANEL, _TITLE, _BELOW = 9.0, 2.9, 0.6, 0.75  # inches
 _MOST, _ACROSS, _LONGEST = 12, 2, 30  # panels in all and side by side; letters of a name
 
@@ -74,7 +73,7 @@ def series_chart(maps: Sequence[MapAreas], title: str, note: str, form: str) -> 
         several = any(len(one.zones) > 1 for one in maps)
         name = f"{region}: {zone}" if several else region
         name = textwrap.shorten(name, 50, placeholder=" …")
-        axes.set_title(name, fontsize=9, color=_INK, loc="left", parse_math=False)
+        axes.set_title(name, fontsize=9, color=INK, loc="left", parse_math=False)
     lines = [Line2D([], [], color=one, marker="o", markersize=4) for one in legend.values()]
     names = [textwrap.shorten(name, _LONGEST, placeholder=" …") for name in legend]
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.25 / height)}
@@ -82,8 +81,8 @@ def series_chart(maps: Sequence[MapAreas], title: str, note: str, form: str) -> 
     heading = textwrap.shorten(title, 100, placeholder=" …")
     top = 1 - 0.28 / height
     style: dict[str, Any] = {"va": "center", "parse_math": False}
-    figure.text(0.022, top, heading, fontsize=11, fontweight="bold", color=_INK, **style)
-    figure.text(0.022, 0.12 / height, note, fontsize=6.5, color=_FAINT, **style)
+    figure.text(0.022, top, heading, fontsize=11, fontweight="bold", color=INK, **style)
+    figure.text(0.022, 0.12 / height, note, fontsize=6.5, color=FAINT, **style)
     return chart_bytes(figure, form)
 
 
@@ -103,9 +102,9 @@ def _panel(axes: Axes, maps: Sequence[MapAreas], zone: str) -> None:
         axes.plot(years, areas, color=colour, marker="o", markersize=3.5, linewidth=1.5)
     axes.set_xticks(years, [one.years for one in ordered], fontsize=8)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("hectares", fontsize=8, color=_FAINT)
+    axes.set_ylabel("hectares", fontsize=8, color=FAINT)
     axes.yaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}")
-    axes.tick_params(labelsize=7.5, colors=_INK)
+    axes.tick_params(labelsize=7.5, colors=INK)
     axes.grid(color="#e5e7eb", linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from pipeline.io.output_file import output_place
 
 CHART_ENDINGS = (".png", ".svg")
+INK, FAINT = "#1b1f24", "#6b7280"
+"""The colours of a chart's texts."""
 
 
 def chart_bytes(figure: Figure, form: str) -> bytes:

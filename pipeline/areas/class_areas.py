@@ -183,4 +183,4 @@ def _read_ranks(
     top = TOP_CLASSES.name in item["assets"]
     classes = read_layer(store, item, TOP_CLASSES if top else CLASS, window)
     percents = read_layer(store, item, TOP_CONFIDENCES if top else CONFIDENCE, window)
-    return rank_shares(classes, percents[: len(classes)], none_value)
+    return rank_shares(classes, percents, none_value)

@@ -93,7 +93,7 @@ def zone_areas(
     own = None if zones is None else zones.hectares()
     shown = level if points is None else points.classes.matched.level
     titles, lifted = compared_classes(vocabulary, shown)
-    labels = _labels(vocabulary, titles)
+    labels = _labels(vocabulary, titles, shown)
     found = []
     for number, name in enumerate(names):
         accuracy = _accuracy(areas, vocabulary, zones, number, points)
@@ -110,11 +110,12 @@ def zone_areas(
     return tuple(found)
 
 
-def _labels(vocabulary: Vocabulary, titles: Sequence[str]) -> list[tuple[str, int | None, str]]:
+def _labels(
+    vocabulary: Vocabulary, titles: Sequence[str], level: Level
+) -> list[tuple[str, int | None, str]]:
     """Name, value and colour of the compared classes; the last is land that is none of them."""
-    entries = {entry.name: entry for entry in (*vocabulary.parents, *vocabulary.classes)}
-    entries |= {entry.name: entry for entry in vocabulary.legend}
-    if vocabulary.parents and titles[0] == vocabulary.parents[0].name:
+    entries = {entry.name: entry for entry in vocabulary.legend}
+    if level == "parent":  # a class and a parent may share a name
         entries |= {entry.name: entry for entry in vocabulary.parents}
     known: list[tuple[str, int | None, str]] = [
         (title, entries[title].value, entries[title].colour) for title in titles

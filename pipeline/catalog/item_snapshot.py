@@ -78,7 +78,7 @@ class ItemSnapshot:
         self.content, self._conventions = content, conventions
         try:
             self._table = pq.read_table(io.BytesIO(content))
-            pa.default_memory_pool().release_unused()  # as much as the table, of decoding it
+            pa.default_memory_pool().release_unused()  # what decoding took
             self._rows = _rows_by_tile(self._table)
         except (pa.ArrowException, OSError):  # OSError: of a damaged page
             raise _damaged(name) from None

@@ -16,6 +16,8 @@ import math
 
 import numpy as np
 
+from pipeline.derived.majority import window_sum
+
 LEAST_SHARE = 0.0025
 """Of a probability; those kept in percent that are 0 lie below 0.5 %, and 100 above 99.5 %."""
 _AT_ONCE = 2**22  # numbers of neighbourhoods in memory, 16 MB
@@ -70,25 +72,11 @@ def _of_all(logits: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and sample variance of all numbers in the window around each inner pixel, float32."""
     there = ~np.isnan(logits)
     values = np.where(there, logits, 0).astype(np.float64)
-    count = np.maximum(_window_sum(there.astype(np.float64), window), 1)
-    mean = _window_sum(values, window) / count
-    squares = _window_sum(values**2, window) - count * mean**2
+    count = np.maximum(window_sum(there, window, np.int32), 1)
+    mean = window_sum(values, window, np.float64) / count
+    squares = window_sum(values**2, window, np.float64) - count * mean**2
     variance = np.where(count > 1, np.maximum(squares, 0) / np.maximum(count - 1, 1), 0)
     return mean.astype(np.float32), variance.astype(np.float32)
-
-
-def _window_sum(values: np.ndarray, window: int) -> np.ndarray:
-    """The sum in the window around each inner pixel: float64 (y, x)."""
-    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(values, axis=0, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    inner: np.ndarray = (
-        sums[window:, window:]
-        - sums[:-window, window:]
-        - sums[window:, :-window]
-        + sums[:-window, :-window]
-    )
-    return inner
 
 
 def _of_highest(around: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:

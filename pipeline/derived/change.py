@@ -35,8 +35,6 @@ from pipeline.product.layers import (
     CONFIDENCE,
     NODATA_CLASS,
     NODATA_CONFIDENCE,
-    TOP_CLASSES,
-    TOP_CONFIDENCES,
 )
 from pipeline.product.manifest import RunManifest
 from pipeline.product.rank_shares import RankShares, rank_shares
@@ -113,27 +111,29 @@ def change_between(
     title = f"{before.vocabulary.title}: changes"
     occurring = [int(v) + 1 for v in np.flatnonzero(area.pixels)]
     vocabulary = transition_vocabulary(transitions, occurring, title)
-    store, run = open_derived_run(
-        out,
-        [before, after],
-        _derived(before, after),
-        _settings(before, after),
-        vocabulary,
-        list(area.by_cell.items()),
-    )
     items = {cell_of_item(item): item for item in before.items}
 
     def make(cell: Cell) -> CellResult:
         return _changed_cell(before, after, lattice, items[cell], transitions, vocabulary)
 
     cells = list(area.by_cell)
-    make_derived_cells(
-        store, run, vocabulary, cells, make, lambda count: done("comparing", count, len(cells))
-    )
-    publish_derived_run(store, run, vocabulary)
-    store.write(TRANSITIONS_FILE, area.frame().to_csv(index=False, lineterminator="\n").encode())
+    table = area.frame().to_csv(index=False, lineterminator="\n").encode()
     titles = before.manifest.years, after.manifest.years
-    store.write(SANKEY_FILE, sankey_chart(area.hectares, transitions.legend, titles, title, "svg"))
+    sankey = sankey_chart(area.hectares, transitions.legend, titles, title, "svg")
+    with open_derived_run(
+        out,
+        [before, after],
+        _derived(before, after),
+        _settings(before, after),
+        vocabulary,
+        list(area.by_cell.items()),
+    ) as (store, run):
+        make_derived_cells(
+            store, run, vocabulary, cells, make, lambda count: done("comparing", count, len(cells))
+        )
+        publish_derived_run(store, run, vocabulary)
+        store.write(TRANSITIONS_FILE, table)
+        store.write(SANKEY_FILE, sankey)
     return MadeChange(
         store=store,
         area=area,
@@ -235,10 +235,9 @@ def _ranks(
     """The kept ranks of a run in a rectangle; None where it has no cell."""
     if not lattice.cells_in(epsg, bounds):
         return None
-    layers = (TOP_CLASSES, TOP_CONFIDENCES) if run.ranked else (CLASS, CONFIDENCE)
-    found = lattice.read(layers, epsg, bounds)
-    classes = found[layers[0].name]
-    return rank_shares(classes, found[layers[1].name][: len(classes)], run.vocabulary.none_value)
+    found = lattice.read(run.rank_layers, epsg, bounds)
+    classes, percents = (found[layer.name] for layer in run.rank_layers)
+    return rank_shares(classes, percents, run.vocabulary.none_value)
 
 
 def _percent(shares: np.ndarray, there: np.ndarray) -> np.ndarray:

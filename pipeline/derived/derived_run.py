@@ -6,8 +6,9 @@ made of stay as they are.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,11 @@ from pipeline.mapping.plan_geojson import CELLS_KEY, CellPlan, cell_feature
 from pipeline.product.cell_commit import commit_cell
 from pipeline.product.cell_report import PREFIX, CellReport, CellResult, class_hectares
 from pipeline.product.committed_cells import finished_ids, index_cells, mapped_items
-from pipeline.product.layers import CLASS, TOP_CLASSES
+from pipeline.product.layers import CLASS, CONFIDENCE, TOP_CLASSES, TOP_CONFIDENCES, OutputLayer
 from pipeline.product.ledger import open_run, read_run, require_held, write_collection
 from pipeline.product.manifest import RunManifest, run_vocabulary
 from pipeline.product.mosaic import write_mosaics
+from pipeline.product.ownership import claimed
 from pipeline.product.preview import write_preview
 from pipeline.product.qgis_styles import write_styles
 
@@ -55,6 +57,11 @@ class SourceRun:
     def ranked(self) -> bool:
         """Whether it keeps the probabilities of several classes."""
         return all(TOP_CLASSES.name in item["assets"] for item in self.items)
+
+    @property
+    def rank_layers(self) -> tuple[OutputLayer, OutputLayer]:
+        """The layers of the classes and of their probabilities that it keeps."""
+        return (TOP_CLASSES, TOP_CONFIDENCES) if self.ranked else (CLASS, CONFIDENCE)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -100,6 +107,7 @@ def cell_of_item(item: Mapping[str, Any]) -> Cell:
     )
 
 
+@contextmanager
 def open_derived_run(
     out: str,
     sources: Sequence[SourceRun],
@@ -107,8 +115,8 @@ def open_derived_run(
     settings: Mapping[str, Any],
     vocabulary: Vocabulary,
     cells: Sequence[tuple[Cell, int]],
-) -> tuple[Store, RunManifest]:
-    """Begin the run in a folder, or continue the one that is there.
+) -> Iterator[tuple[Store, RunManifest]]:
+    """Begin the run in a folder, or continue the one that is there, and hold it in the block.
 
     Args:
         out: The folder.
@@ -119,7 +127,8 @@ def open_derived_run(
         cells: Its cells, each with the number of its mapped pixels.
 
     Raises:
-        OutputError: The folder is one of the sources', or holds another run or something else.
+        OutputError: The folder is one of the sources', holds another run or something else, or
+            another process holds it.
         OutputUnwritable: The folder takes no file.
     """
     store = Store(out)
@@ -143,8 +152,8 @@ def open_derived_run(
         VOCABULARY_FILE: vocabulary.model_dump_json(indent=1).encode() + b"\n",
         CELLS_KEY: json.dumps(plan).encode() + b"\n",
     }
-    manifest = open_run(store, parts, {**first.settings, **own, **settings}, files)
-    return store, manifest
+    with claimed(store, fingerprint(parts)):
+        yield store, open_run(store, parts, {**first.settings, **own, **settings}, files)
 
 
 def _joint(lists: Iterable[Sequence[str]]) -> list[str]:

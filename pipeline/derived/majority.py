@@ -28,7 +28,7 @@ def majority_of(classes: np.ndarray, window: int) -> np.ndarray:
     for value in np.flatnonzero(np.bincount(classes.ravel())):
         if value == NODATA_CLASS:
             continue
-        count = _box_sum(classes == value, window)
+        count = window_sum(classes == value, window, np.int32)
         of_own = np.where(own == value, count, of_own)
         winner[count > best] = value
         np.maximum(best, count, out=best)
@@ -37,10 +37,16 @@ def majority_of(classes: np.ndarray, window: int) -> np.ndarray:
     return winner
 
 
-def _box_sum(mask: np.ndarray, window: int) -> np.ndarray:
-    """The number of true pixels in the window around each inner pixel: int32 (y, x)."""
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
-    np.cumsum(mask, axis=0, dtype=np.int32, out=sums[1:, 1:])
+def window_sum(values: np.ndarray, window: int, dtype: type[np.generic]) -> np.ndarray:
+    """The sum in the window around each pixel that has a whole one: (y, x) of a dtype.
+
+    Args:
+        values: Numbers or truths (y, x), with `window // 2` pixels more on each side.
+        window: The side of the window in pixels, an odd number.
+        dtype: What sums of all values fit into.
+    """
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype)
+    np.cumsum(values, axis=0, dtype=dtype, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
     inner: np.ndarray = (
         sums[window:, window:]

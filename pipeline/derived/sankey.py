@@ -12,9 +12,8 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
 from models.vocabulary.vocabulary_class import VocabularyParent
-from pipeline.areas.chart_file import chart_bytes
+from pipeline.areas.chart_file import FAINT, INK, chart_bytes
 
-_INK, _FAINT = "#1b1f24", "#6b7280"
 _WIDTH, _HEIGHT, _TITLE = 9.0, 5.4, 0.7  # inches
 _BAR, _GAP = 0.018, 0.012  # of the width, and of the height between classes
 _LEFT, _RIGHT = 0.24, 0.76
@@ -61,9 +60,9 @@ def sankey_chart(
     top = 1 - 0.24 / (_HEIGHT + _TITLE)
     heading = textwrap.shorten(title, 90, placeholder=" …")
     style: dict[str, Any] = {"va": "center", "parse_math": False}
-    figure.text(0.025, top, heading, fontsize=11, fontweight="bold", color=_INK, **style)
+    figure.text(0.025, top, heading, fontsize=11, fontweight="bold", color=INK, **style)
     for x, name, align in ((_LEFT, maps[0], "right"), (_RIGHT, maps[1], "left")):
-        figure.text(x, top - 0.05, name, fontsize=9.5, color=_FAINT, ha=align, **style)
+        figure.text(x, top - 0.05, name, fontsize=9.5, color=FAINT, ha=align, **style)
     return chart_bytes(figure, form)
 
 
@@ -111,4 +110,4 @@ def _bar(
         place = x - 0.008 if side == "right" else x + _BAR + 0.008
         text = f"{name}  {hectares:,.0f} ha"
         y = top + height / 2
-        axes.text(place, y, text, fontsize=7.5, color=_INK, ha=side, va="center", parse_math=False)
+        axes.text(place, y, text, fontsize=7.5, color=INK, ha=side, va="center", parse_math=False)

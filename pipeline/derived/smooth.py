@@ -77,21 +77,17 @@ def smooth_run(
             "The probability of the class shown at the pixel itself, before its neighbours counted"
         )
         derived["layers"] = {CONFIDENCE.name: [CONFIDENCE.title, text]}
-    store, run = open_derived_run(
-        out,
-        [source],
-        derived,
-        {"top_k": top_k, "smoothed": public_url(source.store.root)},
-        source.vocabulary,
-        [(cell, mapped_pixels(item)) for cell, item in by_cell.items()],
-    )
+    settings = {"top_k": top_k, "smoothed": public_url(source.store.root)}
+    cells = [(cell, mapped_pixels(item)) for cell, item in by_cell.items()]
     lattice = CellLattice(source.store, source.items)
 
     def make(cell: Cell) -> CellResult:
         return smoothed_cell(source, lattice, by_cell[cell], method, top_k)
 
-    make_derived_cells(store, run, source.vocabulary, list(by_cell), make, done)
-    publish_derived_run(store, run, source.vocabulary)
+    with open_derived_run(out, [source], derived, settings, source.vocabulary, cells) as opened:
+        store, run = opened
+        make_derived_cells(store, run, source.vocabulary, list(by_cell), make, done)
+        publish_derived_run(store, run, source.vocabulary)
     return store
 
 
@@ -130,10 +126,9 @@ def smoothed_cell(
     Raises OutputUnreadable where a raster cannot be read.
     """
     began = time.perf_counter()
-    layers = (TOP_CLASSES, TOP_CONFIDENCES) if source.ranked else (CLASS, CONFIDENCE)
-    found = lattice.around(item, method.halo, layers)
-    raw, percents = found[layers[0].name], found[layers[1].name]
-    ranks = rank_shares(raw, percents[: len(raw)], source.vocabulary.none_value)
+    found = lattice.around(item, method.halo, source.rank_layers)
+    classes, percents = (found[layer.name] for layer in source.rank_layers)
+    ranks = rank_shares(classes, percents, source.vocabulary.none_value)
     # The window has pixels of another zone also within the cell's rectangle: not those are its own.
     there = read_layer(source.store, item, CLASS)[0] != NODATA_CLASS
     smoothed = method.smooth(ranks, source.vocabulary, top_k)

@@ -9,6 +9,7 @@ from models.vocabulary.vocabulary import Vocabulary, make_vocabulary
 from models.vocabulary.vocabulary_class import VocabularyParent
 from pipeline.errors import OutputError
 from pipeline.evaluation.transition_labels import ARROW, CHANGED, STABLE
+from pipeline.product.cog_writer import rgb
 from pipeline.product.layers import NODATA_CLASS
 from pipeline.product.rank_shares import RankShares, rest_each
 
@@ -150,11 +151,8 @@ def transition_vocabulary(
 
 
 def _mixed(colour: str, other: str, share: float) -> str:
-    channels = (
-        round((1 - share) * int(colour[k : k + 2], 16) + share * int(other[k : k + 2], 16))
-        for k in (1, 3, 5)
-    )
-    return "#" + "".join(f"{channel:02x}" for channel in channels)
+    pairs = zip(rgb(colour), rgb(other), strict=True)
+    return "#" + "".join(f"{round((1 - share) * one + share * two):02x}" for one, two in pairs)
 
 
 def change_probability(

@@ -9,10 +9,7 @@ _THRESHOLD = (100_000, 50, 1000)  # objects, and collections of the younger gene
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Let Python look for circles seldom: of items as JSON it looks through all, again and again.
-
-    That took a tenth of the time of planning Europe (`tests/benchmarks/bench_europe.py`).
-    """
+    """Let Python look for circles seldom; else it goes through all items again and again."""
     before = gc.get_threshold()
     gc.set_threshold(*_THRESHOLD)
     try:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from models.files.process_mark import temporary_prefix
 from models.option import user_path
 from pipeline.errors import OutputError, OutputUnwritable
-from pipeline.io.certificates import certificate_authorities
+from pipeline.io.gdal_s3 import gdal_object_store_options
 from pipeline.io.local_files import (
     PART,
     create_file,
@@ -31,13 +31,6 @@ from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
 _PLAIN = re.compile(r"(?:https?|s3)://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~/-]+)?")
-_PATIENCE = {  # of GDAL, which otherwise tries once and waits for ever
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
-    "GDAL_HTTP_LOW_SPEED_TIME": "30",
-}
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The numbers of the errors of a disk, a quota or a file that is full."""
 
@@ -66,23 +59,6 @@ def public_url(href: str) -> str:
 def public_text(text: str) -> str:
     """The text with `public_url` applied to every URL in it."""
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: public_url(url[0]), text)
-
-
-def gdal_s3_options(endpoint: str | None) -> dict[str, str]:
-    """GDAL's configuration for an S3 server that is not AWS's; empty without one."""
-    if not endpoint:
-        return {}
-    parts = urlsplit(endpoint)
-    return {
-        "AWS_S3_ENDPOINT": parts.netloc,
-        "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
-
-
-def s3_endpoint() -> str | None:
-    """The S3 server that the environment names by AWS's variables, if it names one."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True)
@@ -345,14 +321,7 @@ class Store:
 
         To be given to `rasterio.Env`; GDAL reads keys and region from the environment itself.
         """
-        if not self.is_remote:
-            return {}
-        return {
-            "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-            "GDAL_CURL_CA_BUNDLE": certificate_authorities(),
-            **_PATIENCE,
-            **gdal_s3_options(s3_endpoint()),
-        }
+        return gdal_object_store_options() if self.is_remote else {}
 
     def _bare(self, key: str) -> str:
         """Bucket, prefix and key without the scheme."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import rasterio
 from rasterio.windows import Window
 
 from models.near_names import did_you_mean
@@ -23,7 +22,7 @@ from pipeline.product.committed_cells import finished_ids
 from pipeline.product.layers import CLASS, NODATA_CLASS
 from pipeline.product.ledger import read_run
 from pipeline.product.manifest import RunManifest, run_vocabulary
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.read_layer import opened_raster
 
 _REMEDY = "Write RUN=CLASS,…, such as runs/cover=cropland"
 
@@ -100,11 +99,7 @@ class LandMask:
 
     def _classes(self, cell: Cell, window: Window) -> np.ndarray:
         key = cell_key(cell.tile.name, cell.id, CLASS.file)
-        with (
-            gdal_errors_of(public_url(self.store.path(key))),
-            rasterio.Env(**self.store.gdal_options()),
-            rasterio.open(self.store.gdal_path(key)) as raster,
-        ):
+        with opened_raster(self.store, key) as raster:
             tags, shape = raster.tags(), raster.shape
             classes: np.ndarray = raster.read(1, window=window)
         if tags.get("TIMESEN_FINGERPRINT") != self.fingerprint or shape != cell.shape:

@@ -1,11 +1,11 @@
 """The making of a plan: the cells of each tile, and what is read for them, from a run's items."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import shapely
@@ -50,7 +50,6 @@ from pipeline.settings.map import MapSettings
 _ELLIPSOID = Geod(ellps="WGS84")
 _MEASURED_WITHIN = 0.25  # of a run's time, on a machine as busy as when it was measured
 _THREADS = 4  # more wait for Python's lock
-_T = TypeVar("_T")
 _SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
 
@@ -127,49 +126,33 @@ def plan_tiles(
     # The bands and their substitutes; an item's assets show which of them it has.
     read = tuple(dict.fromkeys([*bands, *substitute.values()]))
     shapely.prepare(region.geometry)
-    tiles: list[TilePlan] = []
-    lacking: Counter[str] = Counter()
-    firsts: list[Item] = []
 
-    def planned(tile: Tile) -> tuple[TilePlan, Sequence[Item]]:
+    def planned(tile: Tile) -> tuple[TilePlan, Counter[str], Item | None]:
         of_tile = items.of_tile(tile.name)
-        return _planned(tile, region, of_tile, read, settings), of_tile
+        absent = Counter(
+            band
+            for item in of_tile
+            for band in (*bands, SCL)
+            if band not in item.assets and substitute.get(band) not in item.assets
+        )
+        plan = _planned(tile, region, of_tile, read, settings)
+        return plan, absent, next(iter(of_tile), None)
 
-    for tile_plan, of_tile in _in_order(planned, tiles_of(region)):
-        tiles.append(tile_plan)
-        for item in of_tile:
-            offered = item.assets
-            lacking.update(
-                band
-                for band in (*bands, SCL)
-                if band not in offered and substitute.get(band) not in offered
-            )
-        firsts += of_tile[:1]
+    # Geometries, projections and rasters, which are most of the work, leave Python's lock free.
+    with ThreadPoolExecutor(min(_THREADS, CPU_COUNT)) as pool:
+        found = list(pool.map(planned, tiles_of(region)))
+    lacking = sum((absent for _, absent, _ in found), Counter[str]())
+    firsts = [first for _, _, first in found if first is not None]
     example = min(firsts, key=lambda item: (item.datetime, item.id), default=None)
     assets = {} if example is None else example.assets
     return PlannedTiles(
-        tiles=tuple(tiles),
+        tiles=tuple(plan for plan, _, _ in found),
         band_pixels=tuple(assets[band].resolution for band in bands if band in assets),
         absent_bands={band: lacking[band] for band in optional if lacking[band]},
         scarce_bands={
             band: lacking[band] for band in (*bands, SCL) if lacking[band] and band not in optional
         },
     )
-
-
-def _in_order(function: Callable[[Tile], _T], tiles: Sequence[Tile]) -> Iterator[_T]:
-    """What a function gives for each tile; a few threads are ahead of the one that takes it.
-
-    Geometries, projections and rasters, which are most of the work, are computed at once.
-    """
-    with ThreadPoolExecutor(min(_THREADS, CPU_COUNT)) as pool:
-        ahead: deque[Future[_T]] = deque()
-        for tile in tiles:
-            ahead.append(pool.submit(function, tile))
-            if len(ahead) > _THREADS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def with_cost(

@@ -33,9 +33,11 @@ def rank_shares(classes: np.ndarray, percents: np.ndarray, none_value: int) -> R
 
     Args:
         classes: uint8 or uint16 (rank, y, x), the first is the class shown.
-        percents: uint8 likewise, 255 for nodata.
+        percents: uint8 likewise, 255 for nodata; bands behind those of the ranks, as the margin of
+            `top-confidences`, are left out.
         none_value: The value of "none of these".
     """
+    percents = percents[: len(classes)]
     there = (classes != NODATA_CLASS) & (percents != NODATA_CONFIDENCE)
     shares = np.where(there, percents, 0) / np.float32(100)
     below = (classes[0] == none_value) & (percents[0] == 0)

@@ -1,10 +1,12 @@
 """Reading of the rasters of a run's finished cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from pipeline.io.store import Store, public_url
@@ -12,6 +14,26 @@ from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import OutputLayer
 from pipeline.raster.gdal_errors import gdal_errors_of
+
+
+@contextmanager
+def opened_raster(store: Store, key: str, **options: Any) -> Iterator[DatasetReader]:
+    """Open a raster of a cell, which is a GeoTIFF and nothing that leads to other files.
+
+    Args:
+        store: The run's folder.
+        key: The raster's key.
+        options: More of GDAL's configuration.
+
+    Raises:
+        OutputUnreadable: It cannot be opened, or not be read in the block.
+    """
+    with (
+        gdal_errors_of(public_url(store.path(key))),
+        rasterio.Env(**{**options, **store.gdal_options()}),
+        rasterio.open(store.gdal_path(key), driver="GTiff") as raster,
+    ):
+        yield raster
 
 
 def read_layer(
@@ -29,10 +51,6 @@ def read_layer(
         OutputUnreadable: The raster cannot be read.
     """
     key = cell_key(str(item["properties"][f"{PREFIX}tile"]), str(item["id"]), layer.file)
-    with (
-        gdal_errors_of(public_url(store.path(key))),
-        rasterio.Env(**store.gdal_options()),
-        rasterio.open(store.gdal_path(key)) as raster,
-    ):
+    with opened_raster(store, key) as raster:
         values: np.ndarray = raster.read(window=window)
         return values

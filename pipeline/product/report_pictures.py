@@ -8,18 +8,17 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import rasterio
 from matplotlib import colormaps
 from matplotlib.image import imsave
 from pyproj import CRS, Transformer
 
-from pipeline.io.store import Store, public_url
+from pipeline.io.store import Store
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.coarse_mosaic import CoarseGrid, CoarseMosaic, coarse_grid, read_coarsely
 from pipeline.product.layers import CLASS, CLEAR_MONTHS, TRUE_COLOUR
 from pipeline.product.mosaic import cells_with
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.read_layer import opened_raster
 
 SIDE = 700
 """Pixels of a picture's longer side at most."""
@@ -138,11 +137,7 @@ def _read_cell(
     if not len(x) or not len(y):
         return None
     key = cell_key(properties[f"{PREFIX}tile"], item["id"], TRUE_COLOUR.file)
-    with (
-        gdal_errors_of(public_url(store.path(key))),
-        rasterio.Env(**store.gdal_options()),
-        rasterio.open(store.gdal_path(key)) as raster,
-    ):
+    with opened_raster(store, key) as raster:
         # Through its overviews, where the mosaic's pixels are coarser.
         factor = max(1.0, min(width, height) / raster.res[0])
         shape = tuple(max(1, round(side / factor)) for side in raster.shape)

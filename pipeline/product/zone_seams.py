@@ -9,7 +9,7 @@ In a gap, and nowhere else, a zone's last pixel in a row is shown once more, one
 No library does this: GDAL's mosaics would either keep the gaps or resample whole zones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.cells import PIXEL
-from pipeline.grid.mgrs import Strip, strips_of, to_utm, unwrapped
+from pipeline.grid.mgrs import Strip, strips_of, to_lonlat, to_utm, unwrapped, zone_at
 
 _CHORD = 0.02  # degrees; in UTM so long a piece of a meridian or parallel bends by 4 cm at most
 _SLACK = 0.05  # metres by which a ribbon is wider than a pixel: its chords and its rounding
@@ -140,3 +140,21 @@ def _shared(
 
 def _in_utm(line: np.ndarray, epsg: int) -> np.ndarray:
     return np.column_stack(to_utm(epsg).transform(line[:, 0], line[:, 1]))
+
+
+def owned_by_none(zones: Iterable[int], lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Whether places (degrees) lie in pixels that none of some zones owns: bool (n,)."""
+    lost = np.ones(len(lon), bool)
+    for epsg in zones:
+        lost &= ~_owned_by(epsg, lon, lat)
+    return lost
+
+
+def _owned_by(epsg: int, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Whether a zone owns the pixels of its grid in which places lie: bool (n,)."""
+    x, y = to_utm(epsg).transform(lon, lat)
+    x, y = ((axis // PIXEL + 0.5) * PIXEL for axis in (x, y))
+    centres = np.column_stack(to_lonlat(epsg).transform(x, y)).tolist()
+    return np.array(
+        [zone_at(*at) == epsg % 100 and (at[1] >= 0) == (epsg < 32700) for at in centres]
+    )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from urllib.parse import urlsplit
 
+from pipeline.io.gdal_s3 import gdal_s3_options
 from pipeline.io.network_rules import UNRESTRICTED, NetworkRules
-from pipeline.io.store import gdal_s3_options, is_plain_url
+from pipeline.io.store import is_plain_url
 from pipeline.raster import sas_tokens
 from pipeline.raster.read_errors import ReadFailure, Unreadable
 

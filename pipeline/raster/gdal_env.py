@@ -18,8 +18,8 @@ from rasterio.warp import transform
 
 from pipeline.errors import SettingsError
 from pipeline.io.certificates import certificate_authorities
+from pipeline.io.gdal_s3 import gdal_s3_options, s3_endpoint
 from pipeline.io.redaction import SecretFilter
-from pipeline.io.store import gdal_s3_options, s3_endpoint
 from pipeline.raster.http_failures import (
     BROKE_OFF,
     NO_CONNECTION,

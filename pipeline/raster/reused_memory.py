@@ -2,8 +2,7 @@
 
 New memory costs a page fault and a cleared page for every 4 kB, and glibc gives freed blocks of
 more than 128 kB back to the system; in Dask's worker processes always, since they are started with
-MALLOC_TRIM_THRESHOLD_=65536. That takes a fifth of a read's processor time
-(`tests/benchmarks/bench_reading.py`).
+MALLOC_TRIM_THRESHOLD_=65536. `tests/benchmarks/bench_reading.py` measures what reading takes.
 """
 
 import ctypes

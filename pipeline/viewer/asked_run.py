@@ -22,12 +22,11 @@ from pipeline.classification.asked_words import asked_embedding, run_checkpoint
 from pipeline.classification.classify import make_classifier
 from pipeline.classification.word_colours import with_colours_of_meaning
 from pipeline.errors import OutputError, RegionError
-from pipeline.grid.mgrs import to_utm
 from pipeline.io.store import public_url
 from pipeline.layout import TEXT_FILE
 from pipeline.product.layers import EMBEDDINGS, NODATA_CLASS
 from pipeline.product.manifest import read_planned
-from pipeline.viewer.map_tiles import TILE_SIDE, CellIndex, MapTile
+from pipeline.viewer.map_tiles import TILE_SIDE, CellIndex, MapTile, pixels_in_cell
 from pipeline.viewer.questions import (
     Answer,
     ClassAnswer,
@@ -38,7 +37,7 @@ from pipeline.viewer.questions import (
 )
 from pipeline.viewer.stored_embeddings import StoredEmbeddings
 from pipeline.viewer.tile_pictures import HEAT_COLOURS, class_png, heat_png
-from pipeline.viewer.viewed_run import ViewedCell, ViewedRun, open_viewed_run
+from pipeline.viewer.viewed_run import ViewedRun, open_viewed_run
 from pipeline.viewer.zone_gaps import close_gaps
 
 _ANSWERS = 64
@@ -47,7 +46,6 @@ _MOST_PARTS = 40  # internal tiles of 6 MB that a tile is made of: more take ove
 _COARSEST = 16.0  # metres a side of a tile's pixel where a run has more of them
 _SAMPLED_PARTS, _SAMPLED_EVERY = 8, 8
 _CPU = torch.device("cpu")
-_NO_PIXEL = np.zeros(0, np.int64)
 
 
 def embedded_run(run: ViewedRun) -> ViewedRun | None:
@@ -220,7 +218,7 @@ class AskedRun:
         parts = [
             (cell.epsg, part, pixels[of], places)
             for cell in cells
-            for pixels, rows, columns in [_pixels_of(cell, tile)]
+            for pixels, rows, columns in [pixels_in_cell(tile, cell)]
             for part, of, places in self._stored.parts_at(cell.id, rows, columns)
         ]
         if not parts or len(parts) > _MOST_PARTS:
@@ -239,24 +237,6 @@ class AskedRun:
         whole = values.reshape(1, TILE_SIDE, TILE_SIDE)
         close_gaps(whole, {epsg: one.reshape(whole.shape[1:]) for epsg, one in seen.items()}, tile)
         return whole[0]
-
-
-def _pixels_of(cell: ViewedCell, tile: MapTile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels of a tile in a cell: places in the tile, rows and columns in the cell."""
-    lon, lat = tile.lonlat()
-    west, south, east, north = cell.bbox
-    columns = np.flatnonzero((lon - west + 1e-3) % 360 <= (east - west) % 360 + 2e-3)
-    rows = np.flatnonzero((lat >= south - 1e-3) & (lat <= north + 1e-3))
-    if not (len(columns) and len(rows)):
-        return _NO_PIXEL, _NO_PIXEL, _NO_PIXEL
-    x, y = to_utm(cell.epsg).transform(
-        *(axis.ravel() for axis in np.meshgrid(lon[columns], lat[rows]))
-    )
-    column = np.floor((x - cell.transform.c) / cell.transform.a).astype(np.int64)
-    row = np.floor((y - cell.transform.f) / cell.transform.e).astype(np.int64)
-    inside = (row >= 0) & (row < cell.shape[0]) & (column >= 0) & (column < cell.shape[1])
-    places = (rows[:, None] * TILE_SIDE + columns).ravel()
-    return places[inside], row[inside], column[inside]
 
 
 def _place_of(name: str | None, names: list[str]) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.grid.mgrs import to_utm
 from pipeline.viewer.viewed_run import ViewedCell
 
 TILE_SIDE = 256
@@ -12,6 +13,7 @@ TILE_SIDE = 256
 HIGHEST_ZOOM = 22
 _RADIUS = 6378137.0  # metres, of the sphere of EPSG:3857
 _HALF = math.pi * _RADIUS
+_SLACK = 1e-3  # degrees: a cell's bbox is rounded
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,24 @@ class CellIndex:
             beside |= (self._left + turn < right + around) & (self._right + turn > left - around)
         found = np.flatnonzero(rows & beside).tolist()
         return [self._cells[place] for place in found if layer in self._cells[place].layers]
+
+
+def pixels_in_cell(tile: MapTile, cell: ViewedCell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels of a tile whose centres lie in a cell's grid.
+
+    Returns:
+        Their places in the tile, row by row, and their rows and columns of 10 m in the cell: int64
+        (n,) each.
+    """
+    lon, lat = tile.lonlat()
+    west, south, east, north = cell.bbox
+    columns = np.flatnonzero((lon - west + _SLACK) % 360 <= (east - west) % 360 + 2 * _SLACK)
+    rows = np.flatnonzero((lat >= south - _SLACK) & (lat <= north + _SLACK))
+    x, y = to_utm(cell.epsg).transform(
+        *(axis.ravel() for axis in np.meshgrid(lon[columns], lat[rows]))
+    )
+    column = np.floor((x - cell.transform.c) / cell.transform.a).astype(np.int64)
+    row = np.floor((y - cell.transform.f) / cell.transform.e).astype(np.int64)
+    inside = (row >= 0) & (row < cell.shape[0]) & (column >= 0) & (column < cell.shape[1])
+    places = (rows[:, None] * TILE_SIDE + columns).ravel()
+    return places[inside], row[inside], column[inside]

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.windows import Window
 
 from models.visible_text import visible_text
@@ -19,7 +18,7 @@ from pipeline.product.layers import (
     UNLIKE_TRAINING,
     OutputLayer,
 )
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.read_layer import opened_raster
 from pipeline.viewer.viewed_run import ViewedCell, ViewedRun
 
 _NOT_KEPT = "This run kept the best class only: map with --top-k 3 to see the next ones."
@@ -118,12 +117,7 @@ def _values(
     """The bands of a layer at a pixel of 10 m, (band,); None where the cell has no such raster."""
     if layer.name not in cell.layers:
         return None
-    path = run.store.gdal_path(cell.key(layer))
-    with (
-        gdal_errors_of(path),
-        rasterio.Env(**run.store.gdal_options()),
-        rasterio.open(path, driver="GTiff") as raster,
-    ):
+    with opened_raster(run.store, cell.key(layer)) as raster:
         ratio = max(1, round(cell.shape[0] / raster.height))
         row, column = min(row // ratio, raster.height - 1), min(column // ratio, raster.width - 1)
         values: np.ndarray = raster.read(window=Window(column, row, 1, 1))

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import rasterio
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -23,7 +22,7 @@ from pipeline.grid.cell_blocks import Block
 from pipeline.io.store import Store, public_url
 from pipeline.layout import cell_key
 from pipeline.product.cell_report import PREFIX
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.read_layer import opened_raster
 
 _KEPT_BYTES = 384 << 20
 STORED_SIDE = 128
@@ -142,23 +141,13 @@ class StoredEmbeddings:
         high = min(STORED_SIDE, part.block.height - top)
         wide = min(STORED_SIDE, part.block.width - left)
         values = np.zeros((STORED_SIDE, STORED_SIDE, shape[1]), np.int8)
-        path = self._store.gdal_path(part.key)
-        with (
-            gdal_errors_of(path),
-            rasterio.Env(**self._store.gdal_options()),
-            rasterio.open(path, driver="GTiff") as raster,
-        ):
+        with opened_raster(self._store, part.key) as raster:
             read = raster.read(window=Window(left, top, wide, high))
         values[:high, :wide] = read.transpose(1, 2, 0)
         return values.reshape(shape)
 
     def _opened(self, key: str) -> _File:
-        path = self._store.gdal_path(key)
-        with (
-            gdal_errors_of(path),
-            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **self._store.gdal_options()),
-            rasterio.open(path, driver="GTiff") as raster,
-        ):
+        with opened_raster(self._store, key, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") as raster:
             if set(raster.dtypes) != {"int8"}:
                 raise OutputUnreadable(f"{public_url(self._store.path(key))} holds no embeddings.")
             return _File(raster.count, _places(raster))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from models.vocabulary.vocabulary_class import VocabularyParent
+from pipeline.product.cog_writer import rgb
 from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
 from pipeline.viewer.map_tiles import TILE_SIDE
 
@@ -41,7 +42,7 @@ def class_png(
     places[[entry.value for entry in shown]] = np.arange(1, len(shown) + 1)
     places[NODATA_CLASS] = 0
     picture = places[values]
-    colours = [(0, 0, 0), *(_rgb(entry.colour) for entry in shown)]
+    colours = [(0, 0, 0), *(rgb(entry.colour) for entry in shown)]
     if confidence is None and len(shown) < 256:
         image = Image.fromarray(picture.astype(np.uint8), "P")
         image.putpalette([part for colour in colours for part in colour])
@@ -87,10 +88,6 @@ def _heat_palette() -> list[int]:
     at, known = np.linspace(0, 1, 255), np.linspace(0, 1, len(_HEAT))
     parts = [np.interp(at, known, part) for part in np.array(_HEAT, float).T]
     return [0, 0, 0, *np.stack(parts, axis=1).round().astype(int).ravel().tolist()]
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _png(image: Image.Image, **options: bytes) -> bytes:

@@ -10,15 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rio_tiler.reader import part
 
-from pipeline.grid.mgrs import to_utm
+from pipeline.grid.cells import PIXEL
 from pipeline.product.layers import OutputLayer
-from pipeline.raster.gdal_errors import gdal_errors_of
-from pipeline.viewer.map_tiles import TILE_SIDE, CellIndex, MapTile
+from pipeline.product.read_layer import opened_raster
+from pipeline.viewer.map_tiles import TILE_SIDE, CellIndex, MapTile, pixels_in_cell
 from pipeline.viewer.viewed_run import ViewedCell, ViewedRun
 from pipeline.viewer.zone_gaps import close_gaps
 
@@ -60,23 +59,21 @@ class MapTileReader:
         nodata = layer.nodata or 0
         whole: np.ndarray | None = None
         seen = {cell.epsg: np.zeros((TILE_SIDE, TILE_SIDE), bool) for cell in cells}
-        with self._environment():
-            for cell in cells:
-                values = self._warped(layer, tile, cell)
-                there = (values != nodata).any(axis=0)
-                if whole is None:
-                    whole = np.full_like(values, nodata)
-                np.copyto(whole, values, where=there)
-                seen[cell.epsg] |= there
-                if there.all():  # cells do not overlap: the others have nothing here
-                    return values
+        for cell in cells:
+            values = self._warped(layer, tile, cell)
+            there = (values != nodata).any(axis=0)
+            if whole is None:
+                whole = np.full_like(values, nodata)
+            np.copyto(whole, values, where=there)
+            seen[cell.epsg] |= there
+            if there.all():  # cells do not overlap: the others have nothing here
+                return values
         assert whole is not None  # a tile that is read touches a cell
         close_gaps(whole, seen, tile)
         return whole
 
     def _warped(self, layer: OutputLayer, tile: MapTile, cell: ViewedCell) -> np.ndarray:
-        path = self._run.store.gdal_path(cell.key(layer))
-        with gdal_errors_of(path), rasterio.open(path, driver="GTiff") as raster:
+        with opened_raster(self._run.store, cell.key(layer), **_GDAL) as raster:
             image = part(
                 raster,
                 tile.bounds,
@@ -97,25 +94,13 @@ class MapTileReader:
         pictures = self._pictures(layer, cells)
         first = pictures[0]
         whole = np.full((len(first), TILE_SIDE, TILE_SIDE), nodata, first.dtype)
-        lon, lat = tile.lonlat()
+        flat = whole.reshape(len(whole), -1)
         for cell, picture in zip(cells, pictures, strict=True):
-            west, south, east, north = cell.bbox
-            columns = np.flatnonzero((lon - west + 1e-3) % 360 <= (east - west) % 360 + 2e-3)
-            rows = np.flatnonzero((lat >= south - 1e-3) & (lat <= north + 1e-3))
-            if not (len(columns) and len(rows)):
-                continue
-            x, y = to_utm(cell.epsg).transform(
-                *(axis.ravel() for axis in np.meshgrid(lon[columns], lat[rows]))
-            )
+            places, rows, columns = pixels_in_cell(tile, cell)
             high, wide = picture.shape[1:]
-            column = np.floor((x - cell.transform.c) / (10 * cell.shape[1]) * wide).astype(int)
-            row = np.floor((cell.transform.f - y) / (10 * cell.shape[0]) * high).astype(int)
-            inside = (row >= 0) & (row < high) & (column >= 0) & (column < wide)
-            grid = np.ix_(np.arange(len(whole)), rows, columns)
-            found = picture[:, row.clip(0, high - 1), column.clip(0, wide - 1)]
-            found = np.where(inside, found, nodata).reshape(len(whole), len(rows), len(columns))
-            held = whole[grid]
-            whole[grid] = np.where((held == nodata).all(axis=0), found, held)
+            found = picture[:, rows * high // cell.shape[0], columns * wide // cell.shape[1]]
+            free = (flat[:, places] == nodata).all(axis=0)
+            flat[:, places[free]] = found[:, free]
         return whole
 
     def _pictures(self, layer: OutputLayer, cells: Sequence[ViewedCell]) -> list[np.ndarray]:
@@ -128,8 +113,7 @@ class MapTileReader:
         return [self._small[layer.name, cell.id] for cell in cells]
 
     def _picture(self, layer: OutputLayer, cell: ViewedCell) -> np.ndarray:
-        path = self._run.store.gdal_path(cell.key(layer))
-        with self._environment(), gdal_errors_of(path), rasterio.open(path, driver="GTiff") as file:
+        with opened_raster(self._run.store, cell.key(layer), **_GDAL) as file:
             factor = max(1.0, max(file.shape) / self._side)
             shape = tuple(max(1, round(side / factor)) for side in file.shape)
             # Nearest pixels would leave holes where cells end: the others leave nodata out.
@@ -146,9 +130,6 @@ class MapTileReader:
                     with suppress(Exception):
                         self._pictures(layer, [cell])
 
-    def _environment(self) -> rasterio.Env:
-        return rasterio.Env(**{**_GDAL, **self._run.store.gdal_options()})
-
     def _pixel(self, cell: ViewedCell, layer: OutputLayer) -> float:
         """Metres a side of a pixel of a cell's picture."""
-        return max(10.0 * (layer.step or 1), 10 * max(cell.shape) / self._side)
+        return PIXEL * max(layer.step or 1, max(cell.shape) / self._side)

@@ -28,7 +28,7 @@ from pipeline.product.layers import (
 )
 from pipeline.product.ledger import read_run
 from pipeline.product.manifest import RunManifest, run_vocabulary
-from pipeline.viewer.unowned_places import owned_by_none
+from pipeline.product.zone_seams import owned_by_none
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter1d
 
 from pipeline.grid.cells import PIXEL
+from pipeline.product.zone_seams import owned_by_none
 from pipeline.viewer.map_tiles import MapTile
-from pipeline.viewer.unowned_places import owned_by_none
 
 _COARSEST = 20.0  # metres a side of a pixel: overviews have no gaps
 

@@ -29,6 +29,7 @@ from pipeline.layout import VOCABULARY_FILE, cell_key
 from pipeline.product.committed_cells import finished_items
 from pipeline.product.layers import CLASS, CONFIDENCE, TOP_CLASSES
 from pipeline.product.ledger import read_run
+from pipeline.product.ownership import claimed
 from pipeline.product.read_layer import read_layer
 from tests.pipeline.derived.conftest import FOUR_TILES
 from tests.pipeline.made_run import VOCABULARY, MadeRun, cell_rasters, make_run
@@ -144,6 +145,15 @@ def test_a_smoothed_run_is_a_run(noisy: Noisy, tmp_path: Path) -> None:
         smooth_run(source, MajoritySmoothing(5), str(tmp_path / "smooth"))
     with pytest.raises(UserError, match="this is the run itself"):
         smooth_run(source, MajoritySmoothing(5), made.store.root)
+
+
+def test_a_folder_that_another_process_holds_is_left_alone(noisy: Noisy, tmp_path: Path) -> None:
+    source, out = open_source_run(noisy(2048).store.root), Store(str(tmp_path / "held"))
+    with claimed(out, "another plan"):
+        before = {key: out.read(key) for key in out.keys("")}
+        with pytest.raises(UserError, match="another process plans or maps in it"):
+            smooth_run(source, MajoritySmoothing(3), out.root)
+        assert {key: out.read(key) for key in out.keys("")} == before
 
 
 def test_confidence_after_a_majority_is_the_raw_one_of_that_class(

@@ -110,7 +110,7 @@ def test_a_preview_names_the_mosaic_and_what_gdal_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prefix, let_fail = faulty_s3
-    monkeypatch.setattr("pipeline.io.store._PATIENCE", {"GDAL_HTTP_MAX_RETRY": "0"})
+    monkeypatch.setattr("pipeline.io.gdal_s3._PATIENCE", {"GDAL_HTTP_MAX_RETRY": "0"})
     made = make_run(f"{prefix}/{fault}-{part}".replace(" ", "-"), ONE_ZONE)
     write_mosaics(made.store, made.run, made.items, made.vocabulary)
     let_fail(lambda method, path: fault if f"/{part}" in path and method == "GET" else None)
