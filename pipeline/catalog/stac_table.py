@@ -69,6 +69,8 @@ def _joined(files: list[Path]) -> pa.Table:
     Columns are read one after the other, the assets' too: rows in pieces and in one piece never
     lie in memory together.
     """
+    if len(files) == 1:
+        return pq.read_table(files[0]).combine_chunks()
     schema = pa.unify_schemas(
         [pq.read_schema(file) for file in files], promote_options="permissive"
     )

@@ -5,10 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stac_geoparquet.arrow import _api
 
 from tests.s3_server import s3
 
 __all__ = ["read_only_disk", "s3", "small_disk"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_memory_log() -> Iterator[None]:
+    """Let stac_geoparquet not measure its memory for its log: 0.1 s for each table of items."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_api, "memlog", lambda message: None)
+        yield
 
 
 @pytest.fixture

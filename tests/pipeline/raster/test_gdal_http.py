@@ -112,11 +112,11 @@ def test_each_failure_to_open_is_a_retry(
 def test_a_server_that_fails_in_the_middle_gets_retries(
     faulty: FaultyServer, expected: dict[str, np.ndarray], name: str, status: int
 ) -> None:
-    faulty.how = lambda path, first, before: status if first and faulty.failures < 6 else 200
+    faulty.how = lambda path, first, before: status if first and faulty.failures < 4 else 200
     values, faults = read(faulty, name)
     np.testing.assert_array_equal(values, expected[name])
     assert not faults
-    assert faulty.failures == 6
+    assert faulty.failures == 4
     assert faults.retries == faulty.failures
 
 
