@@ -133,13 +133,13 @@ def _read_tif(
         rasterio.errors.RasterioError, CPLE_BaseError, CRSError, UnicodeDecodeError,
         FileNotFoundError, NotADirectoryError,
     ):  # fmt: skip
-        content = store.read(key)
-        with (
-            rasterio.Env(GDAL_NUM_THREADS="1"),
-            MemoryFile(content) as file,
-            file.open(driver="GTiff") as raster,
-        ):
-            values = raster.read() if fits(raster) else None
+        if content := store.read(key):  # rasterio would open an empty file to write it
+            with (
+                rasterio.Env(GDAL_NUM_THREADS="1"),
+                MemoryFile(content) as file,
+                file.open(driver="GTiff") as raster,
+            ):
+                values = raster.read() if fits(raster) else None
     if values is None:
         raise OutputError(
             public_url(store.path(key)),
