@@ -1,13 +1,9 @@
-"""Estimates of a run's cost: bytes, memory and hours.
-
-Sizes are known from the items. Rates of reading are rough; the encoder's rate is measured.
-"""
+"""Estimates of what a run needs of a machine: disk, memory, and how fast this one encodes."""
 
 import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,26 +33,6 @@ _MAP_BYTES = 8
 _BASE_MEMORY = 700e6  # bytes of a worker process that has torch, GDAL and Dask loaded
 _PROBE = 256  # pixels of a batch encoded to measure the rate
 _PROBE_SECONDS = 0.7
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The rates of a run's parts, (slowest, fastest) where they differ much.
-
-    Attributes:
-        values: Pixel values decoded, masked and composited per second and core (24 dates × 11
-            rasters of 1024² took 3 s on 2 cores).
-        network: Bytes per second of a whole run over http(s) or s3.
-        classified: Kept embeddings that this machine compares with a vocabulary per second
-            (`tests.benchmarks.bench_ask`).
-    """
-
-    values: tuple[float, float] = (10e6, 20e6)
-    network: tuple[float, float] = (10e6, 100e6)
-    classified: float = 1e5 * CPU_COUNT
-
-
-TYPICAL = Rates()
 
 
 def output_bytes(pixels: int, cells: int, settings: MapSettings, embedding_dim: int) -> float:
@@ -184,36 +160,4 @@ def _encode_rate(checkpoint: Checkpoint) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             fastest = min(fastest, time.perf_counter() - start)
-    return _encoders(CPU_COUNT) * _PROBE / fastest
-
-
-def run_seconds(
-    pixels: int,
-    values: float,
-    remote_bytes: float,
-    encode_rate: float,
-    settings: MapSettings,
-    rates: Rates,
-) -> tuple[float, float]:
-    """The fastest and the slowest time of a run, in seconds.
-
-    Fastest, encoding and reading overlap wholly, each at its best rate; slowest, one comes after
-    the other. `encode_rate` is that of this machine with all its cores.
-    """
-    workers = workers_of(settings.cluster)
-    threads = workers.count * workers.threads
-    # Processes of this machine share its cores and its GPU; each worker elsewhere has its own.
-    cores = min(threads, CPU_COUNT) if not settings.cluster.remote else threads
-    machines = 1 if not settings.cluster.remote else workers.count
-    of_each = _encoders(cores // machines) / _encoders(CPU_COUNT)
-    encode = pixels / (encode_rate * of_each * machines)
-    slow, fast = (
-        values / (rate * cores) + remote_bytes / network
-        for rate, network in zip(rates.values, rates.network, strict=True)
-    )
-    return max(encode, fast), encode * 1.3 + slow
-
-
-def _encoders(cores: int) -> int:
-    """Batches that a machine like this encodes at once: one on a GPU, else one per core."""
-    return 1 if device_at_hand().type == "cuda" else cores
+    return (1 if device.type == "cuda" else CPU_COUNT) * _PROBE / fastest

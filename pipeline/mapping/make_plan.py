@@ -26,21 +26,18 @@ from pipeline.grid.mgrs import Tile
 from pipeline.grid.region import Region
 from pipeline.io.few_collections import few_collections
 from pipeline.mapping.cost_estimate import (
-    TYPICAL,
-    Rates,
     measured_encode_rate,
     memory_warning,
     output_bytes,
-    run_seconds,
     worker_memory,
 )
 from pipeline.mapping.plan import Plan
 from pipeline.mapping.plan_geojson import CellPlan, TilePlan
 from pipeline.mapping.run_cost import (
     EncoderCost,
-    clock_seconds,
     encoder_cost,
     rates_of_run,
+    run_seconds,
     tile_resources,
 )
 from pipeline.mapping.source_reading import SourceReading, TileReader
@@ -48,7 +45,9 @@ from pipeline.raster.access import OPEN
 from pipeline.settings.map import MapSettings
 
 _ELLIPSOID = Geod(ellps="WGS84")
-_MEASURED_WITHIN = 0.25  # of a run's time, on a machine as busy as when it was measured
+# Kept embeddings that this machine compares with a vocabulary per second
+# (tests.benchmarks.bench_ask).
+_CLASSIFIED = 1e5 * CPU_COUNT
 _THREADS = 4  # more wait for Python's lock
 _SLACK = 0.005  # degrees; the error of footprints, which have few corners
 
@@ -86,7 +85,6 @@ def make_plan(
     refused: Sequence[CatalogError] = (),
     shortfalls: Sequence[str] = (),
     encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
-    rates: Rates = TYPICAL,
     requests: int = OPEN.requests,
 ) -> Plan:
     """Plan a run over a snapshot of items.
@@ -99,7 +97,6 @@ def make_plan(
         refused: Errors of the items that the search left out.
         shortfalls: Where the catalogue gave fewer items than it says that it has.
         encode_rate: Gives the pixels per second that the checkpoint encodes.
-        rates: The other rates.
         requests: The catalogue's number of requests that a process has under way at once.
 
     Raises:
@@ -110,9 +107,7 @@ def make_plan(
         raise RegionError(
             region.source, "the region is smaller than a pixel", "Give one of at least 10 × 10 m"
         )
-    plan = with_cost(
-        planned, settings, checkpoint, encode_rate=encode_rate, rates=rates, requests=requests
-    )
+    plan = with_cost(planned, settings, checkpoint, encode_rate=encode_rate, requests=requests)
     return replace(plan, refused=tuple(refused), shortfalls=tuple(shortfalls))
 
 
@@ -161,7 +156,6 @@ def with_cost(
     checkpoint: Checkpoint,
     *,
     encode_rate: Callable[[Checkpoint], float] = measured_encode_rate,
-    rates: Rates = TYPICAL,
     requests: int = OPEN.requests,
 ) -> Plan:
     """The plan with what it costs on this machine and with these settings, as `make_plan`."""
@@ -169,11 +163,10 @@ def with_cost(
     pixels = sum(tile.pixels for tile in tiles)
     reader, machine = rates_of_run(settings)
     if settings.embeddings:
-        encoder = EncoderCost(rates.classified, core=CPU_COUNT / rates.classified)
+        encoder = EncoderCost(_CLASSIFIED, core=CPU_COUNT / _CLASSIFIED)
         tiles = tuple(_of_embeddings(tile, checkpoint, settings.embeddings) for tile in tiles)
     else:
         encoder = encoder_cost(checkpoint, settings.cluster, machine, encode_rate)
-    values, remote = sum(t.read.values for t in tiles), sum(t.read.remote_bytes for t in tiles)
     largest = max((c for t in tiles for c in t.cells), key=lambda c: c.cell.height * c.cell.width)
     dates = max(cell.items for tile in tiles for cell in tile.cells)
     memory = worker_memory(largest.cell, dates, planned.band_pixels, checkpoint, settings, requests)
@@ -183,14 +176,10 @@ def with_cost(
     by_tile = tuple(
         tile_resources(tile, output / pixels, reader, encoder, processes) for tile in tiles
     )
-    seconds = run_seconds(pixels, values, remote, encoder.rate, settings, rates)
-    if reader.measured is not None:
-        clock = clock_seconds(total_resources(by_tile), settings.cluster)
-        seconds = ((1 - _MEASURED_WITHIN) * clock, (1 + _MEASURED_WITHIN) * clock)
     return Plan(
         tiles=tiles,
         output_bytes=output,
-        seconds=seconds,
+        seconds=run_seconds(total_resources(by_tile), settings.cluster, reader),
         encode_rate=None if settings.embeddings else encoder.rate,
         worker_memory=memory,
         memory_warning=memory_warning(memory, settings),

@@ -17,6 +17,9 @@ from pipeline.settings.map import MapSettings
 # Operations per second at which runs encode on an NVIDIA H200 (tests/benchmarks/results/gpu.md):
 # 2.21 million pixels of 151 MFLOP. It stands for cards that were not measured.
 _GPU_OPERATIONS = 2.21e6 * 151e6
+_MEASURED_WITHIN = 0.25  # of a run's time, on a machine as busy as when it was measured
+_TYPICAL_WITHIN = 2.0  # times as long or as short, with rates that stand for any machine
+_NETWORK = (10e6, 100e6)  # bytes per second of a whole run: between slow and fast ones
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,21 @@ def tile_resources(
     )
 
 
-def clock_seconds(total: Resources, cluster: ClusterSettings) -> float:
-    """How long a run takes whose cores and GPUs are busy all the time, side by side."""
+def run_seconds(
+    total: Resources, cluster: ClusterSettings, reader: MachineRates
+) -> tuple[float, float]:
+    """How long a run takes at least and at most, its cores and GPUs being busy side by side.
+
+    With the rates of a machine that was measured, from a quarter less to a quarter more. With
+    typical ones, from half to twice as long; and the network gives the least, at its best, or comes
+    on top, at its worst.
+    """
     workers = workers_of(cluster)
     threads = workers.count * workers.threads
+    # Processes of this machine share its cores; each worker elsewhere has its own.
     cores = threads if cluster.remote else min(threads, CPU_COUNT)
-    return max(total.core_seconds / cores, total.gpu_seconds / max(workers.encoders, 1))
+    clock = max(total.core_seconds / cores, total.gpu_seconds / max(workers.encoders, 1))
+    if reader.measured is not None:
+        return (1 - _MEASURED_WITHIN) * clock, (1 + _MEASURED_WITHIN) * clock
+    slowest, fastest = (total.remote_bytes / rate for rate in _NETWORK)
+    return max(clock / _TYPICAL_WITHIN, fastest), clock * _TYPICAL_WITHIN + slowest

@@ -13,14 +13,11 @@ from models.encoder.timesenclip import TimeSenClipArchitecture, TimeSenClipEncod
 from pipeline.catalog.normalise import normalise
 from pipeline.grid.cells import Cell, cells_of, tiles_of
 from pipeline.grid.region import read_region
-from pipeline.mapping import cost_estimate as estimate
 from pipeline.mapping.cell_graph import cell_graph
 from pipeline.mapping.cost_estimate import (
-    Rates,
     disk_warning,
     memory_warning,
     output_bytes,
-    run_seconds,
     worker_memory,
 )
 from pipeline.product.committed_cells import finished_cells
@@ -34,7 +31,6 @@ from tests.stac_items import earth_search_item
 __all__ = ["small_disk"]
 
 GB = 1e9
-RATES = Rates(values=(1e6, 1e6), network=(1e9, 1e9))
 
 
 @pytest.fixture(scope="module")
@@ -134,38 +130,6 @@ def test_scarce_memory_is_told_with_what_helps(checkpoint: Checkpoint) -> None:
 def test_memory_of_machines_elsewhere_is_not_judged() -> None:
     assert memory_warning(1e15, settings_of(kind="address", address="tcp://host:8786")) is None
     assert memory_warning(1e15, settings_of()) is not None
-
-
-def seconds(**cluster: Any) -> tuple[float, float]:
-    """Of a million pixels at 1000 a second on all cores, and a million values a core."""
-    return run_seconds(1_000_000, 1e6 * CPU_COUNT, 0, 1000.0, settings_of(**cluster), RATES)
-
-
-@pytest.fixture
-def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "device_at_hand", lambda: torch.device("cpu"))
-
-
-@pytest.mark.usefixtures("on_a_cpu")
-def test_local_workers_share_this_machine() -> None:
-    assert seconds() == (1000, 1301)
-    assert seconds(kind="local", workers=CPU_COUNT) == (1000, 1301)
-    assert seconds(kind="local", workers=4 * CPU_COUNT) == (1000, 1301), (
-        "no more cores than there are"
-    )
-    assert seconds(kind="local", workers=1, threads=1) == (
-        1000 * CPU_COUNT,
-        1300 * CPU_COUNT + CPU_COUNT,
-    )
-
-
-@pytest.mark.usefixtures("on_a_cpu")
-def test_workers_elsewhere_are_machines_like_this() -> None:
-    address = {"kind": "address", "address": "tcp://host:8786"}
-    fastest, slowest = seconds(**address, workers=10)
-    assert (fastest, slowest) == pytest.approx((100, 130.1))
-    fastest, _ = seconds(**address, workers=10, threads=1)
-    assert fastest == pytest.approx(100 * CPU_COUNT)
 
 
 @pytest.mark.parametrize("more", [{}, {"keep_embeddings": True}, {"top_k": 3}], ids=str)
