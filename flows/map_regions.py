@@ -1,11 +1,13 @@
 """The flow of many maps: a subflow for each run of a file of regions, one after the other.
 
-Each run has the whole machine, or the whole cluster, while its turn lasts.
+Each run has the whole machine, or the whole cluster, while its turn lasts. Runs that ask for the
+same cluster share it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.execution.dask_cluster import one_cluster
 from flows.execution.prefect_api import create_table_artifact, flow, get_run_logger
 from flows.execution.progress import progress_of
 from flows.map_region import map_region
@@ -57,16 +59,11 @@ def map_regions(file: str, runs: Mapping[str, MapSettings]) -> None:
         RegionsFailed: Some of them failed; raised once the others are mapped.
     """
     failures = []
-    for name, settings in runs.items():
-        with progress_of(name):
-            try:
-                summary: Summary = map_region.with_options(flow_run_name=name)(settings)
-                for warning in _warnings(summary):
-                    get_run_logger().warning("%s: %s", name, warning)
-            # What the command line tells in one line, and what libraries raise for bad data.
-            except (UserError, WorldError, OSError, ValueError, MemoryError, RuntimeError) as error:
-                failures.append(_failure(name, error))
-                get_run_logger().error("%s: %s", name, failures[-1].error)
+    with one_cluster():
+        for name, settings in runs.items():
+            with progress_of(name):
+                failure = _mapped(name, settings)
+                failures += [] if failure is None else [failure]
     states = {failure.name: failure.error for failure in failures}
     table = [
         {
@@ -80,6 +77,20 @@ def map_regions(file: str, runs: Mapping[str, MapSettings]) -> None:
     create_table_artifact(table, key="map-regions", description="the runs, and why some failed")
     if failures:
         raise RegionsFailed(failures, len(runs))
+
+
+def _mapped(name: str, settings: MapSettings) -> RegionFailure | None:
+    """Map a region; gives what failed."""
+    try:
+        summary: Summary = map_region.with_options(flow_run_name=name)(settings)
+        for warning in _warnings(summary):
+            get_run_logger().warning("%s: %s", name, warning)
+        return None
+    # What the command line tells in one line, and what libraries raise for bad data.
+    except (UserError, WorldError, OSError, ValueError, MemoryError, RuntimeError) as error:
+        failure = _failure(name, error)
+        get_run_logger().error("%s: %s", name, failure.error)
+        return failure
 
 
 def _warnings(summary: Summary) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import dask
@@ -18,15 +19,63 @@ from pipeline.io.store import public_text
 from pipeline.mapping.run import Run
 
 
+class _KeptCluster:
+    """A cluster that is lent to one run after the other, while they ask for the same."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self._lent: tuple[ClusterSettings, Client] | None = None
+
+    @contextlib.contextmanager
+    def lend(self, settings: ClusterSettings) -> Iterator[Client]:
+        if self._lent is None or self._lent[0] != settings or self._lent[1].status != "running":
+            self.close()
+            self._lent = settings, self._open.enter_context(_opened(settings))
+        try:
+            yield self._lent[1]
+        except BaseException as error:
+            # It may be broken: the next run has another. Closing learns why, as without sharing.
+            self._lent = None
+            self._open.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def close(self) -> None:
+        self._lent = None
+        self._open.close()
+
+
+_kept: ContextVar[_KeptCluster | None] = ContextVar("_kept", default=None)
+
+
 @contextlib.contextmanager
-def open_cluster(settings: ClusterSettings) -> Iterator[Client]:
-    """Open a Dask client for the length of the block.
+def one_cluster() -> Iterator[None]:
+    """Let runs of this block with the same `[cluster]` share a cluster, one after the other.
+
+    It is not started anew for each, and its workers keep their encoders.
+    """
+    kept = _KeptCluster()
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        kept.close()
+
+
+def open_cluster(settings: ClusterSettings) -> contextlib.AbstractContextManager[Client]:
+    """Open a Dask client for the length of the block, or take that of `one_cluster`.
 
     Raises:
         ClusterError: the settings fit no cluster, or its workers have other software than this
             process.
         ClusterUnavailable: a scheduler does not answer or stays without workers.
     """
+    kept = _kept.get()
+    return _opened(settings) if kept is None else kept.lend(settings)
+
+
+@contextlib.contextmanager
+def _opened(settings: ClusterSettings) -> Iterator[Client]:
     log_dask_to_file()
     # Read by a scheduler that starts here; one that runs already keeps its own number.
     deaths = dask.config.set({"distributed.scheduler.allowed-failures": settings.worker_deaths - 1})

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from distributed import Client
 from flows.execution.cell_work import CellsFailed, CellWork, count_cells
 from flows.execution.dask_cluster import (
     has_gpu_workers,
+    one_cluster,
     open_cluster,
     require_shared_files,
     worker_count,
@@ -44,6 +46,27 @@ def test_threads_of_this_process() -> None:
         assert not has_gpu_workers(client, ClusterSettings(threads=3))
 
 
+def test_runs_with_the_same_settings_share_a_cluster() -> None:
+    with one_cluster():
+        with open_cluster(ClusterSettings(threads=2)) as first:
+            pass
+        with open_cluster(ClusterSettings(threads=2)) as second:
+            assert second is first
+            assert second.submit(sum, [1, 2]).result() == 3
+        with open_cluster(ClusterSettings(threads=1)) as third:
+            assert third is not first
+            assert first.status == "closed"
+        with pytest.raises(ValueError, match="broken"), open_cluster(ClusterSettings(threads=1)):
+            raise ValueError("broken")
+        assert third.status == "closed"
+        with open_cluster(ClusterSettings(threads=1)) as fourth:
+            assert fourth is not third
+    assert fourth.status == "closed"
+    with open_cluster(ClusterSettings(threads=1)) as alone:
+        pass
+    assert alone.status == "closed"
+
+
 def test_settings_of_dask_that_make_no_sense() -> None:
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "soon"}),
@@ -61,9 +84,15 @@ def busy() -> None:
     FREE.wait(60)
 
 
-def test_threads_that_are_busy_are_not_waited_for() -> None:
+@pytest.mark.parametrize("shared", [nullcontext, one_cluster])
+def test_threads_that_are_busy_are_not_waited_for(
+    shared: Callable[[], AbstractContextManager[None]],
+) -> None:
+    BEGAN.clear()
+    FREE.clear()
+
     def interrupted() -> None:
-        with open_cluster(ClusterSettings()) as client:
+        with shared(), open_cluster(ClusterSettings()) as client:
             future = client.submit(busy, pure=False)
             assert BEGAN.wait(30)
             client.cancel(future)
