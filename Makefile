@@ -6,7 +6,7 @@ SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-all faults fuzz audit sbom lint lint-infra types site bench clean help
+.PHONY: demo test test-slow test-all faults fuzz audit sbom lint lint-infra types site pictures bench clean help
 
 help:            ## list what make can do
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/'
@@ -58,6 +58,9 @@ types: $(VENV)/.dev  ## mypy
 
 site: $(VENV)/.dev  ## the documentation as a site, in site/; fails on a warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file infra/site/mkdocs.yml
+
+pictures: $(VENV)/.dev  ## the pictures of the documentation, from a run of the sample (Chromium and QGIS)
+	$(BIN)/python -m tests.pages.pictures
 
 bench: $(VENV)/.dev  ## benchmarks; tables in tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks.bench_cell

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+DEBIANS_PYTHON = "/usr/bin/python3"  # for which python3-qgis is installed
+
 
 def program(name: str, *folders: str) -> str:
     """Find a program, in `folders` first; skip the test if it is not installed."""

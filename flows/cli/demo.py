@@ -120,11 +120,12 @@ def _table(result: "Classification") -> Table:
 
 
 def _where(run: Path) -> str:
+    from pipeline.layout import QGIS_PROJECT
     from pipeline.product.layers import CLASS
 
     return (
         f"The map is {run.absolute() / CLASS.mosaic_file}\n"
         f"In a browser: timesen view {run}\n"
-        "In QGIS: Layer › Add Layer › Add Raster Layer, choose the map (class.vrt); its colours "
-        "and class names load with it."
+        f"In QGIS: open {run / QGIS_PROJECT}, or add the map (class.vrt) as a raster layer; its "
+        "colours and class names load with it."
     )

@@ -123,7 +123,7 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
     from flows.execution.dask_log import dask_log_file
     from flows.execution.progress import RunProgress, report_progress
     from pipeline.io.store import Store, public_url
-    from pipeline.layout import PREVIEW, REPORT
+    from pipeline.layout import PREVIEW, QGIS_PROJECT, REPORT
     from pipeline.product.layers import CLASS
     from pipeline.product.publication_record import read_publication
 
@@ -165,6 +165,7 @@ def run_map(settings: MapSettings, *, retry_left_out: bool = False) -> int:
         return 1 if failed else 0
     if store.exists(CLASS.mosaic_file):  # not where every cell failed
         say_raster(console, "Map      ", store, CLASS.mosaic_file)
+        say(console, f"QGIS     {store.path(QGIS_PROJECT)}")
         say(console, f"Preview  {store.path(PREVIEW)}")
     say(console, f"Report   {store.path(REPORT)}")
     if (log := dask_log_file()) is not None and log.exists():

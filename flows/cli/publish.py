@@ -36,7 +36,7 @@ def publish_folder(
     from flows.execution.console import PlainConsole, say, show_progress
     from flows.execution.progress import RunProgress, report_progress
     from pipeline.io.store import Store, public_url
-    from pipeline.layout import PREVIEW, REPORT
+    from pipeline.layout import PREVIEW, QGIS_PROJECT, REPORT
     from pipeline.mapping.publish import publish, run_in_folder
     from pipeline.mapping.shared_run import alone_in_run
     from pipeline.product.layers import CLASS
@@ -59,6 +59,7 @@ def publish_folder(
     store, done = published.store, {report.cell for report in summary.reports}
     if done:
         say_raster(console, "Map      ", store, CLASS.mosaic_file)
+        say(console, f"QGIS     {store.path(QGIS_PROJECT)}")
         say(console, f"Preview  {store.path(PREVIEW)}")
     say(console, f"Report   {store.path(REPORT)}")
     missing = [cell for cell in published.cells if cell.id not in done]

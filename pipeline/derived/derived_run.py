@@ -32,7 +32,8 @@ from pipeline.product.manifest import RunManifest, run_vocabulary
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.ownership import claimed
 from pipeline.product.preview import write_preview
-from pipeline.product.qgis_styles import write_styles
+from pipeline.product.qgis_project import write_project
+from pipeline.product.styles import write_styles
 
 _AT_ONCE = 2  # cells, each of which takes some hundred MB
 
@@ -196,7 +197,7 @@ def make_derived_cells(
 def publish_derived_run(
     store: Store, run: RunManifest, vocabulary: Vocabulary, crs: str | None = None
 ) -> None:
-    """Write the collection, styles, mosaics and the preview of a derived run.
+    """Write the collection, styles, mosaics, QGIS project and preview of a derived run.
 
     `crs` is the code of the mosaics' CRS; by default that of the run's settings.
     """
@@ -204,7 +205,9 @@ def publish_derived_run(
     items = index_cells(store, run)
     write_collection(store, run, items, vocabulary)
     write_styles(store, run, vocabulary)
-    write_mosaics(store, run, items, vocabulary, crs or run.settings.get("crs"))
+    code = crs or run.settings.get("crs")
+    write_mosaics(store, run, items, vocabulary, code)
+    write_project(store, run, items, vocabulary, code)
     hectares = class_hectares(items)
     write_preview(store, run, vocabulary, hectares, demonstration=_is_demonstration(run))
 

@@ -1,4 +1,4 @@
-"""The publication of a run: collection, mosaic, styles, preview and report."""
+"""The publication of a run: collection, mosaics, styles, QGIS project, preview and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +27,10 @@ from pipeline.product.publication_record import (
     content_of,
     record_publication,
 )
-from pipeline.product.qgis_styles import write_styles
+from pipeline.product.qgis_project import write_project
 from pipeline.product.report import Summary, summarise, write_report
 from pipeline.product.report_pictures import NO_PICTURES, make_pictures
+from pipeline.product.styles import write_styles
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def publish(run: PublishedRun) -> Summary:
             partial(write_collection, store, manifest, items, vocabulary),
             partial(write_styles, store, manifest, vocabulary),
             partial(write_mosaics, store, manifest, items, vocabulary, run.crs),
+            partial(write_project, store, manifest, items, vocabulary, run.crs),
             partial(
                 write_preview,
                 store,

@@ -19,6 +19,8 @@ from pipeline.product.manifest import RunManifest
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 NODATA_CLASS = 0
 NODATA_CONFIDENCE = 255
+WHITE = 130
+"""The number of a true colour that is shown as white, a reflectance of 0.26: land is dark."""
 SIMILARITY_SCALE = 10_000
 """A cosine similarity is multiplied by this in a raster."""
 
@@ -43,7 +45,7 @@ class OutputLayer:
         limits: Lowest and highest number of the ramp.
         styled_band: The band that the style shows, from 1.
         compression: How its COGs are compressed.
-        mosaic: Whether a VRT over the whole run is written; then it has pixels of 10 m.
+        mosaic: Whether a VRT over the whole run is written, with pixels of 10 m.
         per_pixel: Whether it is computed block by block, at 10 m.
         step: Pixels of 10 m a side of its pixels; None where its array says it.
         optional: Whether cells of a run may lack it.
@@ -225,6 +227,7 @@ TRUE_COLOUR = OutputLayer(
     bands=lambda run: ("red", "green", "blue"),
     overview="average",
     roles=("visual", "overview"),
+    mosaic=True,
     per_pixel=False,
     step=4,
     optional=True,

@@ -20,6 +20,8 @@ from pipeline.product.map_crs import map_crs, pixel_of
 from pipeline.product.vrt import Band, Frame, VrtSource, mosaic_vrt, warped_vrt
 from pipeline.product.zone_seams import Seam, seams_between
 
+_INTERPRETED = {"red": "Red", "green": "Green", "blue": "Blue"}
+
 
 @dataclass(frozen=True)
 class _Zone:
@@ -113,6 +115,13 @@ class Mosaic:
     cells: str | None = None
     within: Sequence[float] | None = None
 
+    def frame(self, items: Sequence[Mapping[str, Any]]) -> Frame:
+        """The pixel grid of the whole mosaic of the cells with these STAC items."""
+        zones = _zones(items, self.layer.file)
+        if len(zones) == 1 and zones[0].crs == self.crs:
+            return zones[0].frame
+        return _around([self._warped_frame(zone) for zone in zones])
+
     def files(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         """The files of the mosaic by key, of the cells with these STAC items.
 
@@ -152,7 +161,10 @@ class Mosaic:
         colours = {entry.value: entry.colour for entry in legend} if has_table else {}
         names = {entry.value: entry.name for entry in legend}
         nodata = layer.nodata if layer.nodata is not None else 0
-        return [Band(dtype, nodata, title, colours, names) for title in titles]
+        return [
+            Band(dtype, nodata, title, colours, names, _INTERPRETED.get(band, "Gray"))
+            for band, title in zip(layer.bands(self.run), titles, strict=True)
+        ]
 
     @property
     def _pixel(self) -> float:
@@ -160,7 +172,8 @@ class Mosaic:
 
     def _sources(self, zone: _Zone, up: str) -> list[VrtSource]:
         to_cells = up if self.cells is None else self.cells
-        return [VrtSource(f"{to_cells}{name}", frame) for name, frame in zone.cells]
+        scale = self.layer.step or 1
+        return [VrtSource(f"{to_cells}{name}", frame, scale=scale) for name, frame in zone.cells]
 
     def _whole(self, frame: Frame, sources: Sequence[VrtSource]) -> bytes:
         if self.within is not None:
@@ -190,12 +203,15 @@ class Mosaic:
 
     def _warped(self, files: dict[str, bytes], inner: str, zone: _Zone) -> VrtSource:
         """Add the VRT that warps a zone's mosaic `inner` into the CRS."""
-        transformer = Transformer.from_crs(zone.crs, self.crs, always_xy=True)
-        bounds = transformer.transform_bounds(*zone.frame.bounds, densify_pts=64)
-        frame = _snapped(bounds, self._pixel)
+        frame = self._warped_frame(zone)
         key, name = _beside(inner, "warped")
         files[key] = warped_vrt(name, zone.crs, zone.frame, self.crs, frame, self._bands)
         return VrtSource(key, frame)
+
+    def _warped_frame(self, zone: _Zone) -> Frame:
+        transformer = Transformer.from_crs(zone.crs, self.crs, always_xy=True)
+        bounds = transformer.transform_bounds(*zone.frame.bounds, densify_pts=64)
+        return _snapped(bounds, self._pixel)
 
     def _seam(
         self, files: dict[str, bytes], inner: str, zone: _Zone, seam: Seam

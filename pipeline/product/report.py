@@ -195,7 +195,10 @@ def report_html(
         mosaics=[
             layer
             for layer in CELL_LAYERS
-            if layer.mosaic and layer.written(summary.run) and layer is not CLASS
+            if layer.mosaic
+            and layer.written(summary.run)
+            and not layer.optional
+            and layer is not CLASS
         ],
         other_land=summary.other_land,
         advice=ADVICE,

@@ -43,25 +43,31 @@ class Frame:
 
 @dataclass(frozen=True)
 class Band:
-    """A band of a mosaic: dtype name, nodata, description, colours and names of its values."""
+    """A band of a mosaic: dtype name, nodata, description, colours and names of its values.
+
+    `interpretation` is GDAL's ("Gray", "Red", …) of a band without colours of its values.
+    """
 
     dtype: str
     nodata: int
     description: str
     colours: Mapping[int, str]
     names: Mapping[int, str]
+    interpretation: str = "Gray"
 
 
 @dataclass(frozen=True)
 class VrtSource:
     """A raster of the mosaic: its path from the VRT on, and its frame on the same grid.
 
-    It has the mosaic's bands. `part` is the part of the frame that is shown (default: all).
+    It has the mosaic's bands. `part` is the part of the frame that is shown (default: all). The
+    raster's pixels are `scale` times as large as the grid's; the last ones may pass the frame.
     """
 
     path: str
     frame: Frame
     part: Frame | None = None
+    scale: int = 1
 
 
 def mosaic_vrt(
@@ -162,6 +168,41 @@ def warped_vrt(
     ).encode()
 
 
+def faded_vrt(crs: CRS, frame: Frame, dtype: str, classes: str, confidence: str) -> bytes:
+    """A VRT of two bands over VRTs of a frame: classes, and how opaque confidence makes them.
+
+    The second band is 0 … 255 for a confidence of 0 … 100 %, and 0 where there is none (255).
+
+    Args:
+        crs: The CRS of all.
+        frame: The frame of all.
+        dtype: The type of the classes.
+        classes: The path of their VRT from this one on.
+        confidence: That of the confidence.
+    """
+    size = f'xOff="0" yOff="0" xSize="{frame.columns}" ySize="{frame.rows}"'
+    bands = (
+        ("class", dtype, classes, "<NODATA>0</NODATA>", "    <NoDataValue>0</NoDataValue>\n"),
+        (
+            "opacity",
+            "uint8",
+            confidence,
+            "<ScaleOffset>0</ScaleOffset><ScaleRatio>2.55</ScaleRatio><NODATA>255</NODATA>",
+            "",
+        ),
+    )
+    body = "".join(
+        f'  <VRTRasterBand dataType="{_TYPES[kind]}" band="{number}">\n'
+        f"    <Description>{name}</Description>\n{nodata}"
+        f'    <ComplexSource><SourceFilename relativeToVRT="1">{escape(path)}</SourceFilename>'
+        f"<SourceBand>1</SourceBand><SrcRect {size}/><DstRect {size}/>{numbers}"
+        "</ComplexSource>\n"
+        "  </VRTRasterBand>\n"
+        for number, (name, kind, path, numbers, nodata) in enumerate(bands, 1)
+    )
+    return f"{_head(crs, frame)}{body}{_overviews(frame)}</VRTDataset>\n".encode()
+
+
 def _head(crs: CRS, frame: Frame, kind: str | None = None) -> str:
     subclass = f' subClass="{kind}"' if kind else ""
     return (
@@ -184,7 +225,7 @@ def _band(band: Band) -> str:
     parts = [
         f"    <Description>{escape(band.description)}</Description>\n",
         f"    <NoDataValue>{band.nodata}</NoDataValue>\n",
-        f"    <ColorInterp>{'Palette' if band.colours else 'Gray'}</ColorInterp>\n",
+        f"    <ColorInterp>{'Palette' if band.colours else band.interpretation}</ColorInterp>\n",
     ]
     if band.colours:
         entries = []
@@ -206,10 +247,10 @@ def _source(frame: Frame, number: int, band: Band, source: VrtSource) -> str:
         f"    <ComplexSource>\n"
         f'      <SourceFilename relativeToVRT="1">{escape(source.path)}</SourceFilename>\n'
         f"      <SourceBand>{number}</SourceBand>\n"
-        f'      <SourceProperties RasterXSize="{source.frame.columns}" '
-        f'RasterYSize="{source.frame.rows}" DataType="{_TYPES[band.dtype]}" '
+        f'      <SourceProperties RasterXSize="{-(-source.frame.columns // source.scale)}" '
+        f'RasterYSize="{-(-source.frame.rows // source.scale)}" DataType="{_TYPES[band.dtype]}" '
         f'BlockXSize="{BLOCK}" BlockYSize="{BLOCK}"/>\n'
-        f"      <SrcRect {_rectangle(_offset(source.frame, part), part)}/>\n"
+        f"      <SrcRect {_rectangle(_offset(source.frame, part), part, source.scale)}/>\n"
         f"      <DstRect {_rectangle(_offset(frame, part), part)}/>\n"
         f"      <NODATA>{band.nodata}</NODATA>\n"
         f"    </ComplexSource>\n"
@@ -235,8 +276,12 @@ def _offset(frame: Frame, part: Frame) -> tuple[int, int]:
     return round((other.c - grid.c) / grid.a), round((other.f - grid.f) / grid.e)
 
 
-def _rectangle(offset: tuple[int, int], part: Frame) -> str:
-    return f'xOff="{offset[0]}" yOff="{offset[1]}" xSize="{part.columns}" ySize="{part.rows}"'
+def _rectangle(offset: tuple[int, int], part: Frame, scale: int = 1) -> str:
+    edges = (*offset, part.columns, part.rows)
+    left, top, width, height = (
+        f"{edge / scale:g}" if edge % scale else edge // scale for edge in edges
+    )
+    return f'xOff="{left}" yOff="{top}" xSize="{width}" ySize="{height}"'
 
 
 def _overviews(frame: Frame) -> str:

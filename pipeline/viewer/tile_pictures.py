@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.vocabulary.vocabulary_class import VocabularyParent
 from pipeline.product.cog_writer import rgb
-from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE
+from pipeline.product.layers import NODATA_CLASS, NODATA_CONFIDENCE, WHITE
 from pipeline.viewer.map_tiles import TILE_SIDE
 
 _LEAST_SEEN = 0.12  # opacity of a class whose confidence is 0 %
@@ -59,8 +59,7 @@ def class_png(
 def true_colour_png(values: np.ndarray) -> bytes:
     """Red, green and blue, uint8 (3, y, x), stretched; pixels of 0 are transparent."""
     seen = (values > 0).all(axis=0)
-    # Land is dark: stored numbers of 130, a reflectance of 0.26, are white already.
-    bright = (values.astype(np.float32) * (255 / 130)).clip(0, 255)
+    bright = (values.astype(np.float32) * (255 / WHITE)).clip(0, 255)
     rgba = np.dstack([*bright.astype(np.uint8), np.where(seen, 255, 0).astype(np.uint8)])
     return _png(Image.fromarray(rgba, "RGBA"))
 

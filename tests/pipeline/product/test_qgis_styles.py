@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from models.vocabulary.vocabulary import make_vocabulary
+from pipeline.product.layer_colours import CONFIDENCE_RAMP
 from pipeline.product.layers import (
     CLEAR_MONTHS,
     CLEAR_OBSERVATIONS,
@@ -10,7 +11,7 @@ from pipeline.product.layers import (
     TOP_CLASSES,
     OutputLayer,
 )
-from pipeline.product.qgis_styles import CONFIDENCE_RAMP, class_style, layer_style
+from pipeline.product.qgis_styles import class_style, layer_style
 
 NAMES = ["lake & pond", '"quoted" <wood>', "Grünland"]
 VOCABULARY = make_vocabulary(

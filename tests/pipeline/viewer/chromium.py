@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page, Playwright
 
 from pipeline.viewer.viewed_run import ViewedRun
+from tests.services import program
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
+_WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start Chromium, with WebGL and without a card."""
+    return playwright.chromium.launch(executable_path=program("chromium"), args=_WEBGL)
 
 
 def go_to(page: Page, place: tuple[float, float], zoom: int = 16) -> None:

@@ -26,15 +26,15 @@ from tests.pipeline.viewer.chromium import (
     colour_at,
     colour_of,
     go_to,
+    launch,
     plain_server,
     settle,
 )
 from tests.pipeline.viewer.conftest import band_values, place_of
-from tests.services import ended, program
+from tests.services import ended
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]
-_WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 _LAKE, _GRASS = "lake or river", "permanent grassland"
 
 
@@ -69,9 +69,8 @@ def address(kept_folder: Path, other: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = program("chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=_WEBGL)
+        opened = launch(playwright)
         yield opened
         opened.close()
 
