@@ -2,14 +2,22 @@
 
 import socket
 import webbrowser
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
 
 from flows.cli.app import INTERRUPTED, argument, command_app
 from flows.execution.console import PlainConsole, say
 from models.errors import UserError
+from pipeline.errors import OutputError
 from pipeline.io.store import public_url
+from pipeline.settings.regions import load_regions
+
+if TYPE_CHECKING:
+    from pipeline.viewer.viewed_run import ViewedRun
 
 _MOST_RUNS = 20
 
@@ -18,6 +26,7 @@ view_app = command_app(
     examples=(
         "timesen view runs/a",
         "timesen view runs/2020 runs/2024",
+        "timesen view years.toml",
         "timesen view s3://maps/a --port 8000",
         "timesen view runs/a --export site",
     ),
@@ -26,7 +35,10 @@ view_app = command_app(
 
 @view_app.default
 def run_view(
-    *runs: Annotated[str, argument("RUN", "A run's folder, or s3:// URL; or several, to compare.")],
+    *runs: Annotated[
+        str,
+        argument("RUN", "A run's folder, or s3:// URL; or several; or a file of regions or years."),
+    ],
     host: Annotated[
         str,
         Parameter(metavar="ADDRESS", help="The address to listen on; others reach 0.0.0.0, too."),
@@ -63,13 +75,12 @@ def run_view(
 
     from pipeline.viewer.app import viewer_app
     from pipeline.viewer.protection import basemap_of, own_names
-    from pipeline.viewer.viewed_run import open_viewed_run
 
     if export is not None:
         return _export(runs, export)
     named = None if basemap is None else basemap_of(basemap)
-    app = viewer_app([open_viewed_run(run) for run in runs], own_names(host), named)
     console = PlainConsole()
+    app = viewer_app(_opened(runs, console), own_names(host), named)
     with _listening(host, port) as listening:
         address = _address(host, listening.getsockname()[1])
         say(console, f"Map  {address}")
@@ -86,17 +97,45 @@ def run_view(
     return 0
 
 
+def _opened(runs: Sequence[str], console: Console) -> list["ViewedRun"]:
+    """The runs, those of a file of regions by their names there; what is not mapped yet is told."""
+    from pipeline.viewer.viewed_run import open_viewed_run
+
+    opened, lacking = [], []
+    for run in runs:
+        if not run.endswith(".toml") or Path(run).is_dir():
+            opened.append(open_viewed_run(run))
+            continue
+        for one in load_regions(Path(run)):
+            try:
+                opened.append(open_viewed_run(one.settings.out, one.name))
+            except OutputError:
+                lacking.append(one.name)
+    if not opened:
+        raise OutputError(
+            runs[0], "no map of it is there yet", f"Map them: timesen map-regions {runs[0]}"
+        )
+    if len(opened) > _MOST_RUNS:
+        raise UserError(
+            f"{len(opened)} runs", f"more than {_MOST_RUNS}", "Name the folders of some of them"
+        )
+    if lacking:
+        text = f"warning: not mapped yet: {', '.join(lacking)}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
+    return opened
+
+
 def _export(runs: tuple[str, ...], folder: str) -> int:
     """Write a static site of a run."""
     from rich.progress import Progress
 
     from pipeline.viewer.static_site import export_site
-    from pipeline.viewer.viewed_run import open_viewed_run
 
-    if len(runs) != 1:
-        raise UserError(f"{len(runs)} runs", "a site shows one", "Export each by itself")
     console = PlainConsole()
-    run = open_viewed_run(runs[0])
+    opened = _opened(runs, console)
+    if len(opened) != 1:
+        raise UserError(f"{len(opened)} runs", "a site shows one", "Export each by itself")
+    (run,) = opened
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("tiles", total=None)
 

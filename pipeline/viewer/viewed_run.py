@@ -74,13 +74,14 @@ class ViewedCell:
 
 @dataclass(frozen=True, eq=False)
 class ViewedRun:
-    """A run, as it was when the viewer began."""
+    """A run, as it was when the viewer began; `name` is what it is called beside others."""
 
     store: Store
     manifest: RunManifest
     vocabulary: Vocabulary
     items: tuple[Mapping[str, Any], ...]
     cells: tuple[ViewedCell, ...]
+    name: str
 
     def has(self, layer: OutputLayer) -> bool:
         """Whether any of its cells has a layer."""
@@ -141,7 +142,7 @@ class ViewedRun:
         total = max(sum(counted.values()), 1)
         settings = self.manifest.settings
         return {
-            "name": visible_text(public_url(self.store.root).rstrip("/").rpartition("/")[2]),
+            "name": self.name,
             "title": visible_text(self.vocabulary.title),
             "years": self.manifest.years,
             "first_month": int(settings.get("first_month", 1)),
@@ -173,8 +174,8 @@ class ViewedRun:
         }
 
 
-def open_viewed_run(folder: str) -> ViewedRun:
-    """Open the run in a folder or object store's prefix.
+def open_viewed_run(folder: str, name: str | None = None) -> ViewedRun:
+    """Open the run in a folder or object store's prefix; its name is by default the folder's.
 
     Raises OutputError where there is none, or none of its cells is mapped yet.
     """
@@ -187,7 +188,8 @@ def open_viewed_run(folder: str) -> ViewedRun:
         raise OutputError(
             public_url(store.root), "none of its cells is mapped yet", "Map it, then look at it"
         )
-    return ViewedRun(store, manifest, vocabulary, items, cells)
+    name = name or public_url(store.root).rstrip("/").rpartition("/")[2]
+    return ViewedRun(store, manifest, vocabulary, items, cells, visible_text(name))
 
 
 def _is_near(bbox: tuple[float, float, float, float], lon: float, lat: float) -> bool:
