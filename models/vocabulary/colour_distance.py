@@ -1,4 +1,4 @@
-"""How different colours look, also to people who cannot tell red from green."""
+"""How different colours look, also to people who cannot tell some of them apart."""
 
 import numpy as np
 
@@ -27,17 +27,26 @@ _DEUTERANOPIA = np.array(
         [-0.011820, 0.042940, 0.968881],
     ]
 )
+_TRITANOPIA = np.array(  # without blue cones, which is rare
+    [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ]
+)
 _VISIONS = (np.eye(3), _PROTANOPIA, _DEUTERANOPIA)
 
 
-def seen_lab(rgb: np.ndarray) -> np.ndarray:
+def seen_lab(rgb: np.ndarray, *, tritanopia: bool = False) -> np.ndarray:
     """CIELAB of colours as three kinds of eyes see them: float64 (3, n, 3) of uint8 sRGB (n, 3).
 
-    The first axis is usual vision, protanopia and deuteranopia; the last is L*, a*, b* (CIE 15).
+    The first axis is usual vision, protanopia and deuteranopia, and if asked for tritanopia; the
+    last is L*, a*, b* (CIE 15).
     """
+    visions = (*_VISIONS, _TRITANOPIA) if tritanopia else _VISIONS
     s = np.asarray(rgb, np.float64) / 255
     linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-    seen = np.stack([(linear @ vision.T).clip(0, 1) for vision in _VISIONS])
+    seen = np.stack([(linear @ vision.T).clip(0, 1) for vision in visions])
     ratio = seen @ _TO_XYZ.T / _WHITE
     root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = np.moveaxis(root, -1, 0)
@@ -47,7 +56,7 @@ def seen_lab(rgb: np.ndarray) -> np.ndarray:
 def least_difference(seen: np.ndarray, other: np.ndarray) -> np.ndarray:
     """ΔE*ab (CIE 1976, the distance in CIELAB) in the vision in which it is least.
 
-    Both as `seen_lab` gives them, (3, n, 3) and (3, m, 3); the result is float64 (n, m).
+    Both as `seen_lab` gives them, (vision, n, 3) and (vision, m, 3); the result is float64 (n, m).
     """
     apart: np.ndarray = np.linalg.norm(seen[:, :, None] - other[:, None], axis=-1).min(axis=0)
     return apart
