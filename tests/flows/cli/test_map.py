@@ -82,7 +82,7 @@ def test_the_last_lines_say_what_is_missing_and_where_to_look(shown: Shown) -> N
     lines = [line.strip() for line in shown.text.splitlines() if line.strip()]
     words = [line.split()[0] for line in lines if not line.startswith("GDAL")]
     end = words.index("Map", words.index("warning:"))
-    assert words[end:] == ["Map", "Preview", "Report", "Log", "Status"], lines[-12:]
+    assert words[end:] == ["Map", "QGIS", "Preview", "Report", "Log", "Status"], lines[-12:]
     assert words[end - 1] == "warning:"
     assert lines[-1] == f"Status   timesen status {shown.out}"
 
