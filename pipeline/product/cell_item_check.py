@@ -67,8 +67,9 @@ def _require_numbers(report: CellReport) -> None:
     optional = 0 if report.unlike_training is None else report.unlike_training
     masked = (0, 0) if report.masked is None else vars(report.masked).values()
     numbers = (report.mean_confidence or 0, *report.coverage, *stats.seconds.values())
-    texts = [text for fault in stats.faults for text in vars(fault).values()]
     other = [each for names in (report.other_land or {}).values() for each in names.items()]
+    texts = [text for fault in stats.faults for text in vars(fault).values()]
+    texts += [*stats.seconds, *(name for name, _ in other)]
     seconds = [count for counts in (report.runners_up or {}).values() for count in counts.values()]
     by_class = (report.confidence or {}).values()
     if not (
@@ -79,6 +80,7 @@ def _require_numbers(report: CellReport) -> None:
         and all(isinstance(text, str) for text in texts)
     ):
         raise ValueError("its numbers are none")
+    "".join(texts).encode()  # raises ValueError for lone surrogates, which nothing can show
 
 
 def _is_count(*values: Any) -> bool:
