@@ -12,6 +12,9 @@ VOCABULARY_FILE = "vocabulary.json"
 EXAMPLES_FILE = "examples.safetensors"
 EXAMPLES_REPORT = "examples.json"
 PLAN_FOLDER = "plan/"
+PLANNED_CELLS = f"{PLAN_FOLDER}cells.geojson"
+MODEL_FILE = "model.json"
+TRANSITIONS_FILE, SANKEY_FILE = "transitions.csv", "sankey.svg"
 OWNERS = "owners"
 PLANNED = (
     ITEMS_FILE, TEXT_FILE, OTHER_LAND_FILE, VOCABULARY_FILE, PLAN_FOLDER, f"{OWNERS}/",

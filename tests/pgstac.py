@@ -22,7 +22,7 @@ from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 from pypgstac.migrate import Migrate
 from stac_fastapi.pgstac.app import instantiate_api
-from stac_fastapi.pgstac.config import PostgresSettings
+from stac_fastapi.pgstac.config import PostgresSettings, Settings
 from stac_fastapi.pgstac.db import close_db_connection, connect_to_db
 from stac_fastapi.pgstac.models.extensions import Extensions
 from starlette.responses import Response
@@ -89,7 +89,7 @@ class Cluster:
 
 @dataclass
 class Door:
-    """ASGI middleware of the API, which counts the searches and can refuse them.
+    """ASGI middleware of the API, which counts the searches and can refuse them, and writes.
 
     Attributes:
         app: The API.
@@ -99,6 +99,10 @@ class Door:
         arrived: For each search, when it came.
         at_once: The number of searches that are being answered.
         most_at_once: The highest such number.
+        token: What a write must bring in its header Authorization, if anything.
+        busy_writes: The number of next writes that are refused with status 429.
+        absent: The ends of paths that the API is without.
+        writes: Method and path of each write.
     """
 
     app: ASGIApp
@@ -108,14 +112,20 @@ class Door:
     arrived: list[float] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    token: str | None = None
+    busy_writes: int = 0
+    absent: tuple[str, ...] = ()
+    writes: list[tuple[str, str]] = field(default_factory=list)
 
     def forget(self) -> None:
-        """Forget all searches."""
+        """Forget all searches and writes."""
+        self.token, self.busy_writes, self.absent, self.writes = None, 0, (), []
         self.busy, self.before, self.arrived, self.most_at_once = 0, None, [], 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/search":
-            await self.app(scope, receive, send)
+            refused = self._refusal(scope) if scope["type"] == "http" else None
+            await (refused or self.app)(scope, receive, send)
             return
         self.arrived.append(time.monotonic())
         if self.before is not None:
@@ -131,6 +141,21 @@ class Door:
                 await self.app(scope, receive, send)
         finally:
             self.at_once -= 1
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that is refused; writes are noted."""
+        if scope["path"].endswith(self.absent or ("no path",)):
+            return Response("no such path", 404)
+        if scope["method"] == "GET":
+            return None
+        self.writes.append((scope["method"], scope["path"]))
+        given = dict(scope["headers"]).get(b"authorization", b"").decode()
+        if self.token is not None and given != self.token:
+            return Response(f'{{"detail": "not allowed with {given}"}}', 401)
+        if self.busy_writes > 0:
+            self.busy_writes -= 1
+            return Response("slower", 429, {"Retry-After": str(self.retry_after)})
+        return None
 
 
 @dataclass(frozen=True)
@@ -205,11 +230,13 @@ def _api(cluster: Cluster) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
-        await connect_to_db(app, postgres_settings=settings)
+        await connect_to_db(app, postgres_settings=settings, add_write_connection_pool=True)
         yield
         await close_db_connection(app)
 
-    return instantiate_api(extensions=Extensions(), lifespan=lifespan).app
+    writable = Settings(enable_transactions_extensions=True)
+    extensions = Extensions(settings=writable)
+    return instantiate_api(extensions=extensions, lifespan=lifespan, settings=writable).app
 
 
 @contextmanager

@@ -24,12 +24,14 @@ def validate(stac: Mapping[str, Any]) -> list[str]:
         pystac.errors.STACValidationError: It is not valid.
     """
     validator = JsonSchemaSTACValidator()
-    extensions = []
-    for url in stac.get("stac_extensions", []):
-        schema = _SCHEMAS.joinpath(*url.split("/")[-3:])
-        if schema.is_file():
-            validator.schema_cache[url] = json.loads(schema.read_text("utf-8"))
-            extensions.append(url)
+    # All of them: some refer to others.
+    validator.schema_cache |= {
+        f"https://stac-extensions.github.io/{schema.relative_to(_SCHEMAS).as_posix()}": json.loads(
+            schema.read_text("utf-8")
+        )
+        for schema in _SCHEMAS.glob("*/*/schema.json")
+    }
+    extensions = [url for url in stac.get("stac_extensions", []) if url in validator.schema_cache]
     version = pystac.get_stac_version()
     whole = {**stac, "stac_version": version, "stac_extensions": extensions}
     kind = pystac.STACObjectType[_KINDS[stac["type"]]]

@@ -58,9 +58,10 @@ def run_change(
     if classes is not None:
         require_named("file", classes)
     # Imported here: GDAL, geopandas and matplotlib take seconds, which a mistake need not wait for.
-    from pipeline.derived.change import SANKEY_FILE, TRANSITIONS_FILE, change_between
+    from pipeline.derived.change import change_between
     from pipeline.derived.derived_run import open_source_run
     from pipeline.evaluation.map_labels import read_label_mapping
+    from pipeline.layout import SANKEY_FILE, TRANSITIONS_FILE
     from pipeline.product.layers import CLASS
 
     console = PlainConsole()

@@ -59,11 +59,12 @@ class ApiPage:
 class ApiServer:
     """The server of the STAC API at `location`, which may hold a user, a password and a query.
 
-    They are added to requests to that server only.
+    They are added to requests to that server only, and so are `headers`.
     """
 
     location: str
     documents: Documents = field(default_factory=Documents)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def ask(self, request: ApiRequest, attempts: int = ATTEMPTS) -> dict[str, Any]:
         """The JSON object that answers a request.
@@ -72,11 +73,7 @@ class ApiServer:
             Unreadable: The request failed.
             CatalogError: The answer is something else, or all are more than the rules allow.
         """
-        href, headers, body = self._with_secrets(request.href), dict(request.headers), None
-        if request.body is not None:
-            headers = {"Content-Type": "application/json", **headers}
-            body = json.dumps(request.body).encode()
-        content = self.documents.answer(href, headers, body, attempts)
+        content = self.send(request, attempts)
         try:
             document = parse_json(content)
         except ValueError:
@@ -84,6 +81,24 @@ class ApiServer:
         if not isinstance(document, dict):
             raise self.no_api("an answer is no JSON object")
         return document
+
+    def send(
+        self, request: ApiRequest, attempts: int = ATTEMPTS, method: str | None = None
+    ) -> bytes:
+        """The answer to a request, by another method than GET or POST if one is given.
+
+        Raises:
+            Unreadable: The request failed.
+            CatalogError: All answers are more than the rules allow.
+        """
+        headers, body = dict(request.headers), None
+        if request.body is not None:
+            headers = {"Content-Type": "application/json", **headers}
+            body = json.dumps(request.body).encode()
+        href = request.href
+        if self._is_own(href):
+            href, headers = self._with_secrets(href), {**headers, **self.headers}
+        return self.documents.answer(href, headers, body, attempts, method)
 
     def pages(
         self, request: ApiRequest, entries: str, attempts: int = ATTEMPTS
@@ -146,10 +161,12 @@ class ApiServer:
             body = {**earlier, **(body or {})}
         return ApiRequest(href, body, {**request.headers, **sent} if link.get("merge") else sent)
 
+    def _is_own(self, href: str) -> bool:
+        own, url = urlsplit(self.location), urlsplit(href)
+        return (own.scheme, own.hostname, own.port) == (url.scheme, url.hostname, url.port)
+
     def _with_secrets(self, href: str) -> str:
         own, url = urlsplit(self.location), urlsplit(href)
-        if (own.scheme, own.hostname, own.port) != (url.scheme, url.hostname, url.port):
-            return href
         present = dict(parse_qsl(url.query))
         secret = [(key, value) for key, value in parse_qsl(own.query) if key not in present]
         query = "&".join(filter(None, (urlencode(secret), url.query)))

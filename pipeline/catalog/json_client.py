@@ -89,10 +89,11 @@ class Documents:
 
     Args:
         rules: What the catalogue may lead to, and how much its servers may send.
+        timeout: Seconds to wait between bytes of an answer, in place of thirty.
     """
 
-    def __init__(self, rules: NetworkRules = UNRESTRICTED) -> None:
-        self.rules = rules
+    def __init__(self, rules: NetworkRules = UNRESTRICTED, timeout: float | None = None) -> None:
+        self.rules, self.timeout = rules, timeout
         self._count, self._size = 0, 0
         self._lock = threading.Lock()
 
@@ -139,8 +140,9 @@ class Documents:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         attempts: int = ATTEMPTS,
+        method: str | None = None,
     ) -> bytes:
-        """The answer to a GET, or with a `body` to a POST, after some attempts.
+        """The answer to a GET, with a `body` to a POST, or to another method; after some attempts.
 
         Raises:
             Unreadable: The request fails, or the rules do not allow it.
@@ -149,7 +151,9 @@ class Documents:
 
         def attempt() -> bytes:
             try:
-                return fetch(url, RESPONSE_TIMEOUT, headers, body, self.rules)
+                return fetch(
+                    url, self.timeout or RESPONSE_TIMEOUT, headers, body, self.rules, method
+                )
             except Unreadable as error:
                 pause = min(error.failure.pause, _LONGEST_PAUSE)
                 raise Unreadable(replace(error.failure, pause=pause)) from None

@@ -27,6 +27,7 @@ from pipeline.derived.transitions import (
 from pipeline.errors import OutputError
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.io.store import Store, public_url
+from pipeline.layout import SANKEY_FILE, TRANSITIONS_FILE
 from pipeline.product.cell_report import CellReport, CellResult, class_hectares
 from pipeline.product.committed_cells import mapped_items
 from pipeline.product.layers import (
@@ -41,7 +42,6 @@ from pipeline.product.rank_shares import RankShares, rank_shares
 from pipeline.product.read_layer import read_layer
 from pipeline.raster.read_stats import ReadStats
 
-TRANSITIONS_FILE, SANKEY_FILE = "transitions.csv", "sankey.svg"
 _ROWS = 512  # of a cell whose probabilities are compared at once
 _LAYERS = {
     CLASS.name: ["Transition", "The classes of both maps, the earlier one first"],

@@ -1,5 +1,6 @@
 """What an object store (S3) refuses, and the creation of an object that is not yet there."""
 
+import mimetypes
 from typing import Any
 
 
@@ -31,6 +32,15 @@ def create_object(filesystem: Any, path: str, content: bytes) -> bool:
         else:
             raise
     return True
+
+
+def content_type(key: str) -> dict[str, str]:
+    """The argument of a put that says what a file is by its name; empty where no type is known.
+
+    Without it a browser saves a page, instead of showing it.
+    """
+    known, _ = mimetypes.guess_type(key)
+    return {} if known is None else {"ContentType": known}
 
 
 def is_aws_error(error: Exception) -> bool:

@@ -73,11 +73,12 @@ def holds_secret(address: str) -> bool:
     return bool(parts.netloc.rpartition("@")[0].strip(":") or in_query or in_path)
 
 
-def expanded(address: str) -> str:
+def expanded(address: str, setting: str = "catalog.url") -> str:
     """The address with every `${NAME}` replaced by the environment's value, percent-encoded.
 
     The environment holds user, password and values as they are, "a/b@c". A `${NAME}` that is a
-    whole part of a query, "?${SIGNATURE}", is taken to be in the form of a query already.
+    whole part of a query, "?${SIGNATURE}", is taken to be in the form of a query already. `setting`
+    is what errors call the address.
 
     Raises:
         CatalogError: The environment has no such name, or it stands in a host or a path, where it
@@ -87,32 +88,64 @@ def expanded(address: str) -> str:
         return address
     if (parts := _parts(address)) is None:
         raise CatalogError(
-            f"catalog.url = {public_url(address)}",
+            f"{setting} = {public_url(address)}",
             _STANDS_FOR,
             _REMEDY.capitalize(),
         )
     before, login, host, question, query = parts
 
-    def value(name: re.Match[str]) -> str:
-        try:
-            return os.environ[name[1]]
-        except KeyError:
-            raise CatalogError(
-                f"catalog.url = {public_url(address)}",
-                f"the environment has no {name[1]}",
-                f"Set it where the catalogue is searched: export {name[1]}=…",
-            ) from None
+    given = f"{setting} = {public_url(address)}"
 
     def encoded(name: re.Match[str]) -> str:
-        return quote(os.fsencode(value(name)), "")
+        return quote(os.fsencode(_value(name, given)), "")
 
     def in_query(part: str) -> str:
         if whole := _NAME.fullmatch(part):
-            return quote(os.fsencode(value(whole)), _QUERY_SIGNS)
+            return quote(os.fsencode(_value(whole, given)), _QUERY_SIGNS)
         return _NAME.sub(encoded, part)
 
     queries = "".join(map(in_query, re.split("([&;])", query)))
     return f"{before}{_NAME.sub(encoded, login)}{host}{question}{queries}"
+
+
+def expanded_header(header: str) -> tuple[str, str]:
+    """Name and value of a header "Name: value", each `${NAME}` in the value replaced.
+
+    Raises:
+        CatalogError: It is no header, its value names no variable, so that it would be shown, or
+            the environment has no such name.
+    """
+    name, colon, value = header.partition(":")
+    name = name.strip()
+    given = f"header {name}" if colon and _TOKEN.fullmatch(name) else "a header"
+    if not colon or not _TOKEN.fullmatch(name) or not is_visible(value):
+        raise CatalogError(given, "it is no header", f"Write {_HEADER}")
+    if not _NAME.search(value):
+        raise CatalogError(
+            given,
+            "its value would be seen in the list of processes and in the shell's history",
+            f"Write ${{NAME}} in its place, and set NAME in the environment: {_HEADER}",
+        )
+    filled = _NAME.sub(lambda found: _value(found, given), value.strip())
+    if not is_visible(filled) or not filled.isascii():
+        raise CatalogError(given, "the variable holds more than a header may", "Correct it")
+    return name, filled
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER = "'Authorization: Bearer ${STAC_TOKEN}'"
+
+
+def _value(name: re.Match[str], given: str) -> str:
+    """The value of the environment's variable that a `${NAME}` names."""
+    try:
+        return os.environ[name[1]]
+    except KeyError:
+        raise CatalogError(
+            given,
+            f"the environment has no {name[1]}",
+            f"Set it where this is used: export {name[1]}=…",
+        ) from None
 
 
 def _parts(address: str) -> tuple[str, str, str, str, str] | None:

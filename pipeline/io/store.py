@@ -26,7 +26,7 @@ from pipeline.io.local_files import (
     replacing_file,
     write_file,
 )
-from pipeline.io.object_store import create_object, is_aws_error
+from pipeline.io.object_store import content_type, create_object, is_aws_error
 from pipeline.io.user_paths import foreign_address
 
 _AT_ONCE = 16
@@ -176,7 +176,7 @@ class Store:
         with self._explained(key):
             try:
                 if self.is_remote:
-                    self._remote.pipe_file(self.path(key), content)
+                    self._remote.pipe_file(self.path(key), content, **content_type(key))
                 else:
                     root, path = Path(self.root), Path(self.path(key))
                     write_file(root, path, content, keep_root=self.kept)

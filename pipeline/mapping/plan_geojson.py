@@ -20,7 +20,7 @@ from pipeline.io.store import Store, public_url
 from pipeline.mapping.source_reading import SourceReading
 from pipeline.product.manifest import RunManifest, read_planned
 
-CELLS_KEY = f"{layout.PLAN_FOLDER}cells.geojson"
+CELLS_KEY = layout.PLANNED_CELLS
 TILES_KEY = f"{layout.PLAN_FOLDER}tiles.geojson"
 _T = TypeVar("_T")
 _PLACE = ("row", "column", "row_offset", "column_offset", "height", "width")

@@ -20,6 +20,7 @@ from pipeline.product.committed_cells import finished_items, index_cells, mapped
 from pipeline.product.cost_report import PlannedCost
 from pipeline.product.ledger import read_run, require_held, write_collection
 from pipeline.product.manifest import RunManifest, run_vocabulary
+from pipeline.product.model_item import write_model
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.preview import write_preview
 from pipeline.product.publication_record import (
@@ -133,6 +134,7 @@ def publish(run: PublishedRun) -> Summary:
     if items:
         hectares = class_hectares(items)
         for write in (
+            partial(write_model, store, manifest, vocabulary, run.card),
             partial(write_collection, store, manifest, items, vocabulary),
             partial(write_styles, store, manifest, vocabulary),
             partial(write_mosaics, store, manifest, items, vocabulary, run.crs),

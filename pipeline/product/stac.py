@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,10 +9,14 @@ from typing import Any
 from models.vocabulary.vocabulary import Vocabulary
 from pipeline.grid.cells import PIXEL, Cell
 from pipeline.grid.footprint import footprint, joint_bbox
+from pipeline.layout import PREVIEW
 from pipeline.product.cell_report import PREFIX, CellReport
 from pipeline.product.example_report import ExampleReport
 from pipeline.product.layers import OutputLayer, cell_layers, layer_of_asset
 from pipeline.product.manifest import RunManifest
+from pipeline.product.model_item import model_links
+from pipeline.product.stac_classes import stac_classes
+from pipeline.product.stac_renders import RENDER_EXTENSION, stac_renders
 
 PRODUCT_STAC_VERSION = "1.1.0"
 EXTENSIONS = {
@@ -30,6 +33,12 @@ _COPERNICUS = {
     "name": "European Union, Copernicus Sentinel-2",
     "roles": ["licensor", "producer"],
     "url": "https://sentinels.copernicus.eu",
+}
+_THUMBNAIL = {
+    "title": "Preview",
+    "href": f"./{PREVIEW}",
+    "type": "image/png",
+    "roles": ["thumbnail"],
 }
 _TERMS = {
     "rel": "license",
@@ -114,8 +123,11 @@ def cell_item(
             **{str(asset["href"])[2:].removesuffix(".tif"): dict(asset) for asset in embeddings},
         },
         "links": [
-            {"rel": name, "href": "../../../collection.json", "type": "application/json"}
-            for name in ("root", "parent", "collection")
+            *(
+                {"rel": name, "href": "../../../collection.json", "type": "application/json"}
+                for name in ("root", "parent", "collection")
+            ),
+            *model_links(run, "../../../"),
         ],
     }
 
@@ -137,7 +149,7 @@ def collection(
     return {
         "type": "Collection",
         "stac_version": PRODUCT_STAC_VERSION,
-        "stac_extensions": list(EXTENSIONS.values()),
+        "stac_extensions": [*EXTENSIONS.values(), RENDER_EXTENSION],
         "id": collection_id(run),
         "title": f"{vocabulary.title}, {run.years}",
         "description": f"{lineage(run, vocabulary)} {run.attribution}.",
@@ -167,8 +179,11 @@ def collection(
         "item_assets": {
             key: layer_asset(layer_of_asset(key), run, vocabulary) for key in asset_keys
         },
+        "renders": stac_renders(run, vocabulary, asset_keys),
+        "assets": {"thumbnail": _THUMBNAIL},
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
+            *model_links(run, "./"),
             *([_TERMS] if run.of_sentinel else []),
             *(
                 {
@@ -267,33 +282,6 @@ def _grid_fields(cell: Cell, scale: float) -> dict[str, Any]:
         "proj:shape": [math.ceil(rows / scale), math.ceil(columns / scale)],
         "proj:transform": [step, 0.0, left, 0.0, -step, top],
     }
-
-
-def stac_classes(vocabulary: Vocabulary, report: CellReport | None = None) -> list[dict[str, Any]]:
-    """The classes for STAC's classification extension, with counts if there is a cell's report."""
-    total = sum(report.pixels.values()) if report else 0
-    classes: list[dict[str, Any]] = [
-        {"value": 0, "name": "nodata", "title": "No data", "nodata": True}
-    ]
-    names = {"nodata"}
-    for entry in vocabulary.legend:
-        name = re.sub(r"[^0-9A-Za-z_]+", "-", entry.name).strip("-") or "class"
-        # "winter wheat" and "winter-wheat" would both be winter-wheat.
-        name = f"{name}-{entry.value}" if name in {*names, "class"} else name
-        names.add(name)
-        described = {
-            "value": entry.value,
-            "name": name,
-            "title": entry.name,
-            "color_hint": entry.colour.lstrip("#").upper(),
-        }
-        if entry.code:
-            described["description"] = f"code {entry.code}"
-        if report:
-            count = report.pixels.get(entry.value, 0)
-            described |= {"count": count, "percentage": round(100 * count / max(total, 1), 4)}
-        classes.append(described)
-    return classes
 
 
 def raster_tags(run: RunManifest, cell: Cell) -> dict[str, str]:

@@ -48,7 +48,8 @@ _ONCE = urllib3.Retry(
     respect_retry_after_header=False,
     raise_on_status=False,
 )
-_SECRET_HEADERS = {name.lower() for name in (*_ONCE.remove_headers_on_redirect, KEY_HEADER)}
+_PLAIN_HEADERS = {"accept", "accept-encoding", "content-type", "range", "user-agent"}
+"""Headers that another server may get by a redirect; any other may hold a secret."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE = 2**20  # bytes that are read of a document at once
 _LONGEST_SKIP = 2**31  # bytes before a part that are read from a server without ranges
@@ -67,14 +68,16 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     rules: NetworkRules = UNRESTRICTED,
+    method: str | None = None,
 ) -> bytes:
     """A document's bytes, or with a `body` the answer to a POST. Raises Unreadable.
 
-    `timeout` is in seconds, for the connection (at most 15) and between bytes. The `rules` hold for
-    each address to which the server redirects, too.
+    `method` is another one than these: PUT, DELETE. `timeout` is in seconds, for the connection (at
+    most 15) and between bytes. The `rules` hold for each address to which the server redirects,
+    too.
     """
     sent = {"Accept-Encoding": "gzip", **(headers or {})}
-    response = _request(url, timeout, sent, rules, body)
+    response = _request(url, timeout, sent, rules, body, method)
     if not 200 <= response.status < 300:
         said = reason_in(_start_of(response))
         failure = refusal(response)
@@ -151,9 +154,10 @@ def _request(
     headers: Mapping[str, str],
     rules: NetworkRules,
     body: bytes | None = None,
+    method: str | None = None,
 ) -> urllib3.BaseHTTPResponse:
     """The answer to a request; redirects are followed, each under the rules."""
-    method = "GET" if body is None else "POST"
+    method = method or ("GET" if body is None else "POST")
     sent = {**_HEADERS, **headers}
     for hop in range(_MOST_REDIRECTS + 1):
         if problem := rules.problem(url):
@@ -169,7 +173,7 @@ def _request(
         if response.status == 303:
             method, body = "GET", None
         if _server_of(following) != _server_of(url):
-            sent = {k: v for k, v in sent.items() if k.lower() not in _SECRET_HEADERS}
+            sent = {k: v for k, v in sent.items() if k.lower() in _PLAIN_HEADERS}
         url = following
     raise Unreadable(ReadFailure("its server redirects without end", unreachable=True))
 
@@ -246,7 +250,8 @@ def _auth_of(url: str) -> str | None:
 
 def _sent_secrets(url: str, headers: Mapping[str, str] | None) -> list[str]:
     """What a request sends that its answer may repeat, and nobody else should see."""
-    keys = [value for name, value in (headers or {}).items() if name == KEY_HEADER]
+    own = [v for name, v in (headers or {}).items() if name.lower() not in _PLAIN_HEADERS]
+    keys = [key for value in own for key in (value, value.rpartition(" ")[2])]  # "Bearer KEY"
     if auth := _auth_of(url):
         keys += [auth, auth.partition(":")[2], *make_headers(basic_auth=auth).values()]
         keys.append(keys[-1].removeprefix("Basic "))

@@ -21,9 +21,10 @@ from pipeline.sample.archive import SampleArchive
 from tests.flows.conftest import connected, users_server
 from tests.pages.commands import PAGES, ROOT, Command, named_commands, shown_commands
 from tests.pages.world import make_world
+from tests.pgstac import PgStac, pgstac
 from tests.pipeline.evaluation.test_sample_file import labelled
 
-__all__ = ["users_server"]
+__all__ = ["pgstac", "users_server"]
 
 _RUN_ELSEWHERE = {
     "make ": ".ci/run calls both",
@@ -46,6 +47,8 @@ _HERE = {
     "--cluster local --workers 4": "--cluster threads",
 }
 """What is written otherwise than on the page."""
+_STAC_API = "https://stac.example.org"
+"""The address of the STAC API that the page on publication names."""
 _AS_MAPPED = "as-mapped"
 """The folder of the run as it is before a page's first command."""
 
@@ -101,7 +104,17 @@ def test_the_readme(world: Path, users_server: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_a_page(page: Path, mapped: Path, users_server: str) -> None:
+def test_a_page(
+    page: Path,
+    mapped: Path,
+    users_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if any(_STAC_API in command.text for command in shown_commands(page)):
+        api: PgStac = request.getfixturevalue("pgstac")
+        monkeypatch.setitem(_HERE, _STAC_API, api.address)
+        monkeypatch.setenv("STAC_TOKEN", "a word that the API does not ask for")
     # Whatever another page has made of it.
     shutil.rmtree(mapped / "runs" / "my-region", ignore_errors=True)
     shutil.copytree(mapped / _AS_MAPPED, mapped / "runs" / "my-region")

@@ -15,7 +15,7 @@ from models.vocabulary.vocabulary import (
 )
 from pipeline.product.cog_writer import categories_xml
 from pipeline.product.qgis_styles import class_style
-from pipeline.product.stac import stac_classes
+from pipeline.product.stac_classes import stac_classes
 from tests.fuzz.mutate import TEXTS, changed_bytes, changed_document, to_toml
 from tests.fuzz.target import Files, Target, Wrong
 

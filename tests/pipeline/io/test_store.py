@@ -14,6 +14,7 @@ import s3fs
 
 from pipeline.errors import OutputError, OutputUnwritable
 from pipeline.io.store import Store, public_text, public_url
+from tests.s3_server import BUCKET
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -76,6 +77,22 @@ def test_a_bucket_that_does_not_exist_is_said(s3: str) -> None:
     for attempt in (lambda: store.sizes(), lambda: store.write("a", b"x")):
         with pytest.raises(OutputUnwritable, match="the bucket does not exist"):
             attempt()
+
+
+def test_a_browser_is_told_what_a_file_is(s3: str) -> None:
+    store = Store(f"{s3}/typed")
+    kinds = {
+        "report.html": "text/html",
+        "collection.json": "application/json",
+        "preview.png": "image/png",
+        "class.tif": "image/tiff",
+    }
+    for key, kind in kinds.items():
+        store.write(key, b"content")
+        found = boto3.client("s3").head_object(Bucket=BUCKET, Key=f"typed/{key}")
+        assert found["ContentType"] == kind
+    store.write("class.vrt", b"content")
+    assert store.read("class.vrt") == b"content"
 
 
 def test_reads_many_and_leaves_out_vanished_keys(store: Store) -> None:

@@ -29,7 +29,8 @@ from pipeline.product.ledger import (
     write_collection,
 )
 from pipeline.product.manifest import RunManifest, new_manifest
-from pipeline.product.stac import collection, lineage, stac_classes
+from pipeline.product.stac import collection, lineage
+from pipeline.product.stac_classes import stac_classes
 from pipeline.raster.read_stats import Fault, ReadStats
 from tests.pipeline.made_run import (
     ONE_ZONE,
