@@ -36,6 +36,7 @@ from pipeline.product.vrt import Frame, faded_vrt
 FADED_FILE = f"{CLASS.stem}_by_confidence.vrt"
 _OWN, _SAFE = "default", "for the colour-blind"
 _HIDDEN = (CONFIDENCE, CHANGE_PROBABILITY, UNLIKE_TRAINING, CLEAR_MONTHS)  # until asked for
+_INSIDE = "map.qgs"  # the file in the archive
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # of the archive's file: the same run has the same bytes
 
 
@@ -88,12 +89,38 @@ def write_project(
                 _Layer(f"timesen_{layer.stem}", layer.title_in(run), file, renderer, shown)
             )
     title = f"{vocabulary.title}, {run.years}"
-    project = _project(title, run.attribution, mosaic.crs, frame, layers, store)
+    project = _project(title, run.attribution, mosaic.crs, frame, layers, _place(store))
+    store.write(QGIS_PROJECT, _zipped(project))
+
+
+def moved_project(content: bytes, source: Store, target: Store) -> bytes:
+    """The project of a run's folder for a copy of it elsewhere; "" where it is damaged.
+
+    QGIS opens no project in a bucket: in a copy there, paths lead into the bucket.
+    """
+    old, new = escape(_place(source)), escape(_place(target))
+    if old == new:
+        return content
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            project = archive.read(_INSIDE).decode()
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        return b""
+    for before in (' source="', "<datasource>"):
+        project = project.replace(before + old, before + new)
+    return _zipped(project)
+
+
+def _place(store: Store) -> str:
+    """How a project's paths to the files of a run begin."""
+    return store.gdal_path("").rstrip("/") + "/" if store.is_remote else "./"
+
+
+def _zipped(project: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        entry = zipfile.ZipInfo("map.qgs", _MOMENT)
-        archive.writestr(entry, project, zipfile.ZIP_DEFLATED)
-    store.write(QGIS_PROJECT, content.getvalue())
+        archive.writestr(zipfile.ZipInfo(_INSIDE, _MOMENT), project, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
 
 
 def _class_layer(run: RunManifest, vocabulary: Vocabulary) -> _Layer:
@@ -115,10 +142,9 @@ def _faded_layer(run: RunManifest, vocabulary: Vocabulary) -> _Layer:
 
 
 def _project(
-    title: str, notice: str, crs: CRS, frame: Frame, layers: Sequence[_Layer], store: Store
+    title: str, notice: str, crs: CRS, frame: Frame, layers: Sequence[_Layer], place: str
 ) -> str:
-    """The XML of a project with these layers, the topmost first."""
-    place = store.gdal_path("").rstrip("/") + "/" if store.is_remote else "./"
+    """The XML of a project with these layers, the topmost first; `place` begins their paths."""
     srs = (
         f"<spatialrefsys><wkt>{escape(crs.to_wkt())}</wkt>"
         f"<authid>{escape(crs_code(crs))}</authid></spatialrefsys>"

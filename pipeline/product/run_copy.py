@@ -23,6 +23,7 @@ from pipeline.layout import (
     MOSAIC_PARTS,
     PLANNED_CELLS,
     PREVIEW,
+    QGIS_PROJECT,
     REPORT,
     RUN,
     SANKEY_FILE,
@@ -33,6 +34,7 @@ from pipeline.product.cell_copy import copy_cell, is_of_block
 from pipeline.product.cell_report import PREFIX
 from pipeline.product.ledger import read_run
 from pipeline.product.manifest import RunManifest
+from pipeline.product.qgis_project import moved_project
 
 _AT_ONCE = 8  # cells
 _OF_READERS = (".vrt", ".qml", ".sld", ".qgz", ".aux.xml")
@@ -174,6 +176,8 @@ def _copy_small(
     for key, content in source.read_many(keys):
         if key == COLLECTION_FILE and not embeddings:
             content = _without_embeddings(content)
+        if key == QGIS_PROJECT:
+            content = moved_project(content, source, copy.store)
         if dict(copy.store.read_many([key])).get(key) != content:
             copy.store.write(key, content)
             copy.count(len(content))

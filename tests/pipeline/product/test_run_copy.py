@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline.product import cell_copy, run_copy
 from pipeline.product.committed_cells import mapped_items
 from pipeline.product.ledger import write_collection
 from pipeline.product.mosaic import write_mosaics
+from pipeline.product.qgis_project import FADED_FILE, write_project
 from pipeline.product.run_copy import RunCopy, copy_run, copy_target
 from pipeline.product.styles import write_styles
 from tests.pipeline.made_run import ONE_ZONE, MadeRun, make_run
@@ -43,7 +46,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
     write_collection(made.store, made.run, made.items, made.vocabulary)
     write_styles(made.store, made.run, made.vocabulary)
     write_mosaics(made.store, made.run, made.items, made.vocabulary)
-    made.store.write(QGIS_PROJECT, b"a project of relative paths")
+    write_project(made.store, made.run, made.items, made.vocabulary)
     for key in ("owners/000001.json", "failures/x.json", "plan/tiles.geojson", "notes.txt"):
         made.store.write(key, b"{}")
     return made
@@ -122,7 +125,8 @@ def test_a_bucket_takes_it_in_pieces(
     assert _copy(original, f"{s3}/pieces").sent == (0, 0)
     there = MadeRun(done.store, original.run, original.cells, original.vocabulary)
     back = _copy(there, str(tmp_path / "back")).store
-    assert back.sizes() == done.store.sizes()
+    assert {**back.sizes(), QGIS_PROJECT: 0} == {**done.store.sizes(), QGIS_PROJECT: 0}
+    assert back.read(QGIS_PROJECT) == original.store.read(QGIS_PROJECT)
     _require_whole(back)
 
 
@@ -210,3 +214,14 @@ def test_places_that_cannot_take_it(original: MadeRun, tmp_path: Path) -> None:
     for own in (root, f"{root}/copy", str(Path(root).parent)):
         assert "in the run's own folder" in refused(own)
     assert "Give a folder or s3://" in refused("ftp://host/x")
+
+
+def test_the_project_of_a_copy_leads_into_the_bucket(made: MadeRun, s3: str) -> None:
+    copied = _copy(made, f"{s3}/project")
+    with zipfile.ZipFile(BytesIO(copied.store.read(QGIS_PROJECT))) as archive:
+        project = archive.read("map.qgs").decode()
+    assert f"<datasource>/vsis3/maps/project/{FADED_FILE}</datasource>" in project
+    assert 'source="/vsis3/maps/project/class.vrt"' in project
+    assert "./" not in project.replace("././", "")
+    again = _copy(made, f"{s3}/project")
+    assert again.sent == (0, 0)
