@@ -1,31 +1,40 @@
 """The map of a run as one Cloud-Optimized GeoTIFF, in a CRS and a part of the user's choice."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import numpy as np
 import rasterio
+from affine import Affine
 from pyproj import CRS
-from rasterio.errors import RasterioError
 from rasterio.shutil import copy as gdal_copy
+from rasterio.windows import Window
 
-from models.files.process_mark import temporary_prefix
 from models.vocabulary.vocabulary import Vocabulary
-from pipeline.errors import OutputError, OutputUnreadable, OutputUnwritable
+from pipeline.errors import OutputError
 from pipeline.io.output_file import output_place
-from pipeline.io.store import FULL_DISK, Store, public_url
+from pipeline.io.store import Store, public_url
 from pipeline.layout import CELLS
 from pipeline.product.cog_writer import BLOCK, categories_xml
 from pipeline.product.layers import CELL_LAYERS, OutputLayer
 from pipeline.product.manifest import RunManifest
+from pipeline.product.map_blocks import (
+    MapBlocks,
+    ReadBlocks,
+    WriteBlock,
+    read_blocks_here,
+    windows_with_cells,
+)
 from pipeline.product.map_crs import map_crs
+from pipeline.product.map_grid import MapResampling, map_grid, resampling_for
 from pipeline.product.mosaic import Mosaic, cells_with
 from pipeline.product.qgis_styles import layer_style
-from pipeline.raster.gdal_errors import gdal_errors_of
+from pipeline.product.vrt import Frame, VrtSource
+from pipeline.product.whole_tiff import writing_tiff
 
 T = TypeVar("T")
 
@@ -51,6 +60,21 @@ def exported_layer(run: RunManifest, name: str) -> OutputLayer:
     return layers[name]
 
 
+def require_cells(
+    store: Store, layer: OutputLayer, items: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """The items of the cells that have a layer; raises OutputError where none has."""
+    if not (shown := cells_with(layer, items)):
+        raise OutputError(
+            public_url(store.root),
+            f"none of its cells has {layer.name}: an earlier version mapped them"
+            if items
+            else "no cell of the run is finished",
+            "Map into another folder to have it" if items else "Finish the run first",
+        )
+    return shown
+
+
 def export_map(
     store: Store,
     run: RunManifest,
@@ -61,12 +85,16 @@ def export_map(
     *,
     crs: str | None = None,
     bbox: Sequence[float] | None = None,
+    resolution: float | None = None,
+    resampling: MapResampling | None = None,
+    read_blocks: ReadBlocks = read_blocks_here,
 ) -> ExportedMap:
     """Write a layer of the finished cells as one COG, with its names and its QGIS style beside it.
 
-    Pixels are the nearest of the cells' own, each warped at most once. Nodata, colour table, names
-    of classes, texts of bands and overviews are those of the cells' rasters. A file that is there
-    is replaced, once the new one is whole.
+    Pixels are the nearest of the cells' own, each warped at most once; coarser ones are made of
+    these. Nodata, colour table, names of classes, texts of bands and overviews are those of the
+    cells' rasters. The map is computed and written block by block, in a file beside its place
+    first. A file that is there is replaced, once the new one is whole.
 
     Args:
         store: The run's folder.
@@ -77,42 +105,76 @@ def export_map(
         target: A path or s3:// URL that ends with .tif or .tiff.
         crs: The code of the map's CRS; by default that of the run's mosaic.
         bbox: The part that is exported, in degrees (RFC 7946); by default all.
+        resolution: The side of a pixel in the unit of the CRS; by default that of `pixel_of`.
+        resampling: What coarser pixels show (`resampling_for`).
+        read_blocks: Reads the blocks of the map; by default one by one.
 
     Raises:
         OutputError: The target is no place for a map, or no cell has the layer.
-        SettingsError: The map cannot be shown in the CRS.
+        SettingsError: The map cannot be shown in the CRS, or not with such pixels.
         RegionError: The map has nothing in the bbox.
         OutputUnreadable: A cell's raster cannot be read.
         OutputUnwritable: The target cannot be written.
     """
     out, name = _place(target, store)
-    if not (shown := cells_with(layer, items)):
-        raise OutputError(
-            public_url(store.root),
-            f"none of its cells has {layer.name}: an earlier version mapped them"
-            if items
-            else "no cell of the run is finished",
-            "Map into another folder to have it" if items else "Finish the run first",
-        )
-    cells = f"{store.gdal_path('').rstrip('/')}/"
+    shown = require_cells(store, layer, items)
     projection = map_crs(shown, crs or run.settings.get("crs"))
-    mosaic = Mosaic(run, layer, vocabulary, projection, cells, bbox)
-    files = mosaic.files(shown)
-    with TemporaryDirectory(prefix=temporary_prefix("export")) as folder:
-        inside = Store(folder)
-        for key, content in files.items():
-            inside.write(key, content)
-        with out.new_file(name) as path:
-            shape = _interruptible(
-                lambda: _write_cog(inside.path(layer.mosaic_file), path, layer, store)
-            )
-            size = path.stat().st_size
-    legend = vocabulary.legend if layer.style == "classes" else ()
-    names = {entry.value: entry.name for entry in legend}
-    if sidecar := categories_xml(names, len(layer.bands(run))):
+    how = resampling_for(layer, resampling)
+    grid = map_grid(projection, resolution, how)
+    mosaic = Mosaic(run, layer, vocabulary, projection, cells_folder(store), bbox, grid)
+    frame, size = write_map_cog(out, name, store, mosaic, shown, how, read_blocks)
+    return ExportedMap(out, name, projection, (frame.rows, frame.columns), size)
+
+
+def cells_folder(store: Store) -> str:
+    """How a mosaic that lies elsewhere names the folder of the cells' folders."""
+    return f"{store.gdal_path('').rstrip('/')}/"
+
+
+def write_map_cog(
+    out: Store,
+    name: str,
+    store: Store,
+    mosaic: Mosaic,
+    items: Sequence[Mapping[str, Any]],
+    resampling: MapResampling,
+    read_blocks: ReadBlocks,
+) -> tuple[Frame, int]:
+    """Write a mosaic as one COG, with names of classes and QGIS style beside it.
+
+    Args:
+        out: The folder of the file.
+        name: Its name.
+        store: The run's folder.
+        mosaic: The mosaic of some cells; its squares are the file's pixels.
+        items: The cells' STAC items.
+        resampling: What a square shows.
+        read_blocks: Reads the blocks of the map.
+
+    Returns:
+        Its frame, and its bytes.
+
+    Raises:
+        RegionError, OutputUnreadable, OutputUnwritable: As `export_map`.
+    """
+    layer, across = mosaic.layer, mosaic.grid.across if mosaic.grid else 1
+    frame, files = mosaic.framed_files(items)
+    key, bands = layer.mosaic_file, mosaic.bands
+    blocks = MapBlocks.of(store, key, files, frame, bands, across, resampling)
+    windows = windows_with_cells(blocks, frame, mosaic.crs, items)
+    whole = Frame(frame.transform @ Affine.scale(across), *blocks.shape)
+    with out.new_file(name) as path:
+        plain, vrt = path.with_name(f"{path.name}.blocks"), path.with_name(f"{path.name}.vrt")
+        _write_blocks(blocks, whole, partial(read_blocks, blocks, windows), plain)
+        vrt.write_bytes(mosaic.over(whole, [VrtSource(plain.name, whole)]))
+        _interruptible(lambda: _write_cog(vrt, path, layer))
+        size = path.stat().st_size
+    if sidecar := categories_xml(bands[0].names, len(bands)):
         out.write(f"{name}.aux.xml", sidecar.encode())
-    out.write(f"{name.rpartition('.')[0]}.qml", layer_style(layer, vocabulary).encode())
-    return ExportedMap(out, name, projection, shape, size)
+    if mosaic.vocabulary is not None:
+        style = layer_style(layer, mosaic.vocabulary).encode()
+        out.write(f"{name.rpartition('.')[0]}.qml", style)
+    return whole, size
 
 
 def _place(target: str, run: Store) -> tuple[Store, str]:
@@ -125,66 +187,55 @@ def _place(target: str, run: Store) -> tuple[Store, str]:
     return store, name
 
 
-def _write_cog(vrt: str, path: Path, layer: OutputLayer, store: Store) -> tuple[int, int]:
-    """Write a VRT as a COG; returns its rows and columns."""
+def _write_blocks(
+    blocks: MapBlocks, frame: Frame, read: Callable[[WriteBlock], None], path: Path
+) -> None:
+    """Write the blocks of a map as a plain TIFF, each tile once."""
+    options = {"tiled": True, "blockxsize": blocks.tile, "blockysize": blocks.tile}
+    with (
+        rasterio.Env(GDAL_PAM_ENABLED="NO"),
+        writing_tiff(path),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=frame.columns,
+            height=frame.rows,
+            count=blocks.bands,
+            dtype=blocks.dtype,
+            nodata=blocks.nodata,
+            transform=frame.transform,
+            compress="ZSTD",  # which takes the least time: nobody else reads this file
+            zstd_level=1,
+            bigtiff="YES",
+            **options,
+        ) as raster,
+    ):
+
+        def write(window: Window, values: np.ndarray | None) -> None:
+            if values is not None:
+                raster.write(values, window=window)
+
+        read(write)
+
+
+def _write_cog(vrt: Path, path: Path, layer: OutputLayer) -> None:
+    """Write a VRT as a COG."""
     predictor = "NO" if layer.overview == "mode" else "STANDARD"
-    options = {"GDAL_PAM_ENABLED": "NO", **store.gdal_options()}
-    try:
-        with gdal_errors_of(public_url(store.root)), rasterio.Env(**options):
-            with rasterio.open(vrt) as mosaic:
-                shape = (mosaic.height, mosaic.width)
-            gdal_copy(
-                vrt,
-                path,
-                driver="COG",
-                BLOCKSIZE=BLOCK,
-                COMPRESS="DEFLATE",
-                PREDICTOR=predictor,
-                OVERVIEWS="IGNORE_EXISTING",  # those of the VRT are of the nearest pixels
-                OVERVIEW_RESAMPLING=layer.overview.upper(),
-                OVERVIEW_PREDICTOR=predictor,
-                NUM_THREADS="ALL_CPUS",
-                BIGTIFF="IF_SAFER",
-            )
-    except OutputUnreadable as error:
-        if any(os.strerror(number) in str(error) for number in FULL_DISK):
-            raise _full_disk(path) from error
-        raise
-    try:
-        with rasterio.Env(**options):
-            _require_whole(path)
-    except RasterioError as error:  # not even its header is whole
-        raise _full_disk(path) from error
-    return shape
-
-
-def _require_whole(path: Path) -> None:
-    """Raise OutputUnwritable unless all blocks of a TIFF lie within the file.
-
-    GDAL tells nobody where it cannot write the last bytes, when it closes the file.
-    """
-    size, whole = path.stat().st_size, True
-    with rasterio.open(path) as raster:
-        levels = [None, *range(len(raster.overviews(1)))]
-    for level in levels:
-        with rasterio.open(path, **({} if level is None else {"overview_level": level})) as raster:
-            rows, columns = (-(-side // BLOCK) for side in raster.shape)
-        with rasterio.open(path) as raster:
-            for block in (f"{column}_{row}" for row in range(rows) for column in range(columns)):
-                place, length = (
-                    raster.get_tag_item(f"BLOCK_{item}_{block}", "TIFF", bidx=1, ovr=level)
-                    for item in ("OFFSET", "SIZE")
-                )
-                whole &= place is not None and int(place) + int(length) <= size
-    if not whole:
-        raise _full_disk(path)
-
-
-def _full_disk(path: Path) -> OutputUnwritable:
-    return OutputUnwritable(
-        f"{path.parent}: the map cannot be written whole, as on a disk or with a quota that is "
-        "full. Free some space there, then start again."
-    )
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), writing_tiff(path):
+        gdal_copy(
+            vrt,
+            path,
+            driver="COG",
+            BLOCKSIZE=BLOCK,
+            COMPRESS="DEFLATE",
+            PREDICTOR=predictor,
+            OVERVIEWS="IGNORE_EXISTING",  # those of the VRT are of the nearest pixels
+            OVERVIEW_RESAMPLING=layer.overview.upper(),
+            OVERVIEW_PREDICTOR=predictor,
+            NUM_THREADS="ALL_CPUS",
+            BIGTIFF="IF_SAFER",
+        )
 
 
 def _interruptible(work: Callable[[], T]) -> T:

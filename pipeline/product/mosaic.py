@@ -17,6 +17,8 @@ from pipeline.product.cell_report import PREFIX
 from pipeline.product.layers import CELL_LAYERS, OutputLayer
 from pipeline.product.manifest import RunManifest
 from pipeline.product.map_crs import map_crs, pixel_of
+from pipeline.product.map_grid import PixelGrid
+from pipeline.product.tile_index import IndexedRaster, index_key, tile_index
 from pipeline.product.vrt import Band, Frame, VrtSource, mosaic_vrt, warped_vrt
 from pipeline.product.zone_seams import Seam, seams_between
 
@@ -34,7 +36,7 @@ class _Zone:
 
     @property
     def frame(self) -> Frame:
-        return _around([frame for _, frame in self.cells])
+        return frame_around([frame for _, frame in self.cells])
 
 
 def write_mosaics(
@@ -61,7 +63,7 @@ def write_mosaic(
     vocabulary: Vocabulary | None = None,
     crs: str | None = None,
 ) -> None:
-    """Write the VRT of a layer over the rasters in the folders of some cells.
+    """Write the VRT and the indexes of a layer over the rasters in the folders of some cells.
 
     No raster is opened. Paths are relative: the folder can be moved, and on s3:// GDAL finds all
     sources in `/vsis3/`. Parts that an earlier mosaic left, in another CRS, are removed.
@@ -80,14 +82,16 @@ def write_mosaic(
     if not (shown := cells_with(layer, items)):
         return
     mosaic = Mosaic(run, layer, vocabulary, map_crs(items, crs))
-    files = mosaic.files(shown)
-    for key, content in files.items():
+    files, indexes = mosaic.files(shown), mosaic.indexes(shown)
+    for key, content in (*files.items(), *indexes.items()):
         store.write(key, content)
+    parts = mosaic_part_key(layer.stem, "epsg").removesuffix(".vrt")
     for key in store.keys(MOSAIC_PARTS):
-        if key not in files and key.startswith(
-            mosaic_part_key(layer.stem, "epsg").removesuffix(".vrt")
-        ):
+        if key not in files and key.startswith(parts):
             store.remove(key)
+            epsg = key.removeprefix(parts).removesuffix(".vrt")
+            if epsg.isdecimal() and (gone := index_key(layer.stem, int(epsg))) not in indexes:
+                store.remove(gone)
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class Mosaic:
     """The mosaic of a layer of a run in a CRS: VRTs, the last of which shows the others.
 
     In the CRS of its only UTM zone it has that zone's pixels. Else each zone's mosaic (in
-    `mosaic/`) is warped (nearest) into the CRS, on a grid of `pipeline.product.map_crs.pixel_of`,
-    and gaps between zones are closed (`pipeline.product.zone_seams`).
+    `mosaic/`) is warped (nearest) into the CRS, on a grid of `pixel`, and gaps between zones are
+    closed (`pipeline.product.zone_seams`).
 
     Attributes:
         run: The run.
@@ -106,6 +110,7 @@ class Mosaic:
         cells: The path that leads to the folder of the cells' folders, with "/" at the end; by
             default that of the mosaic itself.
         within: The part that is shown, in degrees (RFC 7946); by default all.
+        grid: Its pixels; by default those of the map, `pipeline.product.map_crs.pixel_of`.
     """
 
     run: RunManifest
@@ -114,44 +119,73 @@ class Mosaic:
     crs: CRS
     cells: str | None = None
     within: Sequence[float] | None = None
+    grid: PixelGrid | None = None
 
     def frame(self, items: Sequence[Mapping[str, Any]]) -> Frame:
         """The pixel grid of the whole mosaic of the cells with these STAC items."""
         zones = _zones(items, self.layer.file)
         if len(zones) == 1 and zones[0].crs == self.crs:
             return zones[0].frame
-        return _around([self._warped_frame(zone) for zone in zones])
+        return frame_around([self._warped_frame(zone) for zone in zones])
 
     def files(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         """The files of the mosaic by key, of the cells with these STAC items.
 
         Raises RegionError where the part that is to be shown holds nothing of them.
         """
+        return self.framed_files(items)[1]
+
+    def framed_files(self, items: Sequence[Mapping[str, Any]]) -> tuple[Frame, dict[str, bytes]]:
+        """The frame of the mosaic, and `files`."""
         zones = _zones(items, self.layer.file)
-        if len(zones) == 1 and zones[0].crs == self.crs:
-            sources = self._sources(zones[0], "")
-            return {self.layer.mosaic_file: self._whole(zones[0].frame, sources)}
+        if len(zones) == 1 and zones[0].crs == self.crs and self._pixel == pixel_of(self.crs):
+            frame = self._shown(zones[0].frame)
+            whole = self.over(frame, self._sources(zones[0], ""))
+            return frame, {self.layer.mosaic_file: whole}
         files: dict[str, bytes] = {}
         seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, self.crs)
         beneath, parts = [], []
         for zone in zones:
             inner = mosaic_part_key(self.layer.stem, f"epsg{zone.epsg}")
             sources = self._sources(zone, "../")
-            files[inner] = mosaic_vrt(zone.crs, zone.frame, self._bands, sources, self._tags)
+            files[inner] = mosaic_vrt(zone.crs, zone.frame, self.bands, sources, self.tags)
             parts.append(self._warped(files, inner, zone))
             for seam in seams:
                 if seam.epsg == zone.epsg:
                     beneath += self._seam(files, inner, zone, seam)
-        whole = _around([part.frame for part in parts])
-        return files | {self.layer.mosaic_file: self._whole(whole, [*beneath, *parts])}
+        frame = self._shown(frame_around([part.frame for part in parts]))
+        return frame, files | {self.layer.mosaic_file: self.over(frame, [*beneath, *parts])}
+
+    def indexes(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+        """The indexes of the rasters of cells with these STAC items by key, one for each zone.
+
+        There is none of rasters with larger pixels than the mosaic: some lie beside its grid.
+        """
+        found: dict[str, bytes] = {}
+        if self.layer.step is not None:
+            return found
+        for zone in _zones(items, self.layer.file):
+            rasters = [
+                IndexedRaster(source.path, source.path.split("/")[-2], source.frame)
+                for source in self._sources(zone, "")
+            ]
+            index = tile_index(zone.epsg, zone.frame, self.bands, rasters, self.tags)
+            found[index_key(self.layer.stem, zone.epsg)] = index
+        return found
+
+    def over(self, frame: Frame, sources: Sequence[VrtSource]) -> bytes:
+        """A VRT with the mosaic's bands, colours, names and tags over some rasters."""
+        return mosaic_vrt(self.crs, frame, self.bands, sources, self.tags)
 
     @property
-    def _tags(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
+        """Its metadata: the notice and the run's fingerprint."""
         notice = self.run.attribution.replace("–", "-")  # TIFF, which may be made of it, has ASCII
         return {"TIFFTAG_COPYRIGHT": notice, "TIMESEN_FINGERPRINT": self.run.fingerprint}
 
     @property
-    def _bands(self) -> list[Band]:
+    def bands(self) -> list[Band]:
+        """Its bands, all of one type."""
         layer, vocabulary = self.layer, self.vocabulary
         legend = vocabulary.legend if vocabulary and layer.style == "classes" else ()
         dtype = vocabulary.dtype.name if vocabulary and layer.dtype == "classes" else layer.dtype
@@ -168,17 +202,19 @@ class Mosaic:
 
     @property
     def _pixel(self) -> float:
-        return pixel_of(self.crs)
+        return pixel_of(self.crs) if self.grid is None else self.grid.pixel
 
     def _sources(self, zone: _Zone, up: str) -> list[VrtSource]:
         to_cells = up if self.cells is None else self.cells
         scale = self.layer.step or 1
         return [VrtSource(f"{to_cells}{name}", frame, scale=scale) for name, frame in zone.cells]
 
-    def _whole(self, frame: Frame, sources: Sequence[VrtSource]) -> bytes:
-        if self.within is not None:
-            frame = self._part(frame, self.within)
-        return mosaic_vrt(self.crs, frame, self._bands, sources, self._tags)
+    def _shown(self, frame: Frame) -> Frame:
+        """The frame of all, or of the part that is shown; its edges are those of whole squares."""
+        if self.grid is not None and self.grid.across > 1:
+            squares = _snapped(frame.bounds, self.grid.square)
+            frame = _frame(*squares.bounds, self.grid.pixel)
+        return frame if self.within is None else self._part(frame, self.within)
 
     def _part(self, frame: Frame, bbox: Sequence[float]) -> Frame:
         """The part of a frame around a bbox in degrees."""
@@ -186,13 +222,13 @@ class Mosaic:
         from_degrees = Transformer.from_crs(4326, self.crs, always_xy=True)
         bounds = from_degrees.transform_bounds(west, south, east, north, densify_pts=64)
         if np.isfinite(bounds).all() and bounds[0] < bounds[2]:
-            step, edges = self._pixel, frame.bounds
+            step, edges = self._pixel if self.grid is None else self.grid.square, frame.bounds
             inward = (1, 1, -1, -1)  # pixels are cut off the edges, as many as lie outside
             cut = [
                 edge + sign * step * max(math.floor(sign * (bound - edge) / step), 0)
                 for edge, bound, sign in zip(edges, bounds, inward, strict=True)
             ]
-            part = _frame(cut[0], cut[1], cut[2], cut[3], step)
+            part = _frame(cut[0], cut[1], cut[2], cut[3], self._pixel)
             if part.rows > 0 and part.columns > 0:
                 return part
         raise RegionError(
@@ -205,7 +241,7 @@ class Mosaic:
         """Add the VRT that warps a zone's mosaic `inner` into the CRS."""
         frame = self._warped_frame(zone)
         key, name = _beside(inner, "warped")
-        files[key] = warped_vrt(name, zone.crs, zone.frame, self.crs, frame, self._bands)
+        files[key] = warped_vrt(name, zone.crs, zone.frame, self.crs, frame, self.bands)
         return VrtSource(key, frame)
 
     def _warped_frame(self, zone: _Zone) -> Frame:
@@ -218,7 +254,7 @@ class Mosaic:
     ) -> list[VrtSource]:
         """Add the VRT that shows a zone's last pixels, of its mosaic `inner`, beyond the border."""
         windows = [_snapped(bounds, self._pixel) for bounds in seam.windows]
-        frame = _around(windows)
+        frame = frame_around(windows)
         key, name = _beside(inner, seam.side)
         files[key] = warped_vrt(
             name,
@@ -226,7 +262,7 @@ class Mosaic:
             zone.frame,
             self.crs,
             frame,
-            self._bands,
+            self.bands,
             within=seam.ribbon,
             step=seam.step,
         )
@@ -256,7 +292,7 @@ def _zones(items: Sequence[Mapping[str, Any]], raster: str) -> list[_Zone]:
     return [zones[epsg] for epsg in sorted(zones)]
 
 
-def _around(frames: Sequence[Frame]) -> Frame:
+def frame_around(frames: Sequence[Frame]) -> Frame:
     """The smallest frame around frames of one pixel grid."""
     edges = [frame.bounds for frame in frames]
     return _frame(

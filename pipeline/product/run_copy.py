@@ -37,8 +37,8 @@ from pipeline.product.manifest import RunManifest
 from pipeline.product.qgis_project import moved_project
 
 _AT_ONCE = 8  # cells
-_OF_READERS = (".vrt", ".qml", ".sld", ".qgz", ".aux.xml")
-"""What the names of mosaics, styles and projects in the run's folder end with."""
+_OF_READERS = (".vrt", ".gti.gpkg", ".qml", ".sld", ".qgz", ".aux.xml")
+"""What the names of mosaics, indexes, styles and projects in the run's folder end with."""
 _FIRST = (RUN, VOCABULARY_FILE, PLANNED_CELLS)
 _LAST = (PREVIEW, REPORT, TRANSITIONS_FILE, SANKEY_FILE, MODEL_FILE, COLLECTION_FILE)
 

@@ -19,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.product.cog_writer import BLOCK, category_names, rgb
 
-_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
+GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
+"""GDAL's names of types."""
 # The error of a warp, in pixels of the source: neighbouring zones must agree on places. Being so
 # much stricter than the usual 0.01 makes a warp 1.5 times as long.
 _MISPLACED = 0.0001
@@ -85,8 +86,8 @@ def mosaic_vrt(
         f"    <MDI key={quoteattr(key)}>{escape(value)}</MDI>\n" for key, value in tags.items()
     )
     body = "".join(
-        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="{number}">\n'
-        f"{_band(band)}{''.join(_source(frame, number, band, source) for source in sources)}"
+        f'  <VRTRasterBand dataType="{GDAL_TYPES[band.dtype]}" band="{number}">\n'
+        f"{band_xml(band)}{''.join(_source(frame, number, band, source) for source in sources)}"
         f"  </VRTRasterBand>\n"
         for number, band in enumerate(bands, 1)
     )
@@ -122,9 +123,9 @@ def warped_vrt(
         pixels = affine_transform(within, (~source.transform).to_shapely())
         cutline = f"    <Cutline>{shapely.to_wkt(pixels, rounding_precision=3)}</Cutline>\n"
     warped = "".join(
-        f'  <VRTRasterBand dataType="{_TYPES[band.dtype]}" band="{number}" '
+        f'  <VRTRasterBand dataType="{GDAL_TYPES[band.dtype]}" band="{number}" '
         f'subClass="VRTWarpedRasterBand">\n'
-        f"{_band(band)}"
+        f"{band_xml(band)}"
         f"  </VRTRasterBand>\n"
         for number, band in enumerate(bands, 1)
     )
@@ -145,7 +146,7 @@ def warped_vrt(
         f"  <GDALWarpOptions>\n"
         f"    <WarpMemoryLimit>6.71089e+07</WarpMemoryLimit>\n"
         f"    <ResampleAlg>NearestNeighbour</ResampleAlg>\n"
-        f"    <WorkingDataType>{_TYPES[bands[0].dtype]}</WorkingDataType>\n"
+        f"    <WorkingDataType>{GDAL_TYPES[bands[0].dtype]}</WorkingDataType>\n"
         f'    <Option name="INIT_DEST">NO_DATA</Option>\n'
         f"{each}"
         f'    <SourceDataset relativeToVRT="1">{escape(path)}</SourceDataset>\n'
@@ -192,7 +193,7 @@ def faded_vrt(crs: CRS, frame: Frame, dtype: str, classes: str, confidence: str)
         ),
     )
     body = "".join(
-        f'  <VRTRasterBand dataType="{_TYPES[kind]}" band="{number}">\n'
+        f'  <VRTRasterBand dataType="{GDAL_TYPES[kind]}" band="{number}">\n'
         f"    <Description>{name}</Description>\n{nodata}"
         f'    <ComplexSource><SourceFilename relativeToVRT="1">{escape(path)}</SourceFilename>'
         f"<SourceBand>1</SourceBand><SrcRect {size}/><DstRect {size}/>{numbers}"
@@ -221,7 +222,8 @@ def _axes(crs: CRS) -> str:
     return "2,1" if first.startswith(("northing", "geodetic latitude")) else "1,2"
 
 
-def _band(band: Band) -> str:
+def band_xml(band: Band) -> str:
+    """The elements that describe a band in a VRT, and in the metadata of an index."""
     parts = [
         f"    <Description>{escape(band.description)}</Description>\n",
         f"    <NoDataValue>{band.nodata}</NoDataValue>\n",
@@ -248,8 +250,8 @@ def _source(frame: Frame, number: int, band: Band, source: VrtSource) -> str:
         f'      <SourceFilename relativeToVRT="1">{escape(source.path)}</SourceFilename>\n'
         f"      <SourceBand>{number}</SourceBand>\n"
         f'      <SourceProperties RasterXSize="{-(-source.frame.columns // source.scale)}" '
-        f'RasterYSize="{-(-source.frame.rows // source.scale)}" DataType="{_TYPES[band.dtype]}" '
-        f'BlockXSize="{BLOCK}" BlockYSize="{BLOCK}"/>\n'
+        f'RasterYSize="{-(-source.frame.rows // source.scale)}" '
+        f'DataType="{GDAL_TYPES[band.dtype]}" BlockXSize="{BLOCK}" BlockYSize="{BLOCK}"/>\n'
         f"      <SrcRect {_rectangle(_offset(source.frame, part), part, source.scale)}/>\n"
         f"      <DstRect {_rectangle(_offset(frame, part), part)}/>\n"
         f"      <NODATA>{band.nodata}</NODATA>\n"
@@ -284,15 +286,20 @@ def _rectangle(offset: tuple[int, int], part: Frame, scale: int = 1) -> str:
     return f'xOff="{left}" yOff="{top}" xSize="{width}" ySize="{height}"'
 
 
-def _overviews(frame: Frame) -> str:
-    """Virtual overviews down to one block: GDAL takes them from the sources' own."""
+def overview_factors(frame: Frame) -> list[int]:
+    """The factors of virtual overviews down to one block: GDAL takes them from the sources' own."""
     factors, factor = [], 2
     while max(frame.rows, frame.columns) > BLOCK * factor / 2:
-        factors.append(str(factor))
+        factors.append(factor)
         factor *= 2
-    if not factors:
+    return factors
+
+
+def _overviews(frame: Frame) -> str:
+    if not (factors := overview_factors(frame)):
         return ""
-    return f'  <OverviewList resampling="nearest">{" ".join(factors)}</OverviewList>\n'
+    listed = " ".join(map(str, factors))
+    return f'  <OverviewList resampling="nearest">{listed}</OverviewList>\n'
 
 
 def _numbers(transform: Affine) -> str:

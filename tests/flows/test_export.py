@@ -44,6 +44,42 @@ def test_a_run_is_exported(
         assert file.crs == mosaic.crs
 
 
+def test_blocks_are_computed_by_threads_and_by_a_cluster(whole_run: Path, tmp_path: Path) -> None:
+    """Coarse classes: the most frequent of the fine ones, wherever they are computed."""
+    (tmp_path / "run.toml").write_text('[cluster]\nkind = "local"\nworkers = 1\nthreads = 1\n')
+    coarse = ["export", str(whole_run), "--resolution", "40"]
+    assert run([*coarse, str(tmp_path / "here.tif")]) == 0
+    assert run([*coarse, str(tmp_path / "there.tif"), "--cluster", str(tmp_path / "run.toml")]) == 0
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
+    with (
+        rasterio.open(tmp_path / "here.tif") as file,
+        rasterio.open(whole_run / "class.vrt") as mosaic,
+    ):
+        assert file.res == (40, 40)
+        window = mosaic.window(*file.bounds).round_offsets().round_lengths()
+        fine = mosaic.read(1, window=window, boundless=True, fill_value=0)
+        of = fine.reshape(file.height, 4, file.width, 4).swapaxes(1, 2)
+        of = of.reshape(*file.shape, 16)
+        most = np.stack([(of == value).sum(axis=2) for value in range(1, of.max() + 1)])
+        got = file.read(1)
+    known = got > 0
+    assert known.any()
+    votes = (of == got[..., None]).sum(axis=2)
+    assert (votes == most.max(axis=0))[known].all()
+
+
+def test_tiles_are_exported(
+    whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", str(whole_run), str(tmp_path / "tiles"), "--tiles"]) == 0
+    tiles = {path.name for path in (tmp_path / "tiles").glob("*.tif")}
+    assert tiles == {f"{path.name}.tif" for path in (whole_run / "cells").iterdir()}
+    indexes = [*(tmp_path / "tiles").glob("tiles-epsg*.gti.gpkg")]
+    assert indexes
+    said = capsys.readouterr().out
+    assert all(f"Index  {path}" in said for path in indexes)
+
+
 def test_cells_that_are_left_are_told(
     whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +98,12 @@ def test_cells_that_are_left_are_told(
         (["map.tif", "--bbox", "5.9,49.5"], "a bbox is four numbers"),
         (["map.tif", "--bbox=-60,-10,-59,-9"], "the map has nothing there"),
         (["map.tif", "--layer", "colour"], "It has class, clear-months, confidence"),
+        (["map.tif", "--resolution", "5"], "the map's own pixels have 10"),
+        (["map.tif", "--resampling", "average"], "class has classes"),
+        (["tiles", "--tiles", "--crs", "EPSG:3035"], "tiles have the pixels of the cells"),
+        (["map.tif", "--tiles"], "the name of a file"),
+        (["map.tif", "--cluster", "ours"], "it must be threads, local"),
+        (["map.tif", "--cluster", "run.toml"], "there is no such file"),
     ],
 )
 def test_mistakes_exit_with_2(

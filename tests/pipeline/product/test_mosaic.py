@@ -211,7 +211,7 @@ def test_cells_of_early_versions_lack_newer_layers(tmp_path: Path) -> None:
         for later in ("clear-months", "true-colour"):
             item["assets"].pop(later, None)
     write_mosaics(old, made.run, items, made.vocabulary)
-    assert set(old.keys()) == {"class.vrt", "confidence.vrt"}
+    assert {key for key in old.keys("") if key.endswith(".vrt")} == {"class.vrt", "confidence.vrt"}
 
 
 def _items(*regions: str) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Mosaics of several zones, held pixel for pixel to a plain nearest look-up in the cells."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,15 +9,19 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from pyproj import CRS, Transformer
 from rasterio.windows import Window, from_bounds
 
+from pipeline.errors import SettingsError
 from pipeline.grid.cells import PIXEL, cells_of, owned_pixels, tiles_of
 from pipeline.grid.mgrs import strips_of
 from pipeline.grid.region import Region, read_region
+from pipeline.product import map_blocks
 from pipeline.product.cell_commit import commit_cell
 from pipeline.product.layers import CLASS, CONFIDENCE
-from pipeline.product.map_crs import map_crs
+from pipeline.product.map_crs import map_crs, pixel_of
+from pipeline.product.map_export import export_map
 from pipeline.product.mosaic import write_mosaics
 from pipeline.product.zone_seams import seams_between
 from tests.pipeline.made_run import VOCABULARY, MadeRun, begin, result_of
@@ -131,37 +137,43 @@ def _expected(
     zones: tuple[Zone, ...], crs: CRS, x: np.ndarray, y: np.ndarray, which: str
 ) -> Expected:
     nodata = 0 if which == "classes" else 255
-    plain = np.full(x.shape, nodata, np.uint8)
-    gaps, sure = np.ones(x.shape, bool), np.ones(x.shape, bool)
-    fills = []
+    plain, sure = np.full(x.shape, nodata, np.uint8), np.ones(x.shape, bool)
+    places = []
     for zone in zones:
         easting, northing = Transformer.from_crs(crs, zone.epsg, always_xy=True).transform(x, y)
         across, down = (easting - zone.left) / PIXEL, (zone.top - northing) / PIXEL
         for place in (across, down):
             sure &= np.abs(place - np.round(place)) > INEXACT
-        column, row = np.floor(across).astype(int), np.floor(down).astype(int)
-        values = getattr(zone, which)
-        here = _look_up(values, row, column, nodata)
+        row, column = np.floor(down).astype(int), np.floor(across).astype(int)
+        here = _look_up(getattr(zone, which), row, column, nodata)
         plain = np.where(here != nodata, here, plain)
+        places.append((row, column))
+    empty = plain == nodata
+    gap = np.ones(int(empty.sum()), bool)
+    fills = []
+    for zone, (rows, columns) in zip(zones, places, strict=True):
+        row, column = rows[empty], columns[empty]
         mine, well_within = _in_strips(zone, row, column)
-        gaps &= ~mine
+        gap &= ~mine
         for dx, dy in STEPS:
             # The last pixel before the border, seen from the first beyond it.
-            last = _look_up(values, row - dy, column - dx, nodata)
+            last = _look_up(getattr(zone, which), row - dy, column - dx, nodata)
             beyond = ~well_within & _in_strips(zone, row - dy, column - dx)[0]
             fills.append(np.where(beyond, last, nodata))
-            gaps &= ~(beyond & (last == nodata))
-    gaps &= (plain == nodata) & (np.array(fills) != nodata).any(axis=0)
-    return Expected(plain, np.array(fills), gaps, sure)
+            gap &= ~(beyond & (last == nodata))
+    gap &= (np.array(fills) != nodata).any(axis=0)
+    gaps, spread = np.zeros(x.shape, bool), np.full((len(fills), *x.shape), nodata, np.uint8)
+    gaps[empty], spread[:, empty] = gap, fills
+    return Expected(plain, spread, gaps, sure)
 
 
-def _compare(made: Made, key: str, near: str | None = None) -> int:
+def _compare(made: Made, path: str, which: str, near: str | None = None) -> int:
     """Hold a mosaic, or its part around a box of degrees, to what it may be, at every pixel.
 
     Gives how many pixels would be gaps without a seam.
     """
-    which, nodata = ("classes", 0) if key == CLASS.mosaic_file else ("confidence", 255)
-    with rasterio.open(made.run.store.path(key)) as mosaic:
+    nodata = 0 if which == "classes" else 255
+    with rasterio.open(path) as mosaic:
         crs = CRS.from_wkt(mosaic.crs.to_wkt())
         window = Window(0, 0, mosaic.width, mosaic.height)
         if near:
@@ -175,7 +187,7 @@ def _compare(made: Made, key: str, near: str | None = None) -> int:
         got = mosaic.read(1, window=window)
         transform = mosaic.window_transform(window)
     columns, rows = np.meshgrid(np.arange(got.shape[1]) + 0.5, np.arange(got.shape[0]) + 0.5)
-    x, y = transform.c + PIXEL * columns, transform.f - PIXEL * rows
+    x, y = transform.c + transform.a * columns, transform.f + transform.e * rows
     may = _expected(made.zones, crs, x, y, which)
     filled = ((may.fills == got) & (got != nodata)).any(axis=0)
     right = np.where(may.plain == nodata, filled | (got == nodata), may.plain == got)
@@ -186,29 +198,99 @@ def _compare(made: Made, key: str, near: str | None = None) -> int:
 
 
 CASES = {
-    "tall": (["5.995,49.55,6.005,49.80"], {32631, 32632}, "3035"),
+    "tall": (["5.995,49.72,6.005,49.80"], {32631, 32632}, "3035"),
     "slanting": (["11.99,60.00,12.01,60.04", "-4,50,-3.99,50.005"], {32632, 32633, 32630}, "3035"),
     "wide": (["17.99,70.00,18.01,70.02", "150,60,150.005,60.005"], {32633, 32634, 32656}, "6931"),
     "south": (["17.98,-33.05,18.02,-33.00"], {32733, 32734}, "6933"),
     "antimeridian": (["179.98,-17.02,-179.98,-16.98"], {32701, 32760}, "8859"),
     "equator": (["17.98,-0.02,18.02,0.02"], {32633, 32634, 32733, 32734}, "6933"),
-    "Norway": (["2.95,60.99,3.05,61.01"], {32631, 32632}, "3035"),
-    "its north": (["4.96,63.98,5.04,64.02"], {32631, 32632}, "3035"),
-    "Svalbard": (["8.9,71.99,9.1,72.01"], {32631, 32632, 32633}, "3035"),
+    "Norway": (["2.98,60.995,3.02,61.005"], {32631, 32632}, "3035"),
+    "its north": (["4.98,63.99,5.02,64.01"], {32631, 32632}, "3035"),
+    "Svalbard": (["8.95,71.995,9.05,72.005"], {32631, 32632, 32633}, "3035"),
+    "Chukotka": (["179.98,66.00,-179.98,66.01"], {32601, 32660}, "6931"),
 }
 """Boxes whose first is looked at, the zones they lie in, and the CRS of their mosaic."""
 
+MakeCase = Callable[[str], Made]
+
+
+@pytest.fixture(scope="module")
+def make_case(tmp_path_factory: pytest.TempPathFactory) -> MakeCase:
+    """Make the run of a case, once."""
+    return functools.cache(lambda case: _make(tmp_path_factory.mktemp(case), *CASES[case][0]))
+
 
 @pytest.mark.parametrize("case", CASES)
-def test_zones_meet_without_gaps_and_inventions(tmp_path: Path, case: str) -> None:
+def test_zones_meet_without_gaps_and_inventions(make_case: MakeCase, case: str) -> None:
     boxes, epsgs, name = CASES[case]
-    made = _make(tmp_path / "run", *boxes)
+    made = make_case(case)
     assert {zone.epsg for zone in made.zones} == epsgs
     crs = map_crs(made.run.items)
     assert name in f"{crs.name} {crs.to_epsg()}"
     near = boxes[0] if len(boxes) > 1 else None
-    gaps = [_compare(made, key, near) for key in (CLASS.mosaic_file, CONFIDENCE.mosaic_file)]
+    gaps = [
+        _compare(made, made.run.store.path(layer.mosaic_file), which, near)
+        for layer, which in ((CLASS, "classes"), (CONFIDENCE, "confidence"))
+    ]
     assert gaps[1] > 0 or case in ("antimeridian", "equator", "Norway")
+
+
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [
+        *((case, code) for case in ("Norway", "its north", "Svalbard") for code in (3035, 4326)),
+        *((case, code) for case in ("its north", "Chukotka") for code in (6931, 8859)),
+    ],
+)
+def test_exports_show_each_place_once(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, code: int
+) -> None:
+    monkeypatch.setattr(map_blocks, "_AT_ONCE", 512 * 512)  # so that blocks meet, too
+    made, crs = make_case(case), CRS.from_epsg(code)
+    coarse = 10 * pixel_of(crs)
+    nearest = {"resolution": coarse, "resampling": "nearest"}
+    for layer, which in ((CLASS, "classes"), (CONFIDENCE, "confidence")):
+        shown = {}
+        for name, options in (("fine", {}), ("most", {"resolution": coarse}), ("near", nearest)):
+            path = str(tmp_path / f"{which}-{name}.tif")
+            given = (made.run.store, made.run.run, made.run.items, made.run.vocabulary, layer, path)
+            export_map(*given, crs=f"EPSG:{code}", **options)  # type: ignore[arg-type]
+            if name != "most":
+                _compare(made, path, which)
+            with rasterio.open(path) as raster:
+                shown[name] = (raster.read(1), raster.transform)
+        _compare_coarse(*shown["fine"], *shown["most"], 0 if layer is CLASS else 255)
+
+
+def _compare_coarse(
+    fine: np.ndarray, fine_grid: Affine, coarse: np.ndarray, grid: Affine, nodata: int
+) -> None:
+    """Hold pixels of 10 × 10 to the most frequent of these (classes), or to their average."""
+    assert grid.a == pytest.approx(10 * fine_grid.a)
+    column, row = (round(place) for place in ~fine_grid @ (grid.c, grid.f))
+    whole = np.full((10 * coarse.shape[0], 10 * coarse.shape[1]), nodata, np.int64)
+    assert row <= 0
+    assert column <= 0
+    whole[-row : fine.shape[0] - row, -column : fine.shape[1] - column] = fine
+    squares = whole.reshape(coarse.shape[0], 10, coarse.shape[1], 10).swapaxes(1, 2)
+    squares = squares.reshape(*coarse.shape, 100)
+    known = (squares != nodata).sum(axis=2)
+    assert ((coarse == nodata) == (known == 0)).all()
+    if nodata == 0:
+        counts = np.stack([(squares == value).sum(axis=2) for value in range(1, 6)])
+        chosen = np.take_along_axis(counts, np.maximum(coarse, 1)[None].astype(int) - 1, axis=0)
+        assert (chosen[0] == counts.max(axis=0)).all()
+    else:
+        total = np.where(squares == nodata, 0, squares).sum(axis=2)
+        average = (2 * total + known) // np.maximum(2 * known, 1)
+        assert (coarse == np.where(known, average, nodata)).all()
+
+
+def test_degrees_end_at_the_antimeridian(make_case: MakeCase, tmp_path: Path) -> None:
+    made = make_case("Chukotka").run
+    given = (made.store, made.run, made.items, made.vocabulary, CLASS, str(tmp_path / "map.tif"))
+    with pytest.raises(SettingsError, match="cuts the map in two"):
+        export_map(*given, crs="EPSG:4326")
 
 
 def test_a_zone_without_a_neighbour_has_no_seam() -> None:
