@@ -140,8 +140,7 @@ class Mosaic:
         zones = _zones(items, self.layer.file)
         if len(zones) == 1 and zones[0].crs == self.crs and self._pixel == pixel_of(self.crs):
             frame = self._shown(zones[0].frame)
-            whole = self.over(frame, self._sources(zones[0], ""))
-            return frame, {self.layer.mosaic_file: whole}
+            return frame, {self.layer.mosaic_file: self.over(frame, self._sources(zones[0], ""))}
         files: dict[str, bytes] = {}
         seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, self.crs)
         beneath, parts = [], []

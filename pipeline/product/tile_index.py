@@ -6,7 +6,7 @@ own `gdaltindex` opens every raster, and writes no colours.
 
 There is one for each zone, without a warp. The driver could show rasters of several zones in one
 CRS, but GDAL 3.10 then opens ten a second, and sets pixels to nodata where the outline of a raster
-meets a window and none of its pixels does (`test_zones_have_indexes_of_their_own`).
+meets a window and none of its pixels does.
 """
 
 import sqlite3
