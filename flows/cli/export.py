@@ -1,7 +1,7 @@
 """The command `timesen export`: the map of a run as one file."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,9 +154,16 @@ def _block_reader(cluster: ClusterSettings) -> Iterator[ReadBlocks]:
     if cluster.kind == "threads":
         yield partial(read_blocks_here, threads=cluster.threads)
         return
-    from flows.execution.map_blocks import block_reader  # Dask and Prefect take seconds to import
+    with ExitStack() as stack:
+        opened: list[ReadBlocks] = []
 
-    with block_reader(cluster) as read:
+        def read(blocks: MapBlocks, windows: "Sequence[Window]", write: WriteBlock) -> None:
+            if not opened:  # not before: mistakes are told without a cluster
+                from flows.execution.map_blocks import block_reader
+
+                opened.append(stack.enter_context(block_reader(cluster)))
+            opened[0](blocks, windows, write)
+
         yield read
 
 

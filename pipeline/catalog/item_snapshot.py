@@ -80,7 +80,7 @@ class ItemSnapshot:
             self._table = pq.read_table(io.BytesIO(content))
             pa.default_memory_pool().release_unused()  # what decoding took
             self._rows = _rows_by_tile(self._table)
-        except (pa.ArrowException, OSError):  # OSError: of a damaged page
+        except (pa.ArrowException, OSError, UnicodeDecodeError):  # of a damaged page, of a name
             raise _damaged(name) from None
         if not self._rows:
             raise _damaged(name)
@@ -226,7 +226,7 @@ def read_snapshot_stac(content: bytes, name: str) -> Iterator[dict[str, Any]]:
             if items and not count:
                 raise _damaged(name)
             yield from items
-    except (pa.ArrowException, OSError):  # OSError: of a damaged page
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # of a damaged page, of a name
         raise _damaged(name) from None
 
 

@@ -93,7 +93,7 @@ def _joined(files: list[Path]) -> pa.Table:
 def read_stac_table(content: bytes) -> Iterator[list[dict[str, Any]]]:
     """The items of a stac-geoparquet file, some at a time; {} for a row that is none.
 
-    Raises pa.ArrowException or OSError where the file is damaged.
+    Raises pa.ArrowException, OSError or UnicodeDecodeError where the file is damaged.
     """
     for rows in pq.ParquetFile(io.BytesIO(content)).iter_batches(_ROWS):
         yield stac_items(pa.Table.from_batches([rows]))

@@ -33,6 +33,7 @@ from pipeline.product.map_crs import map_crs
 from pipeline.product.map_grid import MapResampling, map_grid, resampling_for
 from pipeline.product.mosaic import Mosaic, cells_with
 from pipeline.product.qgis_styles import layer_style
+from pipeline.product.sld_styles import layer_sld
 from pipeline.product.vrt import Frame, VrtSource
 from pipeline.product.whole_tiff import writing_tiff
 
@@ -89,7 +90,7 @@ def export_map(
     resampling: MapResampling | None = None,
     read_blocks: ReadBlocks = read_blocks_here,
 ) -> ExportedMap:
-    """Write a layer of the finished cells as one COG, with its names and its QGIS style beside it.
+    """Write a layer of the finished cells as one COG, with its names and its styles beside it.
 
     Pixels are the nearest of the cells' own, each warped at most once; coarser ones are made of
     these. Nodata, colour table, names of classes, texts of bands and overviews are those of the
@@ -140,7 +141,7 @@ def write_map_cog(
     resampling: MapResampling,
     read_blocks: ReadBlocks,
 ) -> tuple[Frame, int]:
-    """Write a mosaic as one COG, with names of classes and QGIS style beside it.
+    """Write a mosaic as one COG, with names of classes and styles beside it.
 
     Args:
         out: The folder of the file.
@@ -171,9 +172,12 @@ def write_map_cog(
         size = path.stat().st_size
     if sidecar := categories_xml(bands[0].names, len(bands)):
         out.write(f"{name}.aux.xml", sidecar.encode())
-    if mosaic.vocabulary is not None:
-        style = layer_style(layer, mosaic.vocabulary).encode()
-        out.write(f"{name.rpartition('.')[0]}.qml", style)
+    if (vocabulary := mosaic.vocabulary) is not None:
+        stem = name.rpartition(".")[0]
+        out.write(f"{stem}.qml", layer_style(layer, vocabulary).encode())
+        if layer.style:
+            title = layer.title_in(mosaic.run)
+            out.write(f"{stem}.sld", layer_sld(layer, vocabulary, title).encode())
     return whole, size
 
 

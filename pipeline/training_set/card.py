@@ -9,6 +9,7 @@ from pipeline.errors import DatasetError
 from pipeline.training_set.spatial_split import SplitRule
 
 SET_CARD = "dataset.json"
+_MOST_DIM = 2**20  # of a ground embedding: text encoders have thousands
 _MOST_VIEWS = 1000  # of a point: a batch has room for as many of each of its rows
 _MOST_ROWS = 2**40
 
@@ -27,7 +28,7 @@ class GroundSide(_Part):
     kind: Literal["photos", "texts"]
     tower: str
     revision: str
-    dim: int = Field(ge=1)
+    dim: int = Field(ge=1, le=_MOST_DIM)
     views: int = Field(ge=0, le=_MOST_VIEWS)
     possible: int = Field(0, ge=0, le=_MOST_VIEWS)
 
@@ -95,6 +96,9 @@ class DatasetCard(_Part):
         lengths = {len(each) for each in (numbers.mean, numbers.std, *numbers.quantiles.values())}
         if lengths != {len(self.bands)} or len(numbers.absent) not in (0, len(self.bands)):
             raise ValueError(f"statistics are not of {len(self.bands)} bands")
+        for label, classes in self.labels.items():
+            if len({*classes, ""}) != len(classes) + 1:
+                raise ValueError(f"the classes of {label} are not all different")
         for shard in (shard for shards in self.splits.values() for shard in shards):
             for label, classes in self.labels.items() if shard.counts is not None else ():
                 counts = (shard.counts or {}).get(label, {})

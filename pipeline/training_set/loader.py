@@ -164,7 +164,7 @@ class TrainingSet:
             table = read_rows(source, self.card, more_columns)
         except FileNotFoundError:
             problem = "it is missing"
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             problem = f"it is damaged ({str(error).splitlines()[0]})"
         else:
             if not (problem := shard_problem(table, self.card, shard, more_columns)):

@@ -52,8 +52,8 @@ class SetMixture:
             balance: The drawing of classes within each set.
 
         Raises:
-            DatasetError: A set is missing, the sets do not fit each other, the shares are not
-                theirs, or a set lacks the label that is balanced.
+            DatasetError: A set is missing or has no training rows, the sets do not fit each other,
+                the shares are not theirs, or a set lacks the label that is balanced.
         """
         sets = tuple(TrainingSet.open(address) for address in addresses)
         for other in sets[1:]:
@@ -61,6 +61,10 @@ class SetMixture:
         for one in sets:
             if balance is not None:
                 one.card.require_label(balance.label, public_url(one.store.root))
+            if not one.rows("train"):
+                raise DatasetError(
+                    public_url(one.store.root), "it has no rows to train with", "Leave it out"
+                )
         if shares is None:
             weights = [float(one.rows("train")) ** exponent for one in sets]
         elif len(shares) == len(sets) and abs(sum(shares) - 1) <= _WHOLE and min(shares) > 0:

@@ -130,7 +130,8 @@ def shard_file(table: pa.Table) -> bytes:
 def read_rows(source: Any, card: DatasetCard, more_columns: Sequence[str] = ()) -> pa.Table:
     """Read the columns of a shard that batches need, and these more.
 
-    `source` is a path or an Arrow file; ArrowException or OSError is raised for a damaged one.
+    `source` is a path or an Arrow file; for a damaged one, ArrowException, OSError or
+    UnicodeDecodeError is raised.
     """
     columns = [*_needed_columns(card), *more_columns]
     with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as file:

@@ -104,6 +104,7 @@ def test_cells_that_are_left_are_told(
         (["map.tif", "--tiles"], "the name of a file"),
         (["map.tif", "--cluster", "ours"], "it must be threads, local"),
         (["map.tif", "--cluster", "run.toml"], "there is no such file"),
+        (["map.tif", "--cluster", "tcp://127.0.0.1:1", "--resolution", "1"], "nothing finer"),
     ],
 )
 def test_mistakes_exit_with_2(

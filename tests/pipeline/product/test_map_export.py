@@ -25,6 +25,7 @@ from pipeline.product.mosaic import write_mosaics
 from tests.pipeline.made_run import ONE_ZONE, TWO_ZONES, MadeRun, classes_at, make_run
 
 PART = (5.98, 49.76, 6.02, 49.78)
+MAP_FILES = {"map.tif", "map.tif.aux.xml", "map.qml", "map.sld"}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_colours_names_and_style_come_with_it(two: MadeRun, tmp_path: Path) -> N
     names = [element.text for element in sidecar.iterfind(".//Category")]
     assert names == [None, *(entry.name for entry in two.vocabulary.classes)]
     assert two.vocabulary.classes[0].colour in (tmp_path / "map.qml").read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml", "map.qml"}
+    assert {path.name for path in tmp_path.iterdir()} == MAP_FILES
 
 
 def test_overviews_are_modes(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_from_and_to_object_storage(s3: str, two: MadeRun, tmp_path: Path) -> No
     export(made, f"{s3}/files/map.tif")
     export(two, tmp_path / "map.tif")
     there = Store(f"{s3}/files")
-    assert set(there.keys("")) == {"map.tif", "map.tif.aux.xml", "map.qml"}
+    assert set(there.keys("")) == MAP_FILES
     with rasterio.Env(**there.gdal_options()):
         np.testing.assert_array_equal(
             shown(there.gdal_path("map.tif")), shown(tmp_path / "map.tif")
@@ -243,6 +244,7 @@ def test_a_full_disk_leaves_no_file(two: MadeRun, tmp_path: Path) -> None:
         assert {path.name for path in tmp_path.iterdir()} == {
             "whole.tif",
             "whole.qml",
+            "whole.sld",
         }
 
 
