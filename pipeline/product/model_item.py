@@ -9,9 +9,8 @@ import hashlib
 import json
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.encoder.card import Card
 from models.encoder.checkpoint_folder import CHECKPOINT_WEIGHTS, checkpoint_folder
 from models.encoder.preprocessing import Preprocessing
 from models.errors import CheckpointError
@@ -20,6 +19,9 @@ from pipeline.io.store import Store
 from pipeline.layout import MODEL_FILE
 from pipeline.product.manifest import RunManifest
 from pipeline.product.stac_classes import stac_classes
+
+if TYPE_CHECKING:
+    from models.encoder.card import Card  # which loads torch: items need the links alone
 
 MLM_EXTENSION = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 _FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -49,7 +51,7 @@ def model_links(run: RunManifest, folder: str) -> list[dict[str, str]]:
     ]
 
 
-def write_model(store: Store, run: RunManifest, vocabulary: Vocabulary, card: Card) -> None:
+def write_model(store: Store, run: RunManifest, vocabulary: Vocabulary, card: "Card") -> None:
     """Write `model.json`, if the collection and the items of the run link to it.
 
     Raises OutputUnwritable.
@@ -60,7 +62,7 @@ def write_model(store: Store, run: RunManifest, vocabulary: Vocabulary, card: Ca
 
 
 def model_item(
-    run: RunManifest, vocabulary: Vocabulary, card: Card, weights: dict[str, Any]
+    run: RunManifest, vocabulary: Vocabulary, card: "Card", weights: dict[str, Any]
 ) -> dict[str, Any]:
     """Describe the model of a run as a STAC item.
 
@@ -160,7 +162,7 @@ def _input(preprocessing: Preprocessing, steps: int) -> dict[str, Any]:
     }
 
 
-def _outputs(card: Card, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+def _outputs(card: "Card", vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """The embedding, and the class that is nearest to it among texts."""
     return [
         {
