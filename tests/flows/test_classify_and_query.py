@@ -164,6 +164,7 @@ def test_a_map_within_classes_of_another(
     assert f"warning: {told}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_examples_adjust_the_words(
     mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_student_of_the_sample(
     assert run(["checkpoint", "show", str(out)]) == 0
 
 
+@pytest.mark.slow
 def test_of_a_planned_run_and_mapped_with(
     planned: Path,
     tmp_path: Path,

@@ -91,6 +91,7 @@ def test_workers_that_never_start_are_given_up(capfd: pytest.CaptureFixture[str]
     assert not worker_processes(psutil.Process())
 
 
+@pytest.mark.slow
 def test_workers_that_never_come_back_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_queue, "_WORKERLESS_SECONDS", 1)
 
