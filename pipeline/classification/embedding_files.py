@@ -73,6 +73,7 @@ def embeddings_tif(stored: np.ndarray, transform: Affine, epsg: int, tags: dict[
             interleave="pixel",
             compress="zstd",
             zstd_level=1,
+            predictor=2,  # neighbours are alike (tests/benchmarks/results/cog.md)
             bigtiff="if_safer",
         ) as raster:
             raster.update_tags(**dict(sorted(tags.items())))

@@ -47,10 +47,14 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class _File:
-    """Where the internal tiles of a file lie: first byte and bytes by row and column."""
+    """Where the internal tiles of a file lie: first byte and bytes by row and column.
+
+    `differenced` says that it has TIFF's predictor 2.
+    """
 
     dim: int
     places: Mapping[tuple[int, int], tuple[int, int]] | None
+    differenced: bool = False
 
 
 class StoredEmbeddings:
@@ -129,7 +133,8 @@ class StoredEmbeddings:
         try:
             content = self._store.read_range(part.key, start, length)
             raw = pa.Codec("zstd").decompress(content, decompressed_size=shape[0] * shape[1])
-            return np.frombuffer(raw, np.int8).reshape(shape)
+            values = np.frombuffer(raw, np.int8).reshape(shape)
+            return _summed(values) if file.differenced else values
         except (OSError, ValueError, pa.ArrowException) as error:
             raise OutputUnreadable(
                 f"{public_url(self._store.path(part.key))}: its embeddings cannot be read. Put the "
@@ -150,14 +155,15 @@ class StoredEmbeddings:
         with opened_raster(self._store, key, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") as raster:
             if set(raster.dtypes) != {"int8"}:
                 raise OutputUnreadable(f"{public_url(self._store.path(key))} holds no embeddings.")
-            return _File(raster.count, _places(raster))
+            return _File(raster.count, _places(raster), "PREDICTOR" in _structure(raster))
 
 
 def _places(raster: DatasetReader) -> dict[tuple[int, int], tuple[int, int]] | None:
     """Where a file's internal tiles lie; None where they are not those that timesen writes."""
-    structure = raster.tags(ns="IMAGE_STRUCTURE")
+    structure = _structure(raster)
     known = structure.get("COMPRESSION") == "ZSTD" and structure.get("INTERLEAVE") == "PIXEL"
-    if not known or "PREDICTOR" in structure or raster.block_shapes[0] != (STORED_SIDE,) * 2:
+    differences = structure.get("PREDICTOR", "2") == "2"
+    if not (known and differences) or raster.block_shapes[0] != (STORED_SIDE,) * 2:
         return None
     places = {}
     for row in range(-(-raster.height // STORED_SIDE)):
@@ -169,6 +175,20 @@ def _places(raster: DatasetReader) -> dict[tuple[int, int], tuple[int, int]] | N
             )
             places[row, column] = (int(start or 0), int(length or 0))
     return places
+
+
+def _structure(raster: DatasetReader) -> dict[str, str]:
+    """What GDAL says of a file's layout; of a predictor only where there is one."""
+    structure: dict[str, str] = raster.tags(ns="IMAGE_STRUCTURE")
+    return structure
+
+
+def _summed(values: np.ndarray) -> np.ndarray:
+    """Undo TIFF's predictor 2 in an internal tile: a pixel is stored less the one to its left."""
+    tile = values.reshape(STORED_SIDE, STORED_SIDE, -1).copy()
+    for column in range(1, STORED_SIDE):
+        tile[:, column] += tile[:, column - 1]
+    return tile.reshape(values.shape)
 
 
 def _files_of(item: Mapping[str, Any]) -> list[tuple[str, Block]]:

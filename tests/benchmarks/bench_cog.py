@@ -273,7 +273,7 @@ def embeddings_table(stored: np.ndarray) -> Iterator[str]:
     yield "| embeddings | size | × least | write | read |"
     yield "|---|---:|---:|---:|---:|"
     for label, size, write_seconds, read in found:
-        own = " (ours)" if label == "ZSTD 1" else ""
+        own = " (ours)" if label == "ZSTD 1, predictor" else ""
         times = f"{write_seconds:.2f} s | {read:.2f} s"
         yield f"| {label}{own} | {size / 1e6:.2f} MB | {size / least:.3f} | {times} |"
 

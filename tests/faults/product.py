@@ -13,11 +13,14 @@ list of items, text embeddings, the vocabulary, the plan's tiles and cells, weig
 | `plan.json` | `seconds`, `encoded_pixels_per_second` | speed |
 | `plan.json` | `cost`, `worker_memory_bytes` | speed, workers |
 | `report.html` | the same, as it is printed there | the same |
+| `map.qgz` | the paths of rasters | place: in a bucket they are absolute |
 | `card.json` | `training.sessions`, times in it | a training that went on says so |
 """
 
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import zip_longest
@@ -54,6 +57,12 @@ def comparable(name: str, content: bytes, out: str) -> bytes:
             text = text.replace(root, "OUT")
         for pattern, kept in _REPORT:
             text = re.sub(pattern, kept, text)
+        return text.encode()
+    if last == "map.qgz":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            text = archive.read("map.qgs").decode()
+        for root in (f"/vsis3/{out.removeprefix('s3://').rstrip('/')}/", "./"):
+            text = text.replace(root, "OUT/")
         return text.encode()
     if last not in _JSON:
         return content

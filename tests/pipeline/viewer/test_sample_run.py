@@ -10,6 +10,7 @@ from time import process_time
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -17,6 +18,7 @@ from models.errors import TimesenError, UserError
 from models.vocabulary.vocabulary import load_vocabulary, vocabulary_from_words
 from pipeline.classification.similarity import embedding_at, open_embedded_run
 from pipeline.errors import OutputUnreadable
+from pipeline.io.store import Store
 from pipeline.product.layers import CLASS, EMBEDDINGS
 from pipeline.viewer import stored_embeddings
 from pipeline.viewer.app import viewer_app
@@ -158,12 +160,28 @@ def test_files_of_another_layout_are_read_by_gdal_and_damaged_ones_are_told(
     with monkeypatch.context() as patch:
         patch.setattr(stored_embeddings, "_places", lambda raster: None)
         other = stored_embeddings.StoredEmbeddings(kept.store, kept.items)
-        assert np.array_equal(other.read(part), expected)
+        assert np.array_equal(other.read(part), expected), "GDAL reads the same numbers"
     with monkeypatch.context() as patch:
         patch.setattr(type(kept.store), "read_range", lambda *_: b"cut")
         damaged = stored_embeddings.StoredEmbeddings(kept.store, kept.items)
         with pytest.raises(OutputUnreadable, match="embeddings cannot be read"):
             damaged.read(part)
+
+
+def test_files_of_earlier_versions_have_no_predictor(kept: ViewedRun, tmp_path: Path) -> None:
+    new = stored_embeddings.StoredEmbeddings(kept.store, kept.items)
+    cell = next(cell for cell in kept.cells if EMBEDDINGS.name in cell.layers)
+    part = next(new.parts_of(cell.id))
+    file = tmp_path / part.key
+    file.parent.mkdir(parents=True)
+    with rasterio.open(kept.store.path(part.key)) as raster:
+        assert raster.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "2"
+        with rasterio.open(file, "w", **{**raster.profile, "predictor": 1}) as plain:
+            plain.write(raster.read())
+    old = stored_embeddings.StoredEmbeddings(Store(str(tmp_path)), kept.items)
+    assert np.array_equal(old.read(part), new.read(part))
+    with rasterio.open(file) as raster:
+        assert stored_embeddings._places(raster), "its tiles are read without GDAL, too"
 
 
 def test_questions_are_saved_as_files_that_classify_takes(kept: ViewedRun, tmp_path: Path) -> None:
