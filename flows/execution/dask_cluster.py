@@ -78,8 +78,18 @@ def open_cluster(settings: ClusterSettings) -> contextlib.AbstractContextManager
 def _opened(settings: ClusterSettings) -> Iterator[Client]:
     log_dask_to_file()
     # Read by a scheduler that starts here; one that runs already keeps its own number.
-    deaths = dask.config.set({"distributed.scheduler.allowed-failures": settings.worker_deaths - 1})
-    with deaths, workers_log_to_file(), CLUSTER_KINDS[settings.kind].open(settings) as client:
+    given: dict[str, object] = {
+        "distributed.scheduler.allowed-failures": settings.worker_deaths - 1
+    }
+    if not settings.remote:
+        # Dask looks for a worker of this machine so long after it died; one that has died once more
+        # just then, and is starting again, would be closed for good, and another unit blamed.
+        given["distributed.deploy.lost-worker-timeout"] = "1 hour"
+    with (
+        dask.config.set(given),
+        workers_log_to_file(),
+        CLUSTER_KINDS[settings.kind].open(settings) as client,
+    ):
         if settings.remote:
             _require_same_software(client)
         if settings.dashboard:

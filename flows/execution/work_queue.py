@@ -58,7 +58,7 @@ class _Size:
     """How many units are in flight, by the workers that there are now.
 
     Calling it raises ClusterUnavailable where all workers are gone for good: Dask starts each of
-    this machine again, but gives one up that dies once more meanwhile; a queue may give none.
+    this machine again, but that may fail; a queue may give none.
     """
 
     def __init__(self, cluster: ClusterSettings, client: Client) -> None:
