@@ -123,10 +123,7 @@ class Mosaic:
 
     def frame(self, items: Sequence[Mapping[str, Any]]) -> Frame:
         """The pixel grid of the whole mosaic of the cells with these STAC items."""
-        zones = _zones(items, self.layer.file)
-        if len(zones) == 1 and zones[0].crs == self.crs:
-            return zones[0].frame
-        return frame_around([self._warped_frame(zone) for zone in zones])
+        return self._frame_of(_zones(items, self.layer.file))
 
     def files(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         """The files of the mosaic by key, of the cells with these STAC items.
@@ -138,8 +135,8 @@ class Mosaic:
     def framed_files(self, items: Sequence[Mapping[str, Any]]) -> tuple[Frame, dict[str, bytes]]:
         """The frame of the mosaic, and `files`."""
         zones = _zones(items, self.layer.file)
-        if len(zones) == 1 and zones[0].crs == self.crs and self._pixel == pixel_of(self.crs):
-            frame = self._shown(zones[0].frame)
+        frame = self._shown(self._frame_of(zones))
+        if self._is_of_zone(zones):
             return frame, {self.layer.mosaic_file: self.over(frame, self._sources(zones[0], ""))}
         files: dict[str, bytes] = {}
         seams = seams_between({zone.epsg: zone.bboxes for zone in zones}, self.crs)
@@ -152,8 +149,16 @@ class Mosaic:
             for seam in seams:
                 if seam.epsg == zone.epsg:
                     beneath += self._seam(files, inner, zone, seam)
-        frame = self._shown(frame_around([part.frame for part in parts]))
         return frame, files | {self.layer.mosaic_file: self.over(frame, [*beneath, *parts])}
+
+    def _is_of_zone(self, zones: Sequence[_Zone]) -> bool:
+        """Whether its pixels are those of its only zone."""
+        return len(zones) == 1 and zones[0].crs == self.crs and self._pixel == pixel_of(self.crs)
+
+    def _frame_of(self, zones: Sequence[_Zone]) -> Frame:
+        if self._is_of_zone(zones):
+            return zones[0].frame
+        return frame_around([self._warped_frame(zone) for zone in zones])
 
     def indexes(self, items: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         """The indexes of the rasters of cells with these STAC items by key, one for each zone.

@@ -42,17 +42,18 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)  # of the archive's file: the same run has the s
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer of the project; `others` are its further styles by name, as renderers.
+    """A layer of the project; `others` are its further styles by name, as renderers."""
 
-    QGIS passes over ids of ten characters or fewer.
-    """
-
-    id: str
     title: str
     file: str
     renderer: str
     shown: bool
     others: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Its id in the project; QGIS passes over those of ten characters or fewer."""
+        return f"timesen_{self.file.removesuffix('.vrt')}"
 
 
 def write_project(
@@ -85,9 +86,7 @@ def write_project(
         if layer.written(run) and cells_with(layer, items):
             renderer = layer_renderer(layer, vocabulary)
             file, shown = layer.mosaic_file, layer not in _HIDDEN
-            layers.append(
-                _Layer(f"timesen_{layer.stem}", layer.title_in(run), file, renderer, shown)
-            )
+            layers.append(_Layer(layer.title_in(run), file, renderer, shown))
     title = f"{vocabulary.title}, {run.years}"
     project = _project(title, run.attribution, mosaic.crs, frame, layers, _place(store))
     store.write(QGIS_PROJECT, _zipped(project))
@@ -127,18 +126,14 @@ def _class_layer(run: RunManifest, vocabulary: Vocabulary) -> _Layer:
     safe = class_steps(vocabulary, colour_blind_safe(vocabulary))
     renderer = layer_renderer(CLASS, vocabulary)
     others = {_SAFE: palette_renderer(safe)}
-    return _Layer(
-        f"timesen_{CLASS.stem}", CLASS.title_in(run), CLASS.mosaic_file, renderer, True, others
-    )
+    return _Layer(CLASS.title_in(run), CLASS.mosaic_file, renderer, True, others)
 
 
 def _faded_layer(run: RunManifest, vocabulary: Vocabulary) -> _Layer:
     own = palette_renderer(class_steps(vocabulary), alpha_band=2)
     safe = palette_renderer(class_steps(vocabulary, colour_blind_safe(vocabulary)), alpha_band=2)
     title = f"{CLASS.title_in(run)}, faded where unsure"
-    return _Layer(
-        f"timesen_{CLASS.stem}_by_confidence", title, FADED_FILE, own, False, {_SAFE: safe}
-    )
+    return _Layer(title, FADED_FILE, own, False, {_SAFE: safe})
 
 
 def _project(

@@ -64,9 +64,7 @@ def take_pictures(archive: SampleArchive, folder: Path, out: Path) -> None:
 
 def _of_desktop(page: Page, address: str, out: Path) -> None:
     _open(page, address)
-    page.mouse.click(DESKTOP[0] * 0.55, DESKTOP[1] * 0.5)
-    page.locator("#pixel .chart").first.wait_for()
-    settle(page)
+    _click(page, DESKTOP[0] * 0.55, DESKTOP[1] * 0.5)
     _write(out / "view-pixel.png", page.screenshot())
     page.keyboard.press("Escape")
     page.get_by_label("Ask the map").fill("maize field")
@@ -78,10 +76,15 @@ def _of_desktop(page: Page, address: str, out: Path) -> None:
 
 def _of_phone(page: Page, address: str, out: Path) -> None:
     _open(page, address)
-    page.mouse.click(PHONE[0] * 0.5, PHONE[1] * 0.4)
+    _click(page, PHONE[0] * 0.5, PHONE[1] * 0.4)
+    _write(out / "view-phone.png", page.screenshot())
+
+
+def _click(page: Page, x: float, y: float) -> None:
+    """Click a pixel of the map, and wait for its year."""
+    page.mouse.click(x, y)
     page.locator("#pixel .chart").first.wait_for()
     settle(page)
-    _write(out / "view-phone.png", page.screenshot())
 
 
 def _open(page: Page, address: str) -> None:
