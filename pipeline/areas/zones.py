@@ -12,6 +12,7 @@ from shapely.geometry.polygon import orient
 
 from pipeline.errors import RegionError
 from pipeline.grid.cells import CHORD, lonlat_bounds_of, projected_to_utm
+from pipeline.grid.indexed_area import IndexedArea
 from pipeline.grid.region import Region
 from pipeline.grid.region_file import in_degrees, read_polygon_features
 from pipeline.io.tables import cell_text
@@ -85,7 +86,8 @@ class Zones:
 
     def holding(self, zone: int, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
         """Whether a zone holds places, float64 (n,) degrees, NaN for no place: bool (n,)."""
-        inside: np.ndarray = shapely.contains_xy(self.geometries[zone], lon, lat)
+        area = IndexedArea(self.geometries[zone])
+        inside: np.ndarray = area.ask(shapely.contains_xy, lon, lat)
         return inside
 
 

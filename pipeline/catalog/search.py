@@ -106,7 +106,6 @@ def search(
     catalog = open_catalog(description, most, tolerate, rules)
     conventions, access = description.conventions, description.access.access()
     period = period_of(settings)
-    shapely.prepare(region.geometry)
     published = SnapshotBuilder(description)
     cloudier: list[float] = []
     refused: list[CatalogError] = []
@@ -248,7 +247,9 @@ _host_problem = lru_cache(1024)(lambda address, rules: rules.problem(address))
 def _is_near(item: dict[str, Any], region: Region) -> bool:
     """Whether an item lies in or near the region; one without a footprint may."""
     footprint = footprint_of(item)
-    return footprint is None or bool(shapely.dwithin(region.geometry, footprint, _MARGIN))
+    if footprint is None:
+        return True
+    return bool(region.indexed.ask(shapely.dwithin, footprint, _MARGIN))
 
 
 def _raise_nothing_found(

@@ -191,7 +191,7 @@ def _owned(cell: Cell, near: Region, region: Region) -> OwnedPixels:
     what is around the cell, that part need not be cut out.
     """
     around, area = _padded(cell.lonlat_bounds), None
-    if not region.geometry.covers(shapely.box(*around)):
+    if not region.indexed.ask(shapely.covers, shapely.box(*around)):
         area = projected_to_utm(near.within(*around).geometry, cell.epsg, CHORD)
         if area.is_empty:
             return np.zeros(cell.shape, bool)

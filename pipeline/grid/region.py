@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -10,6 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RegionError
 from pipeline.grid.footprint import joint_bbox
+from pipeline.grid.indexed_area import IndexedArea
 from pipeline.grid.mgrs import NORTH, SOUTH, parse_tile, polygons_of, wrapped
 from pipeline.io.store import public_url
 from pipeline.io.user_paths import existing_file, foreign_address, names_tiles
@@ -33,6 +35,11 @@ class Region:
     def bbox(self) -> list[float]:
         """Its bbox in degrees; west > east where it crosses the antimeridian (RFC 7946)."""
         return joint_bbox([part.bounds for part in shapely.get_parts(self.geometry)])
+
+    @cached_property
+    def indexed(self) -> IndexedArea:
+        """The area, for many questions."""
+        return IndexedArea(self.geometry)
 
     def within(self, west: float, south: float, east: float, north: float) -> "Region":
         """The part in a box of degrees, perhaps empty. Box and part may pass ±180°."""
@@ -179,16 +186,16 @@ def outline(geometry: BaseGeometry, most: int) -> BaseGeometry:
     """
     if shapely.get_num_coordinates(geometry) <= most:
         return geometry
-    shapely.prepare(geometry)
+    indexed = IndexedArea(geometry)
     boxes = np.array([geometry.bounds])
     inside: list[BaseGeometry] = []
     union: BaseGeometry = shapely.box(*geometry.bounds)
     while 0 < len(boxes) <= _EDGES:
         boxes = _halved(boxes)
         polygons = shapely.box(*boxes.T)
-        touched = shapely.intersects(geometry, polygons)
+        touched = indexed.ask(shapely.intersects, polygons)
         boxes, polygons = boxes[touched], polygons[touched]
-        full = shapely.covers(geometry, polygons)
+        full = indexed.ask(shapely.covers, polygons)
         inside += list(polygons[full])
         finer = shapely.union_all([*inside, *polygons[~full]]).simplify(0)
         if shapely.get_num_coordinates(finer) > most:

@@ -67,7 +67,8 @@ def read_example_points(
     if matched.unknown:
         raise _unknown_labels(path, label, matched, vocabulary)
     inside = np.isfinite(points.lon) & np.isfinite(points.lat)
-    inside[inside] = shapely.intersects_xy(region.geometry, points.lon[inside], points.lat[inside])
+    lon, lat = points.lon[inside], points.lat[inside]
+    inside[inside] = region.indexed.ask(shapely.intersects_xy, lon, lat)
     labelled = matched.index != UNMATCHED
     used = inside & labelled
     if not used.any():

@@ -120,7 +120,6 @@ def plan_tiles(
     bands, optional = inputs.bands, inputs.optional_bands
     # The bands and their substitutes; an item's assets show which of them it has.
     read = tuple(dict.fromkeys([*bands, *substitute.values()]))
-    shapely.prepare(region.geometry)
 
     def planned(tile: Tile) -> tuple[TilePlan, Counter[str], Item | None]:
         of_tile = items.of_tile(tile.name)

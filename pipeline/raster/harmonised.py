@@ -1,7 +1,9 @@
 """Stored numbers of a band → reflectance × 10000: the offset, nodata and saturated pixels."""
 
 import numpy as np
-from numba import njit
+from numba import int64
+
+from pipeline.raster.compiled import array, compiled_for
 
 _SATURATED = 65535  # as it is stored (Sentinel-2 Products Specification, special values)
 
@@ -23,7 +25,9 @@ def harmonised(values: np.ndarray, offset: int, out: np.ndarray | None = None) -
     return values
 
 
-@njit(nogil=True, cache=True)
+@compiled_for(
+    *((array(np.uint16, c), int64, array(np.uint16, c, changed=True)) for c in ("C", "A")),
+)
 def _harmonise(values: np.ndarray, offset: int, out: np.ndarray) -> None:
     moved = np.int32(offset)
     for y in range(values.shape[0]):

@@ -63,12 +63,13 @@ class _Ground:
         """Blocks of fields, each with its own direction, hedged or with a track along them."""
         rng = self._rng
         seeds = rng.uniform(-EXTENT / 2, EXTENT / 2, (_BLOCKS, 2))
+        coarse_x, coarse_y = (np.ascontiguousarray(of[::8, ::8]) for of in (self._x, self._y))
         for _ in range(2):  # two steps towards a centroidal partition: blocks of similar size
-            block, _gap = nearest(self._x[::8, ::8], self._y[::8, ::8], seeds)
+            block, _gap = nearest(coarse_x, coarse_y, seeds)
             for k in range(_BLOCKS):
                 inside = block == k
                 if inside.any():
-                    seeds[k] = self._x[::8, ::8][inside].mean(), self._y[::8, ::8][inside].mean()
+                    seeds[k] = coarse_x[inside].mean(), coarse_y[inside].mean()
         block, gap = nearest(self._x, self._y, seeds)
         meadow = self._noise(500) > 0.75
         for k in range(_BLOCKS):
