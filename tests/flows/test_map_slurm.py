@@ -63,8 +63,9 @@ def test_a_map_whose_node_is_drained(
 ) -> None:
     settings = tmp_path / "run.toml"
     settings.write_text(SIZES)
+    # Few cells in flight, so that some are left to be read once a node is lost.
     process = shell.timesen(
-        *("map", str(settings), *options(planned)),
+        *("map", str(settings), *options(planned, "--cells-in-flight", "2")),
         PREFECT_API_URL=users_server,
         SLURM_CONF=str(slurm),
     )

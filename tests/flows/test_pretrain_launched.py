@@ -1,4 +1,7 @@
-"""Pretraining under torchrun and under Slurm: real ones, on this machine."""
+"""Pretraining under torchrun and Slurm, and on workers of Slurm and of a Dask Gateway.
+
+All are real ones, on this machine.
+"""
 
 import os
 import subprocess
@@ -8,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from models.encoder.checkpoint import load_checkpoint
-from tests.flows.conftest import REPOSITORY
+from tests.flows.conftest import REPOSITORY, Shell
+from tests.flows.execution.test_dask_gateway import gateway
 from tests.flows.pretrainings import pretraining, weights
 from tests.flows.slurm_node import slurm
 from tests.training_sets import made_set
 
-__all__ = ["slurm"]
+__all__ = ["gateway", "slurm"]
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes to start processes
 BIN = Path(sys.executable).parent
@@ -66,3 +70,37 @@ def test_slurm(by_torchrun: Path, dataset: Path, slurm: Path, tmp_path: Path) ->
     (session,) = load_checkpoint(out).card.training["sessions"]
     assert session["processes"] == 2
     assert weights(out) == weights(by_torchrun)
+
+
+@pytest.mark.slow
+def test_workers_of_slurm(
+    by_torchrun: Path, dataset: Path, slurm: Path, shell: Shell, users_server: str, tmp_path: Path
+) -> None:
+    cluster = 'kind = "slurm"\nqueue = "all"\nmemory_limit = "1GB"\n'
+    found = trained_on(cluster, dataset, shell, tmp_path, users_server, SLURM_CONF=str(slurm))
+    assert weights(found) == weights(by_torchrun)
+
+
+@pytest.mark.slow
+def test_workers_of_a_gateway(
+    by_torchrun: Path, dataset: Path, gateway: str, shell: Shell, users_server: str, tmp_path: Path
+) -> None:
+    cluster = f'kind = "gateway"\ngateway = "{gateway}"\n'
+    found = trained_on(cluster, dataset, shell, tmp_path, users_server)
+    assert weights(found) == weights(by_torchrun)
+
+
+def trained_on(
+    cluster: str, dataset: Path, shell: Shell, folder: Path, server: str, **environment: str
+) -> Path:
+    """The checkpoint that two processes on the workers of a cluster make."""
+    recipe, out = folder / "recipe.toml", folder / "made"
+    recipe.write_text(f"processes = 2\n[cluster]\n{cluster}")
+    process = shell.timesen(
+        *pretraining(dataset, out, "--recipe", str(recipe)), PREFECT_API_URL=server, **environment
+    )
+    said, errors = process.communicate(timeout=800)
+    assert process.returncode == 0, said + errors
+    (session,) = load_checkpoint(out).card.training["sessions"]
+    assert (session["processes"], session["device"]) == (2, "CPU")
+    return out
