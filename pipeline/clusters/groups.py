@@ -94,6 +94,11 @@ class WorkerGroup:
         """The resources as Dask's command line takes them, "CPU=4"; empty where there are none."""
         return " ".join(f"{name}={number}" for name, number in self.resources.items())
 
+    @property
+    def at_once(self) -> int:
+        """Tasks of this group that a worker does at once: an encoder one, with all its threads."""
+        return min([self.threads, *self.resources.values()])
+
 
 def groups_of(settings: GroupFields, encoders: int | None = None) -> tuple[WorkerGroup, ...]:
     """The groups that the settings ask for: readers, and encoders if there are any.

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.errors import first_few
 from models.files.durable_files import write_durably
@@ -49,6 +50,12 @@ class SlurmFields(GroupFields):
     encoder_queue: Annotated[str | None, Option(hidden=True)] = Field(
         None, description="partition of the encoders' jobs (slurm); default: queue"
     )
+    most_encoders: Annotated[int | None, Option(hidden=True)] = Field(
+        None,
+        ge=1,
+        description="the number of encoders follows the work, from encoders up to this (slurm); "
+        "default: it stays",
+    )
     account: Annotated[str | None, Option(hidden=True)] = Field(
         None, description="the account that jobs are charged to (slurm)"
     )
@@ -80,6 +87,15 @@ class SlurmFields(GroupFields):
                 raise ValueError(f"{value!r} is no option of sbatch; write --name=value")
         return values
 
+    @model_validator(mode="after")
+    def _encoders_in_order(self) -> Self:
+        if self.most_encoders is not None and not 1 <= (self.encoders or 0) <= self.most_encoders:
+            raise ValueError(
+                f"most_encoders is {self.most_encoders}, and there are {self.encoders or 0} "
+                "encoders at least; give from 1 to as many"
+            )
+        return self
+
 
 class SlurmCluster:
     """Jobs of Slurm. One that ends, by its time limit or with its node, is replaced."""
@@ -88,7 +104,7 @@ class SlurmCluster:
 
     def workers(self, settings: SlurmFields, cores: int, memory: int) -> Workers:
         """The readers, as many as there may be, and the encoders."""
-        return workers_of_groups(groups_of(settings))
+        return workers_of_groups(_groups(settings))
 
     def require(self) -> None:
         """Raise ClusterError where dask-jobqueue or Slurm's commands are missing."""
@@ -106,7 +122,7 @@ class SlurmCluster:
         self.require()
         from pipeline.clusters.slurm_jobs import GroupJobs, open_jobs
 
-        groups = groups_of(settings)
+        groups = _groups(settings)
         with _shared_folder() as folder:
             security = security_of(settings) or _own_security(folder)
             try:
@@ -132,6 +148,13 @@ class SlurmCluster:
                     yield client
             except (subprocess.SubprocessError, OSError) as error:
                 raise ClusterUnavailable(f"Slurm does not answer: {error}") from error
+
+
+def _groups(settings: SlurmFields) -> tuple[WorkerGroup, ...]:
+    """The groups of jobs, each within its bounds."""
+    readers, *encoders = groups_of(settings)
+    most = settings.most_encoders
+    return (readers, *(replace(one, most=most or one.most) for one in encoders))
 
 
 def job_options(

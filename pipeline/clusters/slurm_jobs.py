@@ -160,8 +160,8 @@ class _GroupAdaptive(Adaptive):
     async def target(self) -> int:
         waiting = _waiting(self.cluster.scheduler, self._group)
         if waiting:
-            threads = self._group.threads * self._per_job
-            return len(self.observed) + math.ceil(waiting / threads)
+            at_once = self._group.at_once * self._per_job
+            return len(self.observed) + math.ceil(waiting / at_once)
         return len(self.observed) - len(self._idle())
 
     async def workers_to_close(self, target: int) -> list[str]:
@@ -193,10 +193,10 @@ def _workers_of(job: str, names: Any) -> list[str]:
 
 
 def _waiting(scheduler: Scheduler, group: WorkerGroup) -> int:
-    """The tasks that this group could begin now, had it more threads."""
+    """The tasks that this group could begin now, had it more workers."""
     wants = set(group.resources)
     behind = sum(
-        max(0, len(ws.processing) - ws.nthreads)
+        max(0, len(ws.processing) - group.at_once)
         for ws in scheduler.workers.values()
         if set(ws.resources) == wants
     )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def test_a_map_whose_node_is_drained(
         if lost is None and list(planned.glob("cells/*/*/item.json")):
             lost = next((one[0], one[2]) for one in running if one[1] == "timesen-readers")
             asked(slurm, "scontrol", "update", f"nodename={lost[1]}", "state=drain", "reason=test")
-            asked(slurm, "scancel", lost[0])
+            # All jobs of the node are lost; two readers may share it.
+            asked(slurm, "scancel", *(one[0] for one in running if one[2] == lost[1]))
         time.sleep(0.3)
     said, errors = process.communicate()
     assert process.returncode == 0, said + errors
@@ -87,6 +89,31 @@ def test_a_map_whose_node_is_drained(
     assert nodes == {"timesen-readers": {"cpu1", "cpu2"}, "timesen-encoders": {"gpu1"}}
     assert jobs(slurm) == []
     assert list(shell.home.glob(".timesen-slurm*")) == []
+
+
+def test_encoders_follow_the_work(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one comes while tasks wait for the first, and goes once there are none."""
+    monkeypatch.setattr(slurm_jobs, "_INTERVAL", 1)
+    monkeypatch.setattr(slurm_jobs, "_IDLE_LOOKS", 2)
+    sizes = tomllib.loads(SIZES)["cluster"]
+    with open_cluster(ClusterSettings(**sizes | {"most_workers": 1, "most_encoders": 2})) as client:
+
+        def encoders() -> int:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            return sum("GPU" in worker["resources"] for worker in workers)
+
+        def wait_for(number: int) -> None:
+            until = time.monotonic() + 120
+            while encoders() != number:
+                assert time.monotonic() < until
+                time.sleep(0.2)
+
+        assert encoders() == 1
+        work = client.map(time.sleep, [3.0] * 30, pure=False, resources={"GPU": 1})
+        wait_for(2)
+        client.gather(work)
+        wait_for(1)
+        assert client.submit(sum, [2, 3], resources={"GPU": 1}).result(timeout=60) == 5
 
 
 @pytest.fixture

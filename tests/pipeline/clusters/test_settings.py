@@ -75,6 +75,14 @@ def test_what_the_page_shows_is_taken(written: str) -> None:
         assert (workers.encoders > 0) == (settings.kind in ("slurm", "kubernetes"))
 
 
+def test_slurms_encoders_have_bounds() -> None:
+    sizes = {"kind": "slurm", "encoders": 2, "most_encoders": 5}
+    assert workers_of(ClusterSettings(**sizes)).encoders == 5
+    for wrong in ({"most_encoders": 1}, {"encoders": 0}, {"encoders": None}):
+        with pytest.raises(ValueError, match=r"most_encoders is .* encoders at least"):
+            ClusterSettings(**sizes | wrong)
+
+
 def test_every_kind_is_on_the_page() -> None:
     kinds = re.findall(r"^\| `(\w+)` \| .* \| .*\|$", PAGE.read_text(), re.MULTILINE)
     assert set(kinds) == set(CLUSTER_KINDS)
