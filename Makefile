@@ -1,8 +1,8 @@
 # The two commands of the README: `make demo` and `make test`. Both set up what they need.
 PYTHON ?= python3
 VENV ?= .venv
-# As many processes as there are cores, but each takes two gigabytes. One that dies is not replaced:
-# pytest-xdist waits for ever for what it gave to one in place of it (pytest-xdist#1378).
+# As many processes as there are cores, but each takes two gigabytes. A process that dies is not
+# replaced: pytest-xdist would then wait for ever at the end (pytest-dev/pytest-xdist#1378).
 SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

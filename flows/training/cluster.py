@@ -43,8 +43,8 @@ def _asked_workers(count: int, settings: ClusterSettings) -> Iterator[Client]:
     """As many workers as processes, with a GPU if the settings ask for encoders; they stay."""
     encoders = max(count, settings.encoders) if settings.encoders else 0
     workers = 1 if encoders else max(count, settings.workers or 1)
-    sizes = {"workers": workers, "most_workers": None}
-    sizes |= {"encoders": encoders, "most_encoders": None}
+    fixed = {"most_workers": None, "most_encoders": None}
+    sizes = {"workers": workers, "encoders": encoders, **fixed}
     with open_cluster(settings.model_copy(update=sizes)) as client:
         try:
             client.wait_for_workers(workers + encoders, timeout=60 * settings.wait_minutes)

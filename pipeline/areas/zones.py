@@ -86,7 +86,7 @@ class Zones:
 
     def holding(self, zone: int, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
         """Whether a zone holds places, float64 (n,) degrees, NaN for no place: bool (n,)."""
-        area = IndexedArea(self.geometries[zone])
+        area = IndexedArea(self.geometries[zone])  # this question would prepare the zone itself
         inside: np.ndarray = area.ask(shapely.contains_xy, lon, lat)
         return inside
 

@@ -18,7 +18,7 @@ from numba import int64
 
 from pipeline.raster.byte_ranges import ByteRanges, RasterRanges
 from pipeline.raster.cog_header import LONGEST_FILE, CogHeader, read_header
-from pipeline.raster.compiled import array, compiled_for
+from pipeline.raster.compiled import array_type, compiled_for
 from pipeline.raster.read_errors import damaged
 from pipeline.raster.window import Span
 
@@ -125,13 +125,13 @@ def _put(
     of_block = slice(top - first_row, bottom - first_row)
     target = window[top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
     if header.differenced:
-        _summed(np.require(block[of_block], requirements="A"), left - first_column, target)
+        _summed(block[of_block], left - first_column, target)
     else:
         target[:] = block[of_block, left - first_column : right - first_column]
 
 
 @compiled_for(
-    *((array(d, "C"), int64, array(d, "A", changed=True)) for d in (np.uint8, np.uint16)),
+    *((array_type(d, "C"), int64, array_type(d, "A", changed=True)) for d in (np.uint8, np.uint16)),
 )
 def _summed(differences: np.ndarray, skip: int, target: np.ndarray) -> None:
     """Undo TIFF's predictor 2 in whole rows; their pixels from `skip` on go to `target`."""

@@ -10,7 +10,7 @@ from numba import njit, types
 _NUMBERS: dict[type[np.generic], types.Type] = {np.uint8: types.uint8, np.uint16: types.uint16}
 
 
-def array(
+def array_type(
     dtype: type[np.generic], layout: Literal["C", "A"], *, changed: bool = False
 ) -> types.Array:
     """The type of an aligned array of two dimensions; its layout is "C" (contiguous) or "A" (any).

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import int64
 
-from pipeline.raster.compiled import array, compiled_for
+from pipeline.raster.compiled import array_type, compiled_for
 
 _SATURATED = 65535  # as it is stored (Sentinel-2 Products Specification, special values)
 
@@ -26,7 +26,10 @@ def harmonised(values: np.ndarray, offset: int, out: np.ndarray | None = None) -
 
 
 @compiled_for(
-    *((array(np.uint16, c), int64, array(np.uint16, c, changed=True)) for c in ("C", "A")),
+    *(
+        (array_type(np.uint16, c), int64, array_type(np.uint16, c, changed=True))
+        for c in ("C", "A")
+    ),
 )
 def _harmonise(values: np.ndarray, offset: int, out: np.ndarray) -> None:
     moved = np.int32(offset)

@@ -12,7 +12,7 @@ import pytest
 
 from models.encoder.checkpoint import load_checkpoint
 from tests.flows.conftest import REPOSITORY, Shell
-from tests.flows.execution.test_dask_gateway import gateway
+from tests.flows.dask_gateway_server import gateway
 from tests.flows.pretrainings import pretraining, weights
 from tests.flows.slurm_node import slurm
 from tests.training_sets import made_set

@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_area(question: str) -> None:
 
 
 def test_threads_may_ask_at_once() -> None:
-    """In a process of its own, which a prepared geometry that is shared ends within a second."""
+    """In a process of its own: a prepared geometry that threads share would end it."""
     program = """
 from concurrent.futures import ThreadPoolExecutor
 import shapely

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numba import int64
 
-from pipeline.raster.compiled import array, compiled_for
+from pipeline.raster.compiled import array_type, compiled_for
 
 _PROGRAM = """
 import sys
@@ -54,7 +54,7 @@ def test_all_processes_number_alike(tmp_path: Path) -> None:
     }
 
 
-@compiled_for((array(np.uint16, "C"), int64, array(np.uint16, "A", changed=True)))
+@compiled_for((array_type(np.uint16, "C"), int64, array_type(np.uint16, "A", changed=True)))
 def _added(values: np.ndarray, number: int, out: np.ndarray) -> None:
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
